@@ -1,0 +1,56 @@
+"""Reads the results of a sweep and draws them; runs on a laptop without ray or torch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.figures import front_2d_projection as front_2d_projection
+    from analysis.figures import front_2d_staircase as front_2d_staircase
+    from analysis.figures import front_3d as front_3d
+    from analysis.figures import loss_against_sparsity as loss_against_sparsity
+    from analysis.figures import parallel_objectives as parallel_objectives
+    from analysis.findings import summary as summary
+    from analysis.front import eps_nondominated as eps_nondominated
+    from analysis.front import nondominated as nondominated
+    from analysis.front import slack as slack
+    from analysis.front import sparsity_clusters as sparsity_clusters
+    from analysis.front import thin_front as thin_front
+    from analysis.indicators import hypervolume as hypervolume
+    from analysis.indicators import igd_plus as igd_plus
+    from analysis.labels import cluster_table as cluster_table
+    from analysis.labels import label_points as label_points
+    from analysis.report import write_report as write_report
+    from analysis.table import ResultsError as ResultsError
+    from analysis.table import ResultTable as ResultTable
+    from analysis.table import read_results as read_results
+
+_ROOM_OF = {
+    "front_2d_projection": "figures",
+    "front_2d_staircase": "figures",
+    "front_3d": "figures",
+    "loss_against_sparsity": "figures",
+    "parallel_objectives": "figures",
+    "eps_nondominated": "front",
+    "nondominated": "front",
+    "slack": "front",
+    "sparsity_clusters": "front",
+    "thin_front": "front",
+    "hypervolume": "indicators",
+    "igd_plus": "indicators",
+    "cluster_table": "labels",
+    "label_points": "labels",
+    "write_report": "report",
+    "summary": "findings",
+    "ResultsError": "table",
+    "ResultTable": "table",
+    "read_results": "table",
+}
+
+__all__ = sorted(_ROOM_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's file at its first use, so that `import analysis` is instant."""
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    return getattr(import_module(f"analysis.{_ROOM_OF[name]}"), name)

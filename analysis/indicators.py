@@ -1,0 +1,60 @@
+"""Numbers that say how good a whole front is."""
+
+import moocore
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
+    """The volume that a set of points dominates below a reference point; higher is better.
+
+    Args:
+        values: shape (n_points, n_objectives), minimised. Rows that are not finite, and rows that are not better than
+            the reference in every objective, contribute nothing.
+        reference: shape (n_objectives,), the corner that bounds the volume.
+
+    Returns:
+        The volume, in the product of the objectives' units; 0.0 for no points.
+
+    Raises:
+        ValueError: the shapes do not fit, or the reference is not finite.
+    """
+    corner = np.asarray(reference, dtype=np.float64)
+    points = _as_set(values, len(corner) if corner.ndim == 1 else 0)
+    if not np.isfinite(corner).all():
+        raise ValueError(f"hypervolume expects a finite reference, found reference = {reference!r}")
+    inside = points[(points < corner).all(axis=1)]
+    if not len(inside):
+        return 0.0
+    if len(corner) == 1:
+        return float(corner[0] - inside.min())
+    return float(moocore.hypervolume(inside, ref=corner))
+
+
+def igd_plus(values: ArrayLike, true_front: ArrayLike) -> float:
+    """Mean distance from a known front to a set of points, counting only what is worse (IGD+); lower is better.
+
+    Args:
+        values: shape (n_points, n_objectives), minimised; rows that are not finite are left out.
+        true_front: shape (n_reference, n_objectives), at least one row.
+
+    Returns:
+        The distance, in the objectives' units; infinite for no points.
+
+    Raises:
+        ValueError: the shapes do not fit, or the front is empty or not finite.
+
+    Source: Ishibuchi et al., EMO 2015.
+    """
+    front = np.asarray(true_front, dtype=np.float64)
+    if front.ndim != 2 or not front.size or not np.isfinite(front).all():
+        raise ValueError(f"igd_plus expects a finite, non-empty front of shape (n_reference, n_objectives), found shape = {front.shape}")
+    points = _as_set(values, front.shape[1])
+    return float(moocore.igd_plus(points, ref=front)) if len(points) else float("inf")
+
+
+def _as_set(values: ArrayLike, n_objectives: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    points = np.asarray(values, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != n_objectives or n_objectives == 0:
+        raise ValueError(f"an indicator expects points of shape (n_points, {n_objectives}), found shape = {points.shape}")
+    return points[np.isfinite(points).all(axis=1)]

@@ -1,0 +1,102 @@
+"""Reads many Parquet files into one table and names every file that cannot be read."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+READABLE_VERSIONS = frozenset({1})
+"""Values of `schema_version` that this release understands."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a list of files gave."""
+
+    table: pa.Table
+    """The union of the readable files' rows and columns, in the order of the files; a column that a file lacks is null there."""
+    unreadable: tuple[str, ...]
+    """One `path: reason` for each file left out, relative to the folder read."""
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The `.parquet` files of a folder by name; hidden (temporary) ones left out, none if the folder does not exist."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix == ".parquet" and not path.name.startswith("."))
+
+
+def read_files(paths: Iterable[Path], folder: Path, required: Sequence[str], trial_id: str | None = None) -> Reading:
+    """Read files of possibly different columns, verifying page checksums.
+
+    Args:
+        paths: files to read. One that has vanished is left out without a word: the compactor publishes
+            `trials.parquet` before it deletes loose rows, and readers look there last.
+        folder: the results folder, to name files relative to it.
+        required: columns without which a file is unreadable.
+        trial_id: keep this trial's rows only; None keeps all.
+
+    Returns:
+        Rows of all readable files and the names of the others. A torn, empty or damaged file, one of an unknown
+        schema version and one whose column types contradict the files before it are unreadable; none of them raises.
+    """
+    tables: list[pa.Table] = []
+    unreadable: list[str] = []
+    schema = pa.schema([])
+    for path in paths:
+        try:
+            table = _read_file(path, required, trial_id)
+            if not table.schema.equals(schema):
+                schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
+        except FileNotFoundError:
+            continue
+        except (pa.ArrowException, OSError, ValueError) as error:
+            unreadable.append(f"{path.relative_to(folder).as_posix()}: {_first_line(error)}")
+            continue
+        tables.append(table)
+    table = pa.concat_tables(tables, promote_options="permissive") if tables else schema.empty_table()
+    return Reading(table, tuple(unreadable))
+
+
+def latest_attempts(frame: pd.DataFrame) -> pd.DataFrame:
+    """All rows of each trial's highest (attempt, retry), in their order; a missing attempt or retry ranks lowest."""
+    if frame.empty:
+        return frame
+    stamp = frame[["trial_id", "attempt", "retry"]].copy()
+    stamp[["attempt", "retry"]] = stamp[["attempt", "retry"]].astype("float64").fillna(-1)
+    best = stamp.sort_values(["attempt", "retry"], kind="stable").drop_duplicates("trial_id", keep="last")
+    keys = pd.MultiIndex.from_frame(stamp)
+    return frame[keys.isin(pd.MultiIndex.from_frame(best))]
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """An Arrow table as pandas; maps stay Arrow-backed (`dict(value)` of one cell), which is ten times faster than objects."""
+    frame: pd.DataFrame = table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_map(kind) else None)
+    return frame
+
+
+def _read_file(path: Path, required: Sequence[str], trial_id: str | None) -> pa.Table:
+    filters = None if trial_id is None else [("trial_id", "=", trial_id)]
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        names = file.schema_arrow.names
+        missing = [name for name in required if name not in names]
+        if missing:
+            raise ValueError(f"no column {', '.join(missing)}")
+        version = (file.schema_arrow.metadata or {}).get(b"schema_version")
+        if version is not None and version not in {str(known).encode() for known in READABLE_VERSIONS}:
+            raise ValueError(f"schema version {version.decode(errors='replace')}, this release reads {_versions()}")
+        table = file.read()
+    if filters is not None:
+        table = table.filter(pa.compute.equal(table["trial_id"], trial_id))
+    return table.replace_schema_metadata(None)
+
+
+def _versions() -> str:
+    return ", ".join(str(version) for version in sorted(READABLE_VERSIONS))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

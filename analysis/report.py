@@ -1,0 +1,133 @@
+"""One self-contained HTML file that shows a sweep: it opens offline and connects to nothing."""
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from analysis.figures import axis_columns, front_2d_projection, front_3d, height_column, loss_against_sparsity, parallel_objectives
+from analysis.findings import summary
+from analysis.front import Mode
+from analysis.labels import label_points
+from analysis.point_style import SPARSITY_RATE, axis_title, hover_texts
+from analysis.report_about import about
+from analysis.report_data import Embedded, choose_rows, script_json, to_columns
+from analysis.report_health import health
+from analysis.table import ResultTable, read_results
+
+_SCRIPTS = ("data.js", "views.js", "clusters.js", "trials.js", "detail.js", "start.js")
+
+
+def write_report(
+    folder: str | Path, path: str | Path | None = None, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02
+) -> Path:
+    """Write the report of a results folder, also while the sweep is running.
+
+    Args:
+        folder: a sweep's results folder.
+        path: the file to write; default: `report.html` in the folder. A file that is there is replaced in one step.
+        eps: >= 0, where the tolerance slider stands at first.
+        mode: what eps is relative to: `absolute`, `ideal` or `range`, as in `eps_nondominated`.
+        sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ResultsError: the folder cannot be read as results.
+        ValueError: eps, mode or width is not valid.
+    """
+    table = read_results(folder)
+    page = render_report(table, eps, mode, sparsity_width)
+    target = Path(path) if path is not None else Path(folder) / "report.html"
+    aside = target.with_name(f".{target.name}.tmp")
+    with aside.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+        file.write(page)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, target)
+    return target
+
+
+def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02) -> str:
+    """The report's HTML; arguments as in `write_report`."""
+    labels = label_points(table, eps, mode, sparsity_width)
+    embedded = choose_rows(table, labels)
+    folder = files("analysis.templates")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8"))
+    facts = summary(table, eps, mode)
+    views = _views(embedded)
+    return template.render(
+        table=table,
+        facts=facts,
+        about=about(table, facts),
+        health=health(table),
+        note=embedded.note,
+        sparsity_width=sparsity_width,
+        views=views,
+        css=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
+        plotly=Markup(get_plotlyjs()),
+        data=Markup(script_json(_data(table, embedded, views, eps))),
+        scripts=Markup("\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS)),
+    )
+
+
+def _data(table: ResultTable, embedded: Embedded, views: list[dict[str, Any]], eps: float) -> dict[str, Any]:
+    """Everything the page's scripts read."""
+    points = embedded.points
+    axes = axis_columns(table)
+    tasks = [objective["column"] for objective in table.task_objectives]
+    heights = [*axes, *([SPARSITY_RATE] if table.sparsity_objective else [])]
+    return {
+        "name": table.name,
+        "tasks": table.tasks,
+        "metrics": table.manifest.get("metrics", {}),
+        "objectives": table.objectives,
+        "eps": eps,
+        "n_points": len(points.frame),
+        "n_rows": len(points.frame) + len(embedded.others),
+        "columns": to_columns(embedded),
+        "hover": hover_texts(table, points.frame),
+        "views": views,
+        "titles": {column: axis_title(table, column) for column in {*axes, SPARSITY_RATE}},
+        "planar": tasks if len(tasks) > 1 else axes,
+        "heights": heights,
+    }
+
+
+def _views(embedded: Embedded) -> list[dict[str, Any]]:
+    """The pictures a sweep of this shape has; figures hold every embedded point, the page filters them."""
+    points, labels = embedded.points, embedded.labels
+    columns = axis_columns(points)
+    if len(columns) < 2 or points.frame.empty:
+        return []
+    if len(columns) == 2:
+        shown, axes = loss_against_sparsity(points, labels, everything=True), {"x": columns[-1], "y": columns[0]}
+        return [_view("plane", "The front", shown, axes, columns)]
+    plane = {"x": columns[0], "y": columns[1]}
+    space = front_3d(points, labels, everything=True)
+    views = [
+        _view("space", "The front in three objectives", space, plane | {"z": height_column(points)}, columns),
+        _view("plane", "Seen from above", front_2d_projection(points, labels, everything=True), plane, columns),
+    ]
+    if len(columns) > 3:
+        views.append(_view("parallel", "All objectives", parallel_objectives(points, labels, everything=True), {}, columns))
+    return views
+
+
+def _view(kind: str, title: str, figure: go.Figure, axes: dict[str, str], columns: list[str]) -> dict[str, Any]:
+    """A figure without its points, which the page fills in from the columns; each trace keeps the rows it may show."""
+    spec = figure.to_plotly_json()
+    traces = []
+    for trace in spec["data"]:
+        rows = list(dict.fromkeys(trace["customdata"]))
+        kept = {name: item for name, item in trace.items() if name not in ("x", "y", "z", "hovertext", "customdata")}
+        traces.append(kept | {"rows": rows})
+    layout = {name: item for name, item in spec["layout"].items() if name != "template"}
+    return {"kind": kind, "title": title, "axes": axes, "columns": columns, "traces": traces, "layout": layout}

@@ -1,0 +1,221 @@
+"""The results folder as one table: each trial once, what is missing counted, what cannot be read named."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.parquet_files import READABLE_VERSIONS, latest_attempts, parquet_files, read_files, to_frame
+
+SPARSITY_COLUMN = "objective.sparsity"
+_ATTEMPT_COLUMNS = ("trial_id", "attempt", "retry")
+_TEXT_COLUMNS = ("state", "error", "problem", "model", "method", "study", "weights_sha256")
+_REAL_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing", "wall_s")
+
+
+class ResultsError(ValueError):
+    """A folder that cannot be read as results; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class ResultTable:
+    """The results of one sweep, read once; it does not follow the folder afterwards."""
+
+    folder: Path
+    """Where it was read from."""
+    manifest: dict[str, Any]
+    """`manifest.json` as written."""
+    frame: pd.DataFrame
+    """One row a trial, its latest (attempt, retry), in the order of the latest plan. Columns of `docs/store.md`; null and
+    NaN are both NaN here, so `state` tells diverged from not measured. `layer_sparsity` and `versions` are Arrow maps."""
+    plan: dict[str, Any] | None = None
+    """The latest readable `plans/<n>.json`, None before the first run."""
+    unreadable: tuple[str, ...] = ()
+    """`path: reason` of every file that could not be read, relative to `folder`."""
+
+    @property
+    def name(self) -> str:
+        """The sweep's name, for people."""
+        return str(self.manifest.get("name") or self.folder.resolve().name)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order of k_1, k_2, ..."""
+        return tuple(str(task) for task in self.manifest["tasks"])
+
+    @property
+    def objectives(self) -> list[dict[str, str]]:
+        """What the front is made of: name, column, sense (min or max) and unit of each objective."""
+        return list(self.manifest["objectives"])
+
+    @property
+    def sparsity_objective(self) -> dict[str, str] | None:
+        """The objective read from `objective.sparsity`, None when the sweep has none (analytic problems)."""
+        return next((o for o in self.objectives if o["column"] == SPARSITY_COLUMN), None)
+
+    @property
+    def task_objectives(self) -> list[dict[str, str]]:
+        """All objectives but sparsity, in the manifest's order."""
+        return [o for o in self.objectives if o["column"] != SPARSITY_COLUMN]
+
+    @property
+    def planned_ids(self) -> tuple[str, ...]:
+        """Trials of the latest plan, each once; those of the rows when there is no plan."""
+        if self.plan is None:
+            return tuple(self.frame["trial_id"])
+        return tuple(dict.fromkeys(str(trial["trial_id"]) for trial in self.plan.get("trials", [])))
+
+    @property
+    def planned(self) -> int:
+        """How many trials the latest plan asks for."""
+        return len(self.planned_ids)
+
+    def values(self, columns: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Objectives as numbers to minimise.
+
+        Args:
+            columns: columns of `frame`; default: those the manifest names as objectives. One that the manifest gives
+                the sense `max` is negated.
+
+        Returns:
+            Shape (n_points, n_objectives), one row a row of `frame`, NaN where there is no value.
+
+        Raises:
+            KeyError: a column that is not in `frame`.
+        """
+        names = [o["column"] for o in self.objectives] if columns is None else list(columns)
+        maximised = {o["column"] for o in self.objectives if o.get("sense", "min") == "max"}
+        signs = np.array([-1.0 if name in maximised else 1.0 for name in names])
+        return np.asarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan) * signs)
+
+    @cached_property
+    def ok(self) -> "ResultTable":
+        """Only the trials in state `ok` whose objectives are all finite."""
+        finite = np.isfinite(self.values()).all(axis=1)
+        keep = finite & (self.frame["state"] == "ok").to_numpy(dtype=bool)
+        return replace(self, frame=self.frame[keep].reset_index(drop=True))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Trials by outcome: planned, ok, diverged, error (any other state), non_finite (of ok), missing, unreadable (files)."""
+        state = self.frame["state"]
+        ok, diverged = int((state == "ok").sum()), int((state == "diverged").sum())
+        return {
+            "planned": self.planned,
+            "ok": ok,
+            "diverged": diverged,
+            "error": len(state) - ok - diverged,
+            "non_finite": ok - len(self.ok.frame),
+            "missing": len(set(self.planned_ids) - set(self.frame["trial_id"])),
+            "unreadable": len(self.unreadable),
+        }
+
+    def read_epochs(self, trial_id: str | None = None) -> pd.DataFrame:
+        """Curves, one row an epoch, ordered by trial and epoch; read from disk at each call.
+
+        Args:
+            trial_id: one trial; None reads all of them.
+
+        Returns:
+            Columns of `docs/store.md`; empty when nothing was published. `attrs["unreadable"]` names the files left out.
+        """
+        loose = parquet_files(self.folder / "epochs")
+        if trial_id is not None:
+            loose = [path for path in loose if path.name.startswith(f"{trial_id}.")]
+        required = (*_ATTEMPT_COLUMNS, "epoch")
+        reading = read_files([*loose, self.folder / "epochs.parquet"], self.folder, required, trial_id)
+        frame = to_frame(reading.table)
+        if not frame.empty:
+            frame = latest_attempts(frame).drop_duplicates(["trial_id", "epoch"])
+            frame = frame.sort_values(["trial_id", "epoch"], kind="stable").reset_index(drop=True)
+        frame.attrs["unreadable"] = reading.unreadable
+        return frame
+
+
+def read_results(folder: str | Path) -> ResultTable:
+    """Read a results folder, also while a sweep writes into it.
+
+    Args:
+        folder: a sweep's output folder.
+
+    Returns:
+        Each trial once: loose rows are listed before `trials.parquet`, and the highest (attempt, retry) wins. A file
+        that cannot be read is named in `unreadable` and never hides the others.
+
+    Raises:
+        ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    plan, bad_plans = _read_latest_plan(folder)
+    # trials.parquet is opened after the loose rows: one compacted meanwhile would be lost otherwise.
+    reading = read_files([*parquet_files(folder / "rows"), folder / "trials.parquet"], folder, _ATTEMPT_COLUMNS)
+    frame = _with_contract_columns(to_frame(reading.table), manifest)
+    frame = latest_attempts(frame).drop_duplicates("trial_id", keep="last")
+    table = ResultTable(folder, manifest, frame, plan, (*bad_plans, *reading.unreadable))
+    return replace(table, frame=_in_plan_order(frame, table.planned_ids))
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not folder.is_dir():
+        raise ResultsError(f"{folder}: no such folder\n  hint: give the `output` folder of a grid file, as `sweep run` printed it")
+    if not path.is_file():
+        raise ResultsError(f"{folder}: no manifest.json, so this is not a results folder\n  hint: is it a folder above or below?")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read as JSON ({error})\n  hint: restore it from a copy; rows need it") from error
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if version not in READABLE_VERSIONS:
+        known = ", ".join(str(known) for known in sorted(READABLE_VERSIONS))
+        newer = isinstance(version, int) and version > max(READABLE_VERSIONS)
+        hint = "written by a newer version: upgrade pareto-sweep" if newer else "not written by pareto-sweep, or damaged"
+        raise ResultsError(f"{path}: schema_version {version!r}, this release reads {known}\n  hint: {hint}")
+    wrong = [key for key in ("tasks", "objectives") if not isinstance(manifest.get(key), list) or not manifest[key]]
+    if wrong:
+        raise ResultsError(f"{path}: no {' and no '.join(wrong)}\n  hint: the file is damaged; restore it from a copy")
+    return dict(manifest)
+
+
+def _read_latest_plan(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The plan with the highest number that can be read, and the names of higher ones that cannot."""
+    names = [path for path in (folder / "plans").glob("*.json") if re.fullmatch(r"\d+", path.stem)]
+    unreadable: list[str] = []
+    for path in sorted(names, key=lambda path: int(path.stem), reverse=True):
+        try:
+            plan = json.loads(path.read_text(encoding="utf-8"))
+            _ = [trial["trial_id"] for trial in plan["trials"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            unreadable.append(f"plans/{path.name}: not a plan ({error})")
+            continue
+        return plan, unreadable
+    return None, unreadable
+
+
+def _with_contract_columns(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:
+    """The frame with every column that pictures need, so that a store without rows reads like any other."""
+    tasks = [str(task) for task in manifest["tasks"]]
+    real = [*(f"k_{i}" for i in range(len(tasks) + 1)), *(o["column"] for o in manifest["objectives"]), *_REAL_COLUMNS]
+    for split in ("train", "validation", "test"):
+        real += [f"loss.{split}.{task}" for task in tasks] + [f"accuracy.{split}.{name}" for name in (*tasks, "mean")]
+    missing = {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in real if name not in frame}
+    missing |= {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in ("attempt", "retry", "seed") if name not in frame}
+    text = ("trial_id", *_TEXT_COLUMNS, "k")
+    missing |= {name: pd.Series(None, index=frame.index, dtype="object") for name in text if name not in frame}
+    return pd.concat([frame, pd.DataFrame(missing, index=frame.index)], axis=1) if missing else frame
+
+
+def _in_plan_order(frame: pd.DataFrame, planned_ids: Sequence[str]) -> pd.DataFrame:
+    """Planned trials first, in their order; trials of earlier plans after them, by id."""
+    ids = frame["trial_id"].to_numpy(dtype=object)
+    place = pd.Index(list(planned_ids), dtype="object").get_indexer(pd.Index(ids, dtype="object"))
+    order = np.lexsort((ids, np.where(place < 0, len(planned_ids), place)))
+    return frame.iloc[order].reset_index(drop=True)

@@ -1,0 +1,54 @@
+"use strict";
+// The embedded trials and how a number reads; rounding happens here and nowhere else.
+const report = JSON.parse(document.getElementById("report-data").textContent);
+
+function cell(name, row) {
+  const column = report.columns[name];
+  if (column === undefined) return null;
+  return Array.isArray(column) ? column[row] : column.all;
+}
+
+const has = (name) => report.columns[name] !== undefined;
+
+function number(value, digits = 4) {
+  if (value === null || value === undefined) return "–";
+  if (value === 0 || Number.isInteger(value)) return String(value);
+  const size = Math.abs(value);
+  const short = Number(value.toPrecision(digits));
+  return size < 1e-3 || size >= 1e7 ? short.toExponential() : String(short);
+}
+
+const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
+const fixed = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+const vector = (values) => (values ? `(${values.map((value) => number(value)).join(", ")})` : "none");
+
+// What the reader has chosen; every part of the page draws itself from this.
+const choice = { eps: report.eps, accuracy: 0, sparsity: 0, study: "", axes: {}, plane: "projection", hidden: new Set(), selected: null };
+
+const clusterKey = (group, cluster) => `${group} ${cluster}`;
+
+function passes(row) {
+  if (choice.hidden.has(clusterKey(cell("group", row), cell("cluster", row)))) return false;
+  if (choice.study && String(cell("study", row)) !== choice.study) return false;
+  if (choice.accuracy > 0 && !(cell("accuracy.validation.mean", row) >= choice.accuracy)) return false;
+  return !(choice.sparsity > 0 && !(cell("sparsity_rate", row) >= choice.sparsity));
+}
+
+function isShown(row) {
+  if (row >= report.n_points) return false;
+  const slack = cell("slack", row);
+  return slack !== null && slack <= choice.eps && passes(row);
+}
+
+function shownRows() {
+  const rows = [];
+  for (let row = 0; row < report.n_points; row++) if (isShown(row)) rows.push(row);
+  return rows;
+}
+
+function element(tag, text, className) {
+  const node = document.createElement(tag);
+  if (text !== undefined && text !== null) node.textContent = text;
+  if (className) node.className = className;
+  return node;
+}

@@ -1,0 +1,113 @@
+// One trial in full, beside the page.
+let openedFrom = null;
+
+function select(row, opener) {
+  choice.selected = row;
+  openedFrom = opener ?? null;
+  const detail = document.getElementById("detail");
+  document.getElementById("detail-title").textContent = `Trial ${cell("trial_id", row)}`;
+  document.getElementById("detail-body").replaceChildren(...detailParts(row));
+  detail.hidden = false;
+  detail.scrollTop = 0;
+  document.getElementById("detail-title").focus({ preventScroll: true });
+  document.querySelectorAll("#trial-table tr[data-row]").forEach((line) => line.classList.toggle("selected", Number(line.dataset.row) === row));
+  drawViews();
+}
+
+function closeDetail() {
+  document.getElementById("detail").hidden = true;
+  document.querySelectorAll("#trial-table tr.selected").forEach((line) => line.classList.remove("selected"));
+  choice.selected = null;
+  drawViews();
+  if (openedFrom?.isConnected) openedFrom.focus({ preventScroll: true });
+}
+
+function detailParts(row) {
+  const state = cell("state", row);
+  const parts = [element("p")];
+  parts[0].append(element("span", state, `badge ${state === "ok" ? "ok" : "bad"}`));
+  if (cell("error", row)) parts.push(element("pre", cell("error", row)));
+  parts.push(facts("Preference and objectives", [
+    ["k", vector(cell("k", row))],
+    ...report.objectives.map((o) => [`${o.name}${o.unit ? ` (${o.unit})` : ""}`, number(cell(o.column, row), 6)]),
+    ["slack (least eps that keeps it)", row < report.n_points ? number(cell("slack", row)) : null],
+  ]));
+  parts.push(splitTable("Accuracy", "accuracy", row, (value) => percent(value, 2)));
+  parts.push(splitTable("Metric", "metric", row, (value) => number(value)));
+  parts.push(splitTable("Loss", "loss", row, (value) => number(value)));
+  parts.push(facts("Size", [
+    ["sparsity rate (SR)", measured("sparsity_rate", row, percent)],
+    ["compression rate (CR)", measured("compression_rate", row, fixed)],
+    ["parameter sharing (PS)", measured("parameter_sharing", row, fixed)],
+    ["SR in parameters", measured("sparsity_rate_params", row, percent)],
+    ["CR in parameters", measured("compression_rate_params", row, fixed)],
+    ["PS in parameters", measured("parameter_sharing_params", row, fixed)],
+    ["rows", count("n_rows", row)],
+    ["parameters", count("n_params", row)],
+    ["removable parameters", count("removable_params", row)],
+    ["removable MACs", count("removable_macs", row)],
+    ["least sparsity reached", yesNo(cell("sparsity_reached", row))],
+  ]));
+  parts.push(layerBars(cell("layer_sparsity", row)));
+  parts.push(facts("Training", [
+    ["study", cell("study", row)],
+    ["model, method", [cell("model", row), cell("method", row)].filter(Boolean).join(", ")],
+    ["seed", cell("seed", row)],
+    ["best epoch", cell("best_epoch", row) === null ? null : `${cell("best_epoch", row)} of ${cell("n_epochs", row) ?? "?"}`],
+    ["residual of the constraints", measured("residual", row, number)],
+    ["tying converged", yesNo(cell("tying_converged", row))],
+    ...["", "_sparsify", "_tying", "_retrain"].map((phase) => [`wall time${phase.replace("_", ", ")}`, measured(`wall_s${phase}`, row, (value) => `${fixed(value)} s`)]),
+    ["device", [cell("device", row), cell("host", row)].filter(Boolean).join(" on ")],
+    ["attempt, retry", `${cell("attempt", row) ?? "–"}, ${cell("retry", row) ?? "–"}`],
+    ["weights (SHA-256, in blobs/)", cell("weights_sha256", row)],
+  ]));
+  return parts.filter(Boolean);
+}
+
+const measured = (name, row, show) => (cell(name, row) === null ? null : show(cell(name, row)));
+const count = (name, row) => (cell(name, row) === null ? null : cell(name, row).toLocaleString("en"));
+const yesNo = (value) => (value === null ? null : value ? "yes" : "no");
+
+function facts(title, pairs) {
+  const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  if (!known.length) return null;
+  const part = element("section");
+  const listed = element("dl");
+  for (const [term, value] of known) listed.append(element("dt", term), element("dd", value));
+  part.append(element("h3", title), listed);
+  return part;
+}
+
+function splitTable(title, kind, row, show) {
+  const names = [...report.tasks, ...(kind === "accuracy" ? ["mean"] : [])];
+  const splits = ["train", "validation", "test"];
+  if (!names.some((name) => splits.some((split) => cell(`${kind}.${split}.${name}`, row) !== null))) return null;
+  const part = element("section");
+  const table = element("table");
+  const head = element("tr");
+  head.append(element("th", ""), ...splits.map((split) => element("th", split, "n")));
+  table.append(head);
+  for (const name of names) {
+    const line = element("tr");
+    line.append(element("th", name), ...splits.map((split) => element("td", show(cell(`${kind}.${split}.${name}`, row)), "n")));
+    table.append(line);
+  }
+  part.append(element("h3", title), table);
+  return part;
+}
+
+function layerBars(layers) {
+  if (!layers || !Object.keys(layers).length) return null;
+  const part = element("section");
+  part.append(element("h3", "Zero rows by layer"));
+  for (const [name, share] of Object.entries(layers)) {
+    const bar = element("div", null, "bar");
+    const fill = element("i");
+    fill.style.width = `${100 * Math.min(1, Math.max(0, share ?? 0))}%`;
+    const track = element("span", null, "track");
+    track.append(fill);
+    bar.append(element("span", name), track, element("span", percent(share), "n"));
+    part.append(bar);
+  }
+  return part;
+}

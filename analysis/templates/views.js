@@ -1,0 +1,155 @@
+// The pictures: figures come ready from Python without their points; here the points that pass are filled in.
+const plotConfig = {
+  displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, scrollZoom: false,
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toggleSpikelines", "hoverClosestCartesian", "hoverCompareCartesian", "hoverClosest3d", "resetCameraLastSave3d"],
+};
+const themed = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function drawViews() {
+  report.views.forEach((view, i) => {
+    const plot = document.getElementById(`view-${i}`);
+    const traces = view.kind === "parallel" ? parallelTraces(view) : pointTraces(view);
+    Plotly.react(plot, traces, themedLayout(view, traces, plot), plotConfig);
+    if (!plot.dataset.ready) {
+      plot.dataset.ready = "yes";
+      plot.on("plotly_click", (event) => {
+        const row = event.points[0].customdata;
+        if (Number.isInteger(row)) select(row, plot);
+      });
+    }
+  });
+}
+
+function pointTraces(view) {
+  const axes = axesOf(view);
+  const stairs = view.kind === "plane" && choice.plane === "staircase";
+  const candidates = stairs ? planarFronts(view, axes) : null;
+  const traces = view.traces.map((trace) => {
+    if (isLeftOut(view, trace, axes)) return placed({ ...trace, rows: undefined }, [], axes);
+    const rows = trace.rows.filter((row) => (stairs ? candidates[trace.meta.group].has(row) : isShown(row)));
+    return placed({ ...trace, rows: undefined, marker: inked(trace) }, rows, axes);
+  });
+  if (stairs) for (const [group, rows] of Object.entries(candidates)) traces.push(staircase(group, [...rows], axes));
+  if (selectedPoint()) traces.push(ring(view, axes));
+  return traces;
+}
+
+// The norms of dense models would stretch the height of the 3-D view; Python hides them there too.
+const isLeftOut = (view, trace, axes) => trace.visible === "legendonly" && axes.z === "objective.sparsity";
+
+function placed(trace, rows, axes) {
+  trace.visible = true;
+  for (const axis of Object.keys(axes)) trace[axis] = rows.map((row) => cell(axes[axis], row));
+  return { ...trace, customdata: rows, hovertext: rows.map((row) => report.hover[row]) };
+}
+
+// The selected trial is marked even where the filters drop it.
+const selectedPoint = () => choice.selected !== null && choice.selected < report.n_points;
+
+const inked = (trace) => (trace.meta.group === "dense" ? { ...trace.marker, color: themed("--ink") } : trace.marker);
+
+function ring(view, axes) {
+  const space = view.kind === "space";
+  const marker = { symbol: "circle-open", size: space ? 12 : 18, color: themed("--accent"), line: { width: 3, color: themed("--accent") } };
+  const trace = { type: space ? "scatter3d" : "scatter", mode: "markers", marker, showlegend: false, name: "selected" };
+  return { ...placed(trace, [choice.selected], axes), hoverinfo: "skip" };
+}
+
+function axesOf(view) {
+  const axes = {};
+  for (const axis of Object.keys(view.axes)) axes[axis] = choice.axes[axis] ?? view.axes[axis];
+  return axes;
+}
+
+// The exact front of the two losses drawn, of all points that pass the other filters; eps has no part in it.
+function planarFronts(view, axes) {
+  const fronts = {};
+  const rows = new Set(view.traces.flatMap((trace) => trace.rows).filter(passes));
+  for (const group of ["dense", "sparse"]) {
+    const members = [...rows].filter((row) => cell("group", row) === group);
+    const value = (axis, row) => sense(axes[axis]) * cell(axes[axis], row);
+    members.sort((a, b) => value("x", a) - value("x", b) || value("y", a) - value("y", b));
+    const front = [];
+    for (const row of members) {
+      const last = front[front.length - 1];
+      const equal = last !== undefined && value("x", last) === value("x", row) && value("y", last) === value("y", row);
+      if (last === undefined || equal || value("y", row) < value("y", last)) front.push(row);
+    }
+    fronts[group] = new Set(front);
+  }
+  return fronts;
+}
+
+const sense = (column) => (report.objectives.some((o) => o.column === column && o.sense === "max") ? -1 : 1);
+
+function staircase(group, rows, axes) {
+  const color = themed(group === "dense" ? "--ink" : "--muted");
+  const trace = { type: "scatter", mode: "lines", line: { shape: "hv", width: 1.5, color }, showlegend: false };
+  return { ...placed(trace, rows, axes), hoverinfo: "skip", hovertext: undefined };
+}
+
+// Each axis from the least to the largest value shown; a gap after each trial ends its line.
+function parallelTraces(view) {
+  const shown = shownRows();
+  const scale = view.columns.map((name) => {
+    const values = shown.map((row) => cell(name, row));
+    const low = values.reduce((a, b) => Math.min(a, b), Infinity);
+    const span = values.reduce((a, b) => Math.max(a, b), -Infinity) - low;
+    return (row) => (span > 0 ? (cell(name, row) - low) / span : 0.5);
+  });
+  const traces = view.traces.map((trace) => {
+    const rows = trace.rows.filter(isShown);
+    return parallelLines({ ...trace, rows: undefined, marker: inked(trace), line: { width: 1, color: inked(trace).color } }, rows, view, scale);
+  });
+  if (selectedPoint()) {
+    const color = themed("--accent");
+    const trace = { type: "scatter", mode: "lines+markers", name: "selected", showlegend: false, line: { width: 3, color }, marker: { color, size: 9 } };
+    traces.push(parallelLines(trace, [choice.selected], view, scale));
+  }
+  return traces;
+}
+
+function parallelLines(trace, rows, view, scale) {
+  const stops = [...view.columns.keys()];
+  return {
+    ...trace,
+    x: rows.flatMap(() => [...stops, null]),
+    y: rows.flatMap((row) => [...stops.map((i) => scale[i](row)), null]),
+    customdata: rows.flatMap((row) => [...stops.map(() => row), null]),
+    hovertext: rows.flatMap((row) => [...stops.map((i) => `${report.hover[row]}<br>${report.titles[view.columns[i]]}: ${number(cell(view.columns[i], row))}`), ""]),
+  };
+}
+
+// Axis titles stick out of the cube, so a narrow screen gets a smaller one.
+function fitNarrow(scene, plot) {
+  const share = Math.min(1, plot.clientWidth / 520);
+  for (const axis of ["x", "y", "z"]) scene.aspectratio[axis] *= share;
+}
+
+function themedLayout(view, traces, plot) {
+  const layout = structuredClone(view.layout);
+  const [ink, muted, line] = ["--ink", "--muted", "--line"].map(themed);
+  const axisStyle = { gridcolor: line, zerolinecolor: line, linecolor: line, color: muted };
+  Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true });
+  layout.font = { family: "system-ui, sans-serif", size: 12, color: ink };
+  layout.hoverlabel = { bgcolor: themed("--card"), bordercolor: muted, font: { color: ink, family: "system-ui, sans-serif" }, align: "left" };
+  layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: ink };
+  layout.showlegend = false;
+  layout.margin = view.kind === "space" ? { l: 0, r: 0, t: 0, b: 0 } : { l: 60, r: 16, t: 30, b: 48 };
+  if (view.kind === "space") fitNarrow(layout.scene, plot);
+  const axes = axesOf(view);
+  const host = view.kind === "space" ? layout.scene : layout;
+  for (const name of ["xaxis", "yaxis", "zaxis"]) {
+    if (host[name] === undefined) continue;
+    Object.assign(host[name], axisStyle, view.kind === "space" ? { showbackground: false, showspikes: false } : { automargin: true });
+    const column = axes[name[0]];
+    if (column === undefined) continue;
+    const title = report.titles[column];
+    host[name].title = { ...host[name].title, text: view.kind === "space" && plot.clientWidth < 520 ? title.replace(/ \(.*\)$/, "") : title };
+    host[name].tickformat = column === "sparsity_rate" ? ".0%" : "~g";
+  }
+  if (!traces.some((trace) => trace.customdata.length && trace.name !== "selected")) {
+    layout.annotations = [{ text: "No point passes the filters", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5, font: { size: 14, color: muted } }];
+  }
+  return layout;
+}

@@ -1,0 +1,295 @@
+"""The command line: parse, call one function of the library, print. Heavy imports happen inside the commands."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
+# An error class whose module was never imported cannot have been raised.
+_USER_ERRORS = {
+    "sweep.config_errors": "ConfigError",
+    "sweep.files": "StoreError",
+    "sweep.supervisor": "SweepError",
+    "analysis.table": "ResultsError",
+}
+_FOLDER = click.Path(path_type=Path)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli(prog_name="sweep")
+
+
+def _told_clearly(command: Callable[..., int | None]) -> Callable[..., None]:
+    """A user's mistake ends in one message and exit code 2, an interrupt in 130; never in a traceback."""
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = command(*args, **kwargs)
+        except KeyboardInterrupt:
+            code = 130
+        except Exception as error:
+            known = tuple(getattr(sys.modules[module], name) for module, name in _USER_ERRORS.items() if module in sys.modules)
+            if not isinstance(error, known):
+                raise
+            text = str(error)
+            click.echo(text if text.startswith("Error: ") else f"Error: {text}", err=True)
+            code = 2
+        sys.exit(code or 0)
+
+    return wrapper
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
+@click.version_option(package_name="pareto-sweep")
+def cli() -> None:
+    """Train one multi-task network for each preference between sparsity and tasks, and see the Pareto front.
+
+    \b
+    Example:
+      sweep init grid.yaml          write a commented grid file
+      sweep run grid.yaml           train everything it asks for, write results/NAME/report.html
+      sweep run grid.yaml           once more: goes on where it stopped, or says that nothing is left
+    """
+
+
+def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.argument("grid", type=click.Path(path_type=Path)),
+        click.option("--out", metavar="DIR", help="Results folder instead of the grid file's `output`."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials."),
+        click.option("--override", type=click.Path(path_type=Path), metavar="FILE", help="A second YAML file, merged over the first."),
+        click.option("--address", metavar="A", help="Join a Ray cluster: `auto` or HOST:PORT. Without it a local Ray starts."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@_grid_options
+@click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@_told_clearly
+def run(grid: Path, out: str | None, limit: int | None, override: Path | None, address: str | None, no_dashboard: bool, quiet: bool) -> int:
+    """Train every trial of GRID that is not complete yet, then write the report.
+
+    Running it again goes on where it stopped; a larger grid trains what is new. The first Ctrl-C ends running epochs
+    and keeps them, the second stops at once.
+
+    \b
+    Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted.
+
+    \b
+    Example:
+      sweep run configs/quickstart.yaml
+      sweep run configs/quickstart.yaml --limit 4 --out /tmp/try
+    """
+    if sys.platform == "win32":
+        click.echo("Error: `sweep run` works on Linux and macOS; on Windows use WSL. `sweep report` and `sweep front` work here.", err=True)
+        return 2
+    started = time.perf_counter()
+    from sweep.api import run_and_report, timing_line
+    from sweep.config import load_config
+
+    config = load_config(grid, out=out, override=override)
+    outcome, report = run_and_report(
+        config,
+        address=address,
+        has_dashboard=not no_dashboard,
+        limit=limit,
+        is_quiet=quiet,
+        grid_file=grid.read_text(encoding="utf-8"),
+    )
+    if outcome.message:
+        click.echo(outcome.message, err=True)
+    if not quiet:
+        counts = ", ".join(f"{n} {state}" for state, n in outcome.states.items()) or "none"
+        left = outcome.n_trials - sum(outcome.states.values())
+        click.echo(f"{outcome.n_trials} trials: {counts}" + (f", {left} left" if left else ""))
+        if outcome.n_trained:
+            outcome.timing.total_s = time.perf_counter() - started
+            click.echo(timing_line(outcome.timing))
+        elif not outcome.is_interrupted and not left:
+            click.echo("nothing to do: every trial is complete")
+        click.echo(f"report: {report}")
+    return outcome.exit_code
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("grid.yaml"))
+@_told_clearly
+def init(path: Path) -> int:
+    """Write a commented grid file to PATH (default grid.yaml).
+
+    \b
+    Example:
+      sweep init grid.yaml && sweep run grid.yaml
+    """
+    from importlib.resources import files
+
+    text = files("sweep.templates").joinpath("starter.yaml").read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        click.echo(f"Error: {path}: a file is there already\n  hint: name another one, `sweep init other.yaml`", err=True)
+        return 2
+    except OSError as error:
+        click.echo(f"Error: {path}: cannot be written ({error.strerror})\n  hint: name a file in an existing, writable folder", err=True)
+        return 2
+    click.echo(f"wrote {path}; start it with `sweep run {path}`")
+    return 0
+
+
+@cli.command()
+@_grid_options
+@_told_clearly
+def plan(grid: Path, out: str | None, limit: int | None, override: Path | None, address: str | None) -> int:
+    """Show what `sweep run GRID` would do: trials, what is complete, packs, workers, a time estimate.
+
+    The estimate needs at least one complete trial.
+
+    \b
+    Example:
+      sweep plan configs/quickstart.yaml
+    """
+    from sweep.api import plan as make_plan
+    from sweep.config import load_config
+    from sweep.planning import expected_seconds
+    from sweep.progress import duration
+    from sweep.supervisor import expected_workers
+
+    config = load_config(grid, out=out, override=override)
+    planned = make_plan(config, limit=limit, address=address)
+    workers = expected_workers(config, address)
+    click.echo(f"sweep {config.name}: {len(planned.trials)} trials -> {config.output}")
+    for study in config.resolved_studies:
+        mine = [trial for trial in planned.trials if trial.study == study.name]
+        n_complete = sum(trial.trial_id in planned.complete for trial in mine)
+        after = f", after {study.after}" if study.after else ""
+        click.echo(f"  study {study.name}: {study.model}, {study.method}{after}: {len(mine)} trials, {n_complete} complete")
+    failed = sum(state != "ok" for state in planned.complete.values())
+    click.echo(
+        f"complete: {len(planned.complete)} ({failed} failed); to train: {planned.n_todo}; waiting for another study: {planned.n_waiting}"
+    )
+    sizes = [len(pack.trials) for pack in planned.packs]
+    n_adopted = sum(pack.checkpoint is not None for pack in planned.packs)
+    if sizes:
+        click.echo(f"packs: {len(sizes)} of {min(sizes)} to {max(sizes)} trials, {n_adopted} from a checkpoint; workers: about {workers}")
+        seconds = expected_seconds(config, planned, workers)
+        click.echo(f"time: about {duration(seconds)}" if seconds is not None else "time: unknown until a trial is complete")
+    return 0
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option("--watch", is_flag=True, help="Keep showing it until the run ends.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@_told_clearly
+def status(folder: Path, watch: bool, form: str) -> int:
+    """Show where the sweep in DIR stands; reads only the results folder, from any machine.
+
+    \b
+    Example:
+      sweep status results/quickstart --watch
+    """
+    from sweep.status import read_status, show, watch_status
+
+    if watch and form == "text":
+        watch_status(folder)
+        return 0
+    found = read_status(folder)
+    click.echo(json.dumps(found.to_json()) if form == "json" else show(found))
+    return 0
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option(
+    "--eps", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Tolerance of the dominance filter, in objective units."
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it instead of DIR/report.html.")
+@_told_clearly
+def report(folder: Path, eps: float, out: Path | None) -> int:
+    """Write the HTML report of the results in DIR; also in the middle of a run.
+
+    \b
+    Example:
+      sweep report results/quickstart --eps 0.01
+    """
+    from analysis.report import write_report
+
+    click.echo(write_report(folder, out, eps=eps))
+    return 0
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option(
+    "--eps", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Tolerance of the dominance filter, in objective units."
+)
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@_told_clearly
+def front(folder: Path, eps: float, form: str) -> int:
+    """Print the trials of DIR that no other trial dominates.
+
+    \b
+    Example:
+      sweep front results/quickstart --eps 0.01 --format csv > front.csv
+    """
+    from analysis.front_table import front_text
+
+    click.echo(front_text(folder, eps, form))
+    return 0
+
+
+@cli.command()
+@_told_clearly
+def schema() -> int:
+    """Print the JSON Schema of grid files, for editors to complete and check them.
+
+    \b
+    Example:
+      sweep schema > grid.schema.json
+    """
+    from sweep.config import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@_told_clearly
+def verify(folder: Path) -> int:
+    """Check every file in DIR: readable, of the right schema, hashes as named. Exit code 3 if something is wrong.
+
+    \b
+    Example:
+      sweep verify results/quickstart
+    """
+    from sweep.store import Store, StoreError
+
+    store = Store(folder)
+    if store.manifest() is None:
+        raise StoreError("no sweep is here (no manifest.json)", folder, "name the results folder of a run, for example results/quickstart")
+    findings = store.verify()
+    for finding in findings:
+        click.echo(f"{finding.path}: {finding.problem}\n  hint: {finding.hint}")
+    n_complete = len(store.complete())
+    click.echo(
+        f"{n_complete} complete trials, {len(findings)} problems" if findings else f"{n_complete} complete trials, everything is in order"
+    )
+    return 3 if findings else 0
+
+
+if __name__ == "__main__":
+    main()

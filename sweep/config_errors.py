@@ -1,0 +1,106 @@
+"""What is wrong with a grid file: every mistake at once, with file, line, column, path, rule, value and a hint."""
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Path = tuple[str | int, ...]
+
+_MAX_SHOWN = 50
+_MAX_VALUE = 80
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """A place in a text file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One broken rule."""
+
+    path: Path
+    """Where in the grid file: keys and list indices (from 0); empty for the file as a whole."""
+    rule: str
+    """What is expected, or what is wrong, in words."""
+    found: str | None = None
+    """The value as written, or None where there is none to show."""
+    hint: str | None = None
+    """How to put it right."""
+    position: Position | None = None
+    """Where the value (for an unknown key: the key) stands; None for values that come from Python."""
+    file: str | None = None
+    """The file, when no line can be named."""
+
+    def __str__(self) -> str:
+        where = str(self.position) if self.position else self.file
+        line = "Error: " + ": ".join(part for part in (where, dotted(self.path), self.rule) if part)
+        if self.found is not None:
+            line += f" (got {self.found})"
+        return line if self.hint is None else f"{line}\n  hint: {self.hint}"
+
+
+class ConfigError(ValueError):
+    """A grid file that cannot be used. `str(error)` is the whole message, one `Error:` line (and hint) a mistake."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes: tuple[Mistake, ...] = tuple(_unique(mistakes))
+        """In the order of the file; never empty."""
+        shown = [str(mistake) for mistake in self.mistakes[:_MAX_SHOWN]]
+        if len(self.mistakes) > _MAX_SHOWN:
+            shown.append(f"... and {len(self.mistakes) - _MAX_SHOWN} more")
+        super().__init__("\n".join(shown))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.mistakes,)
+
+
+def _unique(mistakes: Iterable[Mistake]) -> list[Mistake]:
+    """Sorted by place; a value that several studies inherit is named once."""
+    kept: dict[object, Mistake] = {}
+    for mistake in mistakes:
+        kept.setdefault((mistake.position or mistake.path, mistake.rule), mistake)
+    return sorted(kept.values(), key=lambda mistake: (mistake.position is not None, mistake.position or Position("", 0, 0)))
+
+
+def dotted(path: Path) -> str:
+    """`("preferences", "list", 3)` -> `preferences.list[3]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            plain = part if part.replace("-", "_").isidentifier() else shown(part)
+            text += f".{plain}" if text else plain
+    return text
+
+
+def shown(value: Any) -> str:
+    """A value as a grid file would spell it, on one line and not too long."""
+    if isinstance(value, float) and value != value:
+        text = ".nan"
+    elif isinstance(value, float) and value in (float("inf"), -float("inf")):
+        text = ".inf" if value > 0 else "-.inf"
+    else:
+        try:
+            text = json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError):
+            text = type(value).__name__
+    # A terminal must not obey what a grid file spells: control characters are shown as escapes.
+    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE // 2]}...{text[-_MAX_VALUE // 2 :]}"
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str | None:
+    """The known word nearest to `word`, or None when none is near."""
+    near = difflib.get_close_matches(word.lower(), [name.lower() for name in known], n=1, cutoff=0.7)
+    return next((name for name in known if near and name.lower() == near[0]), None)

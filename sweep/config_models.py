@@ -1,0 +1,177 @@
+"""The frozen pydantic models of the grid file. `sweep.config` is their door."""
+
+import re
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+
+from sweep.config_errors import ConfigError
+from sweep.config_schema import METHOD_NAMES, MODEL_NAMES
+from sweep.preferences import Preferences
+from sweep.studies import Study, resolve_studies
+from trainer.catalog import PROBLEMS, ProblemEntry
+from trainer.settings import Range, TrainingSettings
+
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?)?B", re.IGNORECASE | re.ASCII)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_MAX_BYTES = 2**50
+
+
+def parse_memory(value: Any) -> Any:
+    """`1.5GB` -> 1500000000 (GB = 1e9, GiB = 2**30); whole numbers are bytes already; anything else is refused."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        n_bytes = value
+    elif isinstance(value, str) and len(value) <= 40 and (match := _MEMORY.fullmatch(value.strip())):
+        n_bytes = round(float(match[1]) * _UNITS[(match[2] or "").lower()])
+    else:
+        raise ValueError("a size such as 1.5GB, 512MiB or a whole number of bytes expected")
+    if not 1 <= n_bytes <= _MAX_BYTES:
+        raise ValueError("a size between 1B and 1024TiB expected")
+    return n_bytes
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError("a name of at most 100 letters, digits, `.`, `_`, `-` expected, not starting with a dot")
+    return name
+
+
+Name = Annotated[
+    str,
+    AfterValidator(_check_name),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$", "examples": ["multidigits-mdmtn"]}),
+]
+Method = Annotated[
+    Literal["wcal_growl", "fixed_architecture", "mgda", "kdmtl", "stl", "epo", "cosmos", "moead"], WithJsonSchema(METHOD_NAMES)
+]
+ModelName = Annotated[str, WithJsonSchema(MODEL_NAMES)]
+Seeds = Annotated[tuple[Annotated[int, Range(ge=0, le=2**31 - 1)], ...], Field(min_length=1, examples=[[0, 1, 2]])]
+Point = tuple[Annotated[float, Range()], ...]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_memory),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "pattern": r"^\d+(\.\d+)? ?([KMGTkmgt]i?)?[Bb]$"}, {"type": "integer", "minimum": 1}],
+            "examples": ["1.5GB", "512MiB"],
+        }
+    ),
+]
+PackSize = Annotated[
+    Annotated[Literal["auto"], Tag("<auto>")] | Annotated[int, Range(ge=1, le=100_000), Tag("<size>")],
+    Discriminator(
+        lambda value: "<auto>" if value == "auto" else "<size>" if isinstance(value, int) and not isinstance(value, bool) else None,
+        custom_error_type="pack_size",
+        custom_error_message="auto or a whole number >= 1 expected",
+    ),
+]
+
+# Building the validators waits for the first use: `sweep --help` needs none.
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True)
+
+
+class ProblemConfig(BaseModel):
+    """The data, by name, and its options (which ones, the problem says)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, use_attribute_docstrings=True, defer_build=True)
+
+    name: str
+    """Name of the problem."""
+
+    @property
+    def entry(self) -> ProblemEntry:
+        """The catalog's facts about the problem. Raises KeyError for an unknown one, which `load_config` refuses."""
+        return PROBLEMS[self.name]
+
+    @cached_property
+    def options(self) -> Any:
+        """The problem's options dataclass, defaults filled in."""
+        return self.entry.options(**(self.__pydantic_extra__ or {}))
+
+
+class Resources(BaseModel):
+    """What one worker may use."""
+
+    model_config = _STRICT
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where workers train; `auto` takes a GPU where there is one."""
+    cpus: Annotated[float, Range(gt=0, le=10_000)] = 1.0
+    """CPU cores of one worker."""
+    gpus: Annotated[float, Range(ge=0, le=1_000)] = 0.0
+    """GPUs of one worker; 0.5 lets two workers share one."""
+    memory: Bytes = 1_500_000_000
+    """Memory of one worker, as text with a unit (GB = 1e9 bytes, GiB = 2^30) or in bytes."""
+    pack: PackSize = "auto"
+    """How many trials a worker trains in lockstep: a number, or `auto`."""
+
+
+class StudyConfig(BaseModel):
+    """One study of several. What it leaves out it takes from the top level of the grid file."""
+
+    model_config = _STRICT
+
+    name: Name
+    """Name of the study; unique in the file."""
+    model: ModelName | None = None
+    """Architecture; default: the top level's."""
+    method: Method | None = None
+    """Training method; default: the top level's."""
+    preferences: Preferences | None = None
+    """Preference vectors; default: the top level's."""
+    training: TrainingSettings | None = None
+    """Constants of the training that differ from the top level's, key by key."""
+    seeds: Seeds | None = None
+    """Random seeds; default: the top level's."""
+    after: str | None = None
+    """Name of the study whose trials must be complete before this one starts."""
+
+
+class SweepConfig(BaseModel):
+    """All that a grid file says, with every default."""
+
+    model_config = _STRICT
+
+    name: Name = "sweep"
+    """Name of the sweep; default: the grid file's name."""
+    problem: Annotated[ProblemConfig, Field(examples=["multidigits", {"name": "multidigits", "n_train": 3000}])]
+    """The data and its tasks: a name, or a mapping with the name and the problem's options."""
+    model: ModelName = "mdmtn"
+    """Architecture."""
+    method: Method = "wcal_growl"
+    """Training method."""
+    preferences: Preferences = "paper"
+    """Which preference vectors are trained: sparsity first, then the tasks; each vector sums to 1."""
+    seeds: Seeds = (0,)
+    """Random seeds; every preference vector is trained once for each."""
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    """Constants of the training."""
+    resources: Resources = Field(default_factory=Resources)
+    """What one worker may use."""
+    output: Annotated[str, Field(min_length=1)] = "results/sweep"
+    """Folder of the results, relative to where the command runs; default: results/<name>."""
+    scaling: Literal["none", "anchors"] = "none"
+    """`anchors` divides each objective by its value for a guess (tasks) or for the initial network (sparsity)."""
+    reference_point: Point | None = None
+    """a of the Chebyshev form, one number an objective (sparsity, then the tasks), in the objectives' units; default: zeros."""
+    hypervolume_reference: Point | None = None
+    """Upper corner for the hypervolume, one number an objective, in the objectives' units; default: from the first results."""
+    studies: Annotated[tuple[StudyConfig, ...], Field(min_length=1, max_length=1000)] | None = None
+    """Several studies in one sweep; without it there is one, named main."""
+
+    @cached_property
+    def resolved_studies(self) -> tuple[Study, ...]:
+        """The studies with all they inherit and their preference vectors, each after the one it waits for.
+
+        Raises:
+            ConfigError: rules between sections are broken; never for a config from `load_config` or `parse_config`.
+        """
+        studies, mistakes = resolve_studies(self)
+        if mistakes:
+            raise ConfigError(mistakes)
+        return studies
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON values, defaults included; `parse_config` of it is equal."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

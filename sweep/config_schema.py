@@ -1,0 +1,130 @@
+"""The JSON Schema of the grid file, and what it knows about a key: for editors, and for the hints of error messages."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from sweep.config_errors import Path, did_you_mean, shown
+from trainer.catalog import METHODS, MODELS, PROBLEMS, ProblemEntry
+
+Schema = Mapping[str, Any]
+
+MODEL_NAMES = {"type": "string", "enum": list(MODELS)}
+METHOD_NAMES = {"type": "string", "enum": list(METHODS)}
+
+
+def options_model(entry: ProblemEntry) -> type[BaseModel]:
+    """A model with one field `options`, the options dataclass of a problem, strict and closed like the grid file."""
+    settings = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    fields_: dict[str, Any] = {"options": (entry.options, ...)}
+    return create_model("ProblemOptions", __config__=settings, **fields_)
+
+
+def _problem_schema() -> tuple[dict[str, Any], dict[str, Any]]:
+    """JSON Schema of the key `problem` (a name, or a name with that problem's options), and the definitions it refers to."""
+    choices: list[dict[str, Any]] = [{"type": "string", "enum": list(PROBLEMS)}]
+    definitions: dict[str, Any] = {}
+    for entry in PROBLEMS.values():
+        schema = options_model(entry).model_json_schema()
+        definitions |= schema.get("$defs", {})
+        options = {key: value for found in lookup(schema, ("options",)) for key, value in found.get("properties", {}).items()}
+        properties = {"name": {"const": entry.name, "description": f"Tasks: {', '.join(entry.tasks)}."}, **options}
+        choices.append({"type": "object", "properties": properties, "required": ["name"], "additionalProperties": False})
+    return {"anyOf": choices}, definitions
+
+
+def complete_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of the whole grid file, for editors, with each problem's options and only what a person must write required."""
+    schema = model.model_json_schema(by_alias=True)
+    problem, definitions = _problem_schema()
+    about = {key: value for key, value in schema["properties"]["problem"].items() if key in ("description", "examples")}
+    schema["properties"]["problem"] = problem | about
+    schema["$defs"] = {name: value for name, value in schema["$defs"].items() if name != "ProblemConfig"} | definitions
+    schema["required"] = ["problem"]
+    # What pydantic takes from Python names ("Learning Rate") tells an editor's user nothing.
+    tidy: dict[str, Any] = json.loads(json.dumps(schema), object_hook=_without_title)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Grid file", **tidy}
+
+
+def _without_title(node: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if not (key == "title" and isinstance(value, str))}
+
+
+def branches(root: Schema, schema: Schema) -> Iterator[Schema]:
+    """The schema itself and all that it refers to or chooses from."""
+    yield schema
+    if "$ref" in schema:
+        yield from branches(root, root["$defs"][schema["$ref"].rsplit("/", 1)[1]])
+    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from branches(root, choice)
+
+
+def child(root: Schema, schema: Schema, part: str | int) -> Iterator[Schema]:
+    """What the schema says about a key or an item."""
+    for branch in branches(root, schema):
+        if isinstance(part, str) and part in branch.get("properties", {}):
+            yield branch["properties"][part]
+        elif isinstance(part, int) and isinstance(branch.get("items"), Mapping):
+            yield branch["items"]
+
+
+def lookup(root: Schema, path: Path) -> list[Schema]:
+    """Everything the schema says about a path, with references resolved; empty for an unknown path."""
+    level: list[Schema] = [root]
+    for part in path:
+        level = [below for schema in level for below in child(root, schema, part)]
+    return [branch for schema in level for branch in branches(root, schema)]
+
+
+def known_keys(root: Schema, path: Path) -> list[str]:
+    """The keys of the mapping at `path`."""
+    return list(dict.fromkeys(key for schema in lookup(root, path) for key in schema.get("properties", {})))
+
+
+def unknown_key_hint(root: Schema, path: Path) -> str:
+    """Where the unknown key at `path` may belong."""
+    key = str(path[-1])
+    keys = known_keys(root, path[:-1])
+    near = did_you_mean(key, keys)
+    if near:
+        return f"did you mean `{near}`? `sweep schema` lists every key"
+    homes = [f"`{'.'.join(home)}`" if home else "the top level" for home in _homes(root, key)]
+    if homes:
+        return f"`{key}` belongs into {' or '.join(homes)}; `sweep schema` lists every key"
+    return f"the keys here are {', '.join(keys)}; `sweep schema` lists every key" if keys else "`sweep schema` lists every key"
+
+
+def _homes(root: Schema, key: str) -> list[tuple[str, ...]]:
+    """Mappings, outside lists, that have this key."""
+    homes: list[tuple[str, ...]] = []
+    level: list[tuple[str, ...]] = [()]
+    while level:
+        homes += [path for path in level if key in known_keys(root, path)]
+        level = [(*path, name) for path in level if len(path) < 3 for name in known_keys(root, path)]
+    return homes
+
+
+def describe(root: Schema, path: Path) -> str | None:
+    """A hint from the schema: an example or the default, and what the key means."""
+    parts: list[str] = []
+    found = lookup(root, path)
+    for key in ("description", "examples", "default"):
+        value = next((schema[key] for schema in found if schema.get(key) is not None), None)
+        if key == "description" and value:
+            parts.append(" ".join(value.split()))
+        elif key == "examples" and value:
+            parts.append("For example " + " or ".join(f"`{_flow(one)}`" for one in value) + ".")
+        elif key == "default" and value is not None and not isinstance(value, dict):
+            parts.append(f"Default: {shown(value).strip(chr(34))}.")
+    return " ".join(parts) or None
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(below)}" for key, below in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return str(value)

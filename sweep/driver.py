@@ -1,0 +1,262 @@
+"""One attempt: a process that joins or starts Ray, runs one `Tuner.fit` over packs, and ends.
+
+The supervisor starts it (`python -m sweep.driver`), writes the attempt as one line of JSON to its standard input and
+keeps that pipe open; when the pipe closes, the supervisor is gone and so is this process. Events go back as lines of
+JSON on standard output. Whether the sweep is complete is read from the store, never from what this process says:
+an interrupted fit looks successful to Ray.
+"""
+
+import json
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweep.store import Store
+
+CONNECT_TIMEOUT_S = 10.0
+_MAX_RETRIES = 2
+# One thread a worker (two cost more CPU than they give), and no mapping and unmapping of every large tensor by glibc.
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+
+
+@dataclass(frozen=True)
+class AttemptJob:
+    """What one attempt does; plain values, so that it travels as JSON."""
+
+    root: str
+    attempt: int
+    name: str
+    packs: list[dict[str, Any]] = field(repr=False)
+    """PackJob.to_json() of each pack, in the order in which they should start."""
+    resources: dict[str, float]
+    """What each worker needs: CPU, GPU, memory in bytes."""
+    address: str | None
+    """None starts a local Ray; otherwise `auto` or `host:port`."""
+    n_local_cpus: int
+    has_dashboard: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, strings and numbers."""
+        return asdict(self)
+
+
+class UserError(Exception):
+    """Something that only the user can mend; ends the sweep with one message."""
+
+
+def main() -> int:
+    """Run the attempt that the supervisor wrote to standard input."""
+    events = _take_standard_output()
+    job = AttemptJob(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_the_supervisor, daemon=True).start()
+    try:
+        _run_attempt(job, events)
+    except UserError as error:
+        events.send("user_error", message=str(error))
+        return 2
+    return 0
+
+
+class _Events:
+    """Lines of JSON to the supervisor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._stream = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles its callbacks into its own state; a copy has nobody to send to.
+        return _silent, ()
+
+    def send(self, event: str, **facts: Any) -> None:
+        with self._lock:
+            self._stream.write(json.dumps({"event": event, **facts}) + "\n")
+
+
+def _silent() -> _Events:
+    return _Events(os.open(os.devnull, os.O_WRONLY))
+
+
+def _take_standard_output() -> _Events:
+    """Keep standard output for events; whatever Ray prints goes to standard error, which the supervisor logs."""
+    descriptor = os.dup(1)
+    os.dup2(2, 1)
+    return _Events(descriptor)
+
+
+def _end_with_the_supervisor() -> None:
+    sys.stdin.read()
+    _stop_local_ray_now()
+    os._exit(1)
+
+
+def _stop_local_ray_now() -> None:
+    """Where the kernel ends children with their parent (Linux) this is not needed; elsewhere nothing else does it."""
+    ray = sys.modules.get("ray")
+    node = getattr(getattr(getattr(ray, "_private", None), "worker", None), "_global_node", None)
+    if node is not None:
+        try:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+        except Exception as error:  # noqa: BLE001 - the process ends in the next line, whatever Ray says
+            print(f"while stopping Ray: {error}", file=sys.stderr)  # noqa: T201 - standard error is the log
+
+
+def _run_attempt(job: AttemptJob, events: _Events) -> None:
+    os.environ.update(
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+        TUNE_PRINT_ALL_TRIAL_ERRORS="0",
+        TUNE_GLOBAL_CHECKPOINT_S="3600",
+        TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
+        RAY_CHDIR_TO_TRIAL_DIR="0",
+        RAY_AIR_NEW_OUTPUT="0",
+        **WORKER_ENVIRONMENT,
+    )
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    started = time.perf_counter()
+    import ray
+
+    context = _connect(ray, job)
+    events.send("ray_started", seconds=time.perf_counter() - started, dashboard=_dashboard_url(context))
+    try:
+        _check_resources(ray, job)
+        _fit(job, events)
+    finally:
+        started = time.perf_counter()
+        ray.shutdown()
+        events.send("ray_stopped", seconds=time.perf_counter() - started)
+
+
+def _connect(ray: Any, job: AttemptJob) -> Any:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if job.address is None:
+        try:
+            return ray.init(
+                num_cpus=job.n_local_cpus,
+                include_dashboard=job.has_dashboard,
+                dashboard_host="127.0.0.1",
+                **options,
+            )
+        except Exception as error:
+            raise RuntimeError(f"Ray did not start on this machine: {error}") from error
+    _check_reachable(job.address)
+    try:
+        return ray.init(address=job.address, runtime_env={"env_vars": WORKER_ENVIRONMENT}, **options)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"--address {job.address}: no Ray cluster could be joined ({reason})\n"
+            "  hint: `ray status` on this machine shows whether a cluster runs; without --address a local Ray is started"
+        ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nobody listens at once: Ray itself would try for a minute."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        raise UserError(f"--address {address}: expected `auto` or `host:port` of a Ray cluster's head, for example 10.0.0.1:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise UserError(
+            f"--address {address}: nobody answers there ({error})\n"
+            "  hint: is the cluster's head running (`ray start --head`), and is this its GCS port (6379 unless changed)?"
+        ) from error
+
+
+def _check_resources(ray: Any, job: AttemptJob) -> None:
+    """Tune waits for ever for resources that no node has; say so instead."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(node.get(name, 0) >= amount for name, amount in job.resources.items() if amount) for node in nodes):
+        return
+    names = {"CPU": "resources.cpus", "GPU": "resources.gpus", "memory": "resources.memory"}
+
+    def text(name: str, amount: float) -> str:
+        return f"{amount / 1e9:.1f} GB" if name == "memory" else f"{amount:g}"
+
+    asked = ", ".join(f"{names[name]} = {text(name, amount)}" for name, amount in job.resources.items() if amount)
+    most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in names}
+    there = ", ".join(f"{name} {text(name, amount)}" for name, amount in most.items())
+    where = "this machine" if job.address is None else f"the cluster at {job.address}"
+    raise UserError(
+        f"no node of {where} has what one worker asks for: {asked}; the most on one node: {there}\n"
+        "  hint: lower `resources` in the grid file, or join a larger cluster with --address"
+    )
+
+
+def _fit(job: AttemptJob, events: _Events) -> None:
+    import ray
+    from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner, grid_search
+
+    from sweep.worker import PackTrainable
+
+    store = Store(Path(job.root))
+
+    class StopOnRequest(Stopper):
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return store.stop_requested()
+
+    class Report(Callback):
+        """Runs inside Tune's loop, where an exception would end the run: it only writes a line."""
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            result = trial.last_result or {}
+            spent = {name: result.get(name, 0.0) for name in ("setup_s", "training_s", "store_s")}
+            events.send("pack_ended", pack_id=result.get("pack_id"), **spent)
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            events.send("pack_failed", message=_last_line(getattr(trial, "get_pickled_error", lambda: None)()))
+
+    total = ray.cluster_resources()
+    slots = min(int(total.get(name, 0) // amount) for name, amount in job.resources.items() if amount)
+    events.send("fit_started", slots=slots)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots + 2)
+    with tempfile.TemporaryDirectory(prefix="sweep-tune-") as scratch:
+        tuner = Tuner(
+            PackTrainable,
+            param_space={"pack": grid_search([{"job": pack, "resources": job.resources} for pack in job.packs])},
+            tune_config=TuneConfig(reuse_actors=False),
+            run_config=RunConfig(
+                name=f"{job.name}-{job.attempt}",
+                storage_path=scratch,
+                stop=StopOnRequest(),
+                callbacks=[Report()],
+                checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                failure_config=FailureConfig(max_failures=_MAX_RETRIES),
+                verbose=0,
+            ),
+        )
+        results = tuner.fit()
+        for error in results.errors:
+            events.send("pack_failed", message=_last_line(error))
+
+
+def _last_line(error: object) -> str:
+    """What failed, without the traceback (which is in the log)."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _dashboard_url(context: Any) -> str | None:
+    url = getattr(context, "dashboard_url", None)
+    return f"http://{url}" if url else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""Single files of the store: written whole or not at all, and checked when read.
+
+A file is written aside under a name that no Parquet reader picks up, synced, renamed, and its folder synced. That
+needs neither hard links nor flock nor mmap, so it holds on NFS too.
+"""
+
+import errno
+import json
+import math
+import os
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+
+_NAME = re.compile(NAME_PATTERN)
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
+
+_WRITE_RULES: dict[int | None, tuple[str, str]] = {
+    errno.ENOSPC: ("the disk is full", "free some space and run again; everything published so far is kept"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run again; everything published so far is kept"),
+    errno.EROFS: ("the file system is read-only", "choose another `output`, or mount it writable"),
+    errno.EACCES: ("no permission to write", "check who owns the folder, or choose another `output`"),
+    errno.EPERM: ("no permission to write", "check who owns the folder, or choose another `output`"),
+    errno.ENOENT: ("its folder is missing", "run again: a run creates the folders that it needs"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "move that file away, or choose another `output`"),
+    errno.EEXIST: ("a file stands where a folder is needed", "move that file away, or choose another `output`"),
+}
+
+
+class StoreError(Exception):
+    """Something about a results folder that its user has to know: what is wrong, where, and what to do."""
+
+    def __init__(self, problem: str, where: Path | str | None = None, hint: str | None = None) -> None:
+        super().__init__(problem, where, hint)
+        self.problem = problem
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        start = self.problem if self.where is None else f"{self.where}: {self.problem}"
+        return start if self.hint is None else f"{start}\n  hint: {self.hint}"
+
+
+class StoreWriteError(StoreError):
+    """A file could not be written: full disk, quota, permission, read-only. Nothing half-written is left as a result."""
+
+
+class UnreadableError(StoreError):
+    """A file of the store that is torn, damaged or of another version."""
+
+
+def is_name(name: object) -> bool:
+    """May this become part of a file name? It cannot leave its folder, hide, or be confused with a temporary file."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def checked_name(name: object, kind: str) -> str:
+    """`name` itself, if it may become part of a file name.
+
+    Raises:
+        StoreError: it is not 1 to 128 letters, digits, `.`, `_` or `-` that begin with a letter or digit.
+    """
+    if not isinstance(name, str) or not is_name(name):
+        raise StoreError(f"a {kind} is 1 to 128 letters, digits, '.', '_' or '-' and begins with a letter or digit, found {name!r}")
+    return name
+
+
+def is_temporary(name: str) -> bool:
+    """Is this the name of a file that was being written?"""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def temporary_beside(path: Path) -> Path:
+    """A fresh name in the same folder; it begins with a dot and does not end like a result."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def write_error(path: Path, error: OSError) -> StoreWriteError:
+    """The user's message for a failed write."""
+    rule, hint = _WRITE_RULES.get(error.errno, (error.strerror or str(error), "check the disk, then run again"))
+    return StoreWriteError(f"cannot write: {rule}", path, hint)
+
+
+def read_error(path: Path, error: OSError) -> StoreError:
+    """The user's message for a failed read."""
+    return StoreError(f"cannot be read: {error.strerror or error}", path, "check the disk and who owns the file, then run again")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and deletions in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes, *, check: Callable[[Path], None] | None = None, durable: bool = True) -> None:
+    """Put `data` at `path`: a reader sees the old file or all of the new one.
+
+    Args:
+        path: replaced if it exists.
+        data: the whole content.
+        check: called with the synced temporary file before it is renamed; what it raises leaves `path` as it was.
+        durable: False skips both syncs, for files that nobody misses after a power cut.
+
+    Raises:
+        StoreWriteError: the disk is full, read-only, not ours ...; `path` is as it was, unless only the last sync failed.
+    """
+    aside = temporary_beside(path)
+    try:
+        try:
+            _write_new(aside, data, durable)
+            if check is not None:
+                check(aside)
+            os.rename(aside, path)
+            if durable:
+                sync_folder(path.parent)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def _write_new(path: Path, data: bytes, durable: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)  # NFS and quotas may report a full disk only here
+
+
+def read_whole(path: Path) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        FileNotFoundError: there is none; the caller knows whether that matters.
+        StoreError: the disk or its permissions do not let us read it. It is not damaged as far as anybody knows, so it must
+            not be taken for a missing result.
+    """
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise read_error(path, error) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    return path.read_bytes()  # NFS: replaced between our look-up and our read; the second look-up finds the new file
+
+
+def delete(path: Path) -> None:
+    """Remove a file that may already be gone."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write an object as JSON that any JSON reader takes (no NaN)."""
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), durable=durable)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UnreadableError: torn, or not an object.
+    """
+    try:
+        value = json.loads(read_whole(path))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(f"not JSON: {error}", path) from error
+    if not isinstance(value, dict):
+        raise UnreadableError(f"a JSON object is expected, found {type(value).__name__}", path)
+    return value
+
+
+def finite(value: Any) -> Any:
+    """The same JSON value with null in place of NaN and infinities, which JSON cannot say."""
+    if isinstance(value, dict):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def checkpoint_header(stream: BinaryIO, n_bytes: int, path: Path) -> tuple[tuple[str, ...], int]:
+    """Trial ids and epoch from the header of a safetensors file; the tensors are not read.
+
+    Raises:
+        UnreadableError: torn (the header promises another length), or without `trial_ids` and `epoch`.
+    """
+    n_header = int.from_bytes(stream.read(8), "little")
+    if n_bytes < 8 or n_header > min(_HEADER_LIMIT, n_bytes - 8):
+        raise UnreadableError(f"torn: {n_bytes} bytes that are no whole safetensors file", path)
+    try:
+        header = json.loads(stream.read(n_header))
+        notes = header.pop("__metadata__", {})
+        n_tensors = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+        trial_ids, epoch = json.loads(notes["trial_ids"]), json.loads(notes["epoch"])
+    except (ValueError, RecursionError, AttributeError, KeyError, IndexError, TypeError) as error:
+        raise UnreadableError(f"no checkpoint header: {error!r}", path) from error
+    if 8 + n_header + n_tensors != n_bytes:
+        raise UnreadableError(f"torn: {n_bytes} bytes, its header promises {8 + n_header + n_tensors}", path)
+    if not isinstance(trial_ids, list) or not all(is_name(trial_id) for trial_id in trial_ids):
+        raise UnreadableError(f"trial_ids is a list of trial ids, found {trial_ids!r}", path)
+    if type(epoch) is not int or epoch < 0:
+        raise UnreadableError(f"epoch is a whole number >= 0, found {epoch!r}", path)
+    return tuple(trial_ids), epoch

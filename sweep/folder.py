@@ -1,0 +1,126 @@
+"""The names in a results folder: which are ours, what they say, and which were being written."""
+
+import os
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from sweep.files import NAME_PATTERN, StoreError, delete, is_temporary, temporary_beside, write_error, write_whole
+
+FOLDERS = ("plans", "rows", "epochs", "blobs", "live", "checkpoints")
+COMPACTED = {"rows": "trials.parquet", "epochs": "epochs.parquet"}
+SUFFIX = {"rows": "parquet", "epochs": "parquet", "checkpoints": "safetensors"}
+
+_FILES = ("manifest.json", "lock.json", "control.json", "report.html", *COMPACTED.values())
+_VERSIONED = re.compile(rf"({NAME_PATTERN})\.(0|[1-9]\d{{0,8}})-(0|[1-9]\d{{0,8}})\.([a-z]+)")
+_PLAN = re.compile(r"[1-9]\d{0,8}\.json")
+_STALE_S = 3600.0  # age at which a temporary file is no one's
+
+
+class Version(NamedTuple):
+    """A file named `<id>.<attempt>-<retry>.<suffix>`."""
+
+    id: str
+    attempt: int
+    retry: int
+    path: Path
+
+    @property
+    def order(self) -> tuple[int, int]:
+        return self.attempt, self.retry
+
+
+class Folder:
+    """Lists a results folder. Missing folders are empty ones: a published sweep has no loose files."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self, folder: str) -> list[str]:
+        """In order; hidden ones are not ours, or being written."""
+        try:
+            return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"cannot be listed: {error.strerror}", self.root / folder, "a readable folder is expected here") from error
+
+    def paths(self, folder: str, suffix: str = "") -> list[Path]:
+        return [self.root / folder / name for name in self.names(folder) if name.endswith(suffix)]
+
+    def versions(self, folder: str) -> list[Version]:
+        """By id, attempt and retry."""
+        return sorted(version for path in self.paths(folder) if (version := _version(path, SUFFIX[folder])))
+
+    def misnamed(self, folder: str) -> list[Path]:
+        """What lies among the versions of a folder without being one."""
+        return [path for path in self.paths(folder) if _version(path, SUFFIX[folder]) is None]
+
+    def plans(self) -> dict[int, Path]:
+        """The plan of each run by its number."""
+        return {int(path.stem): path for path in self.paths("plans", ".json") if _PLAN.fullmatch(path.name)}
+
+    def temporaries(self) -> list[Path]:
+        """Files that were, or are right now, being written."""
+        folders = [self.root, *(self.root / folder for folder in FOLDERS)]
+        return [path for folder in folders for path in sorted(folder.glob(".*.tmp")) if is_temporary(path.name)]
+
+    def remove_stale_temporaries(self) -> None:
+        """Remove what a crash left an hour ago or earlier."""
+        remove(path for path in self.temporaries() if _age(path) > _STALE_S)
+
+    def is_new(self) -> bool:
+        """Neither identity nor results: before the first run."""
+        return not ((self.root / "manifest.json").exists() or (self.root / COMPACTED["rows"]).exists() or self.names("rows"))
+
+    def check_ours(self) -> None:
+        """Refuse a folder that was made for something else.
+
+        Raises:
+            StoreError: there is no manifest, but something that no sweep writes.
+        """
+        foreign = [name for name in self.names(".") if name not in (*FOLDERS, *_FILES)]
+        if foreign and not (self.root / "manifest.json").exists():
+            named = ", ".join(foreign[:5]) + (" ..." if len(foreign) > 5 else "")
+            raise StoreError(f"this folder holds other things ({named}) and no manifest.json", self.root, "choose a new or empty `output`")
+
+    def make(self) -> None:
+        """Make every folder of a store, and try whether it takes files."""
+        for folder in FOLDERS:
+            make_writable(self.root / folder)
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder, and try whether it takes files.
+
+    Raises:
+        StoreWriteError: it does not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    probe = temporary_beside(folder / "probe")
+    write_whole(probe, b"", durable=False)
+    delete(probe)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, some of which may already be gone."""
+    for path in paths:
+        delete(path)
+
+
+def _version(path: Path, suffix: str) -> Version | None:
+    match = _VERSIONED.fullmatch(path.name)
+    return Version(match[1], int(match[2]), int(match[3]), path) if match and match[4] == suffix else None
+
+
+def _age(path: Path) -> float:
+    """Seconds since it was last written."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0  # it has just become a result

@@ -1,0 +1,100 @@
+"""What happens to a grid file's nodes before validation: short forms spelled out, paths anchored, studies filled in."""
+
+import os
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, get_type_hints
+
+from sweep.config_errors import Path
+from sweep.nodes import Node, merge
+from trainer.settings import TrainingSettings
+
+
+def _section_names(settings: Any) -> frozenset[str]:
+    hints = get_type_hints(settings)
+    return frozenset(item.name for item in fields(settings) if is_dataclass(hints[item.name]))
+
+
+_SECTIONS = _section_names(TrainingSettings)
+
+
+def normalise(top: Node) -> Node:
+    """One file's mapping with its short forms spelled out.
+
+    A section whose lines are all commented out (`training:` and nothing below) counts as empty, not as null; `problem: x`
+    becomes `{name: x}`; a file of preferences is found relative to the file that names it.
+    """
+    changed = {}
+    for name, node in top.mapping.items():
+        if name in ("training", "resources"):
+            changed[name] = _section(node)
+        elif name == "problem" and isinstance(node.value, str):
+            # `text` marks the short form, so that a message says `problem` and not `problem.name`.
+            changed[name] = replace(node, value={"name": node}, text=node.value)
+        elif name == "preferences":
+            changed[name] = _anchored(node)
+        elif name == "output" and isinstance(node.value, str):
+            changed[name] = replace(node, value=os.path.expanduser(node.value))
+        elif name == "studies":
+            changed[name] = replace(node, value=tuple(map(_study, node.items))) if node.items else node
+        elif name == "name" and node.value is None:
+            continue
+        else:
+            changed[name] = node
+    return replace(top, value=changed)
+
+
+def _section(node: Node) -> Node:
+    if node.value is None:
+        return replace(node, value={})
+    return node.with_items(**{name: _section(below) for name, below in node.mapping.items() if name in _SECTIONS}) if node.mapping else node
+
+
+def _study(node: Node) -> Node:
+    changed = {name: _section(below) for name, below in node.mapping.items() if name == "training"}
+    changed |= {name: _anchored(below) for name, below in node.mapping.items() if name == "preferences"}
+    return node.with_items(**changed) if changed else node
+
+
+def _anchored(node: Node) -> Node:
+    """Preferences whose `file` is absolute: a copy of the settings elsewhere still names the same file."""
+    if node.items:
+        return replace(node, value=tuple(map(_anchored, node.items)))
+    file = node.child("file")
+    if file is None or not isinstance(file.value, str) or not file.value:
+        return node
+    folder = os.path.dirname(file.position.file) if file.position else ""
+    return node.with_items(file=replace(file, value=os.path.abspath(os.path.join(folder, os.path.expanduser(file.value)))))
+
+
+def fill_in(top: Node, *, default_name: str, out: str | None) -> Node:
+    """The mapping with its name and output, and each study's training laid over the top level's."""
+    name = top.child("name") or Node(default_name)
+    output = Node(os.path.expanduser(out)) if out is not None else top.child("output") or Node(f"results/{name.value}")
+    filled = top.with_items(name=name, output=output)
+    training, studies = top.child("training") or Node({}), top.child("studies")
+    if studies is None:
+        return filled
+    inherited = tuple(
+        study.with_items(training=merge(training, study.mapping.get("training", Node({})))) if isinstance(study.value, dict) else study
+        for study in studies.items
+    )
+    return filled.with_items(studies=replace(studies, value=inherited)) if inherited else filled
+
+
+def without(top: Node, paths: list[Path]) -> Node:
+    """The mapping without the values that hold these paths (and without studies when one of them has no valid name)."""
+    values: dict[str, Node] = dict(top.mapping)
+    values.setdefault("problem", Node({"name": Node("")}))
+    studies = [dict(study.mapping) for study in values["studies"].items] if "studies" in values else []
+    for path in paths:
+        if path[0] == "problem":
+            values["problem"] = Node({"name": Node("")})
+        elif path[0] != "studies":
+            values.pop(str(path[0]), None)
+        elif len(path) > 2 and path[2] != "name":
+            studies[int(path[1])].pop(str(path[2]), None)
+        else:
+            values.pop("studies", None)
+    if studies and "studies" in values:
+        values["studies"] = Node(tuple(Node(study) for study in studies))
+    return Node(values)

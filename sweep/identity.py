@@ -1,0 +1,66 @@
+"""What one results folder holds: the rules that its manifest keeps, and how a later run's manifest must agree with it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweep.files import StoreError, UnreadableError
+from sweep.schema import SCHEMA_VERSION
+
+_NOT_IDENTITY = ("created", "name", "hypervolume_reference", "studies")
+_ABSENT = object()
+
+
+def check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+    """Refuse a manifest that this program does not understand.
+
+    Raises:
+        UnreadableError: another schema version; or tasks, studies or objectives are not what the contract says.
+    """
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        hint = "install the version of this program that wrote it"
+        raise UnreadableError(f"schema_version is {SCHEMA_VERSION} for this program, found {version!r}", path, hint)
+    for key, kind, rule in (
+        ("tasks", str, "names"),
+        ("studies", dict, "studies with names"),
+        ("objectives", dict, "objectives with names"),
+    ):
+        found = manifest.get(key)
+        items = found if isinstance(found, list) else [None]
+        names = [item.get("name") if isinstance(item, dict) else item for item in items if isinstance(item, kind)]
+        if len({name for name in names if isinstance(name, str)}) != len(items):
+            raise UnreadableError(f"`{key}` is a list of different {rule}, found {_shown(found)}", path, "restore it from a copy")
+
+
+def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The stored manifest with the studies that are new in the one asked for.
+
+    Everything else has to be equal but `created`, `name` and `hypervolume_reference`, which stay as stored. Stored
+    studies that are not asked for this time stay.
+
+    Raises:
+        StoreError: another sweep; the message names each key that differs, with both values.
+    """
+    lines = [line for key in {**stored, **asked} if key not in _NOT_IDENTITY for line in _differences(key, stored, asked)]
+    studies = {study["name"]: study for study in stored["studies"]}
+    again = {study["name"]: study for study in asked["studies"] if study["name"] in studies}
+    lines += [line for name in again for line in _differences(name, studies, again, "studies.")]
+    if lines:
+        named = "".join(f"\n  {line}" for line in lines)
+        hint = "choose another `output`, or undo the change in the grid file"
+        raise StoreError(f"this folder holds another sweep, which differs in:{named}", root, hint)
+    return {**stored, "studies": [*stored["studies"], *(study for study in asked["studies"] if study["name"] not in studies)]}
+
+
+def _differences(key: str, stored: Mapping[str, Any], asked: Mapping[str, Any], above: str = "") -> list[str]:
+    old, new = stored.get(key, _ABSENT), asked.get(key, _ABSENT)
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [line for inner in {**old, **new} for line in _differences(inner, old, new, f"{above}{key}.")]
+    return [] if old == new else [f"{above}{key}: {_shown(old)} in the folder, {_shown(new)} asked for"]
+
+
+def _shown(value: object) -> str:
+    text = "nothing" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,281 @@
+"""The life of one pack in a worker process: take up its checkpoint, train, keep checkpoints, publish its rows.
+
+Knows no Ray, so it is tested without one. torch is imported when a `PackRun` is made.
+"""
+
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from sweep.store import Store, StoreError
+from trainer.catalog import PROBLEMS
+from trainer.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from trainer.api import State, Training, TrialSpec
+
+CHECKPOINT_EVERY_S = 5.0
+_PACKAGES = ("pareto-sweep", "torch", "numpy", "scipy", "scikit-learn", "ray", "pyarrow")
+
+
+@dataclass(frozen=True)
+class PackJob:
+    """All that a worker needs to train a pack; plain values, so that it travels as JSON."""
+
+    root: str
+    """The results folder, absolute."""
+    attempt: int
+    pack_id: str
+    problem: str
+    problem_options: Mapping[str, Any]
+    study: str
+    model: str
+    method: str
+    training: Mapping[str, Any]
+    scaling: str
+    reference_point: Sequence[float] | None
+    seed: int
+    trial_ids: Sequence[str]
+    preferences: Sequence[Sequence[float]]
+    device: str = "cpu"
+    checkpoint_pack_id: str | None = None
+    """The pack whose checkpoint these trials continue, None to begin."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, strings and numbers."""
+        return asdict(self)
+
+
+@dataclass
+class Spent:
+    """Where a worker's seconds went."""
+
+    setup_s: float = 0.0
+    training_s: float = 0.0
+    store_s: float = 0.0
+
+
+@dataclass
+class _Part:
+    """Trials that train together: the whole pack, or one trial of a pack that a fault split."""
+
+    trial_ids: tuple[str, ...]
+    training: "Training | None" = None
+    error: str | None = field(default=None)
+
+
+class PackRun:
+    """Call `step` until it returns True. Every row is in the store before that.
+
+    A fault of one trial's own (an exception out of training) ends a pack of one with an `error` row; a larger pack is
+    split and its trials train one at a time, so that only the guilty one is lost. Passing errors (out of memory, files)
+    are raised: the caller may try again, from the last checkpoint.
+
+    Raises:
+        StoreError, OSError, MemoryError, torch.OutOfMemoryError: passing; from the constructor and from `step`.
+    """
+
+    def __init__(self, job: PackJob) -> None:
+        from trainer.api import resolve_device
+
+        started = time.perf_counter()
+        self.job = job
+        self.spent = Spent()
+        self._store = Store(Path(job.root))
+        entry = PROBLEMS[job.problem]
+        self._problem = entry.build(entry.options(**job.problem_options))
+        # A retry of a pack that was cut off while it published its rows has only the others left.
+        complete = self._store.complete()
+        self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
+        self._device = str(resolve_device(job.device))
+        self._retry = self._next_retry()
+        self._state = self._stored_state()
+        self._parts = [_Part(tuple(self._specs))] if self._specs else []
+        self._checkpointed_at = time.monotonic()
+        self._started_at = time.time()
+        self._is_split = False
+        if self._parts:
+            self._report_live(self._parts[0])
+        self.spent.setup_s = time.perf_counter() - started
+
+    @property
+    def is_done(self) -> bool:
+        """True when every trial has its row."""
+        return not self._parts
+
+    def step(self) -> bool:
+        """Train one epoch of the current part; publish it when it is done. Returns `is_done`."""
+        if self.is_done:
+            return True
+        part = self._parts[0]
+        started = time.perf_counter()
+        results = self._advance(part)
+        self.spent.training_s += time.perf_counter() - started
+
+        started = time.perf_counter()
+        if part.error is not None:
+            self._settle_fault(part)
+        elif results is not None:
+            self._publish(part, results)
+            self._parts.pop(0)
+        else:
+            self._checkpoint_if_due(part)
+        if self._parts:
+            self._report_live(self._parts[0])
+        else:
+            self._store.remove_checkpoints(complete_ids=set(self.job.trial_ids))
+            self._store.remove_live(self.job.pack_id)
+        self.spent.store_s += time.perf_counter() - started
+        return self.is_done
+
+    def stop_requested(self) -> bool:
+        """Whether the sweep was asked to stop; the last finished epoch is then in a checkpoint."""
+        return self._store.stop_requested()
+
+    def checkpoint(self) -> None:
+        """Keep the last finished epoch."""
+        part = self._parts[0] if self._parts else None
+        if part is None or part.training is None or self._is_split:
+            return
+        from trainer.api import to_bytes
+
+        self._store.save_checkpoint(self.job.pack_id, self.job.attempt, self._retry, to_bytes(part.training.state_dict()))
+        self._checkpointed_at = time.monotonic()
+
+    def progress(self) -> dict[str, Any]:
+        """Small flat figures of the current part."""
+        training = self._parts[0].training if self._parts else None
+        return training.progress() if training is not None else {}
+
+    def _advance(self, part: _Part) -> list[Any] | None:
+        from torch import OutOfMemoryError
+
+        from trainer.api import start
+
+        try:
+            if part.training is None:
+                specs = [self._specs[trial_id] for trial_id in part.trial_ids]
+                part.training = start(specs, self._problem, device=self._device, state=self._state)
+            if not part.training.done:
+                part.training.step()
+            return part.training.results() if part.training.done else None
+        except (OutOfMemoryError, MemoryError, OSError, StoreError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the worker's edge: whatever a trial raises becomes its row
+            part.error = f"{type(error).__name__}: {error}"
+            return None
+
+    def _settle_fault(self, part: _Part) -> None:
+        self._parts.pop(0)
+        if len(part.trial_ids) > 1:
+            self._is_split = True
+            self._parts = [_Part((trial_id,)) for trial_id in part.trial_ids] + self._parts
+            return
+        (trial_id,) = part.trial_ids
+        self._store.publish(self._row(trial_id) | {"state": "error", "error": part.error})
+
+    def _publish(self, part: _Part, results: list[Any]) -> None:
+        for result in results:
+            row = self._row(result.trial_id) | result.columns | {"state": result.state, "error": result.error}
+            self._store.publish(row, result.epochs, result.weights)
+
+    def _row(self, trial_id: str) -> dict[str, Any]:
+        job, spec = self.job, self._specs[trial_id]
+        return {
+            "trial_id": trial_id,
+            "pack_id": job.pack_id,
+            "attempt": job.attempt,
+            "retry": self._retry,
+            "problem": job.problem,
+            "model": job.model,
+            "method": job.method,
+            "study": job.study,
+            "seed": job.seed,
+            "k": list(spec.preference),
+            **{f"k_{i}": value for i, value in enumerate(spec.preference)},
+            "host": platform.node(),
+            "device": self._device,
+            "backend": "loop",
+            "versions": versions(),
+            "peak_memory_mb": peak_memory_mb(),
+            "finished_at": datetime.now(UTC),
+        }
+
+    def _make_specs(self) -> "list[TrialSpec]":
+        from trainer.api import TrialSpec
+
+        job = self.job
+        settings = TypeAdapter(TrainingSettings).validate_python(dict(job.training))
+        reference_point = tuple(job.reference_point) if job.reference_point else None
+        return [
+            TrialSpec(trial_id, job.model, job.method, tuple(preference), job.seed, settings, job.scaling, reference_point)
+            for trial_id, preference in zip(job.trial_ids, job.preferences, strict=True)
+        ]
+
+    def _next_retry(self) -> int:
+        """One more than the last try of this pack in this attempt, so that a late writer's files differ from ours."""
+        tries = [
+            live["retry"]
+            for live in self._store.live()
+            if (live.get("pack_id"), live.get("attempt")) == (self.job.pack_id, self.job.attempt)
+        ]
+        return max(tries, default=-1) + 1
+
+    def _stored_state(self) -> "State | None":
+        """The furthest checkpoint that includes all trials of this pack."""
+        from trainer.api import CheckpointError, from_bytes
+
+        wanted = {self.job.pack_id, self.job.checkpoint_pack_id}
+        fitting = [c for c in self._store.checkpoints() if c.pack_id in wanted and set(self._specs) <= set(c.trial_ids)]
+        for checkpoint in sorted(fitting, key=lambda c: -c.epoch):
+            try:
+                return from_bytes(self._store.load_checkpoint(checkpoint))
+            except (CheckpointError, StoreError):
+                continue
+        return None
+
+    def _checkpoint_if_due(self, part: _Part) -> None:
+        if time.monotonic() - self._checkpointed_at >= CHECKPOINT_EVERY_S or self.stop_requested():
+            self.checkpoint()
+
+    def _report_live(self, part: _Part) -> None:
+        state = {
+            "pack_id": self.job.pack_id,
+            "attempt": self.job.attempt,
+            "retry": self._retry,
+            "study": self.job.study,
+            "trial_ids": list(part.trial_ids),
+            "host": platform.node(),
+            "started": self._started_at,
+            "updated": time.time(),
+        }
+        self._store.write_live(self.job.pack_id, state | (part.training.progress() if part.training is not None else {}))
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_mb() -> float | None:
+    """The largest resident size of this process so far, in MB (10^6 bytes); None where the platform does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

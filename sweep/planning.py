@@ -1,0 +1,200 @@
+"""From a grid file to trials, and from trials that are not complete to packs."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from sweep.config import Study, SweepConfig
+from sweep.schema import SCHEMA_VERSION
+from sweep.store import Checkpoint, Store
+from trainer.catalog import PROBLEMS, ProblemEntry
+
+_ID_LENGTH = 16
+_SAMPLES_PER_EPOCH = 40_000
+_PACKS_PER_WORKER = 4
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One preference vector, one seed, one study."""
+
+    trial_id: str
+    study: str
+    preference: tuple[float, ...]
+    seed: int
+
+    @property
+    def is_dense(self) -> bool:
+        """k0 = 0: nothing is pruned, so its schedule differs from the others'."""
+        return self.preference[0] == 0
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """Trials of one study and seed that one worker trains in lockstep."""
+
+    pack_id: str
+    trials: tuple[Trial, ...]
+    checkpoint: Checkpoint | None = None
+    """An unfinished checkpoint that includes these trials."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a grid file asks for, and what is left to do."""
+
+    trials: tuple[Trial, ...]
+    complete: Mapping[str, str]
+    """trial_id -> state, of the trials asked for."""
+    packs: tuple[PackPlan, ...]
+    """What can be trained now."""
+    n_waiting: int
+    """Trials of studies whose `after` is not complete."""
+
+    @property
+    def n_todo(self) -> int:
+        """Trials that are not complete."""
+        return len(self.trials) - len(self.complete)
+
+
+def problem_of(config: SweepConfig) -> tuple[ProblemEntry, Any]:
+    """The catalog entry of the problem, and its options."""
+    return PROBLEMS[config.problem.name], config.problem.options
+
+
+def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
+    """The identity of the sweep, as `manifest.json` holds it (docs/store.md)."""
+    entry, options = problem_of(config)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": config.name,
+        "created": created,
+        "problem": {"name": entry.name, "options": asdict(options), "fingerprint": entry.fingerprint(options)},
+        "tasks": list(entry.tasks),
+        "metrics": dict(entry.metrics),
+        "studies": [
+            {"name": s.name, "model": s.model, "method": s.method, "after": s.after, "training": asdict(s.training)}
+            for s in config.resolved_studies
+        ],
+        "scaling": config.scaling,
+        "reference_point": list(config.reference_point or [0.0] * (1 + len(entry.tasks))),
+        "objectives": [
+            {"name": "sparsity", "column": "objective.sparsity", "sense": "min", "unit": "GrOWL norm"},
+            *({"name": task, "column": f"loss.validation.{task}", "sense": "min", "unit": entry.loss_unit} for task in entry.tasks),
+        ],
+        "hypervolume_reference": list(config.hypervolume_reference) if config.hypervolume_reference else None,
+    }
+
+
+def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...]:
+    """All trials of a grid file, in the order of its studies, seeds and preferences; the first `limit` if given.
+
+    A trial's id is a hash of everything its result depends on (problem, data, model, method, training, scaling,
+    preference, seed) and of nothing else, so a larger grid keeps the ids of a smaller one.
+    """
+    entry, options = problem_of(config)
+    fingerprint = entry.fingerprint(options)
+    trials: dict[str, Trial] = {}
+    for study in config.resolved_studies:
+        identity = _identity(config, study, entry.name, fingerprint)
+        for seed in study.seeds:
+            for preference in study.preferences:
+                digest = hashlib.sha256(f"{identity}|{seed}|{json.dumps(preference)}".encode()).hexdigest()[:_ID_LENGTH]
+                trials.setdefault(digest, Trial(digest, study.name, tuple(preference), seed))
+    return tuple(trials.values())[:limit]
+
+
+def plan_packs(
+    config: SweepConfig,
+    trials: Sequence[Trial],
+    states: Mapping[str, str],
+    checkpoints: Iterable[Checkpoint],
+    n_workers: int,
+) -> Plan:
+    """Divide what is not complete into packs.
+
+    Unfinished checkpoints are adopted first, so another pack size loses nothing. New packs hold trials of one study,
+    seed and kind (dense or sparse), evenly filled; the largest come first.
+
+    Args:
+        config: the grid file.
+        trials: all trials asked for.
+        states: trial_id -> state of every complete row of the store.
+        checkpoints: what the store holds of unfinished packs.
+        n_workers: how many packs can run at once (an estimate is enough).
+    """
+    complete = {trial.trial_id: states[trial.trial_id] for trial in trials if trial.trial_id in states}
+    waits_for = {study.name: study.after for study in config.resolved_studies}
+    unfinished = {trial.study for trial in trials if trial.trial_id not in complete}
+    ready, n_waiting = {}, 0
+    for trial in trials:
+        if trial.trial_id in complete:
+            continue
+        if waits_for[trial.study] in unfinished:
+            n_waiting += 1
+        else:
+            ready[trial.trial_id] = trial
+    packs = []
+    for checkpoint in sorted(checkpoints, key=lambda c: (-c.epoch, c.pack_id)):
+        adopted = tuple(ready.pop(trial_id) for trial_id in checkpoint.trial_ids if trial_id in ready)
+        if adopted:
+            packs.append(PackPlan(_pack_id(adopted), adopted, checkpoint))
+    groups: dict[tuple[str, int, bool], list[Trial]] = {}
+    for trial in ready.values():
+        groups.setdefault((trial.study, trial.seed, trial.is_dense), []).append(trial)
+    size = pack_size(config, len(ready), n_workers)
+    fresh = [PackPlan(_pack_id(part), part) for group in groups.values() for part in _even_parts(group, size)]
+    fresh.sort(key=lambda pack: -len(pack.trials))
+    return Plan(tuple(trials), complete, (*packs, *fresh), n_waiting)
+
+
+def pack_size(config: SweepConfig, n_trials: int, n_workers: int) -> int:
+    """The largest number of trials in a new pack.
+
+    `auto` on a CPU: few enough that every worker gets about four packs and one epoch of a pack stays in the seconds
+    (40,000 samples), so that progress is visible and a fault repeats little.
+    """
+    if config.resources.pack != "auto":
+        return int(config.resources.pack)
+    _, options = problem_of(config)
+    by_epoch = _SAMPLES_PER_EPOCH // int(getattr(options, "n_train", _SAMPLES_PER_EPOCH))
+    return max(1, min(by_epoch, math.ceil(n_trials / (max(1, n_workers) * _PACKS_PER_WORKER))))
+
+
+def _identity(config: SweepConfig, study: Study, problem: str, fingerprint: str) -> str:
+    facts = {
+        "problem": problem,
+        "fingerprint": fingerprint,
+        "model": study.model,
+        "method": study.method,
+        "training": asdict(study.training),
+        "scaling": config.scaling,
+        "reference_point": list(config.reference_point) if config.reference_point else None,
+    }
+    return json.dumps(facts, sort_keys=True)
+
+
+def _even_parts(group: Sequence[Trial], size: int) -> list[tuple[Trial, ...]]:
+    n_parts = math.ceil(len(group) / size)
+    bounds = [round(i * len(group) / n_parts) for i in range(n_parts + 1)]
+    return [tuple(group[start:stop]) for start, stop in pairwise(bounds)]
+
+
+def _pack_id(trials: Sequence[Trial]) -> str:
+    digest = hashlib.sha256("|".join(trial.trial_id for trial in trials).encode()).hexdigest()[:8]
+    return f"pack-{digest}-{len(trials)}"
+
+
+def expected_seconds(config: SweepConfig, plan: Plan, n_workers: int) -> float | None:
+    """Time that the rest probably takes: mean seconds of a complete trial's own share, spread over the workers.
+
+    None until a trial is complete.
+    """
+    rows = Store(Path(config.output)).read_rows() if plan.complete else None
+    seconds = [value for value in rows.column("device_s").to_pylist() if value is not None] if rows is not None else []
+    return plan.n_todo * sum(seconds) / len(seconds) / n_workers if seconds else None

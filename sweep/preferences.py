@@ -1,0 +1,273 @@
+"""Preference grids: the vectors k that a study trains one network for each.
+
+A vector holds k_0 (sparsity) and one preference a task, each >= 0, together 1. Grids are computed with fractions from
+the decimal text of the numbers, so that 0.9 of a tenth is 0.09 and not 0.09000000000000001.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from sweep.config_errors import Mistake, shown
+from sweep.config_errors import Path as Keys
+from sweep.preference_file import read_vectors
+from trainer.settings import Range
+
+Vector = tuple[float, ...]
+"""One preference vector, shape (n_objectives,): sparsity first, then the tasks."""
+
+MAX_VECTORS = 100_000
+_SUM_KEPT = Fraction(1, 10**9)
+_SUM_ACCEPTED = Fraction(1, 10**6)
+_DIGITS = 12
+
+_EXAMPLES: list[Any] = [
+    "paper",
+    {"simplex": {"divisions": 12, "k0": [0, 0.001]}},
+    {"list": [[0.1, 0.4, 0.5]]},
+    {"file": "k.csv"},
+]
+
+_Number = Annotated[float, Range()]
+
+
+class Simplex(BaseModel):
+    """A regular lattice on the simplex."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True)
+
+    divisions: Annotated[int, Range(ge=1, le=10_000)]
+    """Steps from 0 to 1 along each edge of the lattice."""
+    k0: Annotated[tuple[Annotated[float, Range(ge=0, lt=1)], ...], Field(min_length=1)] | None = None
+    """Sparsity preferences: for each, all lattice points over the tasks, times 1 - k0. Without it the lattice spans all objectives."""
+    interior: bool = True
+    """True: every task's preference is above 0. False: single tasks may have preference 0, never all of them."""
+
+
+class PreferenceSource(BaseModel):
+    """One grid: a lattice, vectors written out, or a file of them."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        defer_build=True,
+        json_schema_extra={"minProperties": 1, "maxProperties": 1},
+    )
+
+    simplex: Simplex | None = None
+    """A regular lattice on the simplex."""
+    list: Annotated[tuple[tuple[_Number, ...], ...], Field(min_length=1, max_length=MAX_VECTORS)] | None = None
+    """Vectors written out, sparsity first, then the tasks; each sums to 1 (up to 1e-6 off is rescaled)."""
+    file: Annotated[str, Field(min_length=1)] | None = None
+    """A CSV file of vectors, relative to the grid file; `#` starts a comment, a header is allowed."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "PreferenceSource":
+        given = [name for name in ("simplex", "list", "file") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("exactly one of simplex, list, file expected" + (f", found {' and '.join(given)}" if given else ""))
+        return self
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "<name>"
+    if isinstance(value, Mapping | PreferenceSource):
+        return "<source>"
+    return "<union>" if isinstance(value, list | tuple) else None
+
+
+_WRONG_TYPE = {
+    "custom_error_type": "preference_kind",
+    "custom_error_message": "`paper`, or a mapping with one of simplex, list, file expected",
+}
+PreferenceGrid = Annotated[
+    Annotated[Literal["paper"], Tag("<name>")] | Annotated[PreferenceSource, Tag("<source>")],
+    Discriminator(lambda value: None if isinstance(value, list | tuple) else _kind(value), **_WRONG_TYPE),
+]
+Preferences = Annotated[
+    Annotated[Literal["paper"], Tag("<name>")]
+    | Annotated[PreferenceSource, Tag("<source>")]
+    | Annotated[tuple[PreferenceGrid, ...], Field(min_length=1), Tag("<union>")],
+    Discriminator(_kind, **_WRONG_TYPE),
+    Field(examples=_EXAMPLES),
+]
+"""A grid, or a list of grids: their union, duplicates merged."""
+
+
+class PreferenceError(ValueError):
+    """A grid without vectors, or a vector off the simplex. `mistakes` holds all of them, with paths below `preferences`."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+def preference_vectors(preferences: Preferences, objectives: Sequence[str]) -> tuple[Vector, ...]:
+    """The vectors of a grid or a union of grids.
+
+    Args:
+        preferences: `"paper"`, a `PreferenceSource`, or a tuple of them.
+        objectives: names, sparsity first, then the tasks; two or more.
+
+    Returns:
+        Shape (n_trials, n_objectives): >= 0, rows sum to 1 (`math.fsum` within 1e-9), no row twice (at 12 decimals), in
+        the order of the grids; within a lattice k_0 as given, then the first task's preference ascending.
+
+    Raises:
+        PreferenceError: all mistakes at once.
+    """
+    parts = preferences if isinstance(preferences, tuple) else (preferences,)
+    mistakes: list[Mistake] = []
+    vectors: dict[Vector, Vector] = {}
+    for index, part in enumerate(parts):
+        path: Keys = (index,) if isinstance(preferences, tuple) else ()
+        try:
+            for vector in _grid(part, objectives, path):
+                vectors.setdefault(_rounded(vector), vector)
+        except PreferenceError as error:
+            mistakes += error.mistakes
+    if len(vectors) > MAX_VECTORS:
+        mistakes.append(_too_many((), len(vectors)))
+    if mistakes:
+        raise PreferenceError(mistakes)
+    return tuple(vectors.values())
+
+
+def _grid(grid: Any, objectives: Sequence[str], path: Keys) -> Iterable[Vector]:
+    if grid == "paper":
+        if len(objectives) != 3:
+            hint = "use `preferences: {simplex: {divisions: 12, k0: [0, 1e-3]}}` for other numbers of tasks"
+            raise PreferenceError([Mistake(path, "the grid `paper` needs exactly two tasks", f"{len(objectives) - 1}", hint)])
+        return paper_grid()
+    if grid.simplex is not None:
+        return simplex_grid(grid.simplex, len(objectives) - 1, (*path, "simplex"))
+    if grid.list is not None:
+        return _checked([((*path, "list", index), None, f"list[{index}]", row) for index, row in enumerate(grid.list)], objectives)
+    rows, mistakes = read_vectors(Path(grid.file), objectives, (*path, "file"))
+    if mistakes:
+        raise PreferenceError(mistakes)
+    return _checked([((*path, "file"), row.position, f"line {row.position.line}", row.numbers) for row in rows], objectives)
+
+
+def paper_grid() -> tuple[Vector, ...]:
+    """The 90 vectors of the paper's experiments with two tasks: 19, 17, 18, 18, 18 for k_0 = 0, .1, .01, .001, .0001."""
+    twentieth, tenth = Fraction(1, 20), Fraction(1, 10)
+    firsts = {
+        Fraction(0): [i * twentieth for i in range(1, 20)],
+        tenth: [i * twentieth for i in range(1, 18)],
+    }
+    for exponent in (2, 3, 4):
+        k0 = Fraction(1, 10**exponent)
+        firsts[k0] = [i * tenth - k0 for i in range(1, 10)] + [i * tenth for i in range(1, 10)]
+    return tuple((float(k0), float(k1), float(1 - k0 - k1)) for k0, values in firsts.items() for k1 in values)
+
+
+def simplex_grid(simplex: Simplex, n_tasks: int, path: Keys = ("simplex",)) -> Iterator[Vector]:
+    """The points of a lattice, one after the other.
+
+    Raises:
+        PreferenceError: no point at all, too many, or a k_0 twice.
+    """
+    d, spans_all = simplex.divisions, simplex.k0 is None
+    levels = [Fraction(0)] if simplex.k0 is None else [_exact(k0) for k0 in simplex.k0]
+    mistakes = [
+        Mistake(
+            (*path, "k0", index), f"a value that is not in the list yet expected (k0[{levels.index(k0)}])", shown(float(k0)), "remove it"
+        )
+        for index, k0 in enumerate(levels)
+        if levels.index(k0) < index
+    ]
+    least = 1 if simplex.interior else 0
+    # Objectives that share the lattice; each with its least number of steps.
+    floors = [0] * spans_all + [least] * n_tasks
+    if d < sum(floors):
+        rule = f"a whole number >= {sum(floors)} expected, so that every task's preference is above 0"
+        mistakes.append(Mistake((*path, "divisions"), rule, str(d), "raise it, or set `interior: false`"))
+    n_points = len(levels) * math.comb(max(0, d - sum(floors) + len(floors) - 1), len(floors) - 1)
+    if n_points > MAX_VECTORS:
+        mistakes.append(_too_many((*path, "divisions"), n_points))
+    if mistakes:
+        raise PreferenceError(mistakes)
+    return _lattice(levels, d, floors, spans_all)
+
+
+def _lattice(levels: Sequence[Fraction], d: int, floors: Sequence[int], spans_all: bool) -> Iterator[Vector]:
+    for k0 in levels:
+        for steps in _compositions(d, floors):
+            if spans_all and steps[0] < d:
+                yield tuple(i / d for i in steps)
+            elif not spans_all:
+                yield (float(k0), *(float((1 - k0) * Fraction(i, d)) for i in steps))
+
+
+def _compositions(total: int, floors: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """All ways to write `total` as an ordered sum with part i >= floors[i], first part ascending first."""
+    free = total - sum(floors) + len(floors)
+    for cuts in combinations(range(1, free), len(floors) - 1):
+        bounds = (0, *cuts, free)
+        yield tuple(bounds[i + 1] - bounds[i] - 1 + floor for i, floor in enumerate(floors))
+
+
+def _checked(rows: Sequence[tuple[Keys, Any, str, Sequence[float]]], objectives: Sequence[str]) -> list[Vector]:
+    """The rows (path, position, name, numbers) as vectors; a row whose sum is off by at most 1e-6 is divided by its sum."""
+    mistakes: list[Mistake] = []
+    vectors: list[Vector] = []
+    first: dict[Vector, str] = {}
+    for path, position, name, numbers in rows:
+        broken = _broken_rule(numbers, objectives)
+        if broken is None:
+            vector = _normalised(numbers)
+            earlier = first.setdefault(_rounded(vector), name)
+            if earlier == name:
+                vectors.append(vector)
+                continue
+            broken = f"{name} repeats {earlier}", "remove one of them"
+        mistakes.append(Mistake(path, broken[0], shown(list(numbers)), broken[1], position))
+    if mistakes:
+        raise PreferenceError(mistakes)
+    return vectors
+
+
+def _broken_rule(numbers: Sequence[float], objectives: Sequence[str]) -> tuple[str, str] | None:
+    """The rule that a row breaks and a hint, or None."""
+    names = f"{len(objectives)} = {', '.join(objectives)}"
+    if len(numbers) != len(objectives):
+        return f"one number an objective expected ({names})", f"it has {len(numbers)}"
+    for number, objective in zip(numbers, objectives, strict=True):
+        if not math.isfinite(number):
+            return f"finite numbers expected ({objective} is {shown(number)})", f"the order is {names}"
+        if number < 0:
+            return f"numbers >= 0 expected ({objective} is {shown(number)})", f"the order is {names}"
+    total = sum(map(_exact, numbers), Fraction(0))
+    if abs(total - 1) > _SUM_ACCEPTED:
+        return f"numbers that sum to 1 expected (the sum is {float(total):.9g})", "a sum within 1e-6 of 1 is accepted and rescaled"
+    if not any(numbers[1:]):
+        return "a task with a preference above 0 expected", f"the order is {names}"
+    return None
+
+
+def _normalised(numbers: Sequence[float]) -> Vector:
+    exact = [_exact(number) for number in numbers]
+    total = sum(exact, Fraction(0))
+    return tuple(float(number if abs(total - 1) <= _SUM_KEPT else number / total) for number in exact)
+
+
+def _exact(number: float) -> Fraction:
+    """The number as it is written: the shortest decimal that reads as this float."""
+    return Fraction(repr(float(number)))
+
+
+def _rounded(vector: Vector) -> Vector:
+    return tuple(round(number, _DIGITS) for number in vector)
+
+
+def _too_many(path: Keys, n_vectors: int) -> Mistake:
+    return Mistake(path, f"at most {MAX_VECTORS} vectors expected", str(n_vectors), "use fewer divisions; one network is trained for each")

@@ -1,0 +1,185 @@
+"""What a person sees while a sweep runs: a live table on a terminal or in a notebook, plain lines elsewhere, or nothing."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+_PLAIN_EVERY_S = 10.0
+_MAX_PACKS = 12
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a sweep stands."""
+
+    n_trials: int
+    states: Mapping[str, int]
+    """state -> number of complete trials."""
+    n_before: int
+    """Trials that were complete before this run began."""
+    live: tuple[Mapping[str, Any], ...]
+    """What the running packs reported last."""
+    elapsed_s: float
+    dashboard: str | None = None
+
+    @property
+    def n_complete(self) -> int:
+        """Trials with a row, whatever its state."""
+        return sum(self.states.values())
+
+    @property
+    def n_failed(self) -> int:
+        """Complete trials that are not ok."""
+        return self.n_complete - self.states.get("ok", 0)
+
+    @property
+    def n_running(self) -> int:
+        """Trials in running packs."""
+        return sum(len(pack["trial_ids"]) for pack in self.live)
+
+    @property
+    def trained(self) -> float:
+        """Trials trained in this run; running ones count by the share of their epochs."""
+        running = sum(len(pack["trial_ids"]) * pack.get("epoch", 0) / pack["n_epochs"] for pack in self.live if pack.get("n_epochs"))
+        return float(self.n_complete - self.n_before + running)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds left at the mean speed so far; None before there is one."""
+        if self.trained <= 0:
+            return None
+        left = self.n_trials - self.n_before - self.trained
+        return max(0.0, self.elapsed_s / self.trained * left)
+
+    @property
+    def best_metric(self) -> float | None:
+        """The best mean validation metric among the running models."""
+        return max((pack["best_metric"] for pack in self.live if pack.get("best_metric") is not None), default=None)
+
+
+class Progress(Protocol):
+    """Told what happens by the supervisor."""
+
+    def message(self, text: str) -> None:
+        """Something happened once."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Where the sweep stands now; about twice a second."""
+
+    def close(self) -> None:
+        """No more calls follow."""
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class PlainLines:
+    """One line every ten seconds, and whenever the number of complete trials changed by a tenth; for logs."""
+
+    def __init__(self) -> None:
+        self._shown_at = -_PLAIN_EVERY_S
+
+    def message(self, text: str) -> None:
+        """The text, as it is."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the command line's own output
+
+    def update(self, snapshot: Snapshot) -> None:
+        """A line, if it is time."""
+        if time.monotonic() - self._shown_at >= _PLAIN_EVERY_S:
+            self._shown_at = time.monotonic()
+            self.message(summary_line(snapshot))
+
+    def close(self) -> None:
+        """Nothing is left to show."""
+
+
+class LiveTable:
+    """A table that redraws itself, with one line a running pack."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def message(self, text: str) -> None:
+        """The text, above the table."""
+        self._live.console.print(text, highlight=False, markup=False)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Redraw."""
+        self._live.update(table(snapshot))
+
+    def close(self) -> None:
+        """Take the table away."""
+        self._live.stop()
+
+
+def choose_progress(is_quiet: bool) -> Progress:
+    """The live table where there is a terminal or a notebook, lines elsewhere, nothing when asked."""
+    if is_quiet:
+        return Quiet()
+    return LiveTable() if sys.stderr.isatty() or "ipykernel" in sys.modules else PlainLines()
+
+
+def summary_line(snapshot: Snapshot) -> str:
+    """One line: done, running, failed, best accuracy, rate, time left."""
+    parts = [f"{snapshot.n_complete}/{snapshot.n_trials} trials", f"{snapshot.n_running} running", f"{snapshot.n_failed} failed"]
+    if snapshot.best_metric is not None:
+        parts.append(f"best running {100 * snapshot.best_metric:.1f} %")
+    if snapshot.elapsed_s > 0 and snapshot.trained > 0:
+        parts.append(f"{60 * snapshot.trained / snapshot.elapsed_s:.1f} trials/min")
+    parts.append(f"{duration(snapshot.elapsed_s)} elapsed")
+    if snapshot.remaining_s is not None:
+        parts.append(f"about {duration(snapshot.remaining_s)} left")
+    return " | ".join(parts)
+
+
+def table(snapshot: Snapshot) -> Any:
+    """The same as `summary_line` with a bar, and a line for each running pack."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    packs = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("pack", "trials", "phase", "epoch", "best", "SR", "host"):
+        packs.add_column(name, justify="left" if name in ("pack", "phase", "host") else "right")
+    for pack in snapshot.live[:_MAX_PACKS]:
+        packs.add_row(
+            str(pack["pack_id"]),
+            str(len(pack["trial_ids"])),
+            str(pack.get("phase", "starting")),
+            f"{pack['epoch']}/{pack['n_epochs']}" if "epoch" in pack else "",
+            f"{100 * pack['best_metric']:.1f} %" if pack.get("best_metric") is not None else "",
+            f"{100 * pack['sparsity_rate']:.1f} %" if pack.get("sparsity_rate") is not None else "",
+            str(pack.get("host", "")),
+        )
+    bar = ProgressBar(total=max(1, snapshot.n_trials), completed=min(snapshot.n_trials, snapshot.n_before + snapshot.trained), width=60)
+    lines: list[Any] = [bar, Text(summary_line(snapshot))]
+    if len(snapshot.live) > _MAX_PACKS:
+        lines.append(Text(f"{len(snapshot.live) - _MAX_PACKS} more packs are running", style="dim"))
+    return Group(*lines, packs)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people write them: 42 s, 3 min 12 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

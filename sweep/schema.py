@@ -1,0 +1,133 @@
+"""The store's contract: Arrow schemas of rows and epochs, their version, and what is checked before a row is written.
+
+A changed column or a changed meaning raises `SCHEMA_VERSION`. `analysis` reads the same columns without importing
+this module: the names below are the contract between the two rooms.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "validation", "test")
+FINAL_STATES = ("ok", "diverged", "error")
+_TOLERANCE = 1e-9
+
+
+class SchemaError(ValueError):
+    """A row or a file that does not keep the store's contract."""
+
+
+def row_schema(tasks: Sequence[str]) -> pa.Schema:
+    """The columns of `rows/` and `trials.parquet` for a problem with these tasks, in order.
+
+    Fractions and ratios are never percent; null means "not measured", NaN means "diverged". `k` and `k_i` are null for
+    methods without a preference.
+    """
+    real, whole, text = pa.float64(), pa.int64(), pa.string()
+    fields: list[tuple[str, pa.DataType]] = [
+        ("trial_id", text),
+        ("pack_id", text),
+        ("attempt", whole),
+        ("retry", whole),
+        ("state", text),
+        ("error", text),
+        ("problem", text),
+        ("model", text),
+        ("method", text),
+        ("study", text),
+        ("seed", whole),
+        ("k", pa.list_(real)),
+        *((f"k_{i}", real) for i in range(len(tasks) + 1)),
+        ("objective.sparsity", real),
+        *((f"loss.{split}.{task}", real) for split in SPLITS for task in tasks),
+        *((f"accuracy.{split}.{name}", real) for split in SPLITS for name in (*tasks, "mean")),
+        *((f"metric.{split}.{task}", real) for split in SPLITS for task in tasks),
+        ("sparsity_rate", real),  # zero rows / rows
+        ("compression_rate", real),  # rows / unique rows
+        ("parameter_sharing", real),  # non-zero rows / unique rows
+        ("sparsity_rate_params", real),
+        ("compression_rate_params", real),
+        ("parameter_sharing_params", real),
+        ("n_rows", whole),
+        ("n_params", whole),
+        ("removable_params", whole),
+        ("removable_macs", whole),
+        ("layer_sparsity", pa.map_(text, real)),
+        ("sparsity_reached", pa.bool_()),
+        ("tying_converged", pa.bool_()),
+        ("multipliers", pa.list_(real)),
+        ("penalty", real),
+        ("residual", real),  # ||max(g - t, -multipliers / penalty)||_inf at the end, in units of g
+        ("spread", real),  # largest minus least active g at the end
+        ("scalarized", real),  # max_i g_i on validation data of the kept model
+        ("best_epoch", whole),
+        ("n_epochs", whole),
+        ("wall_s", real),
+        ("wall_s_sparsify", real),
+        ("wall_s_tying", real),
+        ("wall_s_retrain", real),
+        ("device_s", real),
+        ("peak_memory_mb", real),
+        ("energy_wh", real),
+        ("host", text),
+        ("device", text),
+        ("backend", text),
+        ("versions", pa.map_(text, text)),
+        ("weights_sha256", text),
+        ("finished_at", pa.timestamp("us", tz="UTC")),
+    ]
+    return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION), "product": "pareto-sweep"})
+
+
+def epoch_schema(tasks: Sequence[str]) -> pa.Schema:
+    """The columns of `epochs/` and `epochs.parquet`: one row an epoch and trial."""
+    real, whole, text = pa.float64(), pa.int64(), pa.string()
+    fields: list[tuple[str, pa.DataType]] = [
+        ("trial_id", text),
+        ("attempt", whole),
+        ("retry", whole),
+        ("epoch", whole),  # 1, 2, ... over both phases
+        ("phase", text),  # sparsify | retrain | dense
+        ("outer_iteration", whole),
+        ("learning_rate", real),
+        ("penalty", real),
+        ("multipliers", pa.list_(real)),
+        ("residual", real),
+        ("objective.sparsity", real),
+        ("sparsity_rate", real),
+        *((f"loss.{split}.{task}", real) for split in SPLITS[:2] for task in tasks),
+        *((f"accuracy.validation.{task}", real) for task in tasks),
+        ("scalarized", real),
+        ("wall_s", real),
+    ]
+    return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION), "product": "pareto-sweep"})
+
+
+def check_row(row: Mapping[str, Any], tasks: Sequence[str]) -> None:
+    """Refuse a row that breaks an identity of the method.
+
+    Raises:
+        SchemaError: an unknown column or state, a preference off the simplex, `parameter_sharing` that is not
+            `compression_rate * (1 - sparsity_rate)`, or an `ok` row without an objective; the message names the value.
+    """
+    unknown = set(row) - set(row_schema(tasks).names)
+    if unknown:
+        raise SchemaError(f"row {row.get('trial_id')}: unknown columns {sorted(unknown)}")
+    if row.get("state") not in FINAL_STATES:
+        raise SchemaError(f"row {row.get('trial_id')}: state is one of {', '.join(FINAL_STATES)}, found {row.get('state')!r}")
+    k = row.get("k")
+    if k is not None and (min(k) < 0 or abs(math.fsum(k) - 1) > _TOLERANCE):
+        raise SchemaError(f"row {row['trial_id']}: a preference is >= 0 and sums to 1, found {list(k)}")
+    rates = [row.get(name) for name in ("sparsity_rate", "compression_rate", "parameter_sharing")]
+    if row["state"] == "ok" and None not in rates:
+        sparsity, compression, sharing = (float(rate) for rate in rates if rate is not None)
+        if not abs(sharing - compression * (1 - sparsity)) <= 1e-9 * max(1.0, compression):
+            raise SchemaError(f"row {row['trial_id']}: PS = CR (1 - SR) expected, found SR {sparsity}, CR {compression}, PS {sharing}")
+    if row["state"] == "ok":
+        needed = ("objective.sparsity", *(f"loss.{split}.{task}" for split in SPLITS for task in tasks))
+        missing = [name for name in needed if row.get(name) is None]
+        if missing:
+            raise SchemaError(f"row {row['trial_id']}: an ok row has every objective, {', '.join(missing)} missing")

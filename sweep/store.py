@@ -1,0 +1,530 @@
+"""The result store: one folder a sweep, the truth about what is complete.
+
+Workers publish rows, blobs and checkpoints without a lock: every file is whole or absent, and nothing that was published
+is ever replaced. Manifest, plans and compaction belong to whoever holds `Store.lock`. `docs/store.md` is the contract.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from sweep.files import (
+    StoreError,
+    StoreWriteError,
+    UnreadableError,
+    checked_name,
+    checkpoint_header,
+    finite,
+    read_error,
+    read_json,
+    read_whole,
+    write_json,
+    write_whole,
+)
+from sweep.folder import COMPACTED, FOLDERS, SUFFIX, Folder, Version, make_writable, remove
+from sweep.identity import agreed_manifest, check_manifest
+from sweep.lock import Lock, LockedError, holder_of
+from sweep.schema import SchemaError, check_row, epoch_schema, row_schema
+from sweep.tables import decode_table, encode_table, latest_of, merged_curves, to_table
+
+__all__ = ["Checkpoint", "Finding", "LockedError", "Store", "StoreError", "StoreWriteError", "UnreadableError"]
+
+_KEY_COLUMNS = ("trial_id", "attempt", "retry", "state")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Finding(NamedTuple):
+    """One thing wrong in a results folder."""
+
+    path: Path
+    problem: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved unfinished pack."""
+
+    pack_id: str
+    attempt: int
+    retry: int
+    trial_ids: tuple[str, ...]
+    epoch: int
+    path: Path
+
+
+class Store:
+    """One results folder.
+
+    Args:
+        root: the folder; it need not exist before `lock` or `create`.
+
+    Every method raises StoreError, with a message for the user, when a file of the folder cannot be read as the contract
+    says, and StoreWriteError when the disk is full, read-only or not ours. Instances are cheap and can be pickled.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self._folder = Folder(self.root)
+        self._tasks: tuple[str, ...] | None = None
+
+    # -- identity ---------------------------------------------------------------------------------------------------
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What this folder holds; None before the first run.
+
+        Raises:
+            StoreError: manifest.json is torn, or of another schema version.
+        """
+        path = self.root / "manifest.json"
+        try:
+            manifest = read_json(path)
+        except FileNotFoundError:
+            return None
+        check_manifest(manifest, path)
+        return manifest
+
+    def create(self, manifest: dict[str, Any]) -> None:
+        """Make the folder ready for a run of the sweep that `manifest` describes. The caller holds the lock.
+
+        On the first run the manifest is written. Later it has to agree with the one that is there: everything but
+        `created`, `name` and `hypervolume_reference`, which stay as they are. New studies are added; studies that are
+        not asked for this time stay.
+
+        Raises:
+            StoreError: the folder holds another sweep (the message names each key that differs, with both values), or
+                things that are no results.
+        """
+        path = self.root / "manifest.json"
+        asked = json.loads(json.dumps(manifest, allow_nan=False))
+        check_manifest(asked, path)
+        self._folder.check_ours()
+        stored = self.manifest()
+        agreed = asked if stored is None else agreed_manifest(stored, asked, self.root)
+        self._folder.make()
+        if agreed != stored:
+            write_json(path, agreed)
+
+    def fix_hypervolume_reference(self, reference: Sequence[float]) -> None:
+        """Write the hypervolume reference into the manifest, once: a reference that is there stays."""
+        manifest = self._known_manifest()
+        if manifest.get("hypervolume_reference") is not None:
+            return
+        values = [float(value) for value in reference]
+        if len(values) != len(manifest["objectives"]) or finite(values) != values:
+            rule = f"a hypervolume reference has {len(manifest['objectives'])} finite values"
+            raise StoreError(f"{rule}, found {values}", self.root / "manifest.json")
+        write_json(self.root / "manifest.json", {**manifest, "hypervolume_reference": values})
+
+    # -- plans ------------------------------------------------------------------------------------------------------
+
+    def next_attempt(self) -> int:
+        """A number that no run before had: 1, 2, ... The caller holds the lock."""
+        attempts = [version.attempt for folder in SUFFIX for version in self._folder.versions(folder)]
+        return 1 + max([*self._folder.plans(), *attempts], default=0)
+
+    def write_plan(self, attempt: int, plan: Mapping[str, Any]) -> None:
+        """Record what run `attempt` is going to do. The caller holds the lock.
+
+        Raises:
+            StoreError: that run has a plan already.
+        """
+        path = self.root / "plans" / f"{attempt}.json"
+        if path.exists():
+            raise StoreError(f"run {attempt} has a plan already", path, "take the number from next_attempt()")
+        write_json(path, dict(plan))
+
+    def latest_plan(self) -> dict[str, Any] | None:
+        """The plan of the last run; None before the first."""
+        plans = self._folder.plans()
+        return read_json(plans[max(plans)]) if plans else None
+
+    # -- rows -------------------------------------------------------------------------------------------------------
+
+    def publish(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]] = (), weights: bytes | None = None) -> None:
+        """Make one finished trial complete: its weights, then its curves, then its row.
+
+        The row is what counts, so it is written last. Publishing the same (trial, attempt, retry) again does nothing.
+
+        Args:
+            row: columns of `row_schema`; those that are absent become null. `trial_id`, `attempt`, `retry` and `state`
+                are required; `weights_sha256` is filled in when `weights` is given.
+            epochs: columns of `epoch_schema`; `trial_id`, `attempt` and `retry` are filled in.
+            weights: a safetensors file.
+
+        Raises:
+            SchemaError: the row breaks the contract.
+            StoreWriteError: the disk did not take it; the row does not count.
+        """
+        trial_id, attempt, retry = checked_name(row.get("trial_id"), "trial id"), row.get("attempt"), row.get("retry")
+        if type(attempt) is not int or type(retry) is not int or min(attempt, retry) < 0:
+            raise SchemaError(f"row {trial_id}: attempt and retry are whole numbers >= 0, found {attempt!r} and {retry!r}")
+        name = f"{trial_id}.{attempt}-{retry}.parquet"
+        if (self.root / "rows" / name).exists():
+            return
+        schemas = self._schemas()
+        if weights is not None:
+            row = {**row, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+        check_row(row, self._task_names())
+        row_file = encode_table(to_table([row], schemas["rows"]))
+        curves = [{**epoch, "trial_id": trial_id, "attempt": attempt, "retry": retry} for epoch in epochs]
+        epoch_file = encode_table(to_table(curves, schemas["epochs"])) if curves else None
+        if weights is not None:
+            self.put_blob(weights)
+        if epoch_file is not None:
+            write_whole(self.root / "epochs" / name, epoch_file)
+        write_whole(self.root / "rows" / name, row_file)
+
+    def complete(self) -> dict[str, str]:
+        """The state of each complete trial's latest row. Rows that cannot be read do not count: see `unreadable`."""
+        if self._folder.is_new():
+            return {}
+        table = self._latest_rows(_KEY_COLUMNS)
+        return dict(zip(table["trial_id"].to_pylist(), table["state"].to_pylist(), strict=True))
+
+    def read_rows(self) -> pa.Table:
+        """The latest row of each trial, once, in the order of trial ids. Rows that cannot be read are left out: see `unreadable`."""
+        return self._latest_rows(None)
+
+    def unreadable(self) -> list[tuple[Path, str]]:
+        """Every result and checkpoint that cannot be read, and why. Reads every table whole."""
+        if self._folder.is_new():
+            return []
+        problems = []
+        for folder, suffix in SUFFIX.items():
+            problems += [(path, f"its name is not <id>.<attempt>-<retry>.{suffix}") for path in self._folder.misnamed(folder)]
+        for path, load in (*self._tables("rows"), *self._tables("epochs")):
+            problems += _problems(path, load)
+        for version in self._folder.versions("checkpoints"):
+            problems += _problems(version.path, partial(self._checkpoint, version))
+        return problems
+
+    def compact(self) -> None:
+        """Move loose rows and curves into trials.parquet and epochs.parquet. The caller holds the lock.
+
+        The new file is read back before it takes the old one's place; then exactly those loose files go that are in it or
+        superseded by it. A crash in between leaves rows in both places, which readers take once. Files that cannot be
+        read stay where they are.
+        """
+        schemas = self._schemas()
+        rows = self._loose("rows", schemas["rows"])
+        if rows:
+            old = self._compacted("rows", schemas["rows"])
+            self._publish_compacted("rows", latest_of([*(table for _, table in rows), old]))
+            remove(version.path for version, _ in rows)
+        latest = self._latest_rows(_KEY_COLUMNS)
+        order = {row["trial_id"]: (row["attempt"], row["retry"]) for row in latest.to_pylist()}
+        curves = self._loose("epochs", schemas["epochs"])
+        # curves are published before their row: those of a newer attempt may still get one
+        curves = [(version, table) for version, table in curves if version.order <= order.get(version.id, (-1, -1))]
+        if curves:
+            old = self._compacted("epochs", schemas["epochs"])
+            self._publish_compacted("epochs", merged_curves(old, [table for _, table in curves], latest))
+            remove(version.path for version, _ in curves)
+        self._folder.remove_stale_temporaries()
+
+    def verify(self) -> list[Finding]:
+        """Everything wrong in this folder: reads and checks every file but the report."""
+        stray = "being written right now, or left by a write that did not end"
+        found = [Finding(path, stray, "compaction removes it when it is an hour old") for path in self._folder.temporaries()]
+        manifest = self.root / "manifest.json"
+        try:
+            self._known_manifest()
+        except StoreError as error:
+            return [*found, Finding(manifest, error.problem, error.hint or "restore it from a copy: without it no result can be read")]
+        problems = self.unreadable()
+        for path in self._folder.paths("blobs"):
+            problems += _problems(path, partial(self.get_blob, path.name))
+        for path in (path for folder in ("plans", "live", ".") for path in self._folder.paths(folder, ".json")):
+            problems += _problems(path, partial(read_json, path))
+        return [*found, *(Finding(path, problem, _hint(path)) for path, problem in problems), *self._wrong_rows()]
+
+    def _wrong_rows(self) -> Iterator[Finding]:
+        """Rows that can be read and yet break the contract."""
+        tasks = self._task_names()
+        for path, load in self._tables("rows"):
+            if _problems(path, load):
+                continue  # `unreadable` names it
+            rows = load().to_pylist()
+            for row in rows:
+                sha256 = row["weights_sha256"]
+                try:
+                    check_row(row, tasks)
+                except ValueError as error:
+                    yield Finding(path, str(error), "another program wrote it? forget this trial and the next run trains it again")
+                if sha256 is not None and not (_SHA256.fullmatch(sha256) and self._blob_path(sha256).exists()):
+                    yield Finding(path, f"row {row['trial_id']}: its weights, blobs/{sha256}, are missing", "restore the blob from a copy")
+            if len(rows) != len({row["trial_id"] for row in rows}):
+                yield Finding(path, "a trial is in it twice", "harmless: readers take the latest, and the next compaction mends it")
+
+    def forget(self, trial_ids: Collection[str]) -> None:
+        """Remove the rows and curves of these trials, so that they are planned again. The caller holds the lock."""
+        for folder, schema in self._schemas().items():
+            old = self._compacted(folder, schema)
+            kept = [trial_id not in trial_ids for trial_id in old["trial_id"].to_pylist()]
+            if not all(kept):
+                self._publish_compacted(folder, old.filter(pa.array(kept)))
+            remove(version.path for version in self._folder.versions(folder) if version.id in trial_ids)
+
+    # -- blobs ------------------------------------------------------------------------------------------------------
+
+    def put_blob(self, data: bytes) -> str:
+        """Keep `data` under its SHA-256, which is returned. A damaged blob of the same content is replaced."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self._blob_path(sha256)
+        try:
+            if read_whole(path) == data:
+                return sha256
+        except FileNotFoundError:
+            pass
+        write_whole(path, data)
+        return sha256
+
+    def get_blob(self, sha256: str) -> bytes:
+        """The bytes with this SHA-256.
+
+        Raises:
+            StoreError: there are none, or they are damaged.
+        """
+        path = self._blob_path(sha256)
+        try:
+            data = read_whole(path)
+        except FileNotFoundError as error:
+            raise StoreError("no such blob", path, "restore it from a copy, or forget its trial and train it again") from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise UnreadableError("damaged: its content is not what its name says", path, "restore it from a copy")
+        return data
+
+    # -- checkpoints ------------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, pack_id: str, attempt: int, retry: int, data: bytes) -> None:
+        """Keep the state of an unfinished pack; its earlier ones are removed afterwards.
+
+        A writer that a newer attempt or retry has replaced writes nothing.
+
+        Args:
+            pack_id: of the pack.
+            attempt: number of the run.
+            retry: of the pack within the run.
+            data: a safetensors file whose metadata holds, as JSON, `trial_ids` (a list) and `epoch` (a whole number).
+        """
+        path = self.root / "checkpoints" / f"{checked_name(pack_id, 'pack id')}.{attempt:d}-{retry:d}.safetensors"
+        checkpoint_header(io.BytesIO(data), len(data), path)
+        others = [version for version in self._folder.versions("checkpoints") if version.id == pack_id and version.path != path]
+        if any(version.order > (attempt, retry) for version in others):
+            return
+        write_whole(path, data)
+        remove(version.path for version in others)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """All that can be read, in the order of pack id, attempt and retry; only headers are read. A pack may have two after a crash."""
+        found = []
+        for version in self._folder.versions("checkpoints"):
+            try:
+                found.append(self._checkpoint(version))
+            except (UnreadableError, FileNotFoundError):
+                continue  # `unreadable` names it; or its pack has just replaced it
+        return found
+
+    def load_checkpoint(self, checkpoint: Checkpoint) -> bytes:
+        """The whole safetensors file."""
+        try:
+            return read_whole(checkpoint.path)
+        except FileNotFoundError as error:
+            raise StoreError("this checkpoint is gone", checkpoint.path, "list the checkpoints again") from error
+
+    def remove_checkpoints(self, pack_id: str | None = None, complete_ids: Collection[str] | None = None) -> None:
+        """Remove one pack's checkpoints, or those whose every trial is complete.
+
+        Args:
+            pack_id: only this pack's, whatever is in them.
+            complete_ids: only those whose trials are all among these. With neither argument, the trials of `complete`.
+        """
+        if pack_id is not None and complete_ids is None:
+            remove(version.path for version in self._folder.versions("checkpoints") if version.id == pack_id)
+            return
+        done = set(self.complete() if complete_ids is None else complete_ids)
+        ended = [checkpoint for checkpoint in self.checkpoints() if done.issuperset(checkpoint.trial_ids)]
+        remove(checkpoint.path for checkpoint in ended if pack_id in (None, checkpoint.pack_id))
+
+    def _checkpoint(self, version: Version) -> Checkpoint:
+        try:
+            with version.path.open("rb") as file:
+                trial_ids, epoch = checkpoint_header(file, os.fstat(file.fileno()).st_size, version.path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise read_error(version.path, error) from error
+        return Checkpoint(version.id, version.attempt, version.retry, trial_ids, epoch, version.path)
+
+    # -- live and control -------------------------------------------------------------------------------------------
+
+    def write_live(self, pack_id: str, state: Mapping[str, Any]) -> None:
+        """Show where a running pack is. NaN becomes null; nothing is synced, as nobody misses it after a power cut."""
+        path = self.root / "live" / f"{checked_name(pack_id, 'pack id')}.json"
+        write_json(path, {**finite(dict(state)), "pack_id": pack_id}, durable=False)
+
+    def live(self) -> list[dict[str, Any]]:
+        """The states of the running packs, each with its `pack_id`, in the order of ids."""
+        states = []
+        for path in self._folder.paths("live", ".json"):
+            try:
+                states.append(read_json(path))
+            except (FileNotFoundError, UnreadableError):
+                continue  # the pack has just ended; or a power cut tore it
+        return states
+
+    def remove_live(self, pack_id: str) -> None:
+        """The pack runs no more."""
+        remove([self.root / "live" / f"{checked_name(pack_id, 'pack id')}.json"])
+
+    def clear_live(self) -> None:
+        """No pack runs. The caller holds the lock."""
+        remove(self._folder.paths("live", ".json"))
+
+    def request_stop(self) -> None:
+        """Ask the run that is on to stop at its packs' next epoch."""
+        write_json(self.root / "control.json", {"stop": True, "requested": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def stop_requested(self) -> bool:
+        """Has someone asked? Cheap enough to ask every epoch."""
+        return os.path.exists(self.root / "control.json")  # never raises
+
+    def clear_control(self) -> None:
+        """Forget a former request. The caller holds the lock."""
+        remove([self.root / "control.json"])
+
+    # -- lock -------------------------------------------------------------------------------------------------------
+
+    def lock(self, *, patience: float = 30.0) -> Lock:
+        """The right to run: `with store.lock() as lock: ...`; makes the folder if there is none.
+
+        Args:
+            patience: seconds to watch a holder on another host before it counts as dead.
+
+        Raises:
+            LockedError: on entering, when another run is alive.
+            StoreError: the folder holds things that are no results.
+        """
+        self._folder.check_ours()
+        make_writable(self.root)
+        return Lock(self.root / "lock.json", patience=patience)
+
+    def lock_holder(self) -> dict[str, Any] | None:
+        """Who holds the lock, dead or alive: host, pid, started ...; None when nobody does."""
+        return holder_of(self.root / "lock.json")
+
+    # -- the folder -------------------------------------------------------------------------------------------------
+
+    def _known_manifest(self) -> dict[str, Any]:
+        manifest = self.manifest()
+        if manifest is None:
+            raise StoreError(
+                "no manifest.json here, so this is no results folder", self.root, "check the path; a first `sweep run` makes it"
+            )
+        return manifest
+
+    def _task_names(self) -> tuple[str, ...]:
+        if self._tasks is None:
+            self._tasks = tuple(self._known_manifest()["tasks"])
+        return self._tasks
+
+    def _blob_path(self, sha256: str) -> Path:
+        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            raise StoreError(f"a blob's name is a SHA-256, 64 digits 0-9 a-f, found {sha256!r}")
+        return self.root / "blobs" / sha256
+
+    # -- tables -----------------------------------------------------------------------------------------------------
+
+    def _schemas(self) -> dict[str, pa.Schema]:
+        tasks = self._task_names()
+        return {"rows": row_schema(tasks), "epochs": epoch_schema(tasks)}
+
+    def _latest_rows(self, columns: Sequence[str] | None) -> pa.Table:
+        schema = self._schemas()["rows"]
+        loose = self._loose("rows", schema, columns)  # first: a row that compaction takes meanwhile is in the compacted file
+        return latest_of([*(table for _, table in loose), self._compacted("rows", schema, columns)])
+
+    def _loose(self, folder: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> list[tuple[Version, pa.Table]]:
+        """The loose tables of a folder that can be read."""
+        found = []
+        for version in self._folder.versions(folder):
+            try:
+                found.append((version, _read_loose(version, schema, columns)))
+            except (UnreadableError, FileNotFoundError):
+                continue  # `unreadable` names it; or compaction has just taken it
+        return found
+
+    def _compacted(self, folder: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+        """What was compacted out of a folder; an empty table when nothing was."""
+        path = self.root / COMPACTED[folder]
+        try:
+            return decode_table(read_whole(path), schema, path, columns)
+        except FileNotFoundError:
+            return schema.empty_table() if columns is None else schema.empty_table().select(list(columns))
+        except UnreadableError as error:
+            raise UnreadableError(error.problem, path, _hint(path)) from error
+
+    def _publish_compacted(self, folder: str, table: pa.Table) -> None:
+        data = encode_table(table)
+
+        def check(aside: Path) -> None:
+            back = read_whole(aside)
+            if back != data or encode_table(decode_table(back, table.schema, aside)) != data:
+                raise StoreWriteError("read back other than it was written", aside, "check this disk; nothing was changed or removed")
+
+        write_whole(self.root / COMPACTED[folder], data, check=check)
+
+    def _tables(self, folder: str) -> Iterator[tuple[Path, Callable[[], pa.Table]]]:
+        """Every table of a kind, loose and compacted, and how to read it."""
+        schema = self._schemas()[folder]
+        for version in self._folder.versions(folder):
+            yield version.path, partial(_read_loose, version, schema)
+        yield self.root / COMPACTED[folder], partial(self._compacted, folder, schema)
+
+
+def _read_loose(version: Version, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """One loose file, which holds what its name says."""
+    table = decode_table(read_whole(version.path), schema, version.path, columns)
+    found = {name: table[name].unique().to_pylist() for name in ("trial_id", "attempt", "retry")}
+    if list(found.values()) != [[version.id], [version.attempt], [version.retry]]:
+        raise UnreadableError(f"holds another trial than its name says: {found}", version.path)
+    if version.path.parent.name == "rows" and table.num_rows != 1:
+        raise UnreadableError(f"one row expected, found {table.num_rows}", version.path)
+    return table
+
+
+def _problems(path: Path, load: Callable[[], object]) -> list[tuple[Path, str]]:
+    """What is wrong with a file, by reading it; one that has just gone is no problem."""
+    try:
+        load()
+    except StoreError as error:
+        return [(path, error.problem)]
+    except FileNotFoundError:
+        return []
+    return []
+
+
+def _hint(path: Path) -> str:
+    """What to do about a file that cannot be read."""
+    kind = path.parent.name if path.parent.name in FOLDERS else path.name
+    return {
+        "rows": "delete it: the next run trains this trial again",
+        "epochs": "delete it: only the curves of this trial are lost",
+        "checkpoints": "delete it: its trials start from an older checkpoint, or anew",
+        "blobs": "restore it from a copy, or delete it and forget its trial, which the next run trains again",
+        "plans": "delete it: the results do not need it",
+        "live": "delete it: the next epoch writes it again",
+        "trials.parquet": "restore it from a copy, or move it away, and the next run trains its trials again",
+        "epochs.parquet": "restore it from a copy, or move it away: only curves are lost",
+    }.get(kind, "delete it when no run is on")

@@ -1,0 +1,171 @@
+"""Studies with everything they inherit, in the order in which they can run, and the rules between sections of a grid file."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sweep.config_errors import Mistake, Path, did_you_mean, shown
+from sweep.preferences import PreferenceError, Preferences, Vector, preference_vectors
+from trainer.catalog import METHODS, MODELS, PROBLEMS, ProblemEntry
+from trainer.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from sweep.config_models import SweepConfig
+
+ONLY_STUDY = "main"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Model x method x preferences, with nothing left to look up."""
+
+    name: str
+    model: str
+    method: str
+    preferences: tuple[Vector, ...]
+    """Shape (n_vectors, n_objectives)."""
+    training: TrainingSettings
+    seeds: tuple[int, ...]
+    after: str | None
+    """The study whose trials must be complete before these start, or None."""
+
+
+def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mistake]]:
+    """The studies in dependency order (of those that are ready, the one first in the file), and what is wrong with them.
+
+    Names, settings and options of the problem are each valid by themselves already; here are the rules between them.
+    """
+    mistakes = _output_mistakes(config.output)
+    entry = PROBLEMS.get(config.problem.name)
+    if entry is None:
+        mistakes.append(_unavailable(("problem", "name"), config.problem.name, PROBLEMS))
+    studies = []
+    grids = _Grids(entry)
+    for index, given in enumerate(config.studies or (None,)):
+        values: dict[str, Any] = {}
+        paths: dict[str, Path] = {}
+        for key in ("model", "method", "preferences", "seeds"):
+            own = getattr(given, key, None)
+            values[key] = getattr(config, key) if own is None else own
+            paths[key] = (key,) if own is None else ("studies", index, key)
+        training = given.training if given and given.training else config.training
+        mistakes += _name_mistakes(paths["model"], values["model"], entry)
+        if values["method"] not in METHODS:
+            mistakes.append(_unavailable(paths["method"], values["method"], METHODS))
+        mistakes += _seed_mistakes(paths["seeds"], values["seeds"])
+        values["preferences"] = grids.vectors(values["preferences"], paths["preferences"], mistakes)
+        studies.append(Study(name=given.name if given else ONLY_STUDY, training=training, after=given.after if given else None, **values))
+    if entry is not None:
+        mistakes += _length_mistakes(config, entry)
+    ordered, order_mistakes = _ordered(studies)
+    return ordered, mistakes + order_mistakes
+
+
+class _Grids:
+    """Vectors of each grid, made once: studies often share one."""
+
+    def __init__(self, entry: ProblemEntry | None) -> None:
+        self._objectives = objectives_of(entry) if entry else None
+        self._known: dict[Any, tuple[Vector, ...]] = {}
+
+    def vectors(self, preferences: Preferences, path: Path, mistakes: list[Mistake]) -> tuple[Vector, ...]:
+        if self._objectives is None:
+            return ()
+        if preferences not in self._known:
+            try:
+                self._known[preferences] = preference_vectors(preferences, self._objectives)
+            except PreferenceError as error:
+                self._known[preferences] = ()
+                mistakes += [Mistake((*path, *m.path), m.rule, m.found, m.hint, m.position) for m in error.mistakes]
+        return self._known[preferences]
+
+
+def objectives_of(entry: ProblemEntry) -> tuple[str, ...]:
+    """Names of a problem's objectives: sparsity, then the tasks."""
+    return ("sparsity", *entry.tasks)
+
+
+def _unavailable(path: Path, name: str, available: Iterable[str]) -> Mistake:
+    known = list(available)
+    near = did_you_mean(name, known)
+    hint = f"did you mean `{near}`?" if near else f"use {' or '.join(f'`{one}`' for one in known)}"
+    return Mistake(path, f"not available in this version (available: {', '.join(known)})", shown(name).strip('"'), hint)
+
+
+def _name_mistakes(path: Path, model: str, entry: ProblemEntry | None) -> list[Mistake]:
+    available = [name for name in MODELS if entry is None or name in entry.models]
+    if model in available:
+        return []
+    if entry is not None and model in MODELS:
+        rule = f"a model of the problem {entry.name} expected (it has {', '.join(available)})"
+        return [Mistake(path, rule, model, "choose one of them, or another problem")]
+    return [_unavailable(path, model, available)]
+
+
+def _seed_mistakes(path: Path, seeds: Sequence[int]) -> list[Mistake]:
+    return [
+        Mistake((*path, index), f"each seed once expected (it is seeds[{seeds.index(seed)}] already)", str(seed), "remove one of them")
+        for index, seed in enumerate(seeds)
+        if seeds.index(seed) < index
+    ]
+
+
+def _output_mistakes(output: str) -> list[Mistake]:
+    if _URL.match(output):
+        hint = "name a local or NFS folder, and copy it afterwards"
+        return [Mistake(("output",), "object stores are not supported in this version", shown(output).strip('"'), hint)]
+    return []
+
+
+def _length_mistakes(config: "SweepConfig", entry: ProblemEntry) -> list[Mistake]:
+    names = objectives_of(entry)
+    mistakes = []
+    for key in ("reference_point", "hypervolume_reference"):
+        point = getattr(config, key)
+        if point is not None and len(point) != len(names):
+            rule = f"one number an objective expected ({len(names)} = {', '.join(names)})"
+            mistakes.append(Mistake((key,), rule, shown(list(point)), f"it has {len(point)}"))
+    return mistakes
+
+
+def _ordered(studies: Sequence[Study]) -> tuple[tuple[Study, ...], list[Mistake]]:
+    mistakes: list[Mistake] = []
+    names = [study.name for study in studies]
+    for index, study in enumerate(studies):
+        path: Path = ("studies", index)
+        if names.index(study.name) < index:
+            rule = f"a name of its own expected (studies[{names.index(study.name)}] has it)"
+            mistakes.append(Mistake((*path, "name"), rule, study.name, "rename one of them"))
+        if study.after is not None and study.after not in names:
+            near = did_you_mean(study.after, names)
+            hint = f"did you mean `{near}`?" if near else f"the studies are {', '.join(names)}"
+            mistakes.append(Mistake((*path, "after"), "the name of another study expected", study.after, hint))
+    ordered: list[Study] = []
+    waiting = list(studies)
+    while waiting:
+        done = {study.name for study in ordered}
+        ready = next((study for study in waiting if study.after is None or study.after in done or study.after not in names), None)
+        if ready is None:
+            circle = _circle(waiting)
+            index = names.index(circle[0])
+            rule = f"an order expected, this is a circle ({' after '.join([*circle, circle[0]])})"
+            mistakes.append(Mistake(("studies", index, "after"), rule, studies[index].after, "remove one `after`"))
+            break
+        ordered.append(ready)
+        waiting.remove(ready)
+    return tuple(ordered), mistakes
+
+
+def _circle(waiting: Sequence[Study]) -> list[str]:
+    """Names of studies that wait for each other, from the first in the file."""
+    after = {study.name: study.after for study in waiting}
+    seen: list[str] = []
+    name: str | None = waiting[0].name
+    while name is not None and name not in seen:
+        seen.append(name)
+        name = after.get(name)
+    circle = seen[seen.index(name) :] if name in seen else seen
+    first = min(range(len(circle)), key=lambda i: [study.name for study in waiting].index(circle[i]))
+    return circle[first:] + circle[:first]

@@ -1,0 +1,150 @@
+"""Tables of the store: Parquet bytes that are checked to the last bit, and the rules by which tables are merged."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sweep.files import NAME_PATTERN, UnreadableError
+from sweep.schema import SCHEMA_VERSION, SchemaError
+
+_SUM_PREFIX = b"sha256-of-this-file-with-64-zeros-here:"
+_SUM_ZEROS = b"0" * 64
+
+
+def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of exactly this schema; columns that a row does not have are null.
+
+    Raises:
+        SchemaError: an unknown column, or a value of another type; the message names it.
+    """
+    unknown = {name for row in rows for name in row} - set(schema.names)
+    if unknown:
+        raise SchemaError(f"unknown columns {sorted(unknown)}")
+    columns = []
+    for field in schema:
+        values = [row.get(field.name) for row in rows]
+        if pa.types.is_map(field.type):
+            values = [list(value.items()) if isinstance(value, Mapping) else value for value in values]
+        if pa.types.is_integer(field.type) and not all(value is None or hasattr(value, "__index__") for value in values):
+            raise SchemaError(f"column {field.name}: whole numbers expected, found {values}")  # Arrow would cut off the fraction
+        try:
+            columns.append(pa.array(values, field.type))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise SchemaError(f"column {field.name}: {field.type} expected, found {values}: {error}") from error
+    return pa.table(columns, schema=schema)
+
+
+def latest_of(tables: Sequence[pa.Table]) -> pa.Table:
+    """The row with the highest (attempt, retry) of each trial, in the order of trial ids."""
+    table = pa.concat_tables(tables)
+    keys = zip(*(table[name].to_pylist() for name in ("trial_id", "attempt", "retry")), strict=True)
+    latest: dict[str, tuple[int, int, int]] = {}
+    for position, (trial_id, attempt, retry) in enumerate(keys):
+        known = latest.get(trial_id)
+        if known is None or (attempt, retry) > known[:2]:
+            latest[trial_id] = (attempt, retry, position)
+    return table.take(pa.array([latest[trial_id][2] for trial_id in sorted(latest)], pa.int64())).combine_chunks()
+
+
+def merged_curves(old: pa.Table, loose: Sequence[pa.Table], latest: pa.Table) -> pa.Table:
+    """The curves that belong to the latest rows, in the order of trial ids and epochs.
+
+    After a crash between publishing and deleting, loose curves are in `old` too: those in `old` give way.
+    """
+    import pyarrow.compute as pc
+
+    new = pa.concat_tables(loose)
+    old = old.filter(pc.invert(pc.is_in(_keys(old), value_set=_keys(new))))
+    table = pa.concat_tables([old, new])
+    wanted = table.filter(pc.is_in(_keys(table), value_set=_keys(latest)))
+    return wanted.sort_by([("trial_id", "ascending"), ("epoch", "ascending")]).combine_chunks()
+
+
+def _keys(table: pa.Table) -> pa.Array:
+    import pyarrow.compute as pc
+
+    parts = (table["trial_id"], table["attempt"].cast(pa.string()), table["retry"].cast(pa.string()))
+    return pc.binary_join_element_wise(*parts, "/").combine_chunks()
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """A Parquet file with page checksums, and a checksum of the whole file inside its footer.
+
+    Page checksums leave page headers and the footer unprotected: one flipped byte there can still change a value, or
+    crash the reader. So the footer carries the file's own SHA-256, computed with zeros in its place. Other readers
+    see one more metadata entry.
+    """
+    import pyarrow.parquet as pq
+
+    small = table.num_rows < 100  # statistics and dictionaries cost more than they save
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink, table.schema, compression="snappy", use_dictionary=not small, write_statistics=not small, write_page_checksum=True
+    ) as writer:
+        writer.write_table(table.combine_chunks())
+        writer.add_key_value_metadata({"checksum": (_SUM_PREFIX + _SUM_ZEROS).decode()})
+    data = bytearray(sink.getvalue())
+    start = data.rindex(_SUM_PREFIX) + len(_SUM_PREFIX)
+    data[start : start + 64] = hashlib.sha256(data).hexdigest().encode()
+    return bytes(data)
+
+
+def decode_table(data: bytes, schema: pa.Schema, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in a Parquet file, if every byte of it is as it was written.
+
+    Args:
+        data: the whole file.
+        schema: what the file must hold: these columns, in this order.
+        path: for messages.
+        columns: read these only; None reads all.
+
+    Raises:
+        UnreadableError: torn, damaged, or of another schema; the message names the first difference.
+    """
+    import pyarrow.parquet as pq
+
+    _check_sum(data, path)
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        _check_schema(file.schema_arrow, schema, path)
+        table = file.read(columns=None if columns is None else list(columns), use_threads=False)
+        _check_ids(table, path)
+        return table.cast(schema if columns is None else schema.empty_table().select(list(columns)).schema)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise UnreadableError(f"damaged: {error}", path) from error
+
+
+def _check_ids(table: pa.Table, path: Path) -> None:
+    import pyarrow.compute as pc
+
+    keys = [table[name] for name in ("trial_id", "attempt", "retry")]
+    if any(column.null_count for column in keys) or not pc.all(pc.match_substring_regex(keys[0], f"^{NAME_PATTERN}$"), min_count=0).as_py():
+        raise UnreadableError("a row without trial id, attempt and retry, or with an id that is no name", path)
+
+
+def _check_sum(data: bytes, path: Path) -> None:
+    if len(data) < 12 or data[:4] != b"PAR1" or data[-4:] != b"PAR1":
+        raise UnreadableError(f"torn: {len(data)} bytes that are no whole Parquet file", path)
+    start = data.rfind(_SUM_PREFIX) + len(_SUM_PREFIX)
+    if start < len(_SUM_PREFIX):
+        return  # rewritten by another tool: its page checksums, if any, are still verified
+    digest = hashlib.sha256(data[:start])
+    digest.update(_SUM_ZEROS)
+    digest.update(data[start + 64 :])
+    if digest.hexdigest().encode() != data[start : start + 64]:
+        raise UnreadableError("damaged: its checksum does not match its content", path)
+
+
+def _check_schema(found: pa.Schema, expected: pa.Schema, path: Path) -> None:
+    version = (found.metadata or {}).get(b"schema_version", b"none").decode(errors="replace")
+    if version != str(SCHEMA_VERSION):
+        raise UnreadableError(f"schema_version {version}, this program knows {SCHEMA_VERSION}", path, "install the version that wrote it")
+    if not found.equals(expected, check_metadata=False):
+        columns = {field.name: str(field.type) for field in found}
+        wanted = {field.name: str(field.type) for field in expected}
+        differing = [name for name in {**wanted, **columns} if columns.get(name) != wanted.get(name)]
+        named = ", ".join(f"{name} ({columns.get(name, 'missing')}, expected {wanted.get(name, 'none')})" for name in differing[:3])
+        raise UnreadableError(f"columns differ from the manifest's: {named or 'another order'}", path)

@@ -1,0 +1,124 @@
+"""Validates nodes with a pydantic model, and says what is wrong in the words of the grid file."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from sweep.config_errors import Mistake, Path, did_you_mean, shown
+from sweep.config_schema import Schema, describe, lookup, unknown_key_hint
+from sweep.nodes import Node, resolve_scalar
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+_SIGNS = {"greater_than_equal": ("ge", ">="), "greater_than": ("gt", ">"), "less_than_equal": ("le", "<="), "less_than": ("lt", "<")}
+_RULES = {
+    "int_type": "a whole number expected",
+    "int_from_float": "a whole number expected",
+    "float_type": "a number expected",
+    "bool_type": "true or false expected",
+    "string_type": "text expected",
+    "finite_number": "a finite number expected",
+    "tuple_type": "a list expected",
+    "list_type": "a list expected",
+    "model_type": "a mapping (`key: value`) expected",
+    "model_attributes_type": "a mapping (`key: value`) expected",
+    "dataclass_type": "a mapping (`key: value`) expected",
+    "dict_type": "a mapping (`key: value`) expected",
+    "missing": "required key missing",
+}
+
+
+def validate(model: type[Model], node: Node, schema: Schema) -> tuple[Model | None, list[Mistake]]:
+    """The model of a node, or every mistake that pydantic finds, without places (see `locate`).
+
+    Validation goes through JSON because pydantic's strict mode is exact there: lists become tuples and whole numbers
+    floats, but text never becomes a number and true never becomes 1.
+    """
+    try:
+        return model.model_validate_json(json.dumps(node.plain())), []
+    except ValidationError as error:
+        return None, _mistakes(error, node, schema)
+
+
+def locate(mistake: Mistake, node: Node, schema: Schema) -> Mistake:
+    """The mistake with the place, the value and a hint that its path leads to, where it has none yet."""
+    nodes = node.walk(mistake.path)
+    exists = len(nodes) == len(mistake.path) + 1
+    position = mistake.position
+    if position is None:
+        is_unknown = exists and mistake.rule == "unknown key"
+        position = nodes[-1].key if is_unknown and nodes[-1].key else next((n.position for n in reversed(nodes) if n.position), None)
+    found = mistake.found if mistake.found is not None or not exists else nodes[-1].found()
+    hint = mistake.hint or describe(schema, mistake.path)
+    if hint is None:
+        # An item of a list has no description of its own: its list has.
+        key = mistake.path[: next((i for i, part in enumerate(mistake.path) if isinstance(part, int) and i > 1), len(mistake.path))]
+        hint = describe(schema, key) or "`sweep schema` describes every key"
+    return Mistake(mistake.path, mistake.rule, found, hint, position, mistake.file)
+
+
+def _mistakes(error: ValidationError, node: Node, schema: Schema) -> list[Mistake]:
+    details = [(detail, _path(detail["loc"])) for detail in error.errors(include_url=False)]
+    unknown = {path: unknown_key_hint(schema, path) for detail, path in details if detail["type"] in _UNKNOWN_KEY}
+    # A misspelt required key is one mistake, not two.
+    misspelt = {(*path[:-1], did_you_mean(str(path[-1]), [_last(p) for d, p in details if d["type"] == "missing"])) for path in unknown}
+    mistakes = []
+    for detail, path in details:
+        kind = detail["type"]
+        if kind in _UNKNOWN_KEY:
+            mistakes.append(Mistake(path, "unknown key", hint=unknown[path]))
+        elif kind == "missing" and path in misspelt:
+            continue
+        elif kind == "too_short" and len(node.walk(path)[-1].items) >= detail["ctx"]["min_length"]:
+            continue  # only its items are wrong, and they are named by themselves
+        else:
+            mistakes.append(Mistake(path, _rule(detail, schema, path), hint=_hint(detail, node, schema, path)))
+    return mistakes
+
+
+def _path(loc: tuple[str | int, ...]) -> Path:
+    """A pydantic location without the tags of unions."""
+    return tuple(part for part in loc if not (isinstance(part, str) and re.fullmatch(r"<\w+>", part)))
+
+
+def _last(path: Path) -> str:
+    return str(path[-1]) if path else ""
+
+
+def _rule(detail: Mapping[str, Any], schema: Schema, path: Path) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind in _SIGNS:
+        name, sign = _SIGNS[kind]
+        bound = context[name]
+        noun = "a whole number" if any(found.get("type") == "integer" for found in lookup(schema, path)) else "a number"
+        return f"{noun} {sign} {int(bound) if float(bound).is_integer() else bound} expected"
+    if kind == "literal_error":
+        choices = ", ".join(_choices(context))
+        return f"{choices} expected" if "," not in choices else f"one of {choices} expected"
+    if kind in ("too_short", "too_long"):
+        n_items, word = (context["min_length"], "least") if kind == "too_short" else (context["max_length"], "most")
+        return f"at {word} {n_items} item{'s' if n_items != 1 else ''} expected"
+    if kind == "string_too_short":
+        return "text that is not empty expected"
+    if kind == "value_error":
+        return str(context["error"])
+    return _RULES.get(kind) or str(detail["msg"])
+
+
+def _choices(context: Mapping[str, Any]) -> list[str]:
+    return re.findall(r"'([^']*)'", context["expected"])
+
+
+def _hint(detail: Mapping[str, Any], node: Node, schema: Schema, path: Path) -> str | None:
+    if detail["type"] == "literal_error" and isinstance(detail["input"], str):
+        near = did_you_mean(detail["input"], _choices(detail["ctx"]))
+        return f"did you mean `{near}`?" if near else None
+    if detail["type"] in ("int_type", "float_type") and isinstance(detail["input"], str):
+        number = resolve_scalar(detail["input"].strip())
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            return f"write {shown(number)} without quotes"
+    return None

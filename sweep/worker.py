@@ -1,0 +1,74 @@
+"""A pack as a Ray Tune trial. This module and `driver` are the only ones that import Ray."""
+
+import os
+import time
+import uuid
+from typing import Any
+
+from ray.tune import PlacementGroupFactory, Trainable
+from ray.util.placement_group import PlacementGroup, placement_group
+
+from sweep.pack_run import PackJob, PackRun
+
+
+class PackTrainable(Trainable):
+    """One epoch of a pack a `step`. The store holds its checkpoints and rows; Tune's own are not used."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the pack up where its last checkpoint left it."""
+        import torch
+
+        started = time.perf_counter()
+        torch.set_num_threads(1)
+        job = PackJob(**config["pack"]["job"])
+        self._label = f"{job.pack_id} {describe(job)}"
+        self._run = PackRun(job)
+        self._run.spent.setup_s = time.perf_counter() - started
+
+    def step(self) -> dict[str, Any]:
+        """Small flat figures for Tune and the dashboard."""
+        is_stopping = self._run.stop_requested()
+        is_done = is_stopping or self._run.step()
+        return {"pack_id": self._run.job.pack_id, "done": is_done, "pid": os.getpid(), **self._run.progress(), **vars(self._run.spent)}
+
+    def cleanup(self) -> None:
+        """Called when Tune ends the trial early: keep the last finished epoch."""
+        if hasattr(self, "_run") and not self._run.is_done:
+            self._run.checkpoint()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing: the store has the checkpoints."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing: `setup` took the store's checkpoint."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """One bundle, named after the pack, so that the dashboard shows what runs."""
+        pack = config["pack"]
+        bundle = {name: amount for name, amount in pack["resources"].items() if amount}
+        return PackPlacement([bundle], name=f"sweep/{pack['job']['pack_id']}")
+
+    def __repr__(self) -> str:
+        return getattr(self, "_label", type(self).__name__)
+
+
+class PackPlacement(PlacementGroupFactory):
+    """A placement group whose name is new each time.
+
+    Ray refuses a name that a group still has, and Tune asks for a group again while the last one is being removed; the
+    refusal would end the whole fit.
+    """
+
+    def to_placement_group(self) -> PlacementGroup:
+        """Create the group."""
+        group: PlacementGroup = placement_group(self.bundles, self.strategy, name=f"{self._kwargs['name']}/{uuid.uuid4().hex[:8]}")
+        return group
+
+
+def describe(job: PackJob) -> str:
+    """The trials of a pack in a few words: the first one's id and k, and how many more."""
+    k = ", ".join(f"{value:.4g}" for value in job.preferences[0])
+    more = f" and {len(job.trial_ids) - 1} more" if len(job.trial_ids) > 1 else ""
+    return f"{job.trial_ids[0]} k=({k}){more}"

@@ -1,0 +1,1 @@
+"""Trains packs of preference vectors; knows no orchestrator. The door is `trainer.api`."""

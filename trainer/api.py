@@ -1,0 +1,122 @@
+"""The trainer's door: `start` a pack and `step` it epoch by epoch, or `train` it to the end.
+
+from trainer.api import TrainingSettings, TrialSpec, train
+from trainer.catalog import PROBLEMS
+
+entry = PROBLEMS["multidigits"]
+problem = entry.build(entry.options(n_train=3000))
+spec = TrialSpec("a", "mdmtn", "wcal_growl", (0.003, 0.5, 0.497), seed=0, settings=TrainingSettings())
+(result,) = train([spec], problem)
+print(result.columns["accuracy.test.mean"], result.columns["sparsity_rate"])
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+
+from trainer.catalog import METHODS
+from trainer.checkpoint import CheckpointError, State, from_bytes, to_bytes
+from trainer.problem import Problem, Split, Task, classification
+from trainer.settings import TrainingSettings
+from trainer.trial import TrialResult, TrialSpec
+from trainer.two_phase import TwoPhase
+
+__all__ = [
+    "CheckpointError",
+    "Problem",
+    "Split",
+    "State",
+    "Task",
+    "Training",
+    "TrainingSettings",
+    "TrialResult",
+    "TrialSpec",
+    "classification",
+    "from_bytes",
+    "resolve_device",
+    "start",
+    "to_bytes",
+    "train",
+]
+
+
+class Training(Protocol):
+    """A pack on its way: call `step` until `done`, then read `results`."""
+
+    epoch: int
+    n_epochs: int
+
+    @property
+    def done(self) -> bool:
+        """True after the last epoch."""
+
+    def step(self) -> None:
+        """Train one epoch."""
+
+    def state_dict(self) -> State:
+        """Everything that is needed to go on later."""
+
+    def progress(self) -> dict[str, float | str]:
+        """Where it stands, for a person who watches."""
+
+    def results(self) -> list[TrialResult]:
+        """What the trials leave, in the order of the specs."""
+
+
+def start(specs: Sequence[TrialSpec], problem: Problem, *, device: str = "cpu", state: State | None = None) -> Training:
+    """Begin to train a pack, or go on with one.
+
+    Args:
+        specs: the trials. They share everything but `trial_id` and `preference`, and all have k0 = 0 or none.
+        problem: data and networks.
+        device: `auto`, `cpu`, `cuda`, `mps` or another torch device.
+        state: an earlier `state_dict()` that includes these trials (it may hold more); None to begin.
+
+    Raises:
+        ValueError: the specs do not fit together or the problem; the message names the value.
+    """
+    _check(specs, problem, state)
+    return TwoPhase(specs, problem, resolve_device(device), state)
+
+
+def train(specs: Sequence[TrialSpec], problem: Problem, *, device: str = "cpu") -> list[TrialResult]:
+    """Train a pack to its end; arguments and errors as for `start`."""
+    training = start(specs, problem, device=device)
+    while not training.done:
+        training.step()
+    return training.results()
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        ValueError: the device is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, is_there in available.items() if is_there)
+    if not available.get(name.partition(":")[0], True):
+        raise ValueError(f"device {name} is not available here; resources.device: auto takes what is there")
+    return torch.device(name)
+
+
+def _check(specs: Sequence[TrialSpec], problem: Problem, state: State | None) -> None:
+    if not specs:
+        raise ValueError("start expects at least one trial, found specs = []")
+    first = specs[0]
+    for spec in specs:
+        if replace(spec, trial_id=first.trial_id, preference=first.preference) != first:
+            raise ValueError(f"start expects trials that differ only in trial_id and preference, found {spec} beside {first}")
+        if spec.is_dense != first.is_dense:
+            raise ValueError(f"start expects k0 = 0 in all trials of a pack or in none, found {spec.preference} beside {first.preference}")
+        if len(spec.preference) != 1 + len(problem.tasks):
+            raise ValueError(f"start expects {1 + len(problem.tasks)} preferences (sparsity and tasks), found {spec.preference}")
+        if state is not None and spec.trial_id not in state.trial_ids:
+            raise ValueError(f"start expects a state that includes trial {spec.trial_id}, found {state.trial_ids}")
+    if first.model not in problem.networks:
+        raise ValueError(f"problem {problem.name} has models {', '.join(problem.networks)}, found model = {first.model}")
+    if first.method not in METHODS:
+        raise ValueError(f"the trainer has methods {', '.join(METHODS)}, found method = {first.method}")

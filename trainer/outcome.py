@@ -1,0 +1,164 @@
+"""From a finished model to its row, its curves and its file."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.checkpoint import model_file
+from trainer.lagrangian import convergence
+from trainer.metrics import layer_sparsity, sparsity_metrics
+from trainer.problem import Problem
+from trainer.scalarization import chebyshev_values
+from trainer.trial import TrialResult, TrialSpec
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything measured on one model of a finished pack."""
+
+    alive: bool
+    weights: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    weight_names: tuple[str, ...]
+    labels: Mapping[str, Tensor]
+    losses: Mapping[str, Tensor]
+    """Split -> shape (n_tasks,), float64."""
+    metrics: Mapping[str, Tensor]
+    sparsity: float
+    """Raw L0 of the final model."""
+    anchors: Tensor
+    """Shape (n_objectives,), float64."""
+    multipliers: Tensor
+    """Shape (n_active,), float64; those of the kept epoch."""
+    penalty: float
+    has_sparsity: bool
+    """Whether the last phase's multipliers include the sparsity objective."""
+    best_epoch: int
+    sparsity_reached: bool
+    tying_converged: bool
+    epochs: list[dict[str, Any]]
+    wall: Mapping[str, float]
+    """Seconds of the whole pack, by phase."""
+    n_models: int
+
+
+def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialResult:
+    """One trial's result. A diverged model has NaN where numbers would be, and no weights."""
+    epochs = [_flat(record, problem) for record in measured.epochs]
+    timing = _timing(measured)
+    if not measured.alive:
+        last = epochs[-1]["epoch"] if epochs else 0
+        first_bad = next((record["epoch"] for record in epochs if not math.isfinite(record["scalarized"])), last)
+        columns: dict[str, Any] = (
+            timing | dict.fromkeys(_loss_columns(problem), math.nan) | {"objective.sparsity": math.nan, "n_epochs": len(epochs)}
+        )
+        message = f"a loss became NaN or infinite in epoch {first_bad}; a smaller training.learning_rate may help"
+        return TrialResult(spec.trial_id, "diverged", message, columns, epochs[:first_bad], None)
+
+    weights = {name: measured.weights[name] for name in measured.weight_names}
+    sparsity = sparsity_metrics(weights)
+    layers = layer_sparsity(weights)
+    columns = {
+        **timing,
+        **sparsity,
+        **_values(problem, "loss", measured.losses),
+        **_metric_columns(problem, measured.metrics),
+        **_chebyshev_columns(spec, measured),
+        "objective.sparsity": measured.sparsity,
+        "n_params": sum(value.numel() for name, value in measured.weights.items() if name != "alpha"),
+        "layer_sparsity": layers,
+        "sparsity_reached": measured.sparsity_reached,
+        "tying_converged": measured.tying_converged,
+        "best_epoch": measured.best_epoch,
+        "n_epochs": len(epochs),
+    }
+    tensors = {
+        **measured.weights,
+        **measured.buffers,
+        **{f"{name}.labels": value.to(torch.int32) for name, value in measured.labels.items()},
+    }
+    metadata = {
+        "trial_id": spec.trial_id,
+        "problem": problem.name,
+        "model": spec.model,
+        "tasks": [task.name for task in problem.tasks],
+        "preference": list(spec.preference),
+        "seed": spec.seed,
+        "growl_layers": list(measured.labels),
+        "row_dim": 1,
+        "layer_sparsity": layers,
+    }
+    return TrialResult(spec.trial_id, "ok", None, columns, epochs, model_file(tensors, metadata))
+
+
+def _timing(measured: Measured) -> dict[str, float]:
+    total = sum(measured.wall.values())
+    return {
+        "wall_s": total,
+        "wall_s_sparsify": measured.wall["sparsify"],
+        "wall_s_tying": measured.wall["tying"],
+        "wall_s_retrain": measured.wall["retrain"] + measured.wall["dense"],
+        "device_s": total / measured.n_models,
+    }
+
+
+def _chebyshev_columns(spec: TrialSpec, measured: Measured) -> dict[str, Any]:
+    """The scalarised validation value under the full k, and how converged the kept model is on its training losses."""
+    preference = torch.tensor([spec.preference], dtype=torch.float64)
+    reference_point = torch.tensor(spec.reference_point or [0.0] * preference.shape[1], dtype=torch.float64)
+
+    def values(split: str, first: int) -> Tensor:
+        objectives = torch.cat([torch.tensor([measured.sparsity], dtype=torch.float64), measured.losses[split]]) / measured.anchors
+        active = preference[:, first:] / preference[:, first:].sum()
+        return chebyshev_values(objectives[None, first:], active, reference_point[first:], spec.settings.augmentation)
+
+    first = 0 if measured.has_sparsity else 1
+    residual, spread = convergence(values("train", first), measured.multipliers[None], measured.penalty)
+    return {
+        "scalarized": float(values("validation", 0).max()),
+        "multipliers": [0.0] * first + measured.multipliers.tolist(),
+        "penalty": measured.penalty,
+        "residual": float(residual),
+        "spread": float(spread),
+    }
+
+
+def _loss_columns(problem: Problem) -> list[str]:
+    return [f"loss.{split}.{task.name}" for split in ("train", "validation", "test") for task in problem.tasks]
+
+
+def _values(problem: Problem, kind: str, splits: Mapping[str, Tensor]) -> dict[str, float]:
+    return {
+        f"{kind}.{split}.{task.name}": float(value)
+        for split, values in splits.items()
+        for task, value in zip(problem.tasks, values, strict=True)
+    }
+
+
+def _metric_columns(problem: Problem, splits: Mapping[str, Tensor]) -> dict[str, float]:
+    """`accuracy.<split>.<task>` and its mean over the tasks that have one; `metric.<split>.<task>` for other metrics."""
+    columns: dict[str, float] = {}
+    for split, values in splits.items():
+        accuracies = []
+        for task, value in zip(problem.tasks, values.tolist(), strict=True):
+            is_accuracy = task.metric_name == "accuracy"
+            columns[f"{'accuracy' if is_accuracy else 'metric'}.{split}.{task.name}"] = value
+            accuracies += [value] if is_accuracy else []
+        if accuracies:
+            columns[f"accuracy.{split}.mean"] = sum(accuracies) / len(accuracies)
+    return columns
+
+
+def _flat(record: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
+    """An epoch's record with one column a task."""
+    flat = {name: value for name, value in record.items() if not isinstance(value, list) or name == "multipliers"}
+    for t, task in enumerate(problem.tasks):
+        flat[f"loss.train.{task.name}"] = record["loss.train"][t]
+        flat[f"loss.validation.{task.name}"] = record["loss.validation"][t]
+        if task.metric_name == "accuracy":
+            flat[f"accuracy.validation.{task.name}"] = record["metric.validation"][t]
+    return flat

@@ -1,0 +1,138 @@
+"""A pack: copies of one network that train in lockstep, their parameters stacked along a leading dimension."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from trainer.problem import Problem, Split
+
+_EVALUATION_BATCH = 512
+
+
+class Pack:
+    """Stacked parameters and buffers of `n_models` networks, and one module per model that looks into them.
+
+    The modules' parameters and gradients are views of the stacked tensors: a forward and backward pass per model fills
+    the stacked gradients, and one optimiser step over the stacked tensors moves all models.
+
+    Attributes:
+        parameters: name -> shape (n_models, ...).
+        buffers: name -> shape (n_models, ...).
+        alive: shape (n_models,), bool, on the CPU; dead models are left out of every pass.
+    """
+
+    def __init__(self, initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> None:
+        self._tasks = problem.tasks
+        self._device = device
+        initial = initial.to(device)
+        self.parameters = {name: _stack(value.detach(), n_models) for name, value in initial.named_parameters()}
+        self.buffers = {name: _stack(value, n_models) for name, value in initial.named_buffers()}
+        for leaf in self.parameters.values():
+            leaf.grad = torch.zeros_like(leaf)
+        self.members = [copy.deepcopy(initial) for _ in range(n_models)]
+        self.alive = torch.ones(n_models, dtype=torch.bool)
+        self._link()
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @torch.no_grad()
+    def load(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
+        """Copy stored values, of the shapes of `parameters` and `buffers`, into the pack."""
+        for target, source in ((self.parameters, parameters), (self.buffers, buffers)):
+            for name, leaf in target.items():
+                leaf.copy_(source[name])
+
+    def clear_gradients(self) -> None:
+        """Set the stacked gradients to zero, in place (the modules look into them)."""
+        for leaf in self.parameters.values():
+            leaf.grad.zero_()  # type: ignore[union-attr]
+
+    def backward(self, inputs: Tensor, targets: Tensor, scalarize: Callable[[slice, Tensor], Tensor]) -> None:
+        """Forward and backward of every living model on one minibatch; adds to the stacked gradients.
+
+        Args:
+            inputs: shape (n, ...), read by all models.
+            targets: shape (n, n_tasks).
+            scalarize: (members, losses of shape (n_members, n_tasks)) -> scalar to differentiate.
+        """
+        for index, member in self._living():
+            outputs = member(inputs)
+            losses = torch.stack(
+                [task.loss(output, targets[:, t]) for t, (task, output) in enumerate(zip(self._tasks, outputs, strict=True))]
+            )
+            scalarize(slice(index, index + 1), losses[None]).backward()
+
+    @torch.no_grad()
+    def evaluate(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Mean loss and mean metric of each model and task over a split.
+
+        Returns:
+            Two tensors of shape (n_models, n_tasks); NaN for dead models.
+        """
+        totals = torch.full((2, len(self), len(self._tasks)), torch.nan, dtype=torch.float64)
+        for index, member in self._living():
+            total = torch.zeros(2, len(self._tasks), dtype=torch.float64, device=self._device)
+            with _evaluating(member):
+                for start in range(0, len(split), _EVALUATION_BATCH):
+                    inputs, targets = (part[start : start + _EVALUATION_BATCH] for part in (split.inputs, split.targets))
+                    for t, (task, output) in enumerate(zip(self._tasks, member(inputs), strict=True)):
+                        total[0, t] += task.loss(output, targets[:, t]).double() * len(inputs)
+                        total[1, t] += task.metric(output, targets[:, t]).double().sum()
+            totals[:, index] = (total / len(split)).cpu()
+        return totals[0], totals[1]
+
+    def _living(self) -> Iterator[tuple[int, nn.Module]]:
+        return ((index, member) for index, member in enumerate(self.members) if self.alive[index])
+
+    def _link(self) -> None:
+        for index, member in enumerate(self.members):
+            for name, parameter in member.named_parameters():
+                leaf = self.parameters[name]
+                parameter.data = leaf[index]
+                parameter.grad = leaf.grad[index]  # type: ignore[index]
+            for name in self.buffers:
+                owner, _, key = name.rpartition(".")
+                member.get_submodule(owner)._buffers[key] = self.buffers[name][index]
+
+
+def resident(split: Split, device: torch.device) -> Split:
+    """The split on the device; images in channels-last order (the fastest layout of small convolutions on a CPU)."""
+    inputs = split.inputs.to(device)
+    if inputs.dim() == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    return Split(inputs, split.targets.to(device))
+
+
+def gather(split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of the samples `index`, shape (n,)."""
+    inputs = split.inputs[index]
+    if inputs.dim() == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    return inputs, split.targets[index]
+
+
+def select_models(tensors: dict[str, Tensor], index: Sequence[int]) -> dict[str, Tensor]:
+    """The models `index` of stacked tensors."""
+    return {name: value[list(index)] for name, value in tensors.items()}
+
+
+def _stack(value: Tensor, n_models: int) -> Tensor:
+    """Copies of `value` along a new first dimension; each convolution weight lies in channels-last order."""
+    if value.dim() == 4:
+        last = value.permute(0, 2, 3, 1).expand(n_models, *(value.shape[i] for i in (0, 2, 3, 1))).contiguous()
+        return last.permute(0, 1, 4, 2, 3)
+    return value.expand(n_models, *value.shape).clone(memory_format=torch.contiguous_format)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)

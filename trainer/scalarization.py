@@ -1,0 +1,82 @@
+"""From a vector of objectives to the one number that is minimised: modified Chebyshev values and their step weights.
+
+Every scalarization here has the form sum_i p_i g_i with g the modified Chebyshev values and p on the simplex; they
+differ only in p. So they share one code path and one small function each (`STEP_WEIGHTS`).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def chebyshev_values(objectives: Tensor, preference: Tensor, reference_point: Tensor, augmentation: float) -> Tensor:
+    """Modified weighted Chebyshev values g_i = k_i [(L_i - a_i) + e sum_j (L_j - a_j)].
+
+    Args:
+        objectives: shape (n_models, n_objectives); the active objectives L only, minimised.
+        preference: shape (n_models, n_objectives), >= 0; k.
+        reference_point: shape (n_objectives,); a, in the unit of the objectives.
+        augmentation: e >= 0. Above 0 every minimiser of max_i g_i is Pareto optimal, at 0 only weakly.
+
+    Returns:
+        g, shape (n_models, n_objectives), differentiable in `objectives`.
+
+    Source: Kaliszewski 1994; Hotegni, Berkemeier and Peitz, IJCNN 2024, problem (Modified WC(k, a)).
+    """
+    excess = objectives - reference_point
+    return preference * (excess + augmentation * excess.sum(dim=-1, keepdim=True))
+
+
+def project_simplex(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Euclidean projection of each row onto {p >= 0, sum p = 1}.
+
+    Args:
+        values: shape (n_models, n). A row with a NaN gives a row of NaN.
+
+    Returns:
+        The projection p, shape (n_models, n), and the threshold with p = max(values - threshold, 0), shape (n_models, 1).
+
+    Source: Held, Wolfe and Crowder 1974; Duchi et al., ICML 2008, figure 1.
+    """
+    descending = values.sort(dim=-1, descending=True).values
+    candidates = (descending.cumsum(dim=-1) - 1) / torch.arange(1, values.shape[-1] + 1, device=values.device, dtype=values.dtype)
+    last = ((descending > candidates).sum(dim=-1, keepdim=True) - 1).clamp(min=0)
+    threshold = candidates.gather(-1, last)
+    return (values - threshold).clamp(min=0), threshold
+
+
+def chebyshev_al_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
+    """Weights of the augmented Lagrangian of min t subject to g_i <= t, solved exactly in t: Proj(multipliers + penalty g).
+
+    Args:
+        multipliers: shape (n_models, n_objectives), on the simplex.
+        penalty: mu > 0.
+        mean_values: shape (n_models, n_objectives), a detached running mean of g (the maximum over one minibatch is biased).
+
+    Returns:
+        p, shape (n_models, n_objectives), on the simplex.
+
+    Source: Rockafellar 1973 (inequality form); setting the derivative in t to zero makes the weights sum to 1.
+    """
+    return project_simplex(multipliers + penalty * mean_values)[0]
+
+
+def weighted_sum_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
+    """The same weight for every g_i: sum_i p_i g_i is the weighted sum of the losses divided by their number."""
+    return torch.full_like(mean_values, 1 / mean_values.shape[-1])
+
+
+def smooth_chebyshev_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
+    """softmax(penalty g): the gradient of the smooth Chebyshev value (1 / penalty) log sum exp(penalty g).
+
+    Source: Lin et al., ICML 2024 (smooth Tchebycheff scalarization), smoothing 1 / penalty.
+    """
+    return torch.softmax(penalty * mean_values, dim=-1)
+
+
+STEP_WEIGHTS: dict[str, Callable[[Tensor, float, Tensor], Tensor]] = {
+    "chebyshev_al": chebyshev_al_weights,
+    "weighted_sum": weighted_sum_weights,
+    "smooth_chebyshev": smooth_chebyshev_weights,
+}

@@ -1,0 +1,52 @@
+"""The best model of a phase, one for each member of a pack."""
+
+import torch
+from torch import Tensor
+
+
+class Kept:
+    """For each model the tensors of its best epoch so far.
+
+    A model that reached the least sparsity beats any that did not; among equals the higher score wins, the earlier
+    epoch on a tie.
+
+    Attributes:
+        tensors: name -> shape (n_models, ...).
+        epoch: shape (n_models,), int64, 0 where nothing was kept yet.
+        reached: shape (n_models,), bool.
+        score: shape (n_models,), float64.
+    """
+
+    def __init__(self, template: dict[str, Tensor]) -> None:
+        n_models = len(next(iter(template.values())))
+        self.tensors = {name: value.detach().clone() for name, value in template.items()}
+        self.epoch = torch.zeros(n_models, dtype=torch.int64)
+        self.reached = torch.zeros(n_models, dtype=torch.bool)
+        self.score = torch.full((n_models,), -torch.inf, dtype=torch.float64)
+
+    def offer(self, epoch: int, score: Tensor, reached: Tensor, tensors: dict[str, Tensor]) -> None:
+        """Keep the models that are better than what is kept.
+
+        Args:
+            epoch: 1, 2, ...
+            score: shape (n_models,), float64, higher is better; NaN is never kept.
+            reached: shape (n_models,), bool.
+            tensors: the current values, same names and shapes as the template.
+        """
+        score, reached = score.cpu(), reached.cpu()
+        better = torch.where(reached == self.reached, score > self.score, reached & score.isfinite())
+        models = torch.nonzero(better).flatten()
+        for name, value in tensors.items():
+            self.tensors[name][models.to(value.device)] = value.detach()[models.to(value.device)]
+        self.epoch[models] = epoch
+        self.score, self.reached = torch.where(better, score, self.score), torch.where(better, reached, self.reached)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything as stacked tensors."""
+        return self.tensors | {"#epoch": self.epoch, "#reached": self.reached, "#score": self.score}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` returned."""
+        self.epoch, self.reached, self.score = state["#epoch"], state["#reached"], state["#score"]
+        for name, value in self.tensors.items():
+            value.copy_(state[name])

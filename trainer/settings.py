@@ -1,0 +1,157 @@
+"""Every constant of the method, with its default, its rule and where it comes from.
+
+Plain frozen dataclasses, so that the trainer needs nothing but torch. A rule such as `Range(gt=0)` rides on the
+annotation: the dataclass checks it in `__post_init__`, and pydantic (which the grid file uses) reads the same object
+for its error messages and for the JSON Schema. This module imports neither torch nor numpy.
+"""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal, get_type_hints
+
+
+@dataclass(frozen=True)
+class Range:
+    """The closed or open interval that a number must lie in."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def broken_rule(self, value: float) -> str | None:
+        """The rule that `value` breaks, in words, or None."""
+        if not math.isfinite(value):
+            return "a finite number"
+        rules = (
+            (self.ge, value >= (self.ge or 0), ">="),
+            (self.gt, value > (self.gt or 0), ">"),
+            (self.le, value <= (self.le or 0), "<="),
+            (self.lt, value < (self.lt or 0), "<"),
+        )
+        return next((f"a number {sign} {bound}" for bound, holds, sign in rules if bound is not None and not holds), None)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Give pydantic the same bounds (its documented protocol; pydantic itself is not imported here)."""
+        bounds = {name: bound for name in ("ge", "gt", "le", "lt") if (bound := getattr(self, name)) is not None}
+        return handler(source) | bounds | ({"allow_inf_nan": False} if source is float else {})
+
+
+class Checked:
+    """Base of the settings: checks each annotated range when an object is made in Python."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self), include_extras=True)
+        for item in fields(self):  # type: ignore[arg-type]
+            for rule in getattr(hints[item.name], "__metadata__", ()):
+                broken = rule.broken_rule(getattr(self, item.name)) if isinstance(rule, Range) else None
+                if broken:
+                    raise ValueError(
+                        f"{type(self).__name__} expects {item.name} to be {broken}, found {item.name} = {getattr(self, item.name)}"
+                    )
+
+
+PositiveInt = Annotated[int, Range(ge=1)]
+Fraction = Annotated[float, Range(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class LagrangianSettings(Checked):
+    """The augmented Lagrangian of the Chebyshev problem (multipliers and penalty)."""
+
+    penalty: Annotated[float, Range(gt=0)] = 1.0
+    """mu_0, the penalty of the first outer iteration. The paper's 2.5e-8 makes the penalty vanish."""
+    penalty_growth: Annotated[float, Range(ge=1)] = 2.0
+    """rho: factor on the penalty after each outer iteration."""
+    penalty_max: Annotated[float, Range(gt=0)] = 64.0
+    """mu_max: the penalty never grows beyond it."""
+    mean_decay: Annotated[float, Range(ge=0, lt=1)] = 0.95
+    """Decay of the running mean of the weighted values that the step's weights are computed from."""
+
+
+@dataclass(frozen=True)
+class SparsifySettings(Checked):
+    """Phase 1: sparsify."""
+
+    outer_iterations: PositiveInt = 3
+    """M1: multiplier updates in phase 1."""
+    epochs: PositiveInt = 3
+    """s: epochs in each outer iteration."""
+
+
+@dataclass(frozen=True)
+class RetrainSettings(Checked):
+    """Phase 2: retrain with fixed masks and tied rows."""
+
+    outer_iterations: PositiveInt = 10
+    """M2: multiplier updates in phase 2."""
+    epochs: PositiveInt = 3
+    """s: epochs in each outer iteration."""
+    objectives: Literal["tasks", "all"] = "tasks"
+    """`tasks`: the preference renormalised over the tasks; `all` keeps the sparsity objective (its multiplier then runs to 1)."""
+
+
+@dataclass(frozen=True)
+class GrowlSettings(Checked):
+    """The group ordered weighted l1 penalty and how hard it may prune."""
+
+    pattern: Literal["spike", "linear"] = "spike"
+    """`spike`: the largest row weighs beta1 + beta2, the others beta2; `linear` (OSCAR): falling evenly from beta1 + beta2 to beta2."""
+    beta1: Annotated[float, Range(ge=0)] = 0.8
+    """Weight of the ordered part; unit: loss per unit of row norm."""
+    beta2: Annotated[float, Range(ge=0)] = 0.2
+    """Weight of every row; unit: loss per unit of row norm."""
+    prox: Literal["epoch", "step"] = "epoch"
+    """When rows are shrunk: at each epoch's end, or after each optimiser step."""
+    layer_sparsity_max: Annotated[float, Range(ge=0, lt=1)] = 0.8
+    """s_lmax: the largest share of its rows that a layer may lose, reached linearly over the outer iterations of phase 1."""
+    sparsity_min: Annotated[float, Range(ge=0, lt=1)] = 0.2
+    """s_min: phase 1 prefers models whose sparsity rate reaches it."""
+
+
+@dataclass(frozen=True)
+class TyingSettings(Checked):
+    """Affinity propagation over the rows that survive phase 1."""
+
+    preference: Annotated[float, Range(ge=-1, le=1)] = 0.7
+    """Self-similarity of a row: higher makes more clusters (the paper: 0.7 on MultiMNIST, 0.8 on Cifar10Mnist)."""
+    damping: Annotated[float, Range(ge=0.5, lt=1)] = 0.7
+    """Damping of the messages; raised once, to 0.95, when a component does not converge."""
+    max_iterations: PositiveInt = 500
+    """Message rounds before a component counts as not converged."""
+
+
+@dataclass(frozen=True)
+class LsuvSettings(Checked):
+    """Layer-sequential unit-variance initialisation (Mishkin and Matas 2016)."""
+
+    tolerance: Annotated[float, Range(gt=0)] = 0.1
+    """A layer is done when the standard deviation of its output is this close to 1."""
+    max_tries: PositiveInt = 10
+    """Rescalings of one layer."""
+    n_samples: PositiveInt = 1000
+    """Training samples that the deviation is measured on."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings(Checked):
+    """All constants of one trial's training."""
+
+    batch_size: PositiveInt = 256
+    """Samples a step."""
+    learning_rate: Annotated[float, Range(gt=0)] = 2.5e-3
+    """Adam's learning rate in the first outer iteration of each phase."""
+    learning_rate_decay: Annotated[float, Range(gt=0, le=1)] = 0.5
+    """Factor on the learning rate after each outer iteration."""
+    scalarization: Literal["chebyshev_al", "weighted_sum", "smooth_chebyshev"] = "chebyshev_al"
+    """How the weighted objectives become one: augmented Lagrangian of the Chebyshev problem, plain mean, or softmax."""
+    augmentation: Annotated[float, Range(ge=0)] = 1e-4
+    """e of the modified Chebyshev form; above 0 every minimiser is Pareto optimal, at 0 only weakly."""
+    selection: Literal["scalarized", "accuracy"] = "scalarized"
+    """The epoch that is kept: least scalarised validation value, or highest mean validation accuracy (the paper's rule)."""
+    lagrangian: LagrangianSettings = field(default_factory=LagrangianSettings)
+    sparsify: SparsifySettings = field(default_factory=SparsifySettings)
+    retrain: RetrainSettings = field(default_factory=RetrainSettings)
+    growl: GrowlSettings = field(default_factory=GrowlSettings)
+    tying: TyingSettings = field(default_factory=TyingSettings)
+    lsuv: LsuvSettings = field(default_factory=LsuvSettings)

@@ -1,0 +1,372 @@
+"""WC-AL with GrOWL: sparsify, cluster, retrain. The whole algorithm on one screen is `TwoPhase.step`.
+
+Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, Algorithm 1. Where we depart from it: the constraint is an
+inequality with t eliminated (the paper's penalty of 2.5e-8 makes it a weighted sum); k0 reaches the weights through
+the prox, whose step is scaled by the sparsity objective's own weight; suppressed rows stay suppressed; rows are tied
+after every step; the model of a row is chosen by its scalarised validation value, and all columns belong to it.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.checkpoint import State, group_of, nest
+from trainer.lagrangian import Lagrangian
+from trainer.lsuv import initialise_lsuv
+from trainer.metrics import stacked_sparsity_rate, weight_names
+from trainer.outcome import Measured, result_of
+from trainer.pack import Pack, gather, resident
+from trainer.problem import Problem
+from trainer.scalarization import chebyshev_values
+from trainer.selection import Kept
+from trainer.settings import TrainingSettings
+from trainer.structure import Structure
+from trainer.trial import TrialResult, TrialSpec
+
+_ADAM_BETA2 = 0.999
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some outer iterations with one set of objectives."""
+
+    name: str
+    n_epochs: int
+    epochs_per_outer: int
+    """Epochs in an outer iteration: between two updates of the multipliers."""
+    has_sparsity: bool
+    """Whether the sparsity objective is among those that compete."""
+
+
+def phases_of(settings: TrainingSettings, is_dense: bool) -> tuple[Phase, ...]:
+    """The phases of a trial; a dense one (k0 = 0) trains the same number of epochs in one phase."""
+    first, second = settings.sparsify, settings.retrain
+    n_first, n_second = first.outer_iterations * first.epochs, second.outer_iterations * second.epochs
+    if is_dense:
+        return (Phase("dense", n_first + n_second, second.epochs, has_sparsity=False),)
+    return (
+        Phase("sparsify", n_first, first.epochs, has_sparsity=True),
+        Phase("retrain", n_second, second.epochs, has_sparsity=second.objectives == "all"),
+    )
+
+
+class TwoPhase:
+    """One pack on its way through the phases. Every call of `step` trains one epoch.
+
+    Args:
+        specs: the trials of the pack: same model, seed, settings, scaling and reference point, and all dense or none.
+        problem: data and networks.
+        device: where to train.
+        state: of an earlier `state_dict()`, whose trials include these; None to begin.
+    """
+
+    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None = None) -> None:
+        self.specs = tuple(specs)
+        first = specs[0]
+        self._settings, self._seed, self._device = first.settings, first.seed, device
+        self._phases = phases_of(first.settings, first.is_dense)
+        self.n_epochs = sum(phase.n_epochs for phase in self._phases)
+        self.epoch = 0
+        self._problem = problem
+        self._train, self._validation = resident(problem.train, device), resident(problem.validation, device)
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            network = problem.networks[first.model]()
+        initialise_lsuv(network, problem.train.inputs, first.settings.lsuv, self._seed)
+        self.pack = Pack(network, len(specs), problem, device)
+        self._weight_names = weight_names(network)
+        self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
+        weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
+        self.structure = Structure(weights, first.settings.growl)
+
+        anchors = [float(self.structure.penalty()[0]), *(task.guess_loss for task in problem.tasks)]
+        self._anchors = torch.tensor(anchors if first.scaling == "anchors" else [1.0] * len(anchors), device=device)
+        self._reference_point = torch.tensor(first.reference_point or [0.0] * len(anchors), dtype=torch.float32, device=device)
+        self._preference = torch.tensor([spec.preference for spec in specs], dtype=torch.float32, device=device)
+        self._tying_converged = torch.ones(len(specs), dtype=torch.bool)
+        self._sparsity_reached = torch.ones(len(specs), dtype=torch.bool)
+        self._records: list[list[dict[str, Any]]] = [[] for _ in specs]
+        self._wall = {"sparsify": 0.0, "tying": 0.0, "retrain": 0.0, "dense": 0.0}
+        self._step_length = torch.zeros(len(specs), device=device)
+        self._begin(0)
+        if state is not None:
+            self._load(state)
+
+    @property
+    def done(self) -> bool:
+        """True after the last epoch of the last phase."""
+        return self.epoch >= self.n_epochs
+
+    def step(self) -> None:
+        """Train one epoch; at the end of an outer iteration move the multipliers, at the end of phase 1 cluster."""
+        started = time.perf_counter()
+        phase, outer = self._phases[self._phase], self._outer
+        losses = self._train_epoch()
+        if phase.name == "sparsify" and self._settings.growl.prox == "epoch":
+            self._prune()
+        self.epoch += 1
+        self._evaluate_and_keep(losses)
+        self._epoch_of_phase += 1
+        if self._epoch_of_phase % phase.epochs_per_outer == 0:
+            self._lagrangian.update()
+        self._wall[phase.name] += time.perf_counter() - started
+        if self._epoch_of_phase == phase.n_epochs:
+            self._end_phase()
+        elif self._outer != outer:
+            self._optimiser.param_groups[0]["lr"] = self._learning_rate()
+
+    def results(self) -> list[TrialResult]:
+        """What the trials leave, in the order of the specs; the only place where test data is read."""
+        if not self.done:
+            raise RuntimeError(f"TwoPhase expects done before results(), found epoch = {self.epoch} of {self.n_epochs}")
+        started = time.perf_counter()
+        splits = {"train": self._train, "validation": self._validation, "test": resident(self._problem.test, self._device)}
+        evaluated = {name: self.pack.evaluate(split) for name, split in splits.items()}
+        penalty = self.structure.penalty().double().cpu()
+        wall = self._wall | {"results": time.perf_counter() - started}
+        return [
+            result_of(
+                spec,
+                self._problem,
+                Measured(
+                    alive=bool(self.pack.alive[i]),
+                    weights={name: value[i].detach() for name, value in self.pack.parameters.items()},
+                    buffers={name: value[i] for name, value in self.pack.buffers.items()},
+                    weight_names=self._weight_names,
+                    labels={name: value[i] for name, value in self.structure.labels.items()},
+                    losses={name: losses[i] for name, (losses, _) in evaluated.items()},
+                    metrics={name: metrics[i] for name, (_, metrics) in evaluated.items()},
+                    sparsity=float(penalty[i]),
+                    anchors=self._anchors.double().cpu(),
+                    multipliers=self._kept.tensors["#multipliers"][i].double().cpu(),
+                    penalty=float(self._kept.tensors["#penalty"][i]),
+                    has_sparsity=self._phases[-1].has_sparsity,
+                    best_epoch=int(self._kept.epoch[i]),
+                    sparsity_reached=bool(self._sparsity_reached[i]),
+                    tying_converged=bool(self._tying_converged[i]),
+                    epochs=self._records[i],
+                    wall=wall,
+                    n_models=len(self.specs),
+                ),
+            )
+            for i, spec in enumerate(self.specs)
+        ]
+
+    def progress(self) -> dict[str, float | str]:
+        """Phase, epoch, and of the models as they are now the best mean metric and the mean sparsity rate."""
+        last = [records[-1] for records in self._records if records]
+        figures: dict[str, float | str] = {"phase": self._phases[self._phase].name, "epoch": self.epoch, "n_epochs": self.n_epochs}
+        if last:
+            figures["best_metric"] = max(sum(record["metric.validation"]) / len(record["metric.validation"]) for record in last)
+            figures["sparsity_rate"] = sum(record["sparsity_rate"] for record in last) / len(last)
+        return figures
+
+    # One epoch
+
+    def _train_epoch(self) -> Tensor:
+        """Returns the mean training loss of each model and task, shape (n_models, n_tasks)."""
+        phase, per_step = self._phases[self._phase], self._settings.growl.prox == "step"
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self._train), generator=generator).to(self._device)
+        self._losses = torch.zeros(len(self.specs), len(self._problem.tasks), device=self._device)
+        batches = order.split(self._settings.batch_size)
+        for index in batches:
+            inputs, targets = gather(self._train, index)
+            self.pack.clear_gradients()
+            if phase.has_sparsity:
+                self._sparsity = self.structure.penalty()
+                self._sparsity_weight = torch.zeros_like(self._sparsity)
+            self.pack.backward(inputs, targets, self._scalarize)
+            if phase.name == "retrain" and phase.has_sparsity:
+                self.structure.add_penalty_gradient(self._sparsity_weight)
+            self._optimiser.step()
+            self._lagrangian.count_step()
+            self.structure.enforce()
+            if phase.name == "sparsify":
+                self._step_length += self._learning_rate() * self._sparsity_weight
+                if per_step:
+                    self._prune()
+        return self._losses / len(batches)
+
+    def _scalarize(self, members: slice, losses: Tensor) -> Tensor:
+        """The one number whose gradient moves these members: sum_i p_i g_i."""
+        phase, augmentation = self._phases[self._phase], self._settings.augmentation
+        self._losses[members] += losses.detach()
+        objectives = torch.cat([self._sparsity[members, None], losses], dim=1) if phase.has_sparsity else losses
+        preference = self._active_preference[members]
+        values = chebyshev_values(objectives / self._active(self._anchors), preference, self._active(self._reference_point), augmentation)
+        weights = self._lagrangian.weigh(members, values.detach())
+        if phase.has_sparsity:
+            share = weights[:, 0] * preference[:, 0] + augmentation * (weights * preference).sum(dim=1)
+            self._sparsity_weight[members] = share / self._anchors[0]
+        return (weights * values).sum()
+
+    def _prune(self) -> None:
+        """The prox that stands for the gradient steps on L0 since the last one.
+
+        Adam moves a weight by lr * gradient / rms(gradient), so the prox shrinks in the same metric: its step is divided
+        by the root of the layer's mean bias-corrected second moment (uncorrected it is 7 times too long after 20 steps).
+        """
+        steps = {}
+        for name, layer in self.structure.layers.items():
+            moments = self._optimiser.state[layer.weight]
+            correction = 1 - _ADAM_BETA2 ** float(moments["step"])
+            rms = (moments["exp_avg_sq"].flatten(1).mean(dim=1) / correction).sqrt()
+            steps[name] = self._step_length / (rms + _TINY)
+        self._step_length = torch.zeros_like(self._step_length)
+        share = self._settings.growl.layer_sparsity_max * (self._outer + 1) / self._settings.sparsify.outer_iterations
+        self.structure.prune(steps, share)
+
+    def _evaluate_and_keep(self, train_losses: Tensor) -> None:
+        phase = self._phases[self._phase]
+        losses, metrics = self.pack.evaluate(self._validation)
+        sparsity = self.structure.penalty().double().cpu()
+        finite = losses.isfinite().all(dim=1) & train_losses.isfinite().all(dim=1).cpu() & sparsity.isfinite()
+        self.pack.alive &= finite
+        value = self._scalarized(losses, sparsity)
+        rate = stacked_sparsity_rate(self.structure.masks, self._n_rows).cpu()
+        reached = (rate >= self._settings.growl.sparsity_min) if phase.name == "sparsify" else torch.ones_like(finite)
+        score = metrics.mean(dim=1) if self._settings.selection == "accuracy" else -value
+        self._kept.offer(self.epoch, torch.where(finite, score, torch.nan), reached, self._current())
+        for i, records in enumerate(self._records):
+            records.append(
+                {
+                    "epoch": self.epoch,
+                    "phase": phase.name,
+                    "outer_iteration": self._outer + 1,
+                    "learning_rate": self._learning_rate(),
+                    "penalty": self._lagrangian.penalty,
+                    "multipliers": self._lagrangian.multipliers[i].tolist(),
+                    "objective.sparsity": float(sparsity[i]),
+                    "sparsity_rate": float(rate[i]),
+                    "loss.train": train_losses[i].tolist(),
+                    "loss.validation": losses[i].tolist(),
+                    "metric.validation": metrics[i].tolist(),
+                    "scalarized": float(value[i]),
+                }
+            )
+
+    def _scalarized(self, losses: Tensor, sparsity: Tensor) -> Tensor:
+        """max_i g_i over the active objectives of a phase, shape (n_models,), float64 on the CPU."""
+        objectives = torch.cat([sparsity[:, None], losses], dim=1)[:, self._first_active :] / self._active(self._anchors).double().cpu()
+        values = chebyshev_values(
+            objectives,
+            self._active_preference.double().cpu(),
+            self._active(self._reference_point).double().cpu(),
+            self._settings.augmentation,
+        )
+        return values.amax(dim=1)
+
+    # From phase to phase
+
+    def _begin(self, phase: int) -> None:
+        """Multipliers, penalty, moments, learning rate and the best model start afresh; the preference covers the active objectives."""
+        self._phase, self._epoch_of_phase = phase, 0
+        self._first_active = 0 if self._phases[phase].has_sparsity else 1
+        active = self._preference[:, self._first_active :]
+        self._active_preference = active / active.sum(dim=1, keepdim=True)
+        self._lagrangian = Lagrangian(
+            self._settings.lagrangian, self._settings.scalarization, len(self.specs), active.shape[1], self._device
+        )
+        self._optimiser = torch.optim.Adam(
+            [leaf.requires_grad_() for leaf in self.pack.parameters.values()], lr=self._settings.learning_rate, fused=True
+        )
+        self._step_length = torch.zeros(len(self.specs), device=self._device)
+        self._kept = Kept(self._current())
+
+    def _end_phase(self) -> None:
+        self.pack.load(*(self._kept_group(group) for group in ("parameters", "buffers")))
+        self.structure.load(self._kept_group("masks"))
+        if self._phases[self._phase].name == "sparsify":
+            self._sparsity_reached = self._kept.reached
+        if self._phase + 1 < len(self._phases):
+            started = time.perf_counter()
+            self._tying_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive)
+            self.structure.enforce()
+            self._wall["tying"] += time.perf_counter() - started
+            self._begin(self._phase + 1)
+
+    @property
+    def _outer(self) -> int:
+        return self._epoch_of_phase // self._phases[self._phase].epochs_per_outer
+
+    def _learning_rate(self) -> float:
+        return self._settings.learning_rate * self._settings.learning_rate_decay**self._outer
+
+    def _active(self, objectives: Tensor) -> Tensor:
+        return objectives[self._first_active :]
+
+    def _current(self) -> dict[str, Tensor]:
+        penalty = torch.full((len(self.specs),), self._lagrangian.penalty, dtype=torch.float64)
+        groups = {"parameters": self.pack.parameters, "buffers": self.pack.buffers, "masks": self.structure.masks}
+        return nest(groups) | {"#multipliers": self._lagrangian.multipliers, "#penalty": penalty}
+
+    def _kept_group(self, group: str) -> dict[str, Tensor]:
+        return {name.removeprefix(f"{group}/"): value for name, value in self._kept.tensors.items() if name.startswith(f"{group}/")}
+
+    # State
+
+    def state_dict(self) -> State:
+        """Everything that is needed to go on after the last finished epoch, bit for bit on a CPU."""
+        moments = {name: self._optimiser.state.get(leaf, {}) for name, leaf in self.pack.parameters.items()}
+        groups: dict[str, dict[str, Tensor]] = {
+            "parameters": {name: leaf.detach() for name, leaf in self.pack.parameters.items()},
+            "buffers": self.pack.buffers,
+            "exp_avg": {name: moment["exp_avg"] for name, moment in moments.items() if moment},
+            "exp_avg_sq": {name: moment["exp_avg_sq"] for name, moment in moments.items() if moment},
+            "masks": self.structure.masks,
+            "labels": self.structure.labels,
+            "lagrangian": self._lagrangian.tensors(),
+            "kept": self._kept.state(),
+            "pack": {
+                "alive": self.pack.alive,
+                "step_length": self._step_length,
+                "tying_converged": self._tying_converged,
+                "sparsity_reached": self._sparsity_reached,
+            },
+        }
+        scalars = {
+            "phase": self._phase,
+            "epoch_of_phase": self._epoch_of_phase,
+            "n_steps": next((float(moment["step"]) for moment in moments.values() if moment), 0.0),
+            "lagrangian": self._lagrangian.scalars(),
+            "records": self._records,
+            "wall": self._wall,
+        }
+        return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest(groups), scalars)
+
+    def _load(self, state: State) -> None:
+        index = [state.trial_ids.index(spec.trial_id) for spec in self.specs]
+
+        def group(name: str) -> dict[str, Tensor]:
+            return group_of(state.tensors, name, index)
+
+        self.epoch = state.epoch
+        self._begin(state.scalars["phase"])
+        self._epoch_of_phase = state.scalars["epoch_of_phase"]
+        self.pack.load(group("parameters"), group("buffers"))
+        first, second = group("exp_avg"), group("exp_avg_sq")
+        for name in first:
+            leaf = self.pack.parameters[name]
+            self._optimiser.state[leaf] = {
+                "step": torch.tensor(state.scalars["n_steps"]),
+                "exp_avg": torch.empty_like(leaf).copy_(first[name]),
+                "exp_avg_sq": torch.empty_like(leaf).copy_(second[name]),
+            }
+        if not self.done:
+            self._optimiser.param_groups[0]["lr"] = self._learning_rate()
+        self.structure.load(group("masks"), group("labels"))
+        self._lagrangian.load({name: value.to(self._device) for name, value in group("lagrangian").items()}, state.scalars["lagrangian"])
+        self._kept.load(group("kept"))
+        pack = group("pack")
+        self.pack.alive = pack["alive"]
+        self._step_length = pack["step_length"].to(self._device)
+        self._tying_converged, self._sparsity_reached = pack["tying_converged"], pack["sparsity_reached"]
+        self._records = [state.scalars["records"][i] for i in index]
+        self._wall = dict(state.scalars["wall"])

@@ -1,0 +1,117 @@
+"""Which surviving rows of a layer become one: similarity, affinity propagation, and the tie itself."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.settings import TyingSettings
+
+_LAST_DAMPING = 0.95
+
+
+def similarity(rows: Tensor) -> NDArray[np.float64]:
+    """S(i, j) = w_i . w_j / max(||w_i||^2, ||w_j||^2), 1 only for equal rows.
+
+    Args:
+        rows: shape (n_rows, row_length), none of them zero.
+
+    Returns:
+        Shape (n_rows, n_rows), in [-1, 1] (rounding beyond it is cut off).
+    """
+    exact = rows.double()
+    squared = exact.square().sum(dim=1)
+    matrix: NDArray[np.float64] = (exact @ exact.T / torch.maximum(squared[:, None], squared[None])).clamp(-1, 1).cpu().numpy()
+    return matrix
+
+
+def cluster_rows(rows: Tensor, settings: TyingSettings, seed: int) -> tuple[NDArray[np.int64], bool]:
+    """Affinity propagation over rows, one connected component of {S > preference} at a time.
+
+    An exemplar of its own is never worse than joining one with S <= preference, so the optimum decomposes over these
+    components; those of up to three rows are one cluster. A component that does not converge, not even with more
+    damping, is left untied.
+
+    Args:
+        rows: shape (n_rows, row_length), none of them zero.
+        settings: preference, damping, max_iterations.
+        seed: of affinity propagation's tie-breaking noise.
+
+    Returns:
+        Labels 0 .. n_clusters - 1, shape (n_rows,), and whether every component converged.
+
+    Source: Frey and Dueck 2007; Zhang et al., ICLR 2018 (its use for GrOWL).
+    """
+    n_rows = len(rows)
+    if n_rows == 0:
+        return np.zeros(0, np.int64), True
+    similarities = similarity(rows)
+    n_parts, part = scipy.sparse.csgraph.connected_components(scipy.sparse.csr_array(similarities > settings.preference), directed=False)
+    labels, n_clusters, converged = np.zeros(n_rows, np.int64), 0, True
+    for index in range(n_parts):
+        members = np.flatnonzero(part == index)
+        local = np.zeros(len(members), np.int64)
+        if len(members) > 3:
+            found = _propagate(similarities[np.ix_(members, members)], settings, seed)
+            converged &= found is not None
+            local = np.arange(len(members)) if found is None else found
+        labels[members] = n_clusters + local
+        n_clusters += int(local.max()) + 1
+    return labels, converged
+
+
+def _propagate(similarities: NDArray[np.float64], settings: TyingSettings, seed: int) -> NDArray[np.int64] | None:
+    from sklearn.cluster import AffinityPropagation
+    from sklearn.exceptions import ConvergenceWarning
+
+    for damping in (settings.damping, max(settings.damping, _LAST_DAMPING)):
+        model = AffinityPropagation(
+            affinity="precomputed",
+            preference=settings.preference,
+            damping=damping,
+            max_iter=settings.max_iterations,
+            random_state=seed,
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            model.fit(similarities)
+        # scikit-learn warns when it gives up, but keeps its last labels; -1 stands for "no exemplar at all".
+        if not any(issubclass(item.category, ConvergenceWarning) for item in caught) and (model.labels_ >= 0).all():
+            labels: NDArray[np.int64] = np.unique(model.labels_, return_inverse=True)[1].astype(np.int64)
+            return labels
+    return None
+
+
+@dataclass(frozen=True)
+class Tie:
+    """The rows of one layer of one model that share their values."""
+
+    rows: Tensor
+    """Shape (n_tied,): indices of rows whose cluster has at least two."""
+    cluster: Tensor
+    """Shape (n_tied,): the cluster of each, 0 .. n_clusters - 1."""
+    sizes: Tensor
+    """Shape (n_clusters,)."""
+
+    @staticmethod
+    def from_labels(labels: Tensor) -> "Tie | None":
+        """Of labels of shape (n_rows,), -1 for suppressed rows; None when no two rows are tied."""
+        rows = torch.nonzero(labels >= 0).flatten()
+        _, cluster, sizes = labels[rows].unique(return_inverse=True, return_counts=True)
+        shared = sizes[cluster] > 1
+        if not bool(shared.any()):
+            return None
+        _, cluster = cluster[shared].unique(return_inverse=True)
+        return Tie(rows[shared], cluster, torch.bincount(cluster))
+
+    @torch.no_grad()
+    def apply(self, weight: Tensor) -> None:
+        """Replace, in place, each tied row of `weight` (out, in, ...) by the mean of its cluster."""
+        centre = weight.new_zeros(weight.shape[0], len(self.sizes), *weight.shape[2:])
+        centre.index_add_(1, self.cluster, weight[:, self.rows])
+        centre /= self.sizes.to(weight.dtype).reshape(-1, *[1] * (weight.dim() - 2))
+        weight[:, self.rows] = centre[:, self.cluster]
