@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -54,5 +55,5 @@ def front_text(folder: Path, eps: float, form: str) -> str:
     return str(shown.to_string(index=False))
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     return [float(item) for item in value] if hasattr(value, "__len__") and not isinstance(value, str) else value

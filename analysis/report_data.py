@@ -89,7 +89,7 @@ def _cells(column: "pd.Series[Any]") -> list[Any]:
     """A column as JSON has it; numbers, which are most of it, all at once."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
         values = column.to_numpy()
-        return list(np.where(np.isfinite(values), values.astype(object), None))
+        return [cell if known else None for cell, known in zip(values.tolist(), np.isfinite(values).tolist(), strict=True)]
     return [_plain(cell) for cell in column]
 
 

@@ -95,7 +95,9 @@ def _build(nodes: list[Node], mistakes: list[Mistake], *, default_name: str, out
     found += _rules_between_sections(config, top, [mistake.path for mistake in found])
     options, option_mistakes = _problem_options(top)
     found += option_mistakes
-    mistakes = mistakes + [locate(_short_form(mistake, top), top, schema) for mistake in found]
+    unreadable = {mistake.position for mistake in mistakes}
+    located = [locate(_short_form(mistake, top), top, schema) for mistake in found]
+    mistakes = mistakes + [mistake for mistake in located if mistake.position is None or mistake.position not in unreadable]
     if mistakes or config is None:
         raise ConfigError(mistakes)
     return config.model_copy(update={"problem": ProblemConfig(name=config.problem.name, **options)})
@@ -104,7 +106,11 @@ def _build(nodes: list[Node], mistakes: list[Mistake], *, default_name: str, out
 def _rules_between_sections(config: SweepConfig | None, top: Node, wrong: list[KeyPath]) -> list[Mistake]:
     """What is wrong between sections that are valid by themselves, so that one reading names everything."""
     if config is not None:
-        return resolve_studies(config)[1]
+        try:
+            _ = config.resolved_studies  # kept by the config: a file of preferences is read once
+        except ConfigError as error:
+            return list(error.mistakes)
+        return []
     rest = without(top, wrong)
     config = validate(SweepConfig, rest, {})[0]
     if config is None:

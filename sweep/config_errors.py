@@ -42,7 +42,7 @@ class Mistake:
     """The file, when no line can be named."""
 
     def __str__(self) -> str:
-        where = str(self.position) if self.position else self.file
+        where = printable(str(self.position)) if self.position else printable(self.file or "")
         line = "Error: " + ": ".join(part for part in (where, dotted(self.path), self.rule) if part)
         if self.found is not None:
             line += f" (got {self.found})"
@@ -95,9 +95,13 @@ def shown(value: Any) -> str:
             text = json.dumps(value, ensure_ascii=False)
         except (TypeError, ValueError, RecursionError):
             text = type(value).__name__
-    # A terminal must not obey what a grid file spells: control characters are shown as escapes.
-    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    text = printable(text)
     return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE // 2]}...{text[-_MAX_VALUE // 2 :]}"
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what a terminal would obey instead of showing it."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
@@ -17,8 +18,14 @@ METHOD_NAMES = {"type": "string", "enum": list(METHODS)}
 
 def options_model(entry: ProblemEntry) -> type[BaseModel]:
     """A model with one field `options`, the options dataclass of a problem, strict and closed like the grid file."""
+    options: Any = entry.options
+    return _options_model(options)
+
+
+@cache
+def _options_model(options: Any) -> type[BaseModel]:
     settings = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
-    fields_: dict[str, Any] = {"options": (entry.options, ...)}
+    fields_: dict[str, Any] = {"options": (options, ...)}
     return create_model("ProblemOptions", __config__=settings, **fields_)
 
 
@@ -92,7 +99,7 @@ def unknown_key_hint(root: Schema, path: Path) -> str:
         return f"did you mean `{near}`? `sweep schema` lists every key"
     homes = [f"`{'.'.join(home)}`" if home else "the top level" for home in _homes(root, key)]
     if homes:
-        return f"`{key}` belongs into {' or '.join(homes)}; `sweep schema` lists every key"
+        return f"`{key}` belongs in {' or '.join(homes)}; `sweep schema` lists every key"
     return f"the keys here are {', '.join(keys)}; `sweep schema` lists every key" if keys else "`sweep schema` lists every key"
 
 

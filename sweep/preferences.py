@@ -22,8 +22,8 @@ Vector = tuple[float, ...]
 """One preference vector, shape (n_objectives,): sparsity first, then the tasks."""
 
 MAX_VECTORS = 100_000
-_SUM_KEPT = Fraction(1, 10**9)
-_SUM_ACCEPTED = Fraction(1, 10**6)
+_SUM_KEPT = 1e-9
+_SUM_ACCEPTED = 1e-6
 _DIGITS = 12
 
 _EXAMPLES: list[Any] = [
@@ -91,6 +91,7 @@ _WRONG_TYPE = {
 PreferenceGrid = Annotated[
     Annotated[Literal["paper"], Tag("<name>")] | Annotated[PreferenceSource, Tag("<source>")],
     Discriminator(lambda value: None if isinstance(value, list | tuple) else _kind(value), **_WRONG_TYPE),
+    Field(examples=_EXAMPLES),
 ]
 Preferences = Annotated[
     Annotated[Literal["paper"], Tag("<name>")]
@@ -246,18 +247,20 @@ def _broken_rule(numbers: Sequence[float], objectives: Sequence[str]) -> tuple[s
             return f"finite numbers expected ({objective} is {shown(number)})", f"the order is {names}"
         if number < 0:
             return f"numbers >= 0 expected ({objective} is {shown(number)})", f"the order is {names}"
-    total = sum(map(_exact, numbers), Fraction(0))
+    total = math.fsum(numbers) if max(numbers) < 2 else sum(numbers)  # fsum raises where sum overflows to infinity
     if abs(total - 1) > _SUM_ACCEPTED:
-        return f"numbers that sum to 1 expected (the sum is {float(total):.9g})", "a sum within 1e-6 of 1 is accepted and rescaled"
+        return f"numbers that sum to 1 expected (the sum is {total:.9g})", "a sum within 1e-6 of 1 is accepted and rescaled"
     if not any(numbers[1:]):
         return "a task with a preference above 0 expected", f"the order is {names}"
     return None
 
 
 def _normalised(numbers: Sequence[float]) -> Vector:
+    if abs(math.fsum(numbers) - 1) <= _SUM_KEPT:
+        return tuple(abs(float(number)) for number in numbers)  # abs: -0.0 is 0.0
     exact = [_exact(number) for number in numbers]
     total = sum(exact, Fraction(0))
-    return tuple(float(number if abs(total - 1) <= _SUM_KEPT else number / total) for number in exact)
+    return tuple(float(number / total) for number in exact)
 
 
 def _exact(number: float) -> Fraction:

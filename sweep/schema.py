@@ -63,6 +63,7 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("residual", real),  # ||max(g - t, -multipliers / penalty)||_inf at the end, in units of g
         ("spread", real),  # largest minus least active g at the end
         ("scalarized", real),  # max_i g_i on validation data of the kept model
+        ("anchors", pa.list_(real)),  # what each objective was divided by in g; ones for scaling `none`
         ("best_epoch", whole),
         ("n_epochs", whole),
         ("wall_s", real),
@@ -119,7 +120,7 @@ def check_row(row: Mapping[str, Any], tasks: Sequence[str]) -> None:
     if row.get("state") not in FINAL_STATES:
         raise SchemaError(f"row {row.get('trial_id')}: state is one of {', '.join(FINAL_STATES)}, found {row.get('state')!r}")
     k = row.get("k")
-    if k is not None and (min(k) < 0 or abs(math.fsum(k) - 1) > _TOLERANCE):
+    if k is not None and not (k and all(value is not None and value >= 0 for value in k) and abs(math.fsum(k) - 1) <= _TOLERANCE):
         raise SchemaError(f"row {row['trial_id']}: a preference is >= 0 and sums to 1, found {list(k)}")
     rates = [row.get(name) for name in ("sparsity_rate", "compression_rate", "parameter_sharing")]
     if row["state"] == "ok" and None not in rates:

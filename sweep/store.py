@@ -4,12 +4,13 @@ Workers publish rows, blobs and checkpoints without a lock: every file is whole 
 is ever replaced. Manifest, plans and compaction belong to whoever holds `Store.lock`. `docs/store.md` is the contract.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -77,6 +78,7 @@ class Store:
         self.root = Path(root).expanduser().absolute()
         self._folder = Folder(self.root)
         self._tasks: tuple[str, ...] | None = None
+        self._read: dict[Path, tuple[tuple[int, int, int], pa.Table]] = {}
 
     # -- identity ---------------------------------------------------------------------------------------------------
 
@@ -189,7 +191,10 @@ class Store:
         """The state of each complete trial's latest row. Rows that cannot be read do not count: see `unreadable`."""
         if self._folder.is_new():
             return {}
-        table = self._latest_rows(_KEY_COLUMNS)
+        schema = self._schemas()["rows"]
+        versions = self._folder.versions("rows")  # first: a row that compaction takes meanwhile is in the compacted file
+        compacted = self._remembered(self.root / COMPACTED["rows"], partial(self._compacted, "rows", schema, _KEY_COLUMNS))
+        table = latest_of([*self._known_loose(versions, schema), compacted])
         return dict(zip(table["trial_id"].to_pylist(), table["state"].to_pylist(), strict=True))
 
     def read_rows(self) -> pa.Table:
@@ -464,6 +469,23 @@ class Store:
             except (UnreadableError, FileNotFoundError):
                 continue  # `unreadable` names it; or compaction has just taken it
         return found
+
+    def _known_loose(self, versions: Iterable[Version], schema: pa.Schema) -> Iterator[pa.Table]:
+        """The key columns of the loose rows that can be read."""
+        for version in versions:
+            with contextlib.suppress(UnreadableError, FileNotFoundError):
+                yield self._remembered(version.path, partial(_read_loose, version, schema, _KEY_COLUMNS))
+
+    def _remembered(self, path: Path, read: Callable[[], pa.Table]) -> pa.Table:
+        """What `read` returned for this file as it is now: a run asks twice a second, and most files never change."""
+        try:
+            status = path.stat()
+        except OSError:
+            return read()
+        version = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if self._read.get(path, (None, None))[0] != version:
+            self._read[path] = (version, read())
+        return self._read[path][1]
 
     def _compacted(self, folder: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
         """What was compacted out of a folder; an empty table when nothing was."""

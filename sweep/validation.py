@@ -56,7 +56,9 @@ def locate(mistake: Mistake, node: Node, schema: Schema) -> Mistake:
     hint = mistake.hint or describe(schema, mistake.path)
     if hint is None:
         # An item of a list has no description of its own: its list has.
-        key = mistake.path[: next((i for i, part in enumerate(mistake.path) if isinstance(part, int) and i > 1), len(mistake.path))]
+        key = mistake.path
+        while key and isinstance(key[-1], int):
+            key = key[:-1]
         hint = describe(schema, key) or "`sweep schema` describes every key"
     return Mistake(mistake.path, mistake.rule, found, hint, position, mistake.file)
 

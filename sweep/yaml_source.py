@@ -229,4 +229,6 @@ class _Builder:
             first = frame.values[name].key
             self._note("repeated key", position, f"it stands first in line {first.line if first else '?'}; keep one of them", node.found())
         else:
-            frame.values[name] = replace(node, key=position)
+            # A missing value has no place of its own: the parser puts it where the next token stands.
+            is_missing = node.value is None and node.text is None
+            frame.values[name] = replace(node, key=position, position=position if is_missing else node.position)

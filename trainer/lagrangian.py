@@ -18,12 +18,20 @@ class Lagrangian:
         penalty: mu, the same for all models.
     """
 
-    def __init__(self, settings: LagrangianSettings, scalarization: str, n_models: int, n_objectives: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        settings: LagrangianSettings,
+        scalarization: str,
+        n_models: int,
+        n_objectives: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self._settings = settings
         self._step_weights = STEP_WEIGHTS[scalarization]
         self._moves = scalarization == "chebyshev_al"
         self.penalty = settings.penalty
-        self.multipliers = torch.full((n_models, n_objectives), 1 / n_objectives, device=device)
+        self.multipliers = torch.full((n_models, n_objectives), 1 / n_objectives, device=device, dtype=dtype)
         self._mean = torch.zeros_like(self.multipliers)
         self._has_mean = torch.zeros(n_models, 1, dtype=torch.bool, device=device)
         self._total = torch.zeros_like(self.multipliers)

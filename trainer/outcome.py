@@ -124,6 +124,7 @@ def _chebyshev_columns(spec: TrialSpec, measured: Measured) -> dict[str, Any]:
         "penalty": measured.penalty,
         "residual": float(residual),
         "spread": float(spread),
+        "anchors": measured.anchors.tolist(),
     }
 
 

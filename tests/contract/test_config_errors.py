@@ -1,0 +1,347 @@
+"""A bad grid file is answered with file, line, column, path, rule, value and a hint; never with a traceback."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from sweep.config import ConfigError, load_config, parse_config
+
+
+class Case(NamedTuple):
+    """A grid file (`problem: multidigits` goes before it, as line 1) and the message's parts."""
+
+    text: str
+    start: str
+    """line:column: path: rule"""
+    got: str | None
+    hint: str
+
+
+CASES = {
+    "unknown key": Case("modle: hps", "2:1: modle: unknown key", "hps", "did you mean `model`?"),
+    "unknown nested key": Case("training:\n  growl: {bta1: 1}", "3:11: training.growl.bta1: unknown key", "1", "did you mean `beta1`?"),
+    "key in the wrong place": Case("learning_rate: 1", "2:1: learning_rate: unknown key", "1", "`learning_rate` belongs in `training`"),
+    "text for a number": Case(
+        'training: {batch_size: "3"}', "2:24: training.batch_size: a whole number expected", '"3"', "write 3 without quotes"
+    ),
+    "number with a unit": Case("training: {batch_size: 3k}", "2:24: training.batch_size: a whole number expected", "3k", "Samples a step"),
+    "true for a number": Case("training: {batch_size: true}", "2:24: training.batch_size: a whole number expected", "true", "Default: 256"),
+    "fraction for a whole number": Case("seeds: [0, 1.0]", "2:12: seeds[1]: a whole number expected", "1.0", "Random seeds"),
+    "number for text": Case("model: 3", "2:8: model: text expected", "3", "Architecture. Default: mdmtn."),
+    "number for true or false": Case(
+        "preferences: {simplex: {divisions: 3, interior: 1}}",
+        "2:49: preferences.simplex.interior: true or false expected",
+        "1",
+        "every task's preference",
+    ),
+    "scalar for a mapping": Case(
+        "training: fast", "2:11: training: a mapping (`key: value`) expected", "fast", "Constants of the training"
+    ),
+    "list for a mapping": Case("resources: [1]", "2:12: resources: a mapping (`key: value`) expected", "[1]", "one worker"),
+    "scalar for a list": Case("seeds: 3", "2:8: seeds: a list expected", "3", "For example `[0, 1, 2]`"),
+    "out of range": Case("training: {growl: {beta1: -1}}", "2:27: training.growl.beta1: a number >= 0 expected", "-1", "Default: 0.8"),
+    "at an open end": Case(
+        "training: {learning_rate: 0}", "2:27: training.learning_rate: a number > 0 expected", "0", "Adam's learning rate"
+    ),
+    "not a number": Case(
+        "training: {learning_rate: .nan}", "2:27: training.learning_rate: a finite number expected", ".nan", "Default: 0.0025"
+    ),
+    "infinite": Case("resources: {cpus: .inf}", "2:19: resources.cpus: a finite number expected", ".inf", "CPU cores"),
+    "too large to be finite": Case(
+        "reference_point: [0, 1e999, 0]", "2:22: reference_point[1]: a finite number expected", "1e999", "objective"
+    ),
+    "huge whole number": Case(f"seeds: [{'9' * 5000}]", "2:9: seeds[0]: a number that fits into 64 bits expected", "999", "smaller number"),
+    "seed beyond 31 bits": Case(
+        "seeds: [2147483648]", "2:9: seeds[0]: a whole number <= 2147483647 expected", "2147483648", "Random seeds"
+    ),
+    "no seeds": Case("seeds: []", "2:8: seeds: at least 1 item expected", "[]", "Random seeds"),
+    "repeated seed": Case("seeds: [4, 5, 4]", "2:15: seeds[2]: each seed once expected (it is seeds[0] already)", "4", "remove one"),
+    "wrong choice": Case("scaling: anchor", "2:10: scaling: one of none, anchors expected", "anchor", "did you mean `anchors`?"),
+    "null for a choice": Case("scaling:", "2:1: scaling: one of none, anchors expected", "null", "Default: none"),
+    "a later version's method": Case(
+        "method: mgda", "2:9: method: not available in this version (available: wcal_growl)", "mgda", "use `wcal_growl`"
+    ),
+    "misspelt method": Case("method: wcal_grow", "2:9: method: one of wcal_growl, ", "wcal_grow", "did you mean `wcal_growl`?"),
+    "a later version's model": Case(
+        "model: mtan", "2:8: model: not available in this version (available: mdmtn, hps)", "mtan", "`mdmtn` or `hps`"
+    ),
+    "misspelt model": Case("model: mdtmn", "2:8: model: not available in this version", "mdtmn", "did you mean `mdmtn`?"),
+    "object store": Case(
+        "output: s3://bucket/x", "2:9: output: object stores are not supported in this version", "s3://bucket/x", "local or NFS"
+    ),
+    "empty output": Case('output: ""', "2:9: output: text that is not empty expected", '""', "results/<name>"),
+    "unsafe name": Case("name: a/b", "2:7: name: a name of at most 100 letters, digits", "a/b", "Name of the sweep"),
+    "hidden name": Case("name: .a", "2:7: name: a name of at most 100 letters, digits", ".a", "For example"),
+    "memory": Case("resources: {memory: 2 apples}", "2:21: resources.memory: a size such as 1.5GB", "2 apples", "`1.5GB` or `512MiB`"),
+    "no memory": Case("resources: {memory: 0}", "2:21: resources.memory: a size between 1B and", "0", "1.5GB"),
+    "pack": Case("resources: {pack: big}", "2:19: resources.pack: auto or a whole number >= 1 expected", "big", "lockstep"),
+    "empty pack": Case("resources: {pack: 0}", "2:19: resources.pack: a whole number >= 1 expected", "0", "lockstep"),
+    "device": Case("resources: {device: gpu}", "2:21: resources.device: one of auto, cpu, cuda, mps expected", "gpu", "`auto` takes a GPU"),
+    "reference point": Case(
+        "reference_point: [0]", "2:18: reference_point: one number an objective expected (3 = sparsity, left, right)", "[0.0]", "it has 1"
+    ),
+    "hypervolume": Case(
+        "hypervolume_reference: [1, 2]", "2:24: hypervolume_reference: one number an objective expected", "[1.0, 2.0]", "it has 2"
+    ),
+    "preferences by a wrong name": Case("preferences: papr", "2:14: preferences: paper expected", "papr", "did you mean `paper`?"),
+    "preferences of a wrong type": Case(
+        "preferences: 3", "2:14: preferences: `paper`, or a mapping with one of simplex, list, file", "3", "{file: k.csv}"
+    ),
+    "preferences without a key": Case(
+        "preferences: [[0.1, 0.4, 0.5]]", "2:15: preferences[0]: `paper`, or a mapping with one", "[0.1, 0.4, 0.5]", "{list: "
+    ),
+    "preferences misspelt": Case(
+        "preferences:\n  simplex: {divisons: 10}",
+        "3:13: preferences.simplex.divisons: unknown key",
+        "10",
+        "did you mean `divisions`? `sweep schema` lists",
+    ),
+    "preferences of two kinds": Case(
+        "preferences: {simplex: {divisions: 4}, file: k.csv}", "2:14: preferences: exactly one of simplex", "simplex", "For"
+    ),
+    "preferences of no kind": Case(
+        "preferences: {}", "2:14: preferences: exactly one of simplex, list, file expected", "{}", "For example `paper`"
+    ),
+    "no vectors": Case("preferences: {list: []}", "2:21: preferences.list: at least 1 item expected", "[]", "each sums to 1"),
+    "negative preference": Case(
+        "preferences:\n  list:\n    - [0.1, 0.4, 0.5]\n    - [-0.1, 0.6, 0.5]",
+        "5:7: preferences.list[1]: numbers >= 0 expected",
+        "[-0.1,",
+        "sparsity, left",
+    ),
+    "preference sum": Case(
+        "preferences: {list: [[0.1, 0.4, 0.4]]}",
+        "2:22: preferences.list[0]: numbers that sum to 1 expected (the sum is 0.9)",
+        "[0.1",
+        "1e-6",
+    ),
+    "infinite preference": Case(
+        "preferences: {list: [[0.1, .inf, 0]]}", "2:28: preferences.list[0][1]: a finite number expected", ".inf", "each sums to 1"
+    ),
+    "short preference": Case(
+        "preferences: {list: [[0.5, 0.5]]}", "2:22: preferences.list[0]: one number an objective expected (3 = sparsity, ", "[0.5", "2"
+    ),
+    "repeated preference": Case(
+        "preferences: {list: [[0, 1, 0], [0, 1, 0]]}", "2:33: preferences.list[1]: list[1] repeats list[0]", "[0.0, 1", "remove"
+    ),
+    "k0 of one": Case(
+        "preferences: {simplex: {divisions: 4, k0: [1]}}", "2:44: preferences.simplex.k0[0]: a number < 1 expected", "1", "preferences"
+    ),
+    "missing divisions": Case(
+        "preferences: {simplex: {}}", "2:24: preferences.simplex.divisions: required key missing", None, "Steps from 0 to 1"
+    ),
+    "in a union": Case("preferences: [paper, {file: nope.csv}]", "2:29: preferences[1].file: no such file", "nope.csv", "the folder is"),
+    "no studies": Case("studies: []", "2:10: studies: at least 1 item expected", "[]", "Several studies"),
+    "study without a name": Case("studies: [{model: hps}]", "2:11: studies[0].name: required key missing", None, "unique in the file"),
+    "repeated study": Case("studies: [{name: a}, {name: a}]", "2:29: studies[1].name: a name of its own expected", "a", "rename"),
+    "after an unknown study": Case(
+        "studies: [{name: abcd}, {name: b, after: abc}]", "2:42: studies[1].after: the name of another study", "abc", "`abcd`"
+    ),
+    "after itself": Case(
+        "studies: [{name: a, after: a}]", "2:28: studies[0].after: an order expected, this is a circle (a after a)", "a", "remove one"
+    ),
+    "circle": Case(
+        "studies: [{name: a, after: b}, {name: b, after: a}]", "2:28: studies[0].after: an order expected", "b", "remove one `after`"
+    ),
+    "study's training": Case(
+        "studies:\n  - name: a\n    training: {growl: {beta1: x}}",
+        "4:31: studies[0].training.growl.beta1: a number expected",
+        "x",
+        "Weight of the ordered",
+    ),
+    "repeated key": Case("seeds: [0]\nmodel: hps\nseeds: [1]", "4:1: seeds: repeated key", "[1]", "it stands first in line 2"),
+    "tag": Case("name: !!python/object:os.system x", "2:7: name: tags are not allowed", "python/object:os.system", "plain value"),
+    "unknown alias": Case("seeds: *none", "2:8: seeds: an alias needs an anchor before it", "*none", "write `&none`"),
+    "alias inside itself": Case("seeds: &a [*a]", "2:12: seeds[0]: an alias inside its own anchor", "*a", "cannot contain itself"),
+    "second document": Case("---\nmodel: hps", "2:1: one YAML document expected", None, "remove the line `---`"),
+    "list as key": Case("? [a]\n: b", "2:3: a key is text", None, "quote it"),
+    "deep nesting": Case("seeds: " + "[" * 2000, "2:31: seeds", None, "fewer than ten"),
+    "unclosed bracket": Case("seeds: [0\nmodel: hps", "3:6: seeds[1]: broken YAML syntax: ", None, "check indentation"),
+    "bad indentation": Case("training:\n  growl: {}\n lsuv: {}", "4:2: broken YAML syntax: ", None, "check indentation"),
+    "tab": Case("training:\n\tgrowl: {}", "3:1: training: broken YAML syntax: found character '\\t'", None, "check indentation"),
+    "control character": Case("name: a\x07", "2:8: a printable character expected", "\\u0007", "remove it"),
+    "escaped control character": Case('output: "a\\0"', "2:9: output: text without control characters expected", "\\u0000", "line breaks"),
+}
+
+
+def error_of(path: Path, override: Path | None = None) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, override=override)
+    return caught.value
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_one_mistake_is_one_message(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(f"problem: multidigits\n{case.text}\n", encoding="utf-8")
+    error = error_of(Path("grid.yaml"))
+    assert len(error.mistakes) == 1, str(error)
+    first, hint = str(error).split("\n")
+    assert first.startswith(f"Error: grid.yaml:{case.start}")
+    assert case.got is None or case.got in first.split(" (got ", 1)[1]
+    assert hint.startswith("  hint: ")
+    assert case.hint in hint
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "hint"),
+    [
+        ("", "1:1: the file is empty", "`sweep init`"),
+        ("# nothing\n", "1:1: the file is empty", "`sweep init`"),
+        ("- a\n", '1:1: a mapping (`key: value`) expected at the top level (got ["a"])', "start with `problem: "),
+        ("text", "1:1: a mapping (`key: value`) expected at the top level (got text)", "start with `problem: "),
+        ("model: hps", "1:1: problem: required key missing", "`multidigits`"),
+        ("problm: multidigits", "1:1: problm: unknown key (got multidigits)", "did you mean `problem`?"),
+        (
+            "problem: multidigit",
+            "1:10: problem: not available in this version (available: multidigits) (got multidigit)",
+            "did you mean `multidigits`?",
+        ),
+        ("problem: 3", "1:10: problem: a mapping (`key: value`) expected (got 3)", "For example `multidigits`"),
+        ("problem: {n_train: 3}", "1:10: problem.name: required key missing", "Tasks: left, right"),
+        ("problem: {name: multidigits, n_trian: 3}", "1:30: problem.n_trian: unknown key (got 3)", "did you mean `n_train`?"),
+        (
+            "problem: {name: multidigits, n_train: 0}",
+            "1:39: problem.n_train: a whole number >= 1 expected (got 0)",
+            "Training pairs. Default: 3000.",
+        ),
+        ('problem: {name: multidigits, n_train: "3"}', '1:39: problem.n_train: a whole number expected (got "3")', "without quotes"),
+    ],
+)
+def test_the_file_as_a_whole_and_its_problem(tmp_path, monkeypatch, text, start, hint):
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(text)
+    error = error_of(Path("grid.yaml"))
+    assert len(error.mistakes) == 1, str(error)
+    first, second = str(error).split("\n")
+    assert first.startswith(f"Error: grid.yaml:{start}")
+    assert hint in second
+
+
+def test_a_missing_file_names_its_neighbours(tmp_path):
+    assert "hint: `sweep init` writes a starter" in str(error_of(tmp_path / "grid.yaml"))
+    (tmp_path / "gird.yaml").write_text("")
+    (tmp_path / "other.yml").write_text("")
+    message = str(error_of(tmp_path / "grid.yaml"))
+    assert message.startswith(f"Error: {tmp_path / 'grid.yaml'}: no such file\n")
+    assert f"did you mean `{tmp_path / 'gird.yaml'}`?" in message
+    assert "gird.yaml, other.yml" in str(error_of(tmp_path / "quite_different.yaml"))
+    assert "sweep init" in str(error_of(tmp_path / "no" / "folder.yaml"))
+    assert "no such file" in str(error_of(tmp_path / "gird.yaml" / "x.yaml"))
+
+
+def test_a_folder_or_an_impossible_path_is_no_grid_file(tmp_path):
+    (tmp_path / "a.yaml").write_text("")
+    message = str(error_of(tmp_path))
+    assert "a file expected, this is a folder" in message
+    assert "a.yaml" in message
+    assert "cannot be read" in str(error_of(tmp_path / ("x" * 5000)))
+    assert "nul\\x00: no such file" in str(error_of(tmp_path / "nul\0"))
+
+
+def test_bytes_that_are_no_text_are_named_by_place(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_bytes("problem: multidigits\nname: é".encode("latin-1"))
+    assert f"{path}:2:7: UTF-8 text expected (got byte 0xe9)\n  hint: save the file as UTF-8" in str(error_of(path))
+    path.write_bytes("problem: multidigits".encode("utf-16"))
+    assert "UTF-8 text expected" in str(error_of(path))
+
+
+def test_a_file_that_grows_without_bound_is_refused(tmp_path):
+    path = tmp_path / "grid.yaml"
+    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    path.write_text("\n".join(levels))
+    assert "at most 100000 values expected (aliases count in full)" in str(error_of(path))
+    path.write_text("\n".join(["a0: &a0 [x]", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 100))]))
+    assert "levels of nesting" in str(error_of(path))
+    path.write_text("#" * 2_000_000)
+    assert "at most 1000000 bytes expected (got 2000000 bytes)" in str(error_of(path))
+
+
+def test_all_mistakes_come_at_once_in_the_order_of_the_file(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        """\
+problem: {name: multidigits, n_train: -1}
+model: mtan
+method: mgda
+preferences: {list: [[0.5, 0.5], [0.1, 0.4, 0.4]]}
+seeds: [1, 1]
+training: {growl: {beta1: -1, pattern: spik}, batch_size: 0}
+resources: {cpus: 0, memory: none}
+output: gs://bucket
+zzz: 1
+seeds: [2]
+studies:
+  - {name: a, after: c}
+  - {name: b, training: {batch_size: 1}}
+"""
+    )
+    error = error_of(path)
+    assert [(mistake.position.line, mistake.path[-1]) for mistake in error.mistakes if mistake.position] == [
+        *((1, "n_train"), (2, "model"), (3, "method"), (4, 0), (4, 1), (5, 1)),
+        *(
+            (6, "beta1"),
+            (6, "pattern"),
+            (6, "batch_size"),
+            (7, "cpus"),
+            (7, "memory"),
+            (8, "output"),
+            (9, "zzz"),
+            (10, "seeds"),
+            (12, "after"),
+        ),
+    ]
+    assert str(error).count("\n  hint: ") == len(error.mistakes)
+
+
+def test_a_mistake_names_the_file_it_came_from(tmp_path):
+    grid, override, csv = tmp_path / "grid.yaml", tmp_path / "override.yaml", tmp_path / "k.csv"
+    grid.write_text("problem: multidigits\ntraining:\n  batch_size: 0\n")
+    override.write_text("training: {learning_rate: -1}\npreferences: {file: k.csv}\n")
+    csv.write_text("0.1,0.4,0.4\n")
+    message = str(error_of(grid, override))
+    assert f"{grid}:3:15: training.batch_size: " in message
+    assert f"{override}:1:27: training.learning_rate: " in message
+    assert f"{csv}:1:1: preferences.file: numbers that sum to 1" in message
+
+
+def test_many_mistakes_are_counted_not_listed(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text("problem: multidigits\nseeds: [" + "-1, " * 80 + "]\n")
+    error = error_of(path)
+    assert len(error.mistakes) == 80
+    assert str(error).endswith("... and 30 more")
+
+
+def test_a_terminal_does_not_obey_a_grid_file(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text('problem: multidigits\n"\\e[31mred": 1\n"\\u202egnp": 1\n')
+    assert "\x1b" not in str(error_of(path))
+    assert "\u202e" not in str(error_of(path))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"problem": "multidigits", "seeds": [0.5]}, "Error: seeds[0]: a whole number expected (got 0.5)\n  hint: "),
+        ({"problem": object()}, "Error: problem: a value that a grid file can spell expected (got object)"),
+        ({1: 2}, "Error: a key is text (got 1)"),
+        ({"problem": "multidigits", "seeds": [2**70]}, "Error: seeds[0]: a number that fits into 64 bits"),
+        ({"problem": "a\0b"}, "Error: problem: text without control characters"),
+        ([], "Error: a mapping (`key: value`) expected at the top level (got [])"),
+    ],
+)
+def test_values_of_a_notebook_are_named_without_lines(mapping, message):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(mapping)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_value_that_contains_itself_is_refused():
+    endless: dict[str, object] = {"problem": "multidigits"}
+    endless["training"] = endless
+    with pytest.raises(ConfigError, match="levels of nesting"):
+        parse_config(endless)

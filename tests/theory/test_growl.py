@@ -1,0 +1,124 @@
+"""The penalty and its prox: optimality, closed form against isotonic regression, and the layer cap."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.optimize import isotonic_regression
+from torch import Tensor
+
+from trainer.growl import growl_gradient, growl_penalty, limit_suppression, prox_growl, row_matrix, row_norms, scale_rows, theta_pattern
+
+EXACT = settings(deadline=None, derandomize=True)
+NORMS = st.integers(1, 40).flatmap(lambda n: arrays(np.float64, n, elements=st.floats(0, 8, width=32)))
+STEPS = st.floats(0, 4, width=32)
+
+
+def by_isotonic_regression(norms: np.ndarray, theta: np.ndarray, step: float) -> np.ndarray:
+    """The prox of the sorted l1 norm as Bogdan et al. state it, without any closed form."""
+    order = np.argsort(-norms, kind="stable")
+    fitted = np.clip(isotonic_regression(norms[order] - step * theta, increasing=False).x, 0, None)
+    result = np.empty_like(norms)
+    result[order] = fitted
+    return result
+
+
+@EXACT
+@given(NORMS, STEPS, st.floats(0, 2), st.floats(0, 2))
+def test_the_closed_form_of_the_spike_is_the_prox(norms: np.ndarray, step: float, beta1: float, beta2: float) -> None:
+    theta = theta_pattern("spike", len(norms), beta1, beta2)
+    found = prox_growl(torch.from_numpy(norms)[None], theta, torch.tensor([step], dtype=torch.float64))[0].numpy()
+    np.testing.assert_allclose(found, by_isotonic_regression(norms, theta.numpy(), step), rtol=0, atol=1e-12)
+
+
+@EXACT
+@given(NORMS, STEPS)
+def test_the_linear_pattern_goes_through_isotonic_regression(norms: np.ndarray, step: float) -> None:
+    theta = theta_pattern("linear", len(norms), 0.8, 0.2)
+    found = prox_growl(torch.from_numpy(norms)[None], theta, torch.tensor([step], dtype=torch.float64))[0].numpy()
+    np.testing.assert_allclose(found, by_isotonic_regression(norms, theta.numpy(), step), rtol=0, atol=1e-12)
+
+
+@EXACT
+@given(NORMS, STEPS, st.integers(0, 2**31))
+def test_no_other_point_has_a_lower_prox_objective(norms: np.ndarray, step: float, seed: int) -> None:
+    """0.5 ||u - z||^2 + step * penalty(u) at the prox is no more than at random points around it."""
+    theta = theta_pattern("linear", len(norms), 0.8, 0.2)
+    z = torch.from_numpy(norms)[None]
+    best = prox_growl(z, theta, torch.tensor([step], dtype=torch.float64))
+    generator = torch.Generator().manual_seed(seed)
+    others = (best + 0.1 * torch.randn(32, len(norms), generator=generator, dtype=torch.float64)).clamp(min=0)
+
+    def objective(u: Tensor) -> Tensor:
+        return 0.5 * (u - z).square().sum(dim=1) + step * growl_penalty(u, theta)
+
+    assert (objective(others) >= objective(best) - 1e-9).all()
+
+
+@EXACT
+@given(NORMS, st.floats(0, 2, width=32), st.floats(0, 2, width=32))
+def test_a_longer_step_never_lengthens_a_row(norms: np.ndarray, first: float, more: float) -> None:
+    theta = theta_pattern("spike", len(norms), 0.8, 0.2)
+    z = torch.from_numpy(norms)[None].repeat(2, 1)
+    short, long = prox_growl(z, theta, torch.tensor([first, first + more], dtype=torch.float64))
+    assert (long <= short + 1e-12).all()
+
+
+def test_no_step_changes_nothing() -> None:
+    norms = torch.rand(3, 50, dtype=torch.float64)
+    assert torch.equal(prox_growl(norms, theta_pattern("spike", 50, 0.8, 0.2), torch.zeros(3, dtype=torch.float64)), norms)
+
+
+@pytest.mark.parametrize(
+    ("theta", "norms", "step", "rule"),
+    [
+        ([0.2, 0.8], [[1.0, 2.0]], [1.0], "non-increasing"),
+        ([0.8, 0.2], [[-1.0, 2.0]], [1.0], "norms and step >= 0"),
+        ([0.8, 0.2], [[1.0, 2.0]], [-1.0], "norms and step >= 0"),
+        ([0.8], [[1.0, 2.0]], [1.0], r"theta \(n_rows,\)"),
+    ],
+)
+def test_a_wrong_argument_is_named(theta: list[float], norms: list[list[float]], step: list[float], rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        prox_growl(torch.tensor(norms), torch.tensor(theta), torch.tensor(step))
+
+
+@EXACT
+@given(NORMS, st.integers(0, 40))
+def test_the_cap_brings_the_largest_rows_back(norms: np.ndarray, n_removable: int) -> None:
+    """Of rows that the prox would all remove, at most n_removable stay removed, and they are the smallest."""
+    z = torch.from_numpy(norms)[None]
+    limited = limit_suppression(z, torch.zeros_like(z), n_removable)[0]
+    removed, kept = (limited == 0) & (z[0] > 0), limited > 0
+    assert int(removed.sum()) <= n_removable
+    if removed.any() and kept.any():
+        assert z[0][removed].max() <= z[0][kept].min()
+
+
+def test_a_row_that_returns_is_no_longer_than_the_shortest_survivor() -> None:
+    norms = torch.tensor([[3.0, 2.0, 1.0, 0.5]])
+    shrunk = torch.tensor([[1.5, 0.0, 0.0, 0.0]])
+    assert limit_suppression(norms, shrunk, 2).tolist() == [[1.5, 1.5, 0.0, 0.0]]
+
+
+def test_rows_are_input_units() -> None:
+    """Linear (out, in) and Conv2d (out, in, h, w): row j holds everything that reads input unit j."""
+    linear, conv = torch.rand(1, 4, 6), torch.rand(1, 4, 3, 2, 2)
+    assert torch.equal(row_matrix(linear)[0], linear[0].T)
+    assert torch.equal(row_matrix(conv)[0, 1], conv[0, :, 1].flatten())
+    for weight in (linear, conv):
+        torch.testing.assert_close(row_norms(weight), row_matrix(weight).norm(dim=2))
+        scaled = weight.clone()
+        scale = torch.rand(1, weight.shape[2])
+        scale_rows(scaled, scale)
+        torch.testing.assert_close(row_matrix(scaled), row_matrix(weight) * scale[:, :, None])
+
+
+@pytest.mark.parametrize("pattern", ["spike", "linear"])
+def test_the_gradient_is_that_of_the_penalty(pattern: str) -> None:
+    weight = torch.rand(2, 3, 5, 2, 2, dtype=torch.float64, requires_grad=True)
+    theta = theta_pattern(pattern, 5, 0.8, 0.2)
+    growl_penalty(row_norms(weight), theta).sum().backward()
+    torch.testing.assert_close(growl_gradient(weight.detach(), theta), weight.grad)

@@ -1,0 +1,104 @@
+"""What k means: properties of the Chebyshev values, of the projection, and of the step weights."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from analysis.front import nondominated
+from trainer.scalarization import chebyshev_al_weights, chebyshev_values, project_simplex, smooth_chebyshev_weights, weighted_sum_weights
+
+EXACT = settings(deadline=None, derandomize=True)
+
+
+def vectors(n: int) -> st.SearchStrategy[np.ndarray]:
+    """Vectors of quarters: sums and differences are exact."""
+    return arrays(np.int64, n, elements=st.integers(-40, 40)).map(lambda values: values / 4)
+
+
+@EXACT
+@given(st.integers(1, 6).flatmap(vectors))
+def test_projection_is_the_nearest_point_of_the_simplex(values: np.ndarray) -> None:
+    """p is optimal iff it is feasible and <v - p, q - p> <= 0 for every vertex q (the variational inequality)."""
+    v = torch.from_numpy(values)[None]
+    p, threshold = project_simplex(v)
+    assert (p >= 0).all()
+    torch.testing.assert_close(p.sum(dim=1), torch.ones(1, dtype=torch.float64), rtol=0, atol=1e-12)
+    residual = v - p
+    vertices = torch.eye(v.shape[1], dtype=torch.float64)
+    assert ((residual @ (vertices - p).T) <= 1e-9).all()
+    torch.testing.assert_close(p, (v - threshold).clamp(min=0))
+
+
+def test_without_the_simplex_constraint_the_inequality_fails() -> None:
+    """The hypothesis matters: merely clipping at 0 is not the projection."""
+    v = torch.tensor([[0.75, 0.75]], dtype=torch.float64)
+    clipped = v.clamp(min=0)
+    assert float(clipped.sum()) != 1
+    assert float(project_simplex(v)[0].sum()) == 1
+
+
+def augmented_scores(values: np.ndarray, k: np.ndarray, augmentation: float) -> np.ndarray:
+    reference = torch.from_numpy(values.min(axis=0)).double()
+    g = chebyshev_values(torch.from_numpy(values).double(), torch.from_numpy(k).double()[None], reference, augmentation)
+    return g.amax(dim=1).numpy()
+
+
+POINTS = st.integers(1, 12).flatmap(lambda n: arrays(np.int64, (n, 3), elements=st.integers(0, 8)))
+PREFERENCES = arrays(np.int64, 3, elements=st.integers(1, 8))
+
+
+@EXACT
+@given(POINTS, PREFERENCES)
+def test_every_augmented_chebyshev_minimiser_is_nondominated(values: np.ndarray, k: np.ndarray) -> None:
+    """With augmentation > 0 every minimiser is Pareto optimal (Hotegni et al., appendix A)."""
+    scores = augmented_scores(values, k, 2**-10)
+    assert nondominated(values)[scores == scores.min()].all()
+
+
+def test_without_augmentation_a_minimiser_may_be_dominated() -> None:
+    """The hypothesis matters: at 0 a minimiser is only weakly Pareto optimal."""
+    values, k = np.array([[0, 4, 4], [0, 4, 0], [4, 0, 0]]), np.array([1, 1, 1])
+    scores = augmented_scores(values, k, 0.0)
+    assert scores[0] == scores.min()
+    assert not nondominated(values)[0]
+
+
+@EXACT
+@given(PREFERENCES, arrays(np.float64, 3, elements=st.integers(0, 64).map(lambda i: i / 8)))
+def test_the_weighted_sum_is_the_same_code_with_equal_weights(k: np.ndarray, losses: np.ndarray) -> None:
+    """p = 1/n and e = 0 give sum_i k_i L_i / n."""
+    preference, objectives = torch.from_numpy(k / 1.0)[None], torch.from_numpy(losses)[None]
+    g = chebyshev_values(objectives, preference, torch.zeros(3, dtype=torch.float64), 0.0)
+    p = weighted_sum_weights(torch.zeros_like(g), 1.0, g)
+    torch.testing.assert_close((p * g).sum(), (preference * objectives).sum() / 3)
+
+
+def test_a_vanishing_penalty_leaves_the_multipliers_and_a_large_one_takes_the_largest_term() -> None:
+    multipliers = torch.tensor([[0.25, 0.25, 0.5]], dtype=torch.float64)
+    values = torch.tensor([[0.3, 0.9, 0.1]], dtype=torch.float64)
+    torch.testing.assert_close(chebyshev_al_weights(multipliers, 1e-12, values), multipliers, rtol=0, atol=1e-11)
+    assert chebyshev_al_weights(multipliers, 1e6, values).tolist() == [[0.0, 1.0, 0.0]]
+
+
+def test_the_penalty_of_the_paper_is_a_weighted_sum() -> None:
+    """mu = 2.5e-8 moves the weights by less than 1e-7: k then has no Chebyshev meaning (why our default differs)."""
+    multipliers = torch.full((1, 3), 1 / 3, dtype=torch.float64)
+    values = torch.tensor([[0.35, 1.2, 0.9]], dtype=torch.float64)
+    weights = chebyshev_al_weights(multipliers, 2.5e-8, values)
+    assert float((weights - multipliers).abs().max()) < 1e-7
+
+
+def test_smooth_weights_are_the_gradient_of_log_sum_exp() -> None:
+    values = torch.tensor([[0.3, 0.9, 0.1]], dtype=torch.float64, requires_grad=True)
+    (torch.logsumexp(5 * values, dim=1) / 5).sum().backward()
+    torch.testing.assert_close(smooth_chebyshev_weights(torch.zeros(1, 3), 5.0, values.detach()), values.grad)
+
+
+def test_a_nan_stays_in_its_own_model() -> None:
+    values = torch.tensor([[float("nan"), 1.0], [0.5, 1.0]])
+    projected = project_simplex(values)[0]
+    assert projected[0].isnan().all()
+    assert projected[1].tolist() == pytest.approx([0.25, 0.75])

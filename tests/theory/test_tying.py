@@ -1,0 +1,85 @@
+"""Clustering: the decomposition into components, against plain affinity propagation; ties that hold to the bit."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import AffinityPropagation
+
+from trainer.settings import TyingSettings
+from trainer.tying import Tie, cluster_rows, similarity
+
+EXACT = settings(deadline=None, derandomize=True, max_examples=30)
+
+
+def noisy_copies(n_prototypes: int, n_copies: int, noise: float, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    prototypes = torch.randn(n_prototypes, 20, generator=generator)
+    rows = prototypes.repeat_interleave(n_copies, dim=0)
+    return rows + noise * torch.randn(rows.shape, generator=generator)
+
+
+def net_similarity(similarities: np.ndarray, labels: np.ndarray, preference: float) -> float:
+    """What affinity propagation maximises: members' similarity to the best exemplar of their cluster, plus preferences."""
+    total = 0.0
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        block = similarities[np.ix_(members, members)].copy()
+        np.fill_diagonal(block, preference)
+        total += float(block.sum(axis=0).max())
+    return total
+
+
+@EXACT
+@given(st.integers(0, 10_000), st.floats(0, 0.6))
+def test_components_score_as_well_as_the_whole(seed: int, noise: float) -> None:
+    """The optimum decomposes exactly; the heuristic's own score differs by at most 0.1 on these."""
+    rows, preference = noisy_copies(8, 5, noise, seed), TyingSettings().preference
+    labels, converged = cluster_rows(rows, TyingSettings(), seed=0)
+    assert converged
+    whole = AffinityPropagation(affinity="precomputed", preference=preference, damping=0.7, max_iter=500, random_state=0)
+    similarities = similarity(rows)
+    plain = whole.fit(similarities).labels_
+    if (plain >= 0).all():
+        assert net_similarity(similarities, labels, preference) >= net_similarity(similarities, plain, preference) - 0.1
+
+
+def test_copies_are_one_cluster_and_strangers_are_alone() -> None:
+    labels, converged = cluster_rows(noisy_copies(6, 4, 0.01, seed=1), TyingSettings(), seed=0)
+    assert converged
+    assert [len(set(labels[start : start + 4])) for start in range(0, 24, 4)] == [1] * 6
+    assert len(set(labels)) == 6
+
+
+def test_similarity_is_one_only_for_equal_rows() -> None:
+    rows = torch.tensor([[1.0, 2.0], [1.0, 2.0], [2.0, 4.0], [-1.0, -2.0]])
+    np.testing.assert_allclose(similarity(rows)[0], [1, 1, 0.5, -1])
+
+
+def test_no_rows_make_no_clusters() -> None:
+    labels, converged = cluster_rows(torch.zeros(0, 4), TyingSettings(), seed=0)
+    assert converged
+    assert len(labels) == 0
+
+
+def test_a_component_that_does_not_converge_is_left_untied_and_said() -> None:
+    rows = noisy_copies(1, 12, 0.35, seed=3)
+    labels, converged = cluster_rows(rows, TyingSettings(max_iterations=1), seed=0)
+    assert not converged
+    assert len(set(labels)) == 12
+
+
+def test_tied_rows_are_equal_to_the_bit_and_their_mean_stays() -> None:
+    weight = torch.rand(5, 6, 2, 2)
+    before = weight.clone()
+    tie = Tie.from_labels(torch.tensor([0, 1, 0, -1, 2, 0]))
+    assert tie is not None
+    tie.apply(weight)
+    assert torch.equal(weight[:, 0], weight[:, 2])
+    assert torch.equal(weight[:, 0], weight[:, 5])
+    torch.testing.assert_close(weight[:, 0], before[:, [0, 2, 5]].mean(dim=1))
+    assert torch.equal(weight[:, [1, 3, 4]], before[:, [1, 3, 4]])
+
+
+def test_single_rows_need_no_tie() -> None:
+    assert Tie.from_labels(torch.tensor([0, 1, 2, -1])) is None
