@@ -49,7 +49,7 @@ def sparsity_metrics(weights: Mapping[str, Tensor]) -> dict[str, float | int]:
 
 def layer_sparsity(weights: Mapping[str, Tensor]) -> dict[str, float]:
     """Share of zero rows of each weight tensor."""
-    return {name: float((row_matrix(weight[None])[0] == 0).all(dim=1).float().mean()) for name, weight in weights.items()}
+    return {name: float((row_matrix(weight[None])[0] == 0).all(dim=1).double().mean()) for name, weight in weights.items()}
 
 
 def stacked_sparsity_rate(masks: Mapping[str, Tensor], n_rows: int) -> Tensor:
