@@ -138,7 +138,7 @@ def parallel_objectives(table: ResultTable, labels: pd.DataFrame | None = None, 
         figure.add_trace(go.Scatter(**trace))
     ticks = [axis_title(table, column) for column in columns]
     figure.update_layout(
-        xaxis={"tickvals": list(range(len(columns))), "ticktext": ticks, "showgrid": True},
+        xaxis={"tickvals": list(range(len(columns))), "ticktext": ticks, "range": [-0.4, len(columns) - 0.6]},
         yaxis={"title": {"text": "least to largest"}, "tickvals": [0, 1], "ticktext": ["least", "largest"]},
     )
     return figure

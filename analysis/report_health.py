@@ -38,7 +38,9 @@ def health(table: ResultTable) -> list[Finding]:
         _of_trials("failed", frame[~ok & ~diverged], serious=True),
         _of_trials("diverged: a loss became NaN or infinite", frame[diverged], serious=True),
         _of_trials("finished with an objective that is not finite", frame[ok & ~finite], serious=True),
-        Finding("files that cannot be read", len(files), files[:MAX_LINES], serious=True),
+        Finding(
+            "file that cannot be read" if len(files) == 1 else "files that cannot be read", len(files), files[:MAX_LINES], serious=True
+        ),
         Finding("planned and without a result yet", len(missing), missing[:MAX_LINES], serious=False),
         _of_trials("did not reach the least sparsity asked for", frame[ok & _is_false(frame, "sparsity_reached")], serious=False),
         _of_trials("tying did not converge in some layer", frame[ok & _is_false(frame, "tying_converged")], serious=False),

@@ -63,10 +63,13 @@ def from_bytes(data: bytes) -> State:
 
 
 def model_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
-    """One trained model as a safetensors file; every metadata value is JSON."""
+    """One trained model as a safetensors file; its metadata is one JSON object under the key `pareto-sweep`.
+
+    One key only: safetensors writes several in no fixed order, and the same model must have the same SHA-256.
+    """
     data: bytes = save(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        {name: json.dumps(value) for name, value in metadata.items()},
+        {"pareto-sweep": json.dumps(dict(metadata), sort_keys=True)},
     )
     return data
 

@@ -47,9 +47,9 @@ class Structure:
 
     def load(self, masks: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None) -> None:
         """Take over masks, and labels if given, of the shapes of the attributes."""
-        self.masks = {name: masks[name].bool() for name in self.layers}
+        self.masks = {name: masks[name].bool().clone() for name in self.layers}
         if labels is not None:
-            self.labels = {name: labels[name].long() for name in self.layers}
+            self.labels = {name: labels[name].long().clone() for name in self.layers}
         self._index()
 
     def penalty(self) -> Tensor:

@@ -12,7 +12,7 @@ const tableColumns = [
   { key: "compression_rate", title: "CR", show: (value) => fixed(value) },
   { key: "parameter_sharing", title: "PS", show: (value) => fixed(value) },
   { key: "accuracy.test.mean", title: "Mean test accuracy", show: (value) => percent(value, 2) },
-  ...report.tasks.map((task) => ({ key: `accuracy.test.${task}`, title: `${task} test accuracy`, show: (value) => percent(value, 2) })),
+  ...(report.tasks.length > 1 ? report.tasks : []).map((task) => ({ key: `accuracy.test.${task}`, title: `${task} test accuracy`, show: (value) => percent(value, 2) })),
   ...report.tasks.map((task) => ({ key: `metric.test.${task}`, title: `${task} test ${report.metrics[task] ?? "metric"}`, show: (value) => number(value) })),
   ...report.objectives.map((o) => ({ key: o.column, title: o.column === "objective.sparsity" ? "Sparsity objective" : `${o.name} ${o.column.split(".").slice(0, 2).reverse().join(" ")}`, show: (value) => number(value) })),
   { key: "slack", title: "Slack", show: (value) => number(value, 3) },
@@ -66,11 +66,19 @@ function drawHeader() {
 function drawRows() {
   const start = listing.page * PAGE_ROWS;
   const page = listing.rows.slice(start, start + PAGE_ROWS);
-  document.querySelector("#trial-table tbody").replaceChildren(...page.map(tableLine));
+  document.querySelector("#trial-table tbody").replaceChildren(...(page.length ? page.map(tableLine) : [emptyLine()]));
   document.getElementById("listed").textContent = `${listing.rows.length} of ${report.n_rows} listed`;
   document.getElementById("page").textContent = listing.rows.length ? `${start + 1} to ${start + page.length}` : "none";
   document.getElementById("previous").disabled = listing.page === 0;
   document.getElementById("next").disabled = start + PAGE_ROWS >= listing.rows.length;
+}
+
+function emptyLine() {
+  const line = element("tr");
+  const note = element("td", report.n_rows ? "No trial fits the search" : "No trial yet", "hint");
+  note.colSpan = Math.max(1, tableColumns.length);
+  line.append(note);
+  return line;
 }
 
 function tableLine(row) {

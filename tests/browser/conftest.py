@@ -40,13 +40,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    resize(session, 1280, 900)
+    _resize(session, 1280, 900)
     yield session
     session.quit()
 
 
-def resize(browser: Any, width: int, height: int) -> None:
-    """Set the page's size; the window itself cannot be as narrow as a phone."""
+@pytest.fixture
+def resize(browser: Any) -> Iterator[Callable[[int, int], None]]:
+    """Set the page's size, put back afterwards; the window itself cannot be as narrow as a phone."""
+    yield lambda width, height: _resize(browser, width, height)
+    _resize(browser, 1280, 900)
+
+
+def _resize(browser: Any, width: int, height: int) -> None:
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 

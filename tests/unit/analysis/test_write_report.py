@@ -84,7 +84,7 @@ def test_a_running_sweep_says_how_far_it_is(tmp_path):
     write_plan(tmp_path, [*rows, rows[0] | {"trial_id": "not-yet"}], number=2)
     (tmp_path / "rows" / ".next.parquet.tmp").write_bytes(b"half")
     page = markup_of(write_report(tmp_path))
-    assert "1 of 9 planned trials have no result yet" in page
+    assert "No result yet for 1 of 9 planned trials" in page
     assert "not-yet" in page
 
 
@@ -150,7 +150,7 @@ def test_health_lists_what_a_reader_must_know(tmp_path):
     (tmp_path / "rows" / "torn.1-0.parquet").write_bytes(b"PAR1")
     titles = {finding.title: finding.count for finding in health(read_results(tmp_path))}
     assert titles["tying did not converge in some layer"] == 1
-    assert titles["files that cannot be read"] == 1
+    assert titles["file that cannot be read"] == 1
     assert titles["did not reach the least sparsity asked for"] == sum(not row["sparsity_reached"] for row in rows)
 
 

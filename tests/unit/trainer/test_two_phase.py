@@ -29,9 +29,7 @@ def test_without_a_sparsity_preference_nothing_is_pruned(problem: Problem, short
 
 
 def test_more_weight_on_sparsity_prunes_more(problem: Problem, short: TrainingSettings) -> None:
-    rates = [
-        train([spec((k0, (1 - k0) / 2, (1 - k0) / 2), short)], problem)[0].columns["sparsity_rate"] for k0 in (1e-5, 0.02, 0.3)
-    ]
+    rates = [train([spec((k0, (1 - k0) / 2, (1 - k0) / 2), short)], problem)[0].columns["sparsity_rate"] for k0 in (1e-5, 0.02, 0.3)]
     assert rates[0] < rates[2]
     assert rates == sorted(rates)
 
@@ -89,9 +87,7 @@ def test_the_same_specs_give_the_same_results_to_the_bit(problem: Problem, short
 @pytest.mark.parametrize("model", ["mdmtn", "hps"])
 def test_a_neighbour_changes_nothing(problem: Problem, short: TrainingSettings, model: str) -> None:
     """Changing one model's k leaves the others of its pack bit for bit."""
-    packs = [
-        train([spec(SPARSE_K[0], short, "a", model), spec(other, short, "b", model)], problem) for other in (SPARSE_K[1], SPARSE_K[3])
-    ]
+    packs = [train([spec(SPARSE_K[0], short, "a", model), spec(other, short, "b", model)], problem) for other in (SPARSE_K[1], SPARSE_K[3])]
     assert comparable(packs[0][0]) == comparable(packs[1][0])
     assert packs[0][0].weights == packs[1][0].weights
     assert comparable(packs[0][1]) != comparable(packs[1][1])
