@@ -103,6 +103,8 @@ class Resources(BaseModel):
     """GPUs of one worker; 0.5 lets two workers share one."""
     memory: Bytes = 1_500_000_000
     """Memory of one worker, as text with a unit (GB = 1e9 bytes, GiB = 2^30) or in bytes."""
+    checkpoint_s: Annotated[float, Range(ge=0, le=86_400)] = 5.0
+    """Seconds between two checkpoints of a pack; 0 keeps every epoch. An epoch is the smallest unit."""
     pack: PackSize = "auto"
     """How many trials a worker trains in lockstep: a number, or `auto`."""
 

@@ -22,7 +22,6 @@ from trainer.settings import TrainingSettings
 if TYPE_CHECKING:
     from trainer.api import State, Training, TrialSpec
 
-CHECKPOINT_EVERY_S = 5.0
 _PACKAGES = ("pareto-sweep", "torch", "numpy", "scipy", "scikit-learn", "ray", "pyarrow")
 
 
@@ -46,6 +45,8 @@ class PackJob:
     trial_ids: Sequence[str]
     preferences: Sequence[Sequence[float]]
     device: str = "cpu"
+    checkpoint_s: float = 5.0
+    """Seconds between two checkpoints; 0 keeps every epoch."""
     checkpoint_pack_id: str | None = None
     """The pack whose checkpoint these trials continue, None to begin."""
 
@@ -243,7 +244,7 @@ class PackRun:
         return None
 
     def _checkpoint_if_due(self, part: _Part) -> None:
-        if time.monotonic() - self._checkpointed_at >= CHECKPOINT_EVERY_S or self.stop_requested():
+        if time.monotonic() - self._checkpointed_at >= self.job.checkpoint_s or self.stop_requested():
             self.checkpoint()
 
     def _report_live(self, part: _Part) -> None:

@@ -308,6 +308,7 @@ class _Run:
             trial_ids=[trial.trial_id for trial in pack.trials],
             preferences=[list(trial.preference) for trial in pack.trials],
             device=config.resources.device,
+            checkpoint_s=config.resources.checkpoint_s,
             checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
         )
 
@@ -333,9 +334,12 @@ class _Driver:
 
     def __init__(self, job: AttemptJob, log: Path) -> None:
         self._log = log.open("ab")
-        # A session of its own: Ctrl-C in the terminal reaches the supervisor alone.
+        # A session of its own: Ctrl-C in the terminal reaches the supervisor alone. The results folder as its working
+        # directory, and -P: Ray puts the driver's directory on the workers' path, where a folder called `trainer` or
+        # `analysis` would be imported instead of ours.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sweep.driver"],
+            [sys.executable, "-P", "-m", "sweep.driver"],
+            cwd=log.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

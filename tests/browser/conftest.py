@@ -39,10 +39,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    _resize(session, 1280, 900)
-    yield session
-    session.quit()
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    _resize(chrome, 1280, 900)
+    yield chrome
+    chrome.quit()
 
 
 @pytest.fixture
