@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.config import SweepConfig
+from sweep.files import write_error
 from sweep.planning import Plan, plan_packs, problem_of, trials_of
 from sweep.progress import choose_progress, duration
 from sweep.store import Store
@@ -92,7 +93,10 @@ def run_and_report(
 
         if outcome.exit_code == EXIT_COMPLETE:
             _fix_hypervolume_reference(config, outcome.root)
-        write_report(outcome.root)
+        try:
+            write_report(outcome.root)
+        except OSError as error:
+            raise write_error(report, error) from error
     return outcome, report
 
 

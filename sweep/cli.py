@@ -1,6 +1,7 @@
 """The command line: parse, call one function of the library, print. Heavy imports happen inside the commands."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -71,6 +72,22 @@ def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"a finite number expected, found {value}")
+    return value
+
+
+_eps_option = click.option(
+    "--eps",
+    type=click.FloatRange(min=0),
+    callback=_finite,
+    default=0.0,
+    show_default=True,
+    help="Tolerance of the dominance filter, in objective units.",
+)
 
 
 @cli.command()
@@ -213,10 +230,8 @@ def status(folder: Path, watch: bool, form: str) -> int:
 
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option(
-    "--eps", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Tolerance of the dominance filter, in objective units."
-)
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it instead of DIR/report.html.")
+@_eps_option
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where to write it instead of DIR/report.html.")
 @_told_clearly
 def report(folder: Path, eps: float, out: Path | None) -> int:
     """Write the HTML report of the results in DIR; also in the middle of a run.
@@ -226,16 +241,18 @@ def report(folder: Path, eps: float, out: Path | None) -> int:
       sweep report results/quickstart --eps 0.01
     """
     from analysis.report import write_report
+    from sweep.files import write_error
 
-    click.echo(write_report(folder, out, eps=eps))
+    try:
+        click.echo(write_report(folder, out, eps=eps))
+    except OSError as error:
+        raise write_error(out or folder / "report.html", error) from error
     return 0
 
 
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option(
-    "--eps", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Tolerance of the dominance filter, in objective units."
-)
+@_eps_option
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @_told_clearly
 def front(folder: Path, eps: float, form: str) -> int:
@@ -246,8 +263,11 @@ def front(folder: Path, eps: float, form: str) -> int:
       sweep front results/quickstart --eps 0.01 --format csv > front.csv
     """
     from analysis.front_table import front_text
+    from analysis.table import read_results
 
     click.echo(front_text(folder, eps, form))
+    for reason in read_results(folder).unreadable:
+        click.echo(f"unreadable: {reason}", err=True)
     return 0
 
 
@@ -279,16 +299,16 @@ def verify(folder: Path) -> int:
     from sweep.store import Store, StoreError
 
     store = Store(folder)
-    if store.manifest() is None:
+    if not (store.root / "manifest.json").exists():
         raise StoreError("no sweep is here (no manifest.json)", folder, "name the results folder of a run, for example results/quickstart")
     findings = store.verify()
     for finding in findings:
         click.echo(f"{finding.path}: {finding.problem}\n  hint: {finding.hint}")
-    n_complete = len(store.complete())
-    click.echo(
-        f"{n_complete} complete trials, {len(findings)} problems" if findings else f"{n_complete} complete trials, everything is in order"
-    )
-    return 3 if findings else 0
+    if findings:
+        click.echo("1 problem" if len(findings) == 1 else f"{len(findings)} problems")
+        return 3
+    click.echo(f"{len(store.complete())} complete trials, everything is in order")
+    return 0
 
 
 if __name__ == "__main__":

@@ -175,6 +175,9 @@ class PackRun:
             return None
 
     def _settle_fault(self, part: _Part) -> None:
+        if self._state is not None:  # perhaps the checkpoint is at fault: once more without it
+            self._state, part.training, part.error = None, None, None
+            return
         self._parts.pop(0)
         if len(part.trial_ids) > 1:
             self._is_split = True

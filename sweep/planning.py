@@ -15,8 +15,8 @@ from sweep.store import Checkpoint, Store
 from trainer.catalog import PROBLEMS, ProblemEntry
 
 _ID_LENGTH = 16
-_SAMPLES_PER_EPOCH = 40_000
-_PACKS_PER_WORKER = 4
+_SAMPLES_PER_EPOCH = 60_000
+_PACKS_PER_WORKER = 2
 
 
 @dataclass(frozen=True)
@@ -141,14 +141,17 @@ def plan_packs(
             ready[trial.trial_id] = trial
     packs = []
     for checkpoint in sorted(checkpoints, key=lambda c: (-c.epoch, c.pack_id)):
-        adopted = tuple(ready.pop(trial_id) for trial_id in checkpoint.trial_ids if trial_id in ready)
-        if adopted:
-            packs.append(PackPlan(_pack_id(adopted), adopted, checkpoint))
+        by_study: dict[str, list[Trial]] = {}
+        for trial in [ready.pop(trial_id) for trial_id in checkpoint.trial_ids if trial_id in ready]:
+            by_study.setdefault(trial.study, []).append(trial)  # a trial may have come to another study since
+        packs += [PackPlan(_pack_id(part), tuple(part), checkpoint) for part in by_study.values()]
     groups: dict[tuple[str, int, bool], list[Trial]] = {}
     for trial in ready.values():
         groups.setdefault((trial.study, trial.seed, trial.is_dense), []).append(trial)
     size = pack_size(config, len(ready), n_workers)
-    fresh = [PackPlan(_pack_id(part), part) for group in groups.values() for part in _even_parts(group, size)]
+    # A few groups must fill the workers evenly; many do by themselves.
+    multiple = n_workers if len(groups) < 4 * n_workers else 1
+    fresh = [PackPlan(_pack_id(part), part) for group in groups.values() for part in _even_parts(group, size, multiple)]
     fresh.sort(key=lambda pack: -len(pack.trials))
     return Plan(tuple(trials), complete, (*packs, *fresh), n_waiting)
 
@@ -156,8 +159,8 @@ def plan_packs(
 def pack_size(config: SweepConfig, n_trials: int, n_workers: int) -> int:
     """The largest number of trials in a new pack.
 
-    `auto` on a CPU: few enough that every worker gets about four packs and one epoch of a pack stays in the seconds
-    (40,000 samples), so that progress is visible and a fault repeats little.
+    `auto` on a CPU: few enough that every worker gets at least two packs and one epoch of a pack stays in the seconds
+    (60,000 samples), so that progress is visible and a fault repeats little.
     """
     if config.resources.pack != "auto":
         return int(config.resources.pack)
@@ -179,8 +182,10 @@ def _identity(config: SweepConfig, study: Study, problem: str, fingerprint: str)
     return json.dumps(facts, sort_keys=True)
 
 
-def _even_parts(group: Sequence[Trial], size: int) -> list[tuple[Trial, ...]]:
+def _even_parts(group: Sequence[Trial], size: int, multiple: int) -> list[tuple[Trial, ...]]:
+    """Parts of at most `size` and of nearly the same length, their number a multiple of `multiple` if there are enough trials."""
     n_parts = math.ceil(len(group) / size)
+    n_parts = min(len(group), math.ceil(n_parts / multiple) * multiple)
     bounds = [round(i * len(group) / n_parts) for i in range(n_parts + 1)]
     return [tuple(group[start:stop]) for start, stop in pairwise(bounds)]
 

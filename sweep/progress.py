@@ -151,6 +151,7 @@ def summary_line(snapshot: Snapshot) -> str:
 def table(snapshot: Snapshot) -> Any:
     """The same as `summary_line` with a bar, and a line for each running pack."""
     from rich.console import Group
+    from rich.padding import Padding
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -166,10 +167,10 @@ def table(snapshot: Snapshot) -> Any:
             f"{pack['epoch']}/{pack['n_epochs']}" if "epoch" in pack else "",
             f"{100 * pack['best_metric']:.1f} %" if pack.get("best_metric") is not None else "",
             f"{100 * pack['sparsity_rate']:.1f} %" if pack.get("sparsity_rate") is not None else "",
-            str(pack.get("host", "")),
+            Text(str(pack.get("host", ""))),  # nobody else's text is markup
         )
     bar = ProgressBar(total=max(1, snapshot.n_trials), completed=min(snapshot.n_trials, snapshot.n_before + snapshot.trained), width=60)
-    lines: list[Any] = [bar, Text(summary_line(snapshot))]
+    lines: list[Any] = [Padding(bar, 0), Text(summary_line(snapshot))]  # a bar alone ends no line
     if len(snapshot.live) > _MAX_PACKS:
         lines.append(Text(f"{len(snapshot.live) - _MAX_PACKS} more packs are running", style="dim"))
     return Group(*lines, packs)

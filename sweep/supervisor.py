@@ -272,6 +272,7 @@ class _Run:
         n_trained = len(states) - self._n_before
         if n_trained:
             self.store.compact()
+            self.store.remove_checkpoints()  # those whose trials ended in different packs
         if not plan.n_todo:
             self.store.clear_control()
         n_failed = len(states) - counts.get("ok", 0)
