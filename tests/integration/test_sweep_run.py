@@ -33,10 +33,13 @@ from sweep_process import (
 from sweep.config import load_config
 from sweep.planning import trials_of
 from sweep.store import Store
+from sweep.supervisor import n_local_cpus
 
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="not run: needs /proc"),
+    # Which trials train together decides about the last bits; with two packs at work an interruption leaves that as it was.
+    pytest.mark.skipif(n_local_cpus() < 2, reason="not run: needs two processors"),
 ]
 
 DENSE = [[0, 0.5, 0.5], [0, 0.3, 0.7]]
@@ -59,7 +62,10 @@ GRID: dict[str, Any] = {
     "resources": {"checkpoint_s": 0, "pack": 2},
     "output": "out",
 }
-SHORT: dict[str, Any] = GRID["training"] | {"sparsify": {"outer_iterations": 1, "epochs": 1}, "retrain": {"outer_iterations": 1, "epochs": 1}}
+SHORT: dict[str, Any] = GRID["training"] | {
+    "sparsify": {"outer_iterations": 1, "epochs": 1},
+    "retrain": {"outer_iterations": 1, "epochs": 1},
+}
 RUN = ("run", "grid.yaml", "--no-dashboard")
 TOKEN = "0123456789abcdef" * 4
 
@@ -177,7 +183,7 @@ def test_once_more_does_nothing_and_needs_neither_ray_nor_torch(copy: Path) -> N
     assert "nothing to do: every trial is complete" in ended.stdout
     modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.stderr.splitlines() if line.startswith("import time:")}
     assert "sweep" in modules
-    assert modules.isdisjoint({"ray", "torch", "pandas", "plotly"})
+    assert modules.isdisjoint({"ray", "torch", "plotly"})
     assert {path: path.stat().st_mtime_ns for path in (copy / "out").rglob("*") if path.is_file()} == before
     print(f"a run with nothing to do: {ended.seconds:.2f} s")
 
@@ -232,7 +238,7 @@ def test_a_killed_driver_is_replaced_and_nothing_is_trained_twice(tmp_path: Path
     folder = workplace(tmp_path / "w")
     out = folder / "out"
     with sweep_process(*RUN, folder=folder) as process:
-        process.until(lambda: in_the_middle(out, n_complete=2), "a moment with complete and running trials")
+        process.until(lambda: in_the_middle(out, n_complete=2, n_running=2), "a moment with complete and running trials")
         second = sweep_command(*RUN, folder=folder, timeout=60)
         driver = process.driver()
         assert driver is not None
@@ -289,7 +295,7 @@ def test_ctrl_c_keeps_running_epochs_and_twice_stops_at_once(tmp_path: Path, und
     folder = workplace(tmp_path / "w")
     out = folder / "out"
     with sweep_process(*RUN, folder=folder) as process:
-        process.until(lambda: in_the_middle(out), "a running pack")
+        process.until(lambda: in_the_middle(out, n_running=2), "two running packs")
         process.process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         process.process.send_signal(signal.SIGINT)
@@ -307,9 +313,9 @@ def test_ctrl_c_keeps_running_epochs_and_twice_stops_at_once(tmp_path: Path, und
 
         def is_running() -> bool:
             watch.look()
-            return bool(watch.least) and in_the_middle(out, margin=5)
+            return bool(watch.least) and in_the_middle(out, n_running=2, margin=5)
 
-        process.until(is_running, "a running pack")
+        process.until(is_running, "two running packs")
         process.process.send_signal(signal.SIGINT)
         started = time.monotonic()
         ended = watch.until_ended(process, timeout=60)
@@ -421,5 +427,3 @@ def test_a_full_disk_is_said_and_mended(tmp_path: Path) -> None:
         assert store.complete() == dict.fromkeys(trial_ids(folder), "ok")
         assert store.verify() == []
         assert (out / "report.html").exists()
-
-

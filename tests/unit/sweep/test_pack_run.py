@@ -102,9 +102,7 @@ def rows_of(root: Path | str) -> dict[str, dict[str, Any]]:
 def trained(row: dict[str, Any]) -> dict[str, Any]:
     """What training made of a row; NaN as text, so that rows compare."""
     return {
-        name: "NaN" if isinstance(value, float) and math.isnan(value) else value
-        for name, value in row.items()
-        if name not in CIRCUMSTANCES
+        name: "NaN" if isinstance(value, float) and math.isnan(value) else value for name, value in row.items() if name not in CIRCUMSTANCES
     }
 
 
