@@ -66,6 +66,9 @@ def main() -> int:
     except UserError as error:
         events.send("user_error", message=str(error))
         return 2
+    except Exception as error:
+        events.send("pack_failed", message=_ending(error))
+        raise
     return 0
 
 
@@ -124,6 +127,9 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         **WORKER_ENVIRONMENT,
     )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if job.address is not None and _has_token():
+        # Ray starts clusters with token authentication, but a driver that joins one sends its token only when told so.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     started = time.perf_counter()
     import ray
 
@@ -138,11 +144,16 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         events.send("ray_stopped", seconds=time.perf_counter() - started)
 
 
+def _has_token() -> bool:
+    return "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ or (Path.home() / ".ray" / "auth_token").exists()
+
+
 def _connect(ray: Any, job: AttemptJob) -> Any:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if job.address is None:
         try:
             return ray.init(
+                address="local",  # without it Ray joins any cluster of this machine, or RAY_ADDRESS
                 num_cpus=job.n_local_cpus,
                 include_dashboard=job.has_dashboard,
                 dashboard_host="127.0.0.1",
@@ -157,7 +168,8 @@ def _connect(ray: Any, job: AttemptJob) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"--address {job.address}: no Ray cluster could be joined ({reason})\n"
-            "  hint: `ray status` on this machine shows whether a cluster runs; without --address a local Ray is started"
+            "  hint: `ray status` shows whether a cluster runs; this machine needs the cluster's token in ~/.ray/auth_token (log: "
+            f"{job.root}/logs/{job.attempt}.log); without --address a local Ray is started"
         ) from error
 
 
@@ -221,7 +233,7 @@ def _fit(job: AttemptJob, events: _Events) -> None:
             events.send("pack_ended", pack_id=result.get("pack_id"), **spent)
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            events.send("pack_failed", message=_last_line(getattr(trial, "get_pickled_error", lambda: None)()))
+            events.send("pack_failed", message=_ending(getattr(trial, "get_pickled_error", lambda: None)()))
 
     total = ray.cluster_resources()
     slots = min(int(total.get(name, 0) // amount) for name, amount in job.resources.items() if amount)
@@ -244,13 +256,14 @@ def _fit(job: AttemptJob, events: _Events) -> None:
         )
         results = tuner.fit()
         for error in results.errors:
-            events.send("pack_failed", message=_last_line(error))
+            events.send("pack_failed", message=_ending(error))
 
 
-def _last_line(error: object) -> str:
-    """What failed, without the traceback (which is in the log)."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def _ending(error: object) -> str:
+    """What failed, without the traceback (which is in the log): its last line that is not indented, and its hint."""
+    lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
+    start = max((index for index, line in enumerate(lines) if not line[0].isspace()), default=0)
+    return "\n".join(lines[start:]) or type(error).__name__
 
 
 def _dashboard_url(context: Any) -> str | None:

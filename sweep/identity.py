@@ -8,7 +8,7 @@ from typing import Any
 from sweep.files import StoreError, UnreadableError
 from sweep.schema import SCHEMA_VERSION
 
-_NOT_IDENTITY = ("created", "name", "hypervolume_reference", "studies")
+_NOT_IDENTITY = ("created", "name", "versions", "hypervolume_reference", "studies")
 _ABSENT = object()
 
 

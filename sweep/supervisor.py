@@ -103,7 +103,7 @@ def run_sweep(
     trials = trials_of(config, limit)
     store = Store(Path(config.output))
     with store.lock() as lock:
-        store.create(manifest_of(config, datetime.now(UTC).isoformat(timespec="seconds")))
+        store.create(manifest_of(config, datetime.now(UTC).isoformat(timespec="seconds")) | {"versions": versions()})
         store.clear_control()
         run = _Run(config, store, trials, progress, address, has_dashboard, grid_file or dump_config(config), lambda: lock.lost)
         with run.signals():

@@ -73,13 +73,21 @@ def results(grid: Path) -> Store:
         losses = {f"loss.{split}.{task}": 0.25 + trial.preference[i + 1] for split in ("train", "validation", "test") for i, task in _TASKS}
         rates = {"sparsity_rate": trial.preference[0], "compression_rate": 2.0, "parameter_sharing": 2 * (1 - trial.preference[0])}
         row: dict[str, Any] = {
-            **{"trial_id": trial.trial_id, "pack_id": "pack-a", "attempt": 1, "retry": 0, "state": state, "problem": "multidigits"},
-            **{"model": "mdmtn", "method": "wcal_growl", "study": trial.study, "seed": trial.seed, "k": list(trial.preference)},
+            "trial_id": trial.trial_id,
+            "attempt": 1,
+            "retry": 0,
+            "state": state,
+            "model": "mdmtn",
+            "method": "wcal_growl",
+            "study": trial.study,
+            "seed": trial.seed,
+            "k": list(trial.preference),
             **{f"k_{i}": value for i, value in enumerate(trial.preference)},
+            "objective.sparsity": 10.0 - number,
+            "device_s": 4.0,
             **losses,
             **rates,
             **{f"accuracy.test.{name}": 0.875 for name in ("left", "right", "mean")},
-            **{"objective.sparsity": 10.0 - number, "wall_s": 8.0, "device_s": 4.0},
         }
         if state == "diverged":
             row |= dict.fromkeys(("objective.sparsity", *losses), float("nan")) | {"error": "a loss became NaN"}
@@ -129,9 +137,9 @@ def test_examples_use_options_that_exist() -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["front", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "import sys\nfrom sweep.cli import main\nsys.argv = ['sweep', *sys.argv[1:]]\n"
-        "try:\n    main()\nfinally:\n    heavy = {'torch', 'ray', 'pandas', 'pydantic', 'pyarrow', 'numpy', 'rich', 'ruamel'} & set(sys.modules)\n"
-        "    print(sorted(heavy), file=sys.stderr)"
+        "import sys\nfrom sweep.cli import main\nsys.argv = ['sweep', *sys.argv[1:]]\ntry:\n    main()\nfinally:\n"
+        "    heavy = {'torch', 'ray', 'pandas', 'pydantic', 'pyarrow', 'numpy', 'rich', 'ruamel'}\n"
+        "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert done.stderr == "[]\n"

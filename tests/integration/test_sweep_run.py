@@ -93,7 +93,7 @@ class Seen(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """One run from start to end, with the dashboard."""
     folder = workplace(tmp_path_factory.mktemp("u"))
     with sweep_process("run", "grid.yaml", folder=folder, RAY_AUTH_TOKEN=TOKEN) as process:
@@ -103,7 +103,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         actors = process.until(lambda: dashboard_actors(url, running[0]["pack_id"]), "actors on the dashboard", timeout=60)
         ended = process.wait()
         process.until_all_are_gone(15)
-    yield Seen(folder, ended, url, actors, running)
+    return Seen(folder, ended, url, actors, running)
 
 
 def dashboard_actors(url: str, wanted: str) -> str | None:
@@ -375,7 +375,7 @@ def is_refused(ended: Ended, *parts: str) -> None:
 
 def test_more_than_the_machine_has_is_said_instead_of_waiting(tmp_path: Path) -> None:
     folder = workplace(tmp_path / "w", resources={"gpus": 4, "memory": "1GB"})
-    ended = sweep_command(*RUN, folder=folder, timeout=90)
+    ended = sweep_command(*RUN, folder=folder, timeout=90, RAY_ADDRESS="127.0.0.1:1")  # only --address joins a cluster
     is_refused(ended, "resources.gpus = 4", "this machine", "hint: lower `resources`")
     assert Store(folder / "out").lock_holder() is None
     print(f"refused after {ended.seconds:.1f} s")
@@ -420,6 +420,7 @@ def test_a_full_disk_is_said_and_mended(tmp_path: Path) -> None:
         ended = sweep_command(*RUN, folder=folder)
         is_refused(ended, "the disk is full", str(out), "hint: free some space")
         assert Store(out).lock_holder() is None
+        assert plans_of(out) == [1], "trying again does not free a disk"
         subprocess.run(["mount", "-o", "remount,size=100m", str(out)], check=True)
         ended = sweep_command(*RUN, folder=folder)
         assert ended.code == 0, ended.stderr

@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from trial_specs import SPARSE_K, spec
 from safetensors.torch import load
+from trial_specs import SPARSE_K, spec
 
 from trainer.api import Problem, TrainingSettings, TrialResult, from_bytes, start, to_bytes, train
 from trainer.growl import growl_penalty, row_norms, theta_pattern
