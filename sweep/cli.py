@@ -231,7 +231,7 @@ def status(folder: Path, watch: bool, form: str) -> int:
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where to write it instead of DIR/report.html.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of DIR/report.html.")
 @_told_clearly
 def report(folder: Path, eps: float, out: Path | None) -> int:
     """Write the HTML report of the results in DIR; also in the middle of a run.

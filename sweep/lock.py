@@ -231,10 +231,16 @@ class Lock:
         os.fsync(self._descriptor)
 
 
-def holder_of(path: Path) -> dict[str, Any] | None:
-    """Who holds the lock, as far as the file says; None when nobody does or the file is torn."""
+def holder_of(path: Path, *, certainly_dead: bool = True) -> dict[str, Any] | None:
+    """Who holds the lock, as far as the file says; None when nobody does or the file is torn.
+
+    With `certainly_dead` off, None too when the holder was on this machine and is gone.
+    """
     seen = _look_at(path)
-    return None if seen is None or seen.holder is None else asdict(seen.holder)
+    holder = None if seen is None else seen.holder
+    if holder is None or (not certainly_dead and holder.is_here() and holder.is_dead()):
+        return None
+    return asdict(holder)
 
 
 def _locked(path: Path, holder: Holder) -> LockedError:

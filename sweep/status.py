@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,12 @@ def read_status(folder: Path) -> Status:
         StoreError: no sweep is there, or its manifest is unreadable.
     """
     store = Store(folder)
-    return _read(store)
+    found = _read(store)
+    return replace(found, unreadable=tuple(f"{path}: {reason}" for path, reason in store.unreadable()))
 
 
 def _read(store: Store) -> Status:
+    """All but `unreadable`, which reads every table whole: too much for once a second."""
     manifest = store.manifest()
     if manifest is None:
         raise StoreError(
@@ -51,7 +53,7 @@ def _read(store: Store) -> Status:
     plan = store.latest_plan() or {"trials": [], "n_complete_before": 0}
     states = store.complete()
     asked = [trial["trial_id"] for trial in plan["trials"]] or list(states)
-    holder = store.lock_holder()
+    holder = store.lock_holder(certainly_dead=False)
     snapshot = Snapshot(
         n_trials=len(asked),
         states=dict(Counter(states[trial_id] for trial_id in asked if trial_id in states)),
@@ -59,8 +61,7 @@ def _read(store: Store) -> Status:
         live=tuple(store.live()) if holder else (),
         elapsed_s=_seconds_since(plan.get("started")) if holder else 0.0,
     )
-    unreadable = tuple(f"{path}: {reason}" for path, reason in store.unreadable())
-    return Status(str(manifest["name"]), str(store.root), holder is not None, holder, unreadable, snapshot)
+    return Status(str(manifest["name"]), str(store.root), holder is not None, holder, (), snapshot)
 
 
 def show(status: Status) -> str:
@@ -90,7 +91,7 @@ def watch_status(folder: Path) -> None:
             current = _read(store)
     finally:
         view.close()
-    PlainLines().message(show(current))
+    PlainLines().message(show(read_status(folder)))
 
 
 def _seconds_since(started: str | None) -> float:

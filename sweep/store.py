@@ -425,9 +425,13 @@ class Store:
         make_writable(self.root)
         return Lock(self.root / "lock.json", patience=patience)
 
-    def lock_holder(self) -> dict[str, Any] | None:
-        """Who holds the lock, dead or alive: host, pid, started ...; None when nobody does."""
-        return holder_of(self.root / "lock.json")
+    def lock_holder(self, *, certainly_dead: bool = True) -> dict[str, Any] | None:
+        """Who holds the lock: host, pid, started ...; None when nobody does.
+
+        Args:
+            certainly_dead: name a holder too that was on this machine and is gone.
+        """
+        return holder_of(self.root / "lock.json", certainly_dead=certainly_dead)
 
     # -- the folder -------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The built wheel, installed where no file of the clone can be seen: init, plan, run, report, front.
 set -euo pipefail
-python=$PWD/.venv/bin/python
+python=${PYTHON:-$PWD/.venv/bin/python}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m pip wheel -q --no-deps -w "$work/wheel" .
