@@ -373,7 +373,15 @@ class _Driver:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._end_session()
         self._log.close()
+
+    def _end_session(self) -> None:
+        """Processes of Ray outlive a killed driver by up to a minute. They stay in its session, where nobody else is."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getsid(int(process.name)) == self._process.pid:
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -45,7 +45,7 @@ pytestmark = [
 DENSE = [[0, 0.5, 0.5], [0, 0.3, 0.7]]
 SPARSE = [[0.02, 0.49, 0.49], [0.02, 0.38, 0.6], [0.05, 0.475, 0.475], [0.1, 0.45, 0.45]]
 MORE = [[0.03, 0.4, 0.57], [0.03, 0.57, 0.4]]
-N_EPOCHS = 50
+N_EPOCHS = 36
 GRID: dict[str, Any] = {
     "name": "tiny",
     "problem": {"name": "multidigits", "n_train": 512, "n_validation": 128, "n_test": 128},
@@ -54,8 +54,8 @@ GRID: dict[str, Any] = {
         "batch_size": 128,
         "learning_rate": 5e-3,
         "learning_rate_decay": 0.9,
-        "sparsify": {"outer_iterations": 2, "epochs": 10},
-        "retrain": {"outer_iterations": 2, "epochs": 15},
+        "sparsify": {"outer_iterations": 2, "epochs": 8},
+        "retrain": {"outer_iterations": 2, "epochs": 10},
         "growl": {"sparsity_min": 0},
         "lsuv": {"n_samples": 256},
     },
