@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.config import SweepConfig
-from sweep.files import write_error
 from sweep.planning import Plan, plan_packs, problem_of, trials_of
 from sweep.progress import choose_progress, duration
+from sweep.storage.files import write_error
 from sweep.store import Store
 from sweep.supervisor import EXIT_COMPLETE, Outcome, Timing, expected_workers, run_sweep
 

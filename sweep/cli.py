@@ -14,8 +14,8 @@ import click
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
 # An error class whose module was never imported cannot have been raised.
 _USER_ERRORS = {
-    "sweep.config_errors": "ConfigError",
-    "sweep.files": "StoreError",
+    "sweep.grid.errors": "ConfigError",
+    "sweep.storage.files": "StoreError",
     "sweep.supervisor": "SweepError",
     "analysis.table": "ResultsError",
 }
@@ -241,7 +241,7 @@ def report(folder: Path, eps: float, out: Path | None) -> int:
       sweep report results/quickstart --eps 0.01
     """
     from analysis.report import write_report
-    from sweep.files import write_error
+    from sweep.storage.files import write_error
 
     try:
         click.echo(write_report(folder, out, eps=eps))

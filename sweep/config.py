@@ -16,15 +16,15 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
-from sweep.config_errors import ConfigError, Mistake
-from sweep.config_errors import Path as KeyPath
-from sweep.config_models import ProblemConfig, Resources, StudyConfig, SweepConfig
-from sweep.config_schema import complete_schema, options_model
-from sweep.grid_nodes import fill_in, normalise, without
-from sweep.nodes import Node, from_python, merge, resolve_scalar
-from sweep.studies import Study, resolve_studies
-from sweep.validation import locate, validate
-from sweep.yaml_source import read_yaml
+from sweep.grid.errors import ConfigError, Mistake
+from sweep.grid.errors import Path as KeyPath
+from sweep.grid.json_schema import complete_schema, options_model
+from sweep.grid.models import ProblemConfig, Resources, StudyConfig, SweepConfig
+from sweep.grid.nodes import Node, from_python, merge, resolve_scalar
+from sweep.grid.sections import fill_in, normalise, without
+from sweep.grid.studies import Study, resolve_studies
+from sweep.grid.validation import locate, validate
+from sweep.grid.yaml_source import read_yaml
 from trainer.catalog import PROBLEMS
 
 __all__ = [

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from sweep.files import (
+from sweep.schema import SchemaError, check_row, epoch_schema, row_schema
+from sweep.storage.files import (
     StoreError,
     StoreWriteError,
     UnreadableError,
@@ -32,11 +33,10 @@ from sweep.files import (
     write_json,
     write_whole,
 )
-from sweep.folder import COMPACTED, FOLDERS, SUFFIX, Folder, Version, make_writable, remove
-from sweep.identity import agreed_manifest, check_manifest
-from sweep.lock import Lock, LockedError, holder_of
-from sweep.schema import SchemaError, check_row, epoch_schema, row_schema
-from sweep.tables import decode_table, encode_table, latest_of, merged_curves, to_table
+from sweep.storage.folder import COMPACTED, FOLDERS, SUFFIX, Folder, Version, make_writable, remove
+from sweep.storage.identity import agreed_manifest, check_manifest
+from sweep.storage.lock import Lock, LockedError, holder_of
+from sweep.storage.tables import decode_table, encode_table, latest_of, merged_curves, to_table
 
 __all__ = ["Checkpoint", "Finding", "LockedError", "Store", "StoreError", "StoreWriteError", "UnreadableError"]
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sweep.config import ConfigError, StudyConfig, SweepConfig, dump_config, json_schema, load_config, parse_config
-from sweep.preferences import paper_grid
+from sweep.grid.preferences import paper_grid
 from trainer.catalog import METHODS, MODELS, PROBLEMS
 from trainer.problems.multidigits import MultiDigitsOptions
 from trainer.settings import GrowlSettings, TrainingSettings

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-import sweep.lock
-from sweep.files import StoreWriteError
-from sweep.lock import Holder, Lock, LockedError, holder_of
+import sweep.storage.lock
+from sweep.storage.files import StoreWriteError
+from sweep.storage.lock import Holder, Lock, LockedError, holder_of
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sweep.lock.__file__).parents[1])}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sweep.storage.lock.__file__).parents[1])}
 
 
 @pytest.fixture
@@ -128,7 +128,8 @@ def test_a_holder_that_only_waits_to_be_reaped_is_dead(path: Path) -> None:
 
 
 def test_a_killed_run_leaves_a_lock_that_the_next_one_takes(path: Path) -> None:
-    code = f"import pathlib, time, sweep.lock\nwith sweep.lock.Lock(pathlib.Path({str(path)!r})): print('held', flush=True); time.sleep(60)"
+    hold = f"with Lock(pathlib.Path({str(path)!r})): print('held', flush=True); time.sleep(60)"
+    code = f"import pathlib, time\nfrom sweep.storage.lock import Lock\n{hold}"
     child = subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None
@@ -226,7 +227,7 @@ def test_a_full_disk_does_not_cost_the_lock(path: Path, monkeypatch: pytest.Monk
 
 RIVAL = """
 import os, pathlib, sys, time
-from sweep.lock import Lock, LockedError
+from sweep.storage.lock import Lock, LockedError
 folder, deadline, n_held = pathlib.Path(sys.argv[1]), time.monotonic() + 30, 0
 while time.monotonic() < deadline:
     try:

@@ -75,7 +75,7 @@ def test_what_does_not_change_the_result_changes_no_id(change: dict[str, Any]) -
 
 
 def test_the_method_is_part_of_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweep.studies.METHODS", ("wcal_growl", "mgda"))
+    monkeypatch.setattr("sweep.grid.studies.METHODS", ("wcal_growl", "mgda"))
     assert ids(trials_of(config_of())).isdisjoint(ids(trials_of(config_of(method="mgda"))))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from sweep.preferences import PreferenceError, Preferences, Simplex, Vector, paper_grid, preference_vectors, simplex_grid
+from sweep.grid.preferences import PreferenceError, Preferences, Simplex, Vector, paper_grid, preference_vectors, simplex_grid
 
 OBJECTIVES = ("sparsity", "left", "right")
 

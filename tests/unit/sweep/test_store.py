@@ -21,10 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sweep.store
-from sweep.files import UnreadableError
 from sweep.schema import SchemaError, row_schema
+from sweep.storage.files import UnreadableError
+from sweep.storage.tables import to_table
 from sweep.store import Store, StoreError, StoreWriteError
-from sweep.tables import to_table
 
 TASKS = ("left", "right")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sweep.config_errors import ConfigError, Mistake, Position, did_you_mean, shown
+from sweep.grid.errors import ConfigError, Mistake, Position, did_you_mean, shown
 
 MAX_BYTES = 1_000_000
 

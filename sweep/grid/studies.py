@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweep.config_errors import Mistake, Path, did_you_mean, shown
-from sweep.preferences import PreferenceError, Preferences, Vector, preference_vectors
+from sweep.grid.errors import Mistake, Path, did_you_mean, shown
+from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
 from trainer.catalog import METHODS, MODELS, PROBLEMS, ProblemEntry
 from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from sweep.config_models import SweepConfig
+    from sweep.grid.models import SweepConfig
 
 ONLY_STUDY = "main"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")

@@ -4,8 +4,8 @@ import os
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
-from sweep.config_errors import Path
-from sweep.nodes import Node, merge
+from sweep.grid.errors import Path
+from sweep.grid.nodes import Node, merge
 from trainer.settings import TrainingSettings
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from sweep.config_errors import Path, did_you_mean, shown
+from sweep.grid.errors import Path, did_you_mean, shown
 from trainer.catalog import METHODS, MODELS, PROBLEMS, ProblemEntry
 
 Schema = Mapping[str, Any]

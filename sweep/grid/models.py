@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from sweep.config_errors import ConfigError
-from sweep.config_schema import METHOD_NAMES, MODEL_NAMES
-from sweep.preferences import Preferences
-from sweep.studies import Study, resolve_studies
+from sweep.grid.errors import ConfigError
+from sweep.grid.json_schema import METHOD_NAMES, MODEL_NAMES
+from sweep.grid.preferences import Preferences
+from sweep.grid.studies import Study, resolve_studies
 from trainer.catalog import PROBLEMS, ProblemEntry
 from trainer.settings import Range, TrainingSettings
 

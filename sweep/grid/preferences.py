@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from sweep.config_errors import Mistake, shown
-from sweep.config_errors import Path as Keys
-from sweep.preference_file import read_vectors
+from sweep.grid.errors import Mistake, shown
+from sweep.grid.errors import Path as Keys
+from sweep.grid.preference_file import read_vectors
 from trainer.settings import Range
 
 Vector = tuple[float, ...]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.config_errors import ConfigError, Mistake, Position, shown
-from sweep.config_errors import Path as Keys
-from sweep.text_file import read_text
+from sweep.grid.errors import ConfigError, Mistake, Position, shown
+from sweep.grid.errors import Path as Keys
+from sweep.grid.text_file import read_text
 
 MAX_BYTES = 20_000_000
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweep.files import StoreError, UnreadableError
 from sweep.schema import SCHEMA_VERSION
+from sweep.storage.files import StoreError, UnreadableError
 
 _NOT_IDENTITY = ("created", "name", "versions", "hypervolume_reference", "studies")
 _ABSENT = object()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from sweep.files import NAME_PATTERN, StoreError, delete, is_temporary, temporary_beside, write_error, write_whole
+from sweep.storage.files import NAME_PATTERN, StoreError, delete, is_temporary, temporary_beside, write_error, write_whole
 
 FOLDERS = ("plans", "rows", "epochs", "blobs", "live", "checkpoints")
 COMPACTED = {"rows": "trials.parquet", "epochs": "epochs.parquet"}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from sweep.files import NAME_PATTERN, UnreadableError
 from sweep.schema import SCHEMA_VERSION, SchemaError
+from sweep.storage.files import NAME_PATTERN, UnreadableError
 
 _SUM_PREFIX = b"sha256-of-this-file-with-64-zeros-here:"
 _SUM_ZEROS = b"0" * 64

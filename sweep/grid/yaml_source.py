@@ -23,10 +23,10 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
-from sweep.config_errors import ConfigError, Mistake, Position, shown
-from sweep.config_errors import Path as Keys
-from sweep.nodes import CONTROL, MAX_DEPTH, Node, resolve_scalar
-from sweep.text_file import position_of, read_text
+from sweep.grid.errors import ConfigError, Mistake, Position, shown
+from sweep.grid.errors import Path as Keys
+from sweep.grid.nodes import CONTROL, MAX_DEPTH, Node, resolve_scalar
+from sweep.grid.text_file import position_of, read_text
 
 MAX_NODES = 100_000
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sweep.files import StoreError, temporary_beside, write_error
+from sweep.storage.files import StoreError, temporary_beside, write_error
 
 _FILE_BYTES = 1024  # padded with spaces, so that a heartbeat overwrites every byte of the one before
 _SETTLE_S = 0.1  # a rival that judged the former holder has noticed its mistake by then

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sweep.config_errors import ConfigError, Mistake, Path, Position, shown
+from sweep.grid.errors import ConfigError, Mistake, Path, Position, shown
 
 MAX_DEPTH = 24
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")

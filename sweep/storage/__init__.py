@@ -1,0 +1,1 @@
+"""The parts of a results folder. The door is `sweep.store`."""
