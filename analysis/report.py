@@ -46,11 +46,15 @@ def write_report(
     page = render_report(table, eps, mode, sparsity_width)
     target = Path(path) if path is not None else Path(folder) / "report.html"
     aside = target.with_name(f".{target.name}.tmp")
-    with aside.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-        file.write(page)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, target)
+    try:
+        with aside.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(page)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+    except OSError:
+        aside.unlink(missing_ok=True)  # half a report would keep a full disk full
+        raise
     return target
 
 

@@ -137,7 +137,8 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
     events.send("ray_started", seconds=time.perf_counter() - started, dashboard=_dashboard_url(context))
     try:
         _check_resources(ray, job)
-        _fit(job, events)
+        if not Store(Path(job.root)).stop_requested():  # asked while Ray was starting
+            _fit(job, events)
     finally:
         started = time.perf_counter()
         ray.shutdown()

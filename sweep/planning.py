@@ -150,7 +150,7 @@ def plan_packs(
         groups.setdefault((trial.study, trial.seed, trial.is_dense), []).append(trial)
     size = pack_size(config, len(ready), n_workers)
     # A few groups must fill the workers evenly; many do by themselves.
-    multiple = n_workers if len(groups) < 4 * n_workers else 1
+    multiple = n_workers if config.resources.pack == "auto" and len(groups) < 4 * n_workers else 1
     fresh = [PackPlan(_pack_id(part), part) for group in groups.values() for part in _even_parts(group, size, multiple)]
     fresh.sort(key=lambda pack: -len(pack.trials))
     return Plan(tuple(trials), complete, (*packs, *fresh), n_waiting)

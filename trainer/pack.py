@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from trainer.problem import Problem, Split
 
 _EVALUATION_BATCH = 512
+_CACHE_LINE = 64  # bytes
 
 
 class Pack:
     """Stacked parameters and buffers of `n_models` networks, and one module per model that looks into them.
 
     The modules' parameters and gradients are views of the stacked tensors: a forward and backward pass per model fills
-    the stacked gradients, and one optimiser step over the stacked tensors moves all models.
+    the stacked gradients, and an optimiser over the modules' parameters moves the stacked tensors.
 
     Attributes:
         parameters: name -> shape (n_models, ...).
@@ -30,8 +31,8 @@ class Pack:
         initial = initial.to(device)
         self.parameters = {name: _stack(value.detach(), n_models) for name, value in initial.named_parameters()}
         self.buffers = {name: _stack(value, n_models) for name, value in initial.named_buffers()}
-        for leaf in self.parameters.values():
-            leaf.grad = torch.zeros_like(leaf)
+        for name, value in initial.named_parameters():
+            self.parameters[name].grad = _stack(torch.zeros_like(value.detach()), n_models)
         self.members = [copy.deepcopy(initial) for _ in range(n_models)]
         self.alive = torch.ones(n_models, dtype=torch.bool)
         self._link()
@@ -45,6 +46,10 @@ class Pack:
         for target, source in ((self.parameters, parameters), (self.buffers, buffers)):
             for name, leaf in target.items():
                 leaf.copy_(source[name])
+
+    def members_parameter(self, name: str) -> list[nn.Parameter]:
+        """The parameter of this name of each model, as views of the stacked tensor."""
+        return [member.get_parameter(name) for member in self.members]
 
     def clear_gradients(self) -> None:
         """Set the stacked gradients to zero, in place (the modules look into them)."""
@@ -121,11 +126,18 @@ def select_models(tensors: dict[str, Tensor], index: Sequence[int]) -> dict[str,
 
 
 def _stack(value: Tensor, n_models: int) -> Tensor:
-    """Copies of `value` along a new first dimension; each convolution weight lies in channels-last order."""
-    if value.dim() == 4:
-        last = value.permute(0, 2, 3, 1).expand(n_models, *(value.shape[i] for i in (0, 2, 3, 1))).contiguous()
-        return last.permute(0, 1, 4, 2, 3)
-    return value.expand(n_models, *value.shape).clone(memory_format=torch.contiguous_format)
+    """Copies of `value` along a new first dimension.
+
+    Each copy begins on a cache line: matrix products round differently at other alignments, and a model's last bits must
+    not depend on its place in the pack. Convolution weights lie in channels-last order.
+    """
+    ordered = value.permute(0, 2, 3, 1) if value.dim() == 4 else value
+    per_line = max(1, _CACHE_LINE // value.element_size())
+    length = -(-max(1, value.numel()) // per_line) * per_line
+    room = torch.zeros(n_models, length, dtype=value.dtype, device=value.device)
+    stacked = room[:, : value.numel()].unflatten(1, ordered.shape) if value.dim() else room[:, 0]
+    stacked.copy_(ordered.expand(n_models, *ordered.shape))
+    return stacked.permute(0, 1, 4, 2, 3) if value.dim() == 4 else stacked
 
 
 @contextmanager

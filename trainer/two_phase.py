@@ -214,11 +214,10 @@ class TwoPhase:
         by the root of the layer's mean bias-corrected second moment (uncorrected it is 7 times too long after 20 steps).
         """
         steps = {}
-        for name, layer in self.structure.layers.items():
-            moments = self._optimiser.state[layer.weight]
-            correction = 1 - _ADAM_BETA2 ** float(moments["step"])
-            rms = (moments["exp_avg_sq"].flatten(1).mean(dim=1) / correction).sqrt()
-            steps[name] = self._step_length / (rms + _TINY)
+        correction = 1 - _ADAM_BETA2 ** self._n_steps()
+        for name in self.structure.layers:
+            second_moment = torch.stack([self._optimiser.state[p]["exp_avg_sq"].mean() for p in self.pack.members_parameter(name)])
+            steps[name] = self._step_length / ((second_moment / correction).sqrt() + _TINY)
         self._step_length = torch.zeros_like(self._step_length)
         share = self._settings.growl.layer_sparsity_max * (self._outer + 1) / self._settings.sparsify.outer_iterations
         self.structure.prune(steps, share)
@@ -274,9 +273,10 @@ class TwoPhase:
         self._lagrangian = Lagrangian(
             self._settings.lagrangian, self._settings.scalarization, len(self.specs), active.shape[1], self._device
         )
-        self._optimiser = torch.optim.Adam(
-            [leaf.requires_grad_() for leaf in self.pack.parameters.values()], lr=self._settings.learning_rate, fused=True
-        )
+        # One tensor a model and parameter, not one stack: a fused update rounds its last elements differently, so a stack
+        # would make a model's last bits depend on the size of its pack.
+        parameters = [parameter for member in self.pack.members for parameter in member.parameters()]
+        self._optimiser = torch.optim.Adam(parameters, lr=self._settings.learning_rate, fused=True)
         self._step_length = torch.zeros(len(self.specs), device=self._device)
         self._kept = Kept(self._current())
 
@@ -312,14 +312,24 @@ class TwoPhase:
 
     # State
 
+    def _n_steps(self) -> float:
+        """Optimiser steps of this phase so far."""
+        return next((float(moments["step"]) for moments in self._optimiser.state.values()), 0.0)
+
+    def _moments(self, kind: str) -> dict[str, Tensor]:
+        """Adam's moments, stacked like the parameters; empty before the first step."""
+        state = self._optimiser.state
+        if not state:
+            return {}
+        return {name: torch.stack([state[p][kind] for p in self.pack.members_parameter(name)]) for name in self.pack.parameters}
+
     def state_dict(self) -> State:
         """Everything that is needed to go on after the last finished epoch, bit for bit on a CPU."""
-        moments = {name: self._optimiser.state.get(leaf, {}) for name, leaf in self.pack.parameters.items()}
         groups: dict[str, dict[str, Tensor]] = {
             "parameters": {name: leaf.detach() for name, leaf in self.pack.parameters.items()},
             "buffers": self.pack.buffers,
-            "exp_avg": {name: moment["exp_avg"] for name, moment in moments.items() if moment},
-            "exp_avg_sq": {name: moment["exp_avg_sq"] for name, moment in moments.items() if moment},
+            "exp_avg": self._moments("exp_avg"),
+            "exp_avg_sq": self._moments("exp_avg_sq"),
             "masks": self.structure.masks,
             "labels": self.structure.labels,
             "lagrangian": self._lagrangian.tensors(),
@@ -334,7 +344,7 @@ class TwoPhase:
         scalars = {
             "phase": self._phase,
             "epoch_of_phase": self._epoch_of_phase,
-            "n_steps": next((float(moment["step"]) for moment in moments.values() if moment), 0.0),
+            "n_steps": self._n_steps(),
             "lagrangian": self._lagrangian.scalars(),
             "records": self._records,
             "wall": self._wall,
@@ -353,12 +363,12 @@ class TwoPhase:
         self.pack.load(group("parameters"), group("buffers"))
         first, second = group("exp_avg"), group("exp_avg_sq")
         for name in first:
-            leaf = self.pack.parameters[name]
-            self._optimiser.state[leaf] = {
-                "step": torch.tensor(state.scalars["n_steps"]),
-                "exp_avg": torch.empty_like(leaf).copy_(first[name]),
-                "exp_avg_sq": torch.empty_like(leaf).copy_(second[name]),
-            }
+            for i, parameter in enumerate(self.pack.members_parameter(name)):
+                self._optimiser.state[parameter] = {
+                    "step": torch.tensor(state.scalars["n_steps"]),
+                    "exp_avg": torch.empty_like(parameter).copy_(first[name][i]),
+                    "exp_avg_sq": torch.empty_like(parameter).copy_(second[name][i]),
+                }
         if not self.done:
             self._optimiser.param_groups[0]["lr"] = self._learning_rate()
         self.structure.load(group("masks"), group("labels"))
