@@ -155,15 +155,16 @@ def test_packs_are_of_one_study_seed_and_kind() -> None:
         (8, 8, 1, [8]),
         (3, 50, 1, [3]),
         (5, 1, 1, [1] * 5),
-        (7, 3, 2, [2, 2, 2, 1]),
-        (8, 8, 2, [4, 4]),
-        (3, 50, 2, [2, 1]),
-        (5, 1, 2, [1] * 5),
-        (3, 50, 16, [1, 1, 1]),
-        (1, 50, 16, [1]),
+        (7, 3, 2, [3, 2, 2]),
+        (8, 8, 2, [8]),
+        (3, 50, 16, [3]),
+        (7, "auto", 2, [2, 2, 2, 1]),
+        (12, "auto", 2, [3, 3, 3, 3]),
+        (3, "auto", 16, [1, 1, 1]),
+        (1, "auto", 16, [1]),
     ],
 )
-def test_packs_are_evenly_filled_and_fill_the_workers(n_trials: int, size: int, n_workers: int, sizes: list[int]) -> None:
+def test_packs_are_evenly_filled_and_auto_fills_the_workers(n_trials: int, size: int | str, n_workers: int, sizes: list[int]) -> None:
     config = config_of(preferences={"simplex": {"divisions": n_trials + 1, "k0": [0.25]}}, seeds=[0], resources={"pack": size})
     plan = plan_packs(config, trials_of(config), {}, [], n_workers)
     check_packs(plan, {})
