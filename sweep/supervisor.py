@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import platform
-import queue
 import shlex
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any
 
 from sweep.config import SweepConfig, dump_config
 from sweep.driver import AttemptJob
+from sweep.driver_process import DriverProcess
 from sweep.pack_run import PackJob, versions
 from sweep.planning import PackPlan, Plan, Trial, manifest_of, plan_packs, trials_of
 from sweep.progress import Progress, Snapshot
@@ -34,7 +34,6 @@ EXIT_COMPLETE, EXIT_WRONG_INPUT, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 0, 2, 3,
 _POLL_S = 0.5
 _ATTEMPTS_WITHOUT_PROGRESS = 3
 _BACK_OFF_S = 5.0
-_STOP_NOW_S = 5.0
 _CLUSTER_WORKERS = 8  # how many packs run at once on a cluster that is not yet known; only the size of packs depends on it
 
 
@@ -133,13 +132,14 @@ class _Run:
     grid_file: str
     lock_lost: Callable[[], bool]
     timing: Timing = field(default_factory=Timing)
-    _driver: "_Driver | None" = None
+    _driver: DriverProcess | None = None
     _n_interrupts: int = 0
     _dashboard: str | None = None
     _last_failure: str | None = None
     _n_workers: int = 1
     _started: float = field(default_factory=time.perf_counter)
     _n_before: int = 0
+    _fit_started: float | None = None
 
     def until_complete(self) -> Outcome:
         plan = self._plan()
@@ -204,7 +204,7 @@ class _Run:
             has_dashboard=self.has_dashboard,
         )
         self.progress.message(f"attempt {attempt}: {plan.n_todo} of {len(self.trials)} trials to train in {len(plan.packs)} packs")
-        self._driver = _Driver(job, log)
+        self._driver = DriverProcess(job, log)
         try:
             while self._driver.is_running():
                 self._handle_events()
@@ -239,7 +239,7 @@ class _Run:
                     self._last_failure = event["message"]
                 case "ray_stopped":
                     timing.ray_stop_s += event["seconds"]
-                    if hasattr(self, "_fit_started"):
+                    if self._fit_started is not None:
                         timing.fit_s += time.perf_counter() - self._fit_started - event["seconds"]
                 case "user_error":
                     raise SweepError(event["message"])
@@ -328,66 +328,6 @@ class _Run:
             "git_sha": _git_sha(),
             "host": platform.node(),
         }
-
-
-class _Driver:
-    """The driver process of one attempt."""
-
-    def __init__(self, job: AttemptJob, log: Path) -> None:
-        self._log = log.open("ab")
-        # A session of its own: Ctrl-C in the terminal reaches the supervisor alone. The results folder as its working
-        # directory, and -P: Ray puts the driver's directory on the workers' path, where a folder called `trainer` or
-        # `analysis` would be imported instead of ours.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sweep.driver"],
-            cwd=log.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,
-        )
-        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(job.to_json()).encode() + b"\n")
-            self._process.stdin.flush()
-
-    def is_running(self) -> bool:
-        return self._process.poll() is None
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        if not self.is_running():
-            self._reader.join(timeout=1)
-        while not self._events.empty():
-            yield self._events.get()
-
-    def stop_now(self) -> None:
-        """Close the pipe, which ends the process and its local Ray; kill it if that does not help."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(_STOP_NOW_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._end_session()
-        self._log.close()
-
-    def _end_session(self) -> None:
-        """Processes of Ray outlive a killed driver by up to a minute. They stay in its session, where nobody else is."""
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if os.getsid(int(process.name)) == self._process.pid:
-                    os.kill(int(process.name), signal.SIGKILL)
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with contextlib.suppress(ValueError):
-                self._events.put(json.loads(line))
 
 
 def _git_sha() -> str | None:

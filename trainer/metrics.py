@@ -13,6 +13,12 @@ def weight_names(model: nn.Module) -> tuple[str, ...]:
     return tuple(f"{name}.weight" for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear))
 
 
+def n_parameters(model: nn.Module) -> int:
+    """Parameters of a network, without those it names in `mixing_parameters` (MDMTN's alpha: two numbers a task)."""
+    left_out = set(getattr(model, "mixing_parameters", ()))
+    return sum(value.numel() for name, value in model.named_parameters() if name not in left_out)
+
+
 def sparsity_metrics(weights: Mapping[str, Tensor]) -> dict[str, float | int]:
     """Sparsity rate, compression rate and parameter sharing of one model.
 

@@ -24,6 +24,7 @@ class Measured:
     weights: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     weight_names: tuple[str, ...]
+    n_parameters: int
     labels: Mapping[str, Tensor]
     losses: Mapping[str, Tensor]
     """Split -> shape (n_tasks,), float64."""
@@ -69,7 +70,7 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         **_metric_columns(problem, measured.metrics),
         **_chebyshev_columns(spec, measured),
         "objective.sparsity": measured.sparsity,
-        "n_params": sum(value.numel() for name, value in measured.weights.items() if name != "alpha"),
+        "n_params": measured.n_parameters,
         "layer_sparsity": layers,
         "sparsity_reached": measured.sparsity_reached,
         "tying_converged": measured.tying_converged,

@@ -41,7 +41,8 @@ class Problem:
     """Data, tasks and networks. `networks[name]()` makes a module whose forward returns one output a task.
 
     A network names the layers that GrOWL may prune in its attribute `growl_layers` (module names, for example
-    `("trunk.3", "trunk.6")`): neither layers that read the input nor the tasks' heads.
+    `("trunk.3", "trunk.6")`): neither layers that read the input nor the tasks' heads. It may name parameters that are
+    no weights in `mixing_parameters`; they are left out of `n_params`.
     """
 
     name: str

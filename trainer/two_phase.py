@@ -17,7 +17,7 @@ from torch import Tensor
 from trainer.checkpoint import State, group_of, nest
 from trainer.lagrangian import Lagrangian
 from trainer.lsuv import initialise_lsuv
-from trainer.metrics import stacked_sparsity_rate, weight_names
+from trainer.metrics import n_parameters, stacked_sparsity_rate, weight_names
 from trainer.outcome import Measured, result_of
 from trainer.pack import Pack, gather, resident
 from trainer.problem import Problem
@@ -80,7 +80,7 @@ class TwoPhase:
             network = problem.networks[first.model]()
         initialise_lsuv(network, problem.train.inputs, first.settings.lsuv, self._seed)
         self.pack = Pack(network, len(specs), problem, device)
-        self._weight_names = weight_names(network)
+        self._weight_names, self._n_parameters = weight_names(network), n_parameters(network)
         self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
         weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
         self.structure = Structure(weights, first.settings.growl)
@@ -139,6 +139,7 @@ class TwoPhase:
                     weights={name: value[i].detach() for name, value in self.pack.parameters.items()},
                     buffers={name: value[i] for name, value in self.pack.buffers.items()},
                     weight_names=self._weight_names,
+                    n_parameters=self._n_parameters,
                     labels={name: value[i] for name, value in self.structure.labels.items()},
                     losses={name: losses[i] for name, (losses, _) in evaluated.items()},
                     metrics={name: metrics[i] for name, (_, metrics) in evaluated.items()},

@@ -21,6 +21,7 @@ class MDMTN(nn.Module):
         self.trunk = trunk
         self.monitors = nn.ModuleList(monitors)
         self.heads = nn.ModuleList(heads)
+        self.mixing_parameters = ("alpha",)
         self.alpha = nn.Parameter(torch.tensor([[1.0, 0.0]] * len(heads)))
         self.growl_layers = behind_the_input("trunk", trunk) + tuple(
             name for t, monitor in enumerate(monitors) for name in behind_the_input(f"monitors.{t}", monitor)

@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from trainer.catalog import MODELS, PROBLEMS
+from trainer.metrics import n_parameters
 from trainer.problems.multidigits import MultiDigitsOptions, fingerprint
 
 ENTRY = PROBLEMS["multidigits"]
@@ -63,13 +64,14 @@ def test_a_wrong_option_names_rule_and_value() -> None:
         MultiDigitsOptions(n_train=0)
 
 
-@pytest.mark.parametrize(("model", "n_rows", "n_growl"), [("mdmtn", 1293, 4), ("hps", 291, 2)])
-def test_networks_have_the_documented_rows(model: str, n_rows: int, n_growl: int) -> None:
+@pytest.mark.parametrize(("model", "n_rows", "n_growl", "n_params"), [("mdmtn", 1293, 4, 62_490), ("hps", 291, 2, 11_990)])
+def test_networks_have_the_documented_rows(model: str, n_rows: int, n_growl: int, n_params: int) -> None:
     problem = ENTRY.build(MultiDigitsOptions(n_train=8, n_validation=8, n_test=8))
     network = problem.networks[model]()
     layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
     assert sum(layer.weight.shape[1] for layer in layers) == n_rows
     assert len(network.growl_layers) == n_growl
+    assert n_parameters(network) == n_params
     outputs = network(problem.train.inputs)
     assert [tuple(output.shape) for output in outputs] == [(8, 10), (8, 10)]
     assert not any("head" in name or name.endswith(".0") for name in network.growl_layers)

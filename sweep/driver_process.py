@@ -1,0 +1,84 @@
+"""The driver process of one attempt, as the supervisor sees it: two pipes and a process id."""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sweep.driver import AttemptJob
+
+_STOP_NOW_S = 5.0
+
+
+class DriverProcess:
+    """A running attempt.
+
+    Args:
+        job: what to do.
+        log: file that whatever the process and Ray print is appended to.
+    """
+
+    def __init__(self, job: AttemptJob, log: Path) -> None:
+        self._log = log.open("ab")
+        # A session of its own: Ctrl-C in the terminal reaches the supervisor alone. A working directory inside the
+        # results, and -P: Ray puts the driver's directory on the workers' path, where a folder called `trainer` or
+        # `analysis` would be imported instead of ours.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "sweep.driver"],
+            cwd=log.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(job.to_json()).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What it has sent since the last call."""
+        if not self.is_running():
+            self._reader.join(timeout=1)
+        while not self._events.empty():
+            yield self._events.get()
+
+    def stop_now(self) -> None:
+        """Close the pipe, which ends the process and its local Ray; kill it if that does not help."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_STOP_NOW_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._end_session()
+        self._log.close()
+
+    def _end_session(self) -> None:
+        """Processes of Ray outlive a killed driver by up to a minute. They stay in its session, where nobody else is."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getsid(int(process.name)) == self._process.pid:
+                    os.kill(int(process.name), signal.SIGKILL)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with contextlib.suppress(ValueError):
+                self._events.put(json.loads(line))
