@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweep.processes import kill_session
 from sweep.store import Store
 
 CONNECT_TIMEOUT_S = 10.0
@@ -102,6 +103,8 @@ def _take_standard_output() -> _Events:
 def _end_with_the_supervisor() -> None:
     sys.stdin.read()
     _stop_local_ray_now()
+    if os.getsid(0) == os.getpid():  # the supervisor gave this process a session of its own
+        kill_session(os.getpid())
     os._exit(1)
 
 

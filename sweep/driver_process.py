@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.driver import AttemptJob
+from sweep.processes import kill_session
 
 _STOP_NOW_S = 5.0
 
@@ -67,15 +66,8 @@ class DriverProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._end_session()
+        kill_session(self._process.pid)
         self._log.close()
-
-    def _end_session(self) -> None:
-        """Processes of Ray outlive a killed driver by up to a minute. They stay in its session, where nobody else is."""
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if os.getsid(int(process.name)) == self._process.pid:
-                    os.kill(int(process.name), signal.SIGKILL)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
