@@ -144,6 +144,8 @@ class _Run:
     def until_complete(self) -> Outcome:
         plan = self._plan()
         self._n_before = len(plan.complete)
+        for path, reason in self.store.unreadable() if plan.packs else ():
+            self.progress.message(f"unreadable, so it does not count: {path}: {reason}")
         n_tries = 0
         while plan.packs and not self._n_interrupts:
             before = self._position()
