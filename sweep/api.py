@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.config import SweepConfig
-from sweep.planning import Plan, plan_packs, problem_of, trials_of
+from sweep.planning import Plan, plan_packs, trials_of
 from sweep.progress import choose_progress, duration
 from sweep.storage.files import write_error
 from sweep.store import Store
@@ -124,7 +124,10 @@ def _fix_hypervolume_reference(config: SweepConfig, root: Path) -> None:
     table = read_results(root).ok
     if manifest is None or manifest["hypervolume_reference"] is not None or not len(table.frame):
         return
-    largest = float(table.frame["objective.sparsity"].max())
-    unit = 10.0 ** (math.floor(math.log10(largest)) - 1) if largest > 0 else 1.0
-    entry, _ = problem_of(config)
-    store.fix_hypervolume_reference([math.ceil(largest / unit) * unit, *entry.guess_losses])
+    facts = config.problem.facts
+    reference = list(facts.guess_losses)
+    if facts.has_sparsity:
+        largest = float(table.frame["objective.sparsity"].max())
+        unit = 10.0 ** (math.floor(math.log10(largest)) - 1) if largest > 0 else 1.0
+        reference.insert(0, math.ceil(largest / unit) * unit)
+    store.fix_hypervolume_reference(reference)

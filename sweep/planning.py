@@ -13,6 +13,7 @@ from sweep.config import Study, SweepConfig
 from sweep.schema import SCHEMA_VERSION
 from sweep.store import Checkpoint, Store
 from trainer.catalog import PROBLEMS, ProblemEntry
+from trainer.facts import SPARSITY
 
 _ID_LENGTH = 16
 _SAMPLES_PER_EPOCH = 60_000
@@ -70,24 +71,30 @@ def problem_of(config: SweepConfig) -> tuple[ProblemEntry, Any]:
 def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
     """The identity of the sweep, as `manifest.json` holds it (docs/store.md)."""
     entry, options = problem_of(config)
+    facts = config.problem.facts
+    sparsity = [{"name": SPARSITY, "column": "objective.sparsity", "sense": "min", "unit": "GrOWL norm"}] if facts.has_sparsity else []
     return {
         "schema_version": SCHEMA_VERSION,
         "name": config.name,
         "created": created,
         "problem": {"name": entry.name, "options": asdict(options), "fingerprint": entry.fingerprint(options)},
-        "tasks": list(entry.tasks),
-        "metrics": dict(entry.metrics),
+        "tasks": list(facts.tasks),
+        "metrics": dict(facts.metrics),
         "studies": [
             {"name": s.name, "model": s.model, "method": s.method, "after": s.after, "training": asdict(s.training)}
             for s in config.resolved_studies
         ],
         "scaling": config.scaling,
-        "reference_point": list(config.reference_point or [0.0] * (1 + len(entry.tasks))),
+        "reference_point": list(config.reference_point or [0.0] * len(facts.objectives)),
         "objectives": [
-            {"name": "sparsity", "column": "objective.sparsity", "sense": "min", "unit": "GrOWL norm"},
-            *({"name": task, "column": f"loss.validation.{task}", "sense": "min", "unit": entry.loss_unit} for task in entry.tasks),
+            *sparsity,
+            *(
+                {"name": task, "column": f"loss.validation.{task}", "sense": "min", "unit": unit}
+                for task, unit in zip(facts.tasks, facts.loss_units, strict=True)
+            ),
         ],
         "hypervolume_reference": list(config.hypervolume_reference) if config.hypervolume_reference else None,
+        "true_front": [list(point) for point in facts.true_front()] if facts.true_front else None,
     }
 
 
@@ -164,8 +171,7 @@ def pack_size(config: SweepConfig, n_trials: int, n_workers: int) -> int:
     """
     if config.resources.pack != "auto":
         return int(config.resources.pack)
-    _, options = problem_of(config)
-    by_epoch = _SAMPLES_PER_EPOCH // int(getattr(options, "n_train", _SAMPLES_PER_EPOCH))
+    by_epoch = _SAMPLES_PER_EPOCH // config.problem.facts.n_train
     return max(1, min(by_epoch, math.ceil(n_trials / (max(1, n_workers) * _PACKS_PER_WORKER))))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "validation", "test")
 FINAL_STATES = ("ok", "diverged", "error")
 _TOLERANCE = 1e-9
@@ -34,6 +34,7 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("retry", whole),
         ("state", text),
         ("error", text),
+        ("notes", pa.list_(text)),  # what a reader should know of this trial; null when there is nothing
         ("problem", text),
         ("model", text),
         ("method", text),
@@ -63,7 +64,9 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("residual", real),  # ||max(g - t, -multipliers / penalty)||_inf at the end, in units of g
         ("spread", real),  # largest minus least active g at the end
         ("scalarized", real),  # max_i g_i on validation data of the kept model
+        ("optimum", real),  # the exact least max_i g_i for this k, where it is known (analytic problems)
         ("anchors", pa.list_(real)),  # what each objective was divided by in g; ones for scaling `none`
+        ("reference_point", pa.list_(real)),  # a, in units of the scaled objectives
         ("best_epoch", whole),
         ("n_epochs", whole),
         ("wall_s", real),

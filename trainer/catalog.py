@@ -4,11 +4,12 @@ Planning a sweep of thousands of trials, completing a grid file in an editor and
 the tasks, none of them needs a tensor; so an entry holds strings that are imported when a worker needs them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
+from trainer.facts import ProblemFacts
 from trainer.problems.multidigits import MultiDigitsOptions
 
 METHODS = ("wcal_growl",)
@@ -18,20 +19,21 @@ MODELS = {
 }
 
 
+class ProblemOptions(Protocol):
+    """Options of a problem: a frozen dataclass, each field with a default and a rule."""
+
+    def facts(self) -> ProblemFacts:
+        """What these options settle; imports no torch."""
+
+
 @dataclass(frozen=True)
 class ProblemEntry:
-    """A problem's public facts."""
+    """Where a problem is, and what can be asked of it by name."""
 
     name: str
-    tasks: tuple[str, ...]
-    metrics: Mapping[str, str]
-    """Name of each task's metric; `accuracy` for classification."""
-    guess_losses: tuple[float, ...]
-    """Loss of a constant guess for each task (cross-entropy: ln of the number of classes), in the loss's unit."""
-    loss_unit: str
     models: tuple[str, ...]
     options: type[Any]
-    """Frozen dataclass of the problem's options, each with a default."""
+    """The problem's options, a `ProblemOptions`."""
     build_path: str = field(repr=False)
     fingerprint_path: str = field(repr=False)
 
@@ -55,10 +57,6 @@ def resolve(path: str) -> Callable[..., Any]:
 PROBLEMS: dict[str, ProblemEntry] = {
     "multidigits": ProblemEntry(
         name="multidigits",
-        tasks=("left", "right"),
-        metrics={"left": "accuracy", "right": "accuracy"},
-        guess_losses=(2.302585092994046, 2.302585092994046),
-        loss_unit="nats",
         models=("mdmtn", "hps"),
         options=MultiDigitsOptions,
         build_path="trainer.problems.multidigits:build",

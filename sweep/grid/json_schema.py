@@ -37,7 +37,7 @@ def _problem_schema() -> tuple[dict[str, Any], dict[str, Any]]:
         schema = options_model(entry).model_json_schema()
         definitions |= schema.get("$defs", {})
         options = {key: value for found in lookup(schema, ("options",)) for key, value in found.get("properties", {}).items()}
-        properties = {"name": {"const": entry.name, "description": f"Tasks: {', '.join(entry.tasks)}."}, **options}
+        properties = {"name": {"const": entry.name, "description": f"Tasks: {', '.join(entry.options().facts().tasks)}."}, **options}
         choices.append({"type": "object", "properties": properties, "required": ["name"], "additionalProperties": False})
     return {"anyOf": choices}, definitions
 

@@ -11,6 +11,7 @@ from sweep.grid.json_schema import METHOD_NAMES, MODEL_NAMES
 from sweep.grid.preferences import Preferences
 from sweep.grid.studies import Study, resolve_studies
 from trainer.catalog import PROBLEMS, ProblemEntry
+from trainer.facts import ProblemFacts
 from trainer.settings import Range, TrainingSettings
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?)?B", re.IGNORECASE | re.ASCII)
@@ -88,6 +89,12 @@ class ProblemConfig(BaseModel):
     def options(self) -> Any:
         """The problem's options dataclass, defaults filled in."""
         return self.entry.options(**(self.__pydantic_extra__ or {}))
+
+    @cached_property
+    def facts(self) -> ProblemFacts:
+        """Tasks and objectives, as the options settle them."""
+        facts: ProblemFacts = self.options.facts()
+        return facts
 
 
 class Resources(BaseModel):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.grid.errors import Mistake, Path, did_you_mean, shown
 from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
 from trainer.catalog import METHODS, MODELS, PROBLEMS, ProblemEntry
+from trainer.facts import ProblemFacts
 from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Study:
     model: str
     method: str
     preferences: tuple[Vector, ...]
-    """Shape (n_vectors, n_objectives)."""
+    """Shape (n_vectors, 1 + n_tasks); k0 comes first, 0 for problems without a sparsity objective."""
     training: TrainingSettings
     seeds: tuple[int, ...]
     after: str | None
@@ -42,7 +43,8 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
     if entry is None:
         mistakes.append(_unavailable(("problem", "name"), config.problem.name, PROBLEMS))
     studies = []
-    grids = _Grids(entry)
+    facts = _facts_of(config)
+    grids = _Grids(facts)
     for index, given in enumerate(config.studies or (None,)):
         values: dict[str, Any] = {}
         paths: dict[str, Path] = {}
@@ -57,8 +59,8 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
         mistakes += _seed_mistakes(paths["seeds"], values["seeds"])
         values["preferences"] = grids.vectors(values["preferences"], paths["preferences"], mistakes)
         studies.append(Study(name=given.name if given else ONLY_STUDY, training=training, after=given.after if given else None, **values))
-    if entry is not None:
-        mistakes += _length_mistakes(config, entry)
+    if facts is not None:
+        mistakes += _length_mistakes(config, facts)
     ordered, order_mistakes = _ordered(studies)
     return ordered, mistakes + order_mistakes
 
@@ -66,25 +68,29 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
 class _Grids:
     """Vectors of each grid, made once: studies often share one."""
 
-    def __init__(self, entry: ProblemEntry | None) -> None:
-        self._objectives = objectives_of(entry) if entry else None
+    def __init__(self, facts: ProblemFacts | None) -> None:
+        self._facts = facts
         self._known: dict[Any, tuple[Vector, ...]] = {}
 
     def vectors(self, preferences: Preferences, path: Path, mistakes: list[Mistake]) -> tuple[Vector, ...]:
-        if self._objectives is None:
+        if self._facts is None:
             return ()
         if preferences not in self._known:
             try:
-                self._known[preferences] = preference_vectors(preferences, self._objectives)
+                found = preference_vectors(preferences, self._facts.objectives)
+                self._known[preferences] = found if self._facts.has_sparsity else tuple((0.0, *vector) for vector in found)
             except PreferenceError as error:
                 self._known[preferences] = ()
                 mistakes += [Mistake((*path, *m.path), m.rule, m.found, m.hint, m.position) for m in error.mistakes]
         return self._known[preferences]
 
 
-def objectives_of(entry: ProblemEntry) -> tuple[str, ...]:
-    """Names of a problem's objectives: sparsity, then the tasks."""
-    return ("sparsity", *entry.tasks)
+def _facts_of(config: "SweepConfig") -> ProblemFacts | None:
+    """None for an unknown problem, and where its options are wrong, which are named by themselves."""
+    try:
+        return config.problem.facts
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _unavailable(path: Path, name: str, available: Iterable[str]) -> Mistake:
@@ -119,8 +125,8 @@ def _output_mistakes(output: str) -> list[Mistake]:
     return []
 
 
-def _length_mistakes(config: "SweepConfig", entry: ProblemEntry) -> list[Mistake]:
-    names = objectives_of(entry)
+def _length_mistakes(config: "SweepConfig", facts: ProblemFacts) -> list[Mistake]:
+    names = facts.objectives
     mistakes = []
     for key in ("reference_point", "hypervolume_reference"):
         point = getattr(config, key)

@@ -7,10 +7,12 @@ images are divided before they are paired (1,200 / 300 / 297), so no test digit 
 import hashlib
 import importlib.util
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from trainer.facts import ProblemFacts
 from trainer.settings import Checked, Range
 
 if TYPE_CHECKING:
@@ -36,6 +38,16 @@ class MultiDigitsOptions(Checked):
     """Test pairs."""
     data_seed: Annotated[int, Range(ge=0)] = 0
     """Seed of the division of the images and of the pairing; the same for every trial of a sweep."""
+
+    def facts(self) -> ProblemFacts:
+        """Two tasks of ten classes."""
+        return ProblemFacts(
+            tasks=TASKS,
+            metrics=dict.fromkeys(TASKS, "accuracy"),
+            guess_losses=(math.log(10),) * len(TASKS),
+            loss_units=("nats",) * len(TASKS),
+            n_train=self.n_train,
+        )
 
 
 def fingerprint(options: MultiDigitsOptions) -> str:

@@ -101,7 +101,7 @@ def write_manifest(folder: Path, tasks: Sequence[str], **changes: Any) -> None:
     objectives = [{"name": "sparsity", "column": "objective.sparsity", "sense": "min", "unit": "GrOWL norm"}]
     objectives += [{"name": task, "column": f"loss.validation.{task}", "sense": "min", "unit": "nats"} for task in tasks]
     manifest = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "synthetic",
         "created": "2026-01-31T12:00:00+00:00",
         "problem": {"name": "multidigits", "options": {"n_train": 1000}, "fingerprint": "f" * 64},

@@ -31,7 +31,7 @@ TASKS = ("left", "right")
 
 def manifest_of_a_sweep(**changes: Any) -> dict[str, Any]:
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "quickstart",
         "created": "2026-01-31T12:00:00+00:00",
         "problem": {"name": "multidigits", "options": {"n_train": 3000}, "fingerprint": "ab12"},
@@ -162,7 +162,7 @@ def test_a_folder_with_our_names_or_hidden_files_only_is_taken(tmp_path: Path) -
     assert store.manifest() is not None
 
 
-@pytest.mark.parametrize("torn", ["", "{", "[]", '{"schema_version": 1}', "nul\0", '{"schema_version": 1, "tasks": ["a", "a"]}'])
+@pytest.mark.parametrize("torn", ["", "{", "[]", '{"schema_version": 2}', "nul\0", '{"schema_version": 2, "tasks": ["a", "a"]}'])
 def test_a_torn_manifest_is_an_error(store: Store, torn: str) -> None:
     (store.root / "manifest.json").write_text(torn)
     with pytest.raises(StoreError, match=r"manifest\.json"):
@@ -433,9 +433,9 @@ def test_a_file_of_other_columns_or_version_is_named(store: Store) -> None:
     pq.write_table(table.drop_columns(["seed"]), row_path(store, "a"))
     ((_, reason),) = store.unreadable()
     assert "seed (missing, expected int64)" in reason
-    pq.write_table(table.replace_schema_metadata({"schema_version": "2"}), row_path(store, "a"))
+    pq.write_table(table.replace_schema_metadata({"schema_version": "99"}), row_path(store, "a"))
     ((_, reason),) = store.unreadable()
-    assert "schema_version 2" in reason
+    assert "schema_version 99" in reason
     assert store.complete() == {}
 
 

@@ -27,8 +27,8 @@ def test_shapes_ranges_and_sizes() -> None:
     assert problem.train.inputs.max() <= 1
     assert problem.train.targets.shape == (300, 2)
     assert set(problem.train.targets.unique().tolist()) == set(range(10))
-    assert tuple(task.name for task in problem.tasks) == ENTRY.tasks
-    assert tuple(task.guess_loss for task in problem.tasks) == pytest.approx(ENTRY.guess_losses)
+    assert tuple(task.name for task in problem.tasks) == ENTRY.options().facts().tasks
+    assert tuple(task.guess_loss for task in problem.tasks) == pytest.approx(ENTRY.options().facts().guess_losses)
 
 
 def test_no_image_of_one_split_is_in_another() -> None:
