@@ -18,7 +18,7 @@ import torch
 
 from trainer.catalog import METHODS
 from trainer.checkpoint import CheckpointError, State, from_bytes, to_bytes
-from trainer.problem import Problem, Split, Task, classification
+from trainer.problem import Problem, Split, Task, classification, regression
 from trainer.settings import TrainingSettings
 from trainer.trial import TrialResult, TrialSpec
 from trainer.two_phase import TwoPhase
@@ -35,6 +35,7 @@ __all__ = [
     "TrialSpec",
     "classification",
     "from_bytes",
+    "regression",
     "resolve_device",
     "start",
     "to_bytes",
@@ -118,5 +119,7 @@ def _check(specs: Sequence[TrialSpec], problem: Problem, state: State | None) ->
             raise ValueError(f"start expects a state that includes trial {spec.trial_id}, found {state.trial_ids}")
     if first.model not in problem.networks:
         raise ValueError(f"problem {problem.name} has models {', '.join(problem.networks)}, found model = {first.model}")
+    if first.settings.selection == "accuracy" and all(task.metric_name != "accuracy" for task in problem.tasks):
+        raise ValueError(f"selection: accuracy expects a task with an accuracy, found tasks {', '.join(t.name for t in problem.tasks)}")
     if first.method not in METHODS:
         raise ValueError(f"the trainer has methods {', '.join(METHODS)}, found method = {first.method}")

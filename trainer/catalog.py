@@ -10,12 +10,25 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from trainer.facts import ProblemFacts
+from trainer.problems.analytic.options import (
+    PREFIX,
+    Dtlz1Options,
+    Dtlz2Options,
+    OwlOptions,
+    QuadraticsOptions,
+    Vlmop2Options,
+    Zdt1Options,
+    Zdt2Options,
+)
+from trainer.problems.cifar10mnist import Cifar10MnistOptions
 from trainer.problems.multidigits import MultiDigitsOptions
+from trainer.problems.overlap import OverlapOptions
 
 METHODS = ("wcal_growl",)
 MODELS = {
     "mdmtn": "trainer.models.mdmtn:MDMTN",
     "hps": "trainer.models.hps:HPS",
+    "point": "trainer.problems.analytic.networks:Point",
 }
 
 
@@ -54,6 +67,8 @@ def resolve(path: str) -> Callable[..., Any]:
     return found
 
 
+_ANALYTIC = (Zdt1Options, Zdt2Options, Dtlz1Options, Dtlz2Options, Vlmop2Options, QuadraticsOptions, OwlOptions)
+
 PROBLEMS: dict[str, ProblemEntry] = {
     "multidigits": ProblemEntry(
         name="multidigits",
@@ -62,4 +77,42 @@ PROBLEMS: dict[str, ProblemEntry] = {
         build_path="trainer.problems.multidigits:build",
         fingerprint_path="trainer.problems.multidigits:fingerprint",
     ),
+    "multimnist": ProblemEntry(
+        name="multimnist",
+        models=("mdmtn", "hps"),
+        options=OverlapOptions,
+        build_path="trainer.problems.overlap:build_multimnist",
+        fingerprint_path="trainer.problems.overlap:fingerprint_multimnist",
+    ),
+    "multifashion": ProblemEntry(
+        name="multifashion",
+        models=("mdmtn", "hps"),
+        options=OverlapOptions,
+        build_path="trainer.problems.overlap:build_multifashion",
+        fingerprint_path="trainer.problems.overlap:fingerprint_multifashion",
+    ),
+    "multifashion_mnist": ProblemEntry(
+        name="multifashion_mnist",
+        models=("mdmtn", "hps"),
+        options=OverlapOptions,
+        build_path="trainer.problems.overlap:build_multifashion_mnist",
+        fingerprint_path="trainer.problems.overlap:fingerprint_multifashion_mnist",
+    ),
+    "cifar10mnist": ProblemEntry(
+        name="cifar10mnist",
+        models=("mdmtn", "hps"),
+        options=Cifar10MnistOptions,
+        build_path="trainer.problems.cifar10mnist:build",
+        fingerprint_path="trainer.problems.cifar10mnist:fingerprint",
+    ),
+    **{
+        PREFIX + options.function: ProblemEntry(
+            name=PREFIX + options.function,
+            models=("point",),
+            options=options,
+            build_path=f"trainer.problems.analytic.problem:{'build_owl' if options is OwlOptions else 'build'}",
+            fingerprint_path="trainer.problems.analytic.problem:fingerprint",
+        )
+        for options in _ANALYTIC
+    },
 }

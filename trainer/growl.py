@@ -12,25 +12,26 @@ from torch import Tensor
 _ROW_DIM = 2
 
 
-def theta_pattern(pattern: str, n_rows: int, beta1: float, beta2: float) -> Tensor:
+def theta_pattern(pattern: str, n_rows: int, beta1: float, beta2: float, pld_share: float = 0.5) -> Tensor:
     """The sorted weights theta of a layer, largest first.
 
     Args:
-        pattern: `spike` (beta1 + beta2, then beta2) or `linear` (OSCAR: evenly from beta1 + beta2 down to beta2).
+        pattern: `spike` (beta1 + beta2, then beta2), `linear` (OSCAR: evenly from beta1 + beta2 down to beta2) or `pld`
+            (piecewise linear decay: the same over the first rows, then beta2).
         n_rows: number of rows of the layer, >= 1.
         beta1: weight of the ordered part, >= 0; unit: loss per unit of row norm.
         beta2: weight of every row, >= 0; same unit.
+        pld_share: share of the rows over which `pld` falls, in (0, 1].
 
     Returns:
         theta, shape (n_rows,), float64, non-increasing.
 
-    Source: Zhang et al., ICLR 2018 (GrOWL-spike); Bondell and Reich 2008 (OSCAR).
+    Source: Zhang et al., ICLR 2018 (GrOWL-spike); Bondell and Reich 2008 (OSCAR); the piecewise linear decay of Zhang et
+    al.'s experiments.
     """
+    n_falling = {"spike": 1, "linear": n_rows, "pld": max(1, round(pld_share * n_rows))}[pattern]
     theta = torch.full((n_rows,), beta2, dtype=torch.float64)
-    if pattern == "spike":
-        theta[0] += beta1
-    else:
-        theta += beta1 * torch.linspace(1, 0, n_rows, dtype=torch.float64)
+    theta[:n_falling] += beta1 * torch.linspace(1, 0, n_falling, dtype=torch.float64)
     return theta
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trainer.scalarization import STEP_WEIGHTS, project_simplex
+from trainer.scalarization import STEP_WEIGHTS, equality_weights, project_simplex
 from trainer.settings import LagrangianSettings
 
 
@@ -28,9 +28,9 @@ class Lagrangian:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._settings = settings
-        self._step_weights = STEP_WEIGHTS[scalarization]
+        self._step_weights = STEP_WEIGHTS.get(scalarization)
         self._moves = scalarization == "chebyshev_al"
-        self.penalty = settings.penalty
+        self.penalty = settings.start_penalty(scalarization)
         self.multipliers = torch.full((n_models, n_objectives), 1 / n_objectives, device=device, dtype=dtype)
         self._mean = torch.zeros_like(self.multipliers)
         self._has_mean = torch.zeros(n_models, 1, dtype=torch.bool, device=device)
@@ -53,10 +53,14 @@ class Lagrangian:
         self._mean[members] = mean
         self._has_mean[members] = True
         self._total[members] += values
+        return self._weights(members, values, mean)
+
+    def _weights(self, members: slice, values: Tensor, mean: Tensor) -> Tensor:
+        assert self._step_weights is not None
         return self._step_weights(self.multipliers[members], self.penalty, mean)
 
-    def count_step(self) -> None:
-        """Note that every member has made one more step."""
+    def end_step(self, learning_rate: float) -> None:
+        """Note that every member has made one more step, of this learning rate."""
         self._n_steps += 1
 
     def update(self) -> None:
@@ -80,6 +84,63 @@ class Lagrangian:
         self.multipliers, self._mean = tensors["multipliers"], tensors["mean"]
         self._has_mean, self._total = tensors["has_mean"], tensors["total"]
         self.penalty, self._n_steps = scalars["penalty"], int(scalars["n_steps"])
+
+
+class EqualityLagrangian(Lagrangian):
+    """The paper's Lagrangian, for comparison: min t subject to g_i = t, with t learned beside the weights.
+
+    L = t + multipliers . (g - t) + penalty / 2 ||g - t||^2. t takes gradient steps of the weights' learning rate; nothing
+    keeps the multipliers >= 0. The weights of a step come from its minibatch alone.
+
+    Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, equation (1); multipliers start even, t at the first largest g.
+    """
+
+    def __init__(
+        self, settings: LagrangianSettings, n_models: int, n_objectives: int, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__(settings, "paper", n_models, n_objectives, device, dtype)
+        self._t = torch.full((n_models, 1), torch.nan, device=device, dtype=dtype)
+        self._slope = torch.zeros_like(self._t)
+
+    def _weights(self, members: slice, values: Tensor, mean: Tensor) -> Tensor:
+        self._t[members] = torch.where(self._t[members].isnan(), values.amax(dim=1, keepdim=True), self._t[members])
+        weights = equality_weights(self.multipliers[members], self.penalty, values - self._t[members])
+        self._slope[members] = 1 - weights.sum(dim=1, keepdim=True)
+        return weights
+
+    def end_step(self, learning_rate: float) -> None:
+        """Note that every member has made one more step, and move t."""
+        super().end_step(learning_rate)
+        self._t -= learning_rate * self._slope
+
+    def update(self) -> None:
+        """End an outer iteration: multipliers <- multipliers + penalty (mean g - t), then the penalty grows."""
+        self.multipliers = equality_weights(self.multipliers, self.penalty, self._total / self._n_steps - self._t)
+        self.penalty = min(self.penalty * self._settings.penalty_growth, self._settings.penalty_max)
+        super().update()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as tensors whose first dimension is the model."""
+        return super().tensors() | {"t": self._t}
+
+    def load(self, tensors: dict[str, Tensor], scalars: dict[str, float]) -> None:
+        """Take over a stored state."""
+        super().load(tensors, scalars)
+        self._t = tensors["t"]
+
+
+def lagrangian_of(
+    settings: LagrangianSettings,
+    scalarization: str,
+    n_models: int,
+    n_objectives: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Lagrangian:
+    """The Lagrangian of a scalarization, by its name in the settings."""
+    if scalarization == "paper":
+        return EqualityLagrangian(settings, n_models, n_objectives, device, dtype)
+    return Lagrangian(settings, scalarization, n_models, n_objectives, device, dtype)
 
 
 def convergence(values: Tensor, multipliers: Tensor, penalty: float) -> tuple[Tensor, Tensor]:

@@ -59,5 +59,5 @@ def layer_sparsity(weights: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def stacked_sparsity_rate(masks: Mapping[str, Tensor], n_rows: int) -> Tensor:
-    """Zero rows / rows of each model of a pack; masks (n_models, n_layer_rows) of the regularised layers, bool."""
+    """Zero rows / rows of each model of a pack; masks (n_models, n_layer_rows) of the regularised layers, bool, at least one."""
     return torch.stack([(~mask).sum(dim=1) for mask in masks.values()]).sum(dim=0).double() / n_rows

@@ -11,6 +11,7 @@ from torch import Tensor
 from trainer.checkpoint import model_file
 from trainer.lagrangian import convergence
 from trainer.metrics import layer_sparsity, sparsity_metrics
+from trainer.notes import model_notes
 from trainer.problem import Problem
 from trainer.scalarization import chebyshev_values
 from trainer.trial import TrialResult, TrialSpec
@@ -41,6 +42,10 @@ class Measured:
     best_epoch: int
     sparsity_reached: bool
     tying_converged: bool
+    output_ranges: Tensor
+    """Shape (n_tasks,), float64: how much the outputs vary over the validation data."""
+    data_notes: tuple[str, ...]
+    backend: str
     epochs: list[dict[str, Any]]
     wall: Mapping[str, float]
     """Seconds of the whole pack, by phase."""
@@ -58,10 +63,11 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
             timing | dict.fromkeys(_loss_columns(problem), math.nan) | {"objective.sparsity": math.nan, "n_epochs": len(epochs)}
         )
         message = f"a loss became NaN or infinite in epoch {first_bad}; a smaller training.learning_rate may help"
+        columns |= {"notes": list(measured.data_notes) or None}
         return TrialResult(spec.trial_id, "diverged", message, columns, epochs[:first_bad], None)
 
     weights = {name: measured.weights[name] for name in measured.weight_names}
-    sparsity = sparsity_metrics(weights)
+    sparsity = sparsity_metrics(weights) if weights else {}
     layers = layer_sparsity(weights)
     columns = {
         **timing,
@@ -76,6 +82,9 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         "tying_converged": measured.tying_converged,
         "best_epoch": measured.best_epoch,
         "n_epochs": len(epochs),
+        "optimum": _optimum(spec, problem, measured),
+        "backend": measured.backend,
+        "notes": [*measured.data_notes, *model_notes(problem, layers, measured.output_ranges)] or None,
     }
     tensors = {
         **measured.weights,
@@ -126,7 +135,14 @@ def _chebyshev_columns(spec: TrialSpec, measured: Measured) -> dict[str, Any]:
         "residual": float(residual),
         "spread": float(spread),
         "anchors": measured.anchors.tolist(),
+        "reference_point": reference_point.tolist(),
     }
+
+
+def _optimum(spec: TrialSpec, problem: Problem, measured: Measured) -> float | None:
+    """The exact solutions are those of the plain Chebyshev problem: no augmentation, the origin as reference, raw objectives."""
+    is_plain = spec.settings.augmentation == 0 and not any(spec.reference_point or ()) and bool((measured.anchors == 1).all())
+    return problem.optimum(spec.preference, spec.settings.growl) if problem.optimum is not None and is_plain else None
 
 
 def _loss_columns(problem: Problem) -> list[str]:

@@ -1,12 +1,14 @@
 """A pack: copies of one network that train in lockstep, their parameters stacked along a leading dimension."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
+from trainer.notes import output_range
 from trainer.problem import Problem, Split
 
 _EVALUATION_BATCH = 512
@@ -25,17 +27,25 @@ class Pack:
         alive: shape (n_models,), bool, on the CPU; dead models are left out of every pass.
     """
 
+    backend = "loop"
+    """Name of the way in which the models' passes are computed."""
+    is_stacked = False
+    """Whether an optimiser moves one stacked tensor a parameter, instead of one tensor a model."""
+
     def __init__(self, initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> None:
         self._tasks = problem.tasks
         self._device = device
         initial = initial.to(device)
-        self.parameters = {name: _stack(value.detach(), n_models) for name, value in initial.named_parameters()}
-        self.buffers = {name: _stack(value, n_models) for name, value in initial.named_buffers()}
+        self.parameters = {name: self._stack(value.detach(), n_models) for name, value in initial.named_parameters()}
+        self.buffers = {name: self._stack(value, n_models) for name, value in initial.named_buffers()}
         for name, value in initial.named_parameters():
-            self.parameters[name].grad = _stack(torch.zeros_like(value.detach()), n_models)
+            self.parameters[name].grad = self._stack(torch.zeros_like(value.detach()), n_models)
         self.members = [copy.deepcopy(initial) for _ in range(n_models)]
         self.alive = torch.ones(n_models, dtype=torch.bool)
         self._link()
+
+    def _stack(self, value: Tensor, n_models: int) -> Tensor:
+        return _aligned_stack(value, n_models)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -47,9 +57,27 @@ class Pack:
             for name, leaf in target.items():
                 leaf.copy_(source[name])
 
-    def members_parameter(self, name: str) -> list[nn.Parameter]:
-        """The parameter of this name of each model, as views of the stacked tensor."""
+    def optimised(self, name: str) -> list[Tensor]:
+        """What an optimiser moves for the parameter of this name: one tensor a model.
+
+        Not one stack: a fused update rounds its last elements differently, so a stack would make a model's last bits
+        depend on the size of its pack.
+        """
         return [member.get_parameter(name) for member in self.members]
+
+    def pieces(self, stacked: Tensor) -> list[Tensor]:
+        """A tensor of shape (n_models, ...), such as stored moments, divided like `optimised`."""
+        return list(stacked.unbind(0))
+
+    def stack(self, pieces: Sequence[Tensor]) -> Tensor:
+        """What `pieces` divided, in one tensor again."""
+        return torch.stack(list(pieces))
+
+    @torch.no_grad()
+    def keep_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        """Move parameters back into their boxes: name -> (least, largest value)."""
+        for name, (low, high) in bounds.items():
+            self.parameters[name].clamp_(low, high)
 
     def clear_gradients(self) -> None:
         """Set the stacked gradients to zero, in place (the modules look into them)."""
@@ -90,6 +118,17 @@ class Pack:
             totals[:, index] = (total / len(split)).cpu()
         return totals[0], totals[1]
 
+    @torch.no_grad()
+    def output_ranges(self, split: Split) -> Tensor:
+        """How much each model's outputs vary over a split, shape (n_models, n_tasks), float64; NaN for dead models."""
+        ranges = torch.full((len(self), len(self._tasks)), torch.nan, dtype=torch.float64)
+        for index, member in self._living():
+            with _evaluating(member):
+                parts = [member(split.inputs[start : start + _EVALUATION_BATCH]) for start in range(0, len(split), _EVALUATION_BATCH)]
+            for t in range(len(self._tasks)):
+                ranges[index, t] = float(output_range(torch.cat([part[t] for part in parts])))
+        return ranges
+
     def _living(self) -> Iterator[tuple[int, nn.Module]]:
         return ((index, member) for index, member in enumerate(self.members) if self.alive[index])
 
@@ -97,11 +136,68 @@ class Pack:
         for index, member in enumerate(self.members):
             for name, parameter in member.named_parameters():
                 leaf = self.parameters[name]
-                parameter.data = leaf[index]
+                parameter.data = leaf.detach()[index]
                 parameter.grad = leaf.grad[index]  # type: ignore[index]
             for name in self.buffers:
                 owner, _, key = name.rpartition(".")
                 member.get_submodule(owner)._buffers[key] = self.buffers[name][index]
+
+
+class VectorisedPack(Pack):
+    """A pack whose forward and backward pass is one vectorised call for all models: for networks of a few numbers.
+
+    Its results agree with `Pack` to rounding, and so do packs of different sizes.
+    """
+
+    backend = "vmap"
+    is_stacked = True
+
+    def __init__(self, initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> None:
+        super().__init__(initial, n_models, problem, device)
+        for leaf in self.parameters.values():
+            leaf.requires_grad_()
+
+    def _stack(self, value: Tensor, n_models: int) -> Tensor:
+        return value.expand(n_models, *value.shape).clone()
+
+    def optimised(self, name: str) -> list[Tensor]:
+        """The stacked tensor itself."""
+        return [self.parameters[name]]
+
+    def pieces(self, stacked: Tensor) -> list[Tensor]:
+        """The tensor as it is."""
+        return [stacked]
+
+    def stack(self, pieces: Sequence[Tensor]) -> Tensor:
+        """The only piece."""
+        return pieces[0]
+
+    def backward(self, inputs: Tensor, targets: Tensor, scalarize: Callable[[slice, Tensor], Tensor]) -> None:
+        """Forward and backward of the pack on one minibatch; arguments as for `Pack.backward`."""
+        losses = self._measure(inputs, targets)[0]
+        scalarize(slice(0, len(self)), torch.where(self.alive[:, None].to(losses.device), losses, 0)).backward()
+
+    @torch.no_grad()
+    def evaluate(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Mean loss and metric of each model and task, as `Pack.evaluate`."""
+        found = [part.double().cpu() for part in self._measure(split.inputs, split.targets)]
+        losses, metrics = (torch.where(self.alive[:, None], part, torch.nan) for part in found)
+        return losses, metrics
+
+    def _measure(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            outputs = functional_call(self.members[0], (parameters, buffers), (inputs,))
+            pairs = [(task, output, targets[:, t]) for t, (task, output) in enumerate(zip(self._tasks, outputs, strict=True))]
+            losses = torch.stack([task.loss(output, target) for task, output, target in pairs])
+            return losses, torch.stack([task.metric(output, target).mean() for task, output, target in pairs])
+
+        found: tuple[Tensor, Tensor] = vmap(one)(self.parameters, self.buffers)
+        return found
+
+
+def pack_of(initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> Pack:
+    """The kind of pack that fits the problem."""
+    return (VectorisedPack if problem.is_small else Pack)(initial, n_models, problem, device)
 
 
 def resident(split: Split, device: torch.device) -> Split:
@@ -125,7 +221,7 @@ def select_models(tensors: dict[str, Tensor], index: Sequence[int]) -> dict[str,
     return {name: value[list(index)] for name, value in tensors.items()}
 
 
-def _stack(value: Tensor, n_models: int) -> Tensor:
+def _aligned_stack(value: Tensor, n_models: int) -> Tensor:
     """Copies of `value` along a new first dimension.
 
     Each copy begins on a cache line: matrix products round differently at other alignments, and a model's last bits must

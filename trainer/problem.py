@@ -1,11 +1,13 @@
 """What a problem is to the trainer: data, one loss and metric per task, a network for each model name."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from trainer.settings import GrowlSettings
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Split:
     inputs: Tensor
     """Shape (n_samples, ...); what the network reads."""
     targets: Tensor
-    """Shape (n_samples, n_tasks); column t is what task t's loss and metric read."""
+    """Shape (n_samples, n_tasks); column t is what task t's loss and metric read. Whole numbers, or floats if a task needs them."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -42,7 +44,8 @@ class Problem:
 
     A network names the layers that GrOWL may prune in its attribute `growl_layers` (module names, for example
     `("trunk.3", "trunk.6")`): neither layers that read the input nor the tasks' heads. It may name parameters that are
-    no weights in `mixing_parameters`; they are left out of `n_params`.
+    no weights in `mixing_parameters`; they are left out of `n_params`. It may keep parameters in a box by its attribute
+    `bounds` (parameter name -> (least, largest)): after every step they are moved back to it.
     """
 
     name: str
@@ -51,11 +54,37 @@ class Problem:
     train: Split
     validation: Split
     test: Split
+    is_small: bool = False
+    """Whether a network is so small that a step of a whole pack should be one vectorised call (no batch norm then)."""
+    optimum: Callable[[Sequence[float], GrowlSettings], float] | None = None
+    """(k of shape (1 + n_tasks,), GrOWL's settings) -> the exact least max_i k_i L_i, where it is known."""
 
 
 def classification(name: str, n_classes: int) -> Task:
     """A task with cross-entropy (nats) as its loss and accuracy (a fraction) as its metric."""
-    return Task(name, F.cross_entropy, _is_right, "accuracy", math.log(n_classes))
+    return Task(name, _cross_entropy, _is_right, "accuracy", math.log(n_classes))
+
+
+def regression(name: str, guess_loss: float, scale: float = 1.0) -> Task:
+    """A task with one output whose loss is the mean squared error, and whose metric is the absolute error.
+
+    Args:
+        name: of the task.
+        guess_loss: mean squared error of the best constant: the variance of the targets.
+        scale: of the metric: absolute errors are reported times it, in the unit that people know.
+    """
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return F.mse_loss(output.flatten(), target)
+
+    def metric(output: Tensor, target: Tensor) -> Tensor:
+        return (output.flatten() - target).abs() * scale
+
+    return Task(name, loss, metric, "absolute error", guess_loss)
+
+
+def _cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(output, target.long())
 
 
 def _is_right(output: Tensor, target: Tensor) -> Tensor:

@@ -75,8 +75,45 @@ def smooth_chebyshev_weights(multipliers: Tensor, penalty: float, mean_values: T
     return torch.softmax(penalty * mean_values, dim=-1)
 
 
+def equality_weights(multipliers: Tensor, penalty: float, excess: Tensor) -> Tensor:
+    """Weights of the augmented Lagrangian of g_i = t, the paper's equation (1): multipliers + penalty (g - t).
+
+    Neither >= 0 nor of sum 1: an objective below t is pushed *up*, towards equality. With the paper's penalty of 2.5e-8
+    they stay the multipliers, and the method is a weighted sum.
+
+    Args:
+        multipliers: shape (n_models, n_objectives).
+        penalty: mu > 0.
+        excess: g - t, shape (n_models, n_objectives).
+
+    Returns:
+        Shape (n_models, n_objectives).
+
+    Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, equation (1).
+    """
+    return multipliers + penalty * excess
+
+
 STEP_WEIGHTS: dict[str, Callable[[Tensor, float, Tensor], Tensor]] = {
     "chebyshev_al": chebyshev_al_weights,
     "weighted_sum": weighted_sum_weights,
     "smooth_chebyshev": smooth_chebyshev_weights,
 }
+
+
+def scalarized(scalarization: str, values: Tensor, penalty: float) -> Tensor:
+    """The number that a scalarization minimises, by which it chooses its best epoch: max, mean or smooth maximum of the g_i.
+
+    Args:
+        scalarization: as in `TrainingSettings`; the paper's Lagrangian aims at the maximum.
+        values: g, shape (n_models, n_objectives).
+        penalty: 1 / smoothing of the smooth maximum.
+
+    Returns:
+        Shape (n_models,), in units of g.
+    """
+    if scalarization == "weighted_sum":
+        return values.mean(dim=-1)
+    if scalarization == "smooth_chebyshev":
+        return torch.logsumexp(penalty * values, dim=-1) / penalty
+    return values.amax(dim=-1)

@@ -43,13 +43,20 @@ class Checked:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)
         for item in fields(self):  # type: ignore[arg-type]
-            for rule in getattr(hints[item.name], "__metadata__", ()):
-                broken = rule.broken_rule(getattr(self, item.name)) if isinstance(rule, Range) else None
+            for rule in _rules(hints[item.name]):
+                value = getattr(self, item.name)
+                broken = rule.broken_rule(value) if isinstance(rule, Range) and value is not None else None
                 if broken:
-                    raise ValueError(
-                        f"{type(self).__name__} expects {item.name} to be {broken}, found {item.name} = {getattr(self, item.name)}"
-                    )
+                    raise ValueError(f"{type(self).__name__} expects {item.name} to be {broken}, found {item.name} = {value}")
 
+
+def _rules(hint: Any) -> tuple[Any, ...]:
+    """What rides on an annotation, or on one of the choices of `X | None`."""
+    return (*getattr(hint, "__metadata__", ()), *(rule for choice in getattr(hint, "__args__", ()) for rule in _rules(choice)))
+
+
+PAPER_PENALTY = 2.5e-8
+"""The paper's mu_0 for MultiMNIST; it makes the penalty vanish, so its Lagrangian is a weighted sum."""
 
 PositiveInt = Annotated[int, Range(ge=1)]
 Fraction = Annotated[float, Range(ge=0, le=1)]
@@ -59,14 +66,18 @@ Fraction = Annotated[float, Range(ge=0, le=1)]
 class LagrangianSettings(Checked):
     """The augmented Lagrangian of the Chebyshev problem (multipliers and penalty)."""
 
-    penalty: Annotated[float, Range(gt=0)] = 1.0
-    """mu_0, the penalty of the first outer iteration. The paper's 2.5e-8 makes the penalty vanish."""
+    penalty: Annotated[float, Range(gt=0)] | None = None
+    """mu_0, the penalty of the first outer iteration; default 1, and the paper's 2.5e-8 for `scalarization: paper`."""
     penalty_growth: Annotated[float, Range(ge=1)] = 2.0
     """rho: factor on the penalty after each outer iteration."""
     penalty_max: Annotated[float, Range(gt=0)] = 64.0
     """mu_max: the penalty never grows beyond it."""
     mean_decay: Annotated[float, Range(ge=0, lt=1)] = 0.95
     """Decay of the running mean of the weighted values that the step's weights are computed from."""
+
+    def start_penalty(self, scalarization: str) -> float:
+        """mu_0, the default filled in."""
+        return self.penalty if self.penalty is not None else PAPER_PENALTY if scalarization == "paper" else 1.0
 
 
 @dataclass(frozen=True)
@@ -83,8 +94,8 @@ class SparsifySettings(Checked):
 class RetrainSettings(Checked):
     """Phase 2: retrain with fixed masks and tied rows."""
 
-    outer_iterations: PositiveInt = 10
-    """M2: multiplier updates in phase 2."""
+    outer_iterations: Annotated[int, Range(ge=0)] = 10
+    """M2: multiplier updates in phase 2; 0 leaves phase 2 and the tying out."""
     epochs: PositiveInt = 3
     """s: epochs in each outer iteration."""
     objectives: Literal["tasks", "all"] = "tasks"
@@ -95,14 +106,21 @@ class RetrainSettings(Checked):
 class GrowlSettings(Checked):
     """The group ordered weighted l1 penalty and how hard it may prune."""
 
-    pattern: Literal["spike", "linear"] = "spike"
-    """`spike`: the largest row weighs beta1 + beta2, the others beta2; `linear` (OSCAR): falling evenly from beta1 + beta2 to beta2."""
+    pattern: Literal["spike", "linear", "pld"] = "spike"
+    """`spike`: the largest row weighs beta1 + beta2, the others beta2; `linear` (OSCAR): falling evenly from beta1 + beta2 to beta2;
+    `pld` (piecewise linear decay): falling so over the first `pld_share` of the rows, then beta2."""
+    pld_share: Annotated[float, Range(gt=0, le=1)] = 0.5
+    """Share of the rows over which the pattern `pld` falls."""
     beta1: Annotated[float, Range(ge=0)] = 0.8
     """Weight of the ordered part; unit: loss per unit of row norm."""
     beta2: Annotated[float, Range(ge=0)] = 0.2
     """Weight of every row; unit: loss per unit of row norm."""
     prox: Literal["epoch", "step"] = "epoch"
     """When rows are shrunk: at each epoch's end, or after each optimiser step."""
+    step_rule: Literal["layer_rms", "row_rms", "row_rms_root", "plain"] = "layer_rms"
+    """How the prox's step follows Adam (trainer/prox_step.py); with SGD the step is always `plain`, which is exact."""
+    masks: Literal["epoch", "phase"] = "epoch"
+    """When suppressed rows are fixed at zero: at each epoch's end, or at the end of phase 1; until then gradients may bring them back."""
     layer_sparsity_max: Annotated[float, Range(ge=0, lt=1)] = 0.8
     """s_lmax: the largest share of its rows that a layer may lose, reached linearly over the outer iterations of phase 1."""
     sparsity_min: Annotated[float, Range(ge=0, lt=1)] = 0.2
@@ -143,8 +161,11 @@ class TrainingSettings(Checked):
     """Adam's learning rate in the first outer iteration of each phase."""
     learning_rate_decay: Annotated[float, Range(gt=0, le=1)] = 0.5
     """Factor on the learning rate after each outer iteration."""
-    scalarization: Literal["chebyshev_al", "weighted_sum", "smooth_chebyshev"] = "chebyshev_al"
-    """How the weighted objectives become one: augmented Lagrangian of the Chebyshev problem, plain mean, or softmax."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """`adam`, or plain stochastic gradient descent, with which the prox of each step is exact."""
+    scalarization: Literal["chebyshev_al", "weighted_sum", "smooth_chebyshev", "paper"] = "chebyshev_al"
+    """How the weighted objectives become one: augmented Lagrangian of the Chebyshev problem, plain mean, softmax, or the
+    paper's Lagrangian for equalities with a learned t."""
     augmentation: Annotated[float, Range(ge=0)] = 1e-4
     """e of the modified Chebyshev form; above 0 every minimiser is Pareto optimal, at 0 only weakly."""
     selection: Literal["scalarized", "accuracy"] = "scalarized"

@@ -14,6 +14,11 @@ UNTIED = -1
 _TINY = 1e-12
 
 
+def theta_of(settings: GrowlSettings, n_rows: int) -> Tensor:
+    """The GrOWL weights of a layer with so many rows, shape (n_rows,), float64."""
+    return theta_pattern(settings.pattern, n_rows, settings.beta1, settings.beta2, settings.pld_share)
+
+
 @dataclass(frozen=True)
 class Layer:
     """One regularised layer of the pack."""
@@ -34,28 +39,24 @@ class Structure:
             everywhere before clustering.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], settings: GrowlSettings) -> None:
-        self._settings = settings
-        self.layers = {
-            name: Layer(weight, theta_pattern(settings.pattern, weight.shape[2], settings.beta1, settings.beta2).to(weight))
-            for name, weight in weights.items()
-        }
+    def __init__(self, weights: Mapping[str, Tensor], settings: GrowlSettings, n_models: int, device: torch.device) -> None:
+        self._zero = torch.zeros(n_models, device=device)
+        self.layers = {name: Layer(weight, theta_of(settings, weight.shape[2]).to(weight)) for name, weight in weights.items()}
         self.masks = {name: torch.ones(w.shape[0], w.shape[2], dtype=torch.bool, device=w.device) for name, w in weights.items()}
         self.labels = {name: torch.full_like(mask, UNTIED, dtype=torch.int64) for name, mask in self.masks.items()}
         self._ties: list[tuple[str, int, Tie]] = []
         self._is_masked = False
 
-    def load(self, masks: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None) -> None:
-        """Take over masks, and labels if given, of the shapes of the attributes."""
+    def load(self, masks: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None, is_fixed: bool = True) -> None:
+        """Take over masks, and labels if given, of the shapes of the attributes; `is_fixed`: masked rows stay zero."""
         self.masks = {name: masks[name].bool().clone() for name in self.layers}
         if labels is not None:
             self.labels = {name: labels[name].long().clone() for name in self.layers}
-        self._index()
+        self._index(is_fixed)
 
     def penalty(self) -> Tensor:
         """L0 = sum over the layers of their GrOWL penalty, shape (n_models,), raw (not scaled)."""
-        weight = next(iter(self.layers.values())).weight if self.layers else torch.zeros(1)
-        total = torch.zeros(weight.shape[0], device=weight.device)
+        total = self._zero
         for layer in self.layers.values():
             total = total + growl_penalty(row_norms(layer.weight.detach()), layer.theta)
         return total
@@ -68,25 +69,34 @@ class Structure:
             layer.weight.grad += gradient * factor.reshape(-1, *[1] * (gradient.dim() - 1))  # type: ignore[operator]
 
     @torch.no_grad()
-    def prune(self, steps: Mapping[str, Tensor], share: float) -> None:
-        """Shrink the rows by the prox; rows that become zero are masked, at most `share` of a layer's rows in all.
+    def shrink(self, steps: Mapping[str, tuple[Tensor, Tensor | None]], share: float) -> None:
+        """Shrink the rows by the prox; at most `share` of a layer's rows may be zero afterwards.
 
         Args:
-            steps: weight name -> length of the prox's step, shape (n_models,), in units of weight per unit of L0. Models
-                whose step is not finite are left alone.
+            steps: weight name -> length of the prox's step, shape (n_models,), in units of weight per unit of L0, and the
+                scale in which its rows are measured, shape (n_models, n_rows), or None. Models whose step is not finite
+                are left alone.
             share: the largest share of a layer's rows that may be zero by now, in [0, 1).
         """
         for name, layer in self.layers.items():
+            length, scale = steps[name]
             norms = row_norms(layer.weight)
-            step = torch.where(steps[name].isfinite() & norms.isfinite().all(dim=1), steps[name], 0)
+            step = torch.where(length.isfinite() & norms.isfinite().all(dim=1), length, 0)
             norms = norms.nan_to_num()
+            measured = norms if scale is None else norms * scale.nan_to_num(1.0)
             # 0.8 * 5 / 2 is 1.9999999: without the small term a layer would keep one row more than asked.
             n_removable = int(share * norms.shape[1] + 1e-9)
-            shrunk = limit_suppression(norms, prox_growl(norms, layer.theta, step), n_removable)
-            shrunk = torch.where((step > 0)[:, None], shrunk, norms)
-            scale_rows(layer.weight, shrunk / (norms + _TINY * (norms == 0)))
-            self.masks[name] = self.masks[name] & (shrunk > 0)
-        self._index()
+            shrunk = limit_suppression(measured, prox_growl(measured, layer.theta, step), n_removable)
+            shrunk = torch.where((step > 0)[:, None], shrunk, measured)
+            scale_rows(layer.weight, shrunk / (measured + _TINY * (measured == 0)))
+
+    @torch.no_grad()
+    def mask_zero_rows(self, is_fixed: bool) -> None:
+        """Take the rows that are zero now into the masks; `is_fixed`: they stay zero from now on."""
+        for name, layer in self.layers.items():
+            survives = row_norms(layer.weight) != 0  # NaN survives: a broken model is not a sparse one
+            self.masks[name] = self.masks[name] & survives if is_fixed else survives
+        self._index(is_fixed)
 
     def cluster(self, settings: TyingSettings, seed: int, alive: Tensor) -> Tensor:
         """Find the ties among the surviving rows of each layer of each living model.
@@ -103,19 +113,32 @@ class Structure:
                 labels, is_converged = cluster_rows(rows[model, kept], settings, seed)
                 self.labels[name][model, kept] = torch.from_numpy(labels).to(kept.device)
                 converged[model] &= is_converged
-        self._index()
+        self._index(is_fixed=True)
         return converged
 
     @torch.no_grad()
+    def tie(self) -> None:
+        """Set suppressed rows to zero and the rows of each cluster to their mean: the start of phase 2."""
+        self.enforce()
+        for name, model, tie in self._ties:
+            tie.average(self.layers[name].weight[model])
+
+    @torch.no_grad()
+    def share_gradients(self) -> None:
+        """Make the tied rows one parameter: each gets the gradient of its whole cluster."""
+        for name, model, tie in self._ties:
+            tie.share_gradient(self.layers[name].weight.grad[model])  # type: ignore[index]
+
+    @torch.no_grad()
     def enforce(self) -> None:
-        """Set suppressed rows to zero and tied rows to the mean of their cluster."""
+        """After a step: suppressed rows are zero and tied rows equal."""
         if self._is_masked:
             for name, layer in self.layers.items():
                 scale_rows(layer.weight, self.masks[name].to(layer.weight.dtype))
         for name, model, tie in self._ties:
-            tie.apply(self.layers[name].weight[model])
+            tie.copy(self.layers[name].weight[model])
 
-    def _index(self) -> None:
-        self._is_masked = any(not bool(mask.all()) for mask in self.masks.values())
+    def _index(self, is_fixed: bool) -> None:
+        self._is_masked = is_fixed and any(not bool(mask.all()) for mask in self.masks.values())
         ties = ((name, model, Tie.from_labels(line)) for name, labels in self.labels.items() for model, line in enumerate(labels))
         self._ties = [(name, model, tie) for name, model, tie in ties if tie is not None]

@@ -7,28 +7,30 @@ after every step; the model of a row is chosen by its scalarised validation valu
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.checkpoint import State, group_of, nest
-from trainer.lagrangian import Lagrangian
+from trainer.lagrangian import lagrangian_of
 from trainer.lsuv import initialise_lsuv
 from trainer.metrics import n_parameters, stacked_sparsity_rate, weight_names
+from trainer.notes import data_notes
 from trainer.outcome import Measured, result_of
-from trainer.pack import Pack, gather, resident
+from trainer.pack import gather, pack_of, resident
 from trainer.problem import Problem
-from trainer.scalarization import chebyshev_values
+from trainer.prox_step import ProxStep
+from trainer.scalarization import chebyshev_values, scalarized
 from trainer.selection import Kept
 from trainer.settings import TrainingSettings
 from trainer.structure import Structure
 from trainer.trial import TrialResult, TrialSpec
 
 _ADAM_BETA2 = 0.999
-_TINY = 1e-12
+_ANCHOR_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,9 @@ def phases_of(settings: TrainingSettings, is_dense: bool) -> tuple[Phase, ...]:
     n_first, n_second = first.outer_iterations * first.epochs, second.outer_iterations * second.epochs
     if is_dense:
         return (Phase("dense", n_first + n_second, second.epochs, has_sparsity=False),)
-    return (
-        Phase("sparsify", n_first, first.epochs, has_sparsity=True),
-        Phase("retrain", n_second, second.epochs, has_sparsity=second.objectives == "all"),
-    )
+    sparsify = Phase("sparsify", n_first, first.epochs, has_sparsity=True)
+    retrain = Phase("retrain", n_second, second.epochs, has_sparsity=second.objectives == "all")
+    return (sparsify, retrain) if n_second else (sparsify,)
 
 
 class TwoPhase:
@@ -75,25 +76,25 @@ class TwoPhase:
         self._problem = problem
         self._train, self._validation = resident(problem.train, device), resident(problem.validation, device)
 
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed)
-            network = problem.networks[first.model]()
-        initialise_lsuv(network, problem.train.inputs, first.settings.lsuv, self._seed)
-        self.pack = Pack(network, len(specs), problem, device)
+        network = self._initial_network(self._seed)
+        self.pack = pack_of(network, len(specs), problem, device)
+        self._bounds: Mapping[str, tuple[float, float]] = getattr(network, "bounds", {})
+        self._dtype = next(network.parameters()).dtype
         self._weight_names, self._n_parameters = weight_names(network), n_parameters(network)
         self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
         weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
-        self.structure = Structure(weights, first.settings.growl)
+        self.structure = Structure(weights, first.settings.growl, len(specs), device)
 
-        anchors = [float(self.structure.penalty()[0]), *(task.guess_loss for task in problem.tasks)]
-        self._anchors = torch.tensor(anchors if first.scaling == "anchors" else [1.0] * len(anchors), device=device)
-        self._reference_point = torch.tensor(first.reference_point or [0.0] * len(anchors), dtype=torch.float32, device=device)
-        self._preference = torch.tensor([spec.preference for spec in specs], dtype=torch.float32, device=device)
+        anchors = self._initial_anchors() if first.scaling == "anchors" else [1.0] * (1 + len(problem.tasks))
+        self._anchors = torch.tensor(anchors, dtype=self._dtype, device=device)
+        self._reference_point = torch.tensor(first.reference_point or [0.0] * len(anchors), dtype=self._dtype, device=device)
+        self._preference = torch.tensor([spec.preference for spec in specs], dtype=self._dtype, device=device)
         self._tying_converged = torch.ones(len(specs), dtype=torch.bool)
         self._sparsity_reached = torch.ones(len(specs), dtype=torch.bool)
         self._records: list[list[dict[str, Any]]] = [[] for _ in specs]
         self._wall = {"sparsify": 0.0, "tying": 0.0, "retrain": 0.0, "dense": 0.0}
-        self._step_length = torch.zeros(len(specs), device=device)
+        self._classifies = [task.metric_name == "accuracy" for task in problem.tasks]
+        self._data_notes = data_notes(problem)
         self._begin(0)
         if state is not None:
             self._load(state)
@@ -108,8 +109,10 @@ class TwoPhase:
         started = time.perf_counter()
         phase, outer = self._phases[self._phase], self._outer
         losses = self._train_epoch()
-        if phase.name == "sparsify" and self._settings.growl.prox == "epoch":
-            self._prune()
+        if phase.name == "sparsify":
+            if self._settings.growl.prox == "epoch":
+                self._shrink()
+            self.structure.mask_zero_rows(is_fixed=self._settings.growl.masks == "epoch")
         self.epoch += 1
         self._evaluate_and_keep(losses)
         self._epoch_of_phase += 1
@@ -128,6 +131,7 @@ class TwoPhase:
         started = time.perf_counter()
         splits = {"train": self._train, "validation": self._validation, "test": resident(self._problem.test, self._device)}
         evaluated = {name: self.pack.evaluate(split) for name, split in splits.items()}
+        ranges = self.pack.output_ranges(self._validation)
         penalty = self.structure.penalty().double().cpu()
         wall = self._wall | {"results": time.perf_counter() - started}
         return [
@@ -151,6 +155,9 @@ class TwoPhase:
                     best_epoch=int(self._kept.epoch[i]),
                     sparsity_reached=bool(self._sparsity_reached[i]),
                     tying_converged=bool(self._tying_converged[i]),
+                    output_ranges=ranges[i],
+                    data_notes=self._data_notes,
+                    backend=self.pack.backend,
                     epochs=self._records[i],
                     wall=wall,
                     n_models=len(self.specs),
@@ -163,10 +170,28 @@ class TwoPhase:
         """Phase, epoch, and of the models as they are now the best mean metric and the mean sparsity rate."""
         last = [records[-1] for records in self._records if records]
         figures: dict[str, float | str] = {"phase": self._phases[self._phase].name, "epoch": self.epoch, "n_epochs": self.n_epochs}
+        if last and any(self._classifies):
+            figures["best_metric"] = max(self._mean_accuracy(record["metric.validation"]) for record in last)
         if last:
-            figures["best_metric"] = max(sum(record["metric.validation"]) / len(record["metric.validation"]) for record in last)
             figures["sparsity_rate"] = sum(record["sparsity_rate"] for record in last) / len(last)
         return figures
+
+    def _initial_network(self, seed: int) -> nn.Module:
+        """The network that every trial of a seed starts from; the global random state is left alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = self._problem.networks[self.specs[0].model]()
+        initialise_lsuv(network, self._problem.train.inputs, self._settings.lsuv, seed)
+        return network
+
+    def _initial_anchors(self) -> list[float]:
+        """L0 of the initial network of one fixed seed, so that all seeds share one scale, and the losses of a guess."""
+        weights = dict(self._initial_network(_ANCHOR_SEED).named_parameters())
+        structure = Structure({name: weights[name].detach()[None] for name in self.structure.layers}, self._settings.growl, 1, self._device)
+        return [float(structure.penalty()[0]) or 1.0, *(task.guess_loss for task in self._problem.tasks)]
+
+    def _mean_accuracy(self, metrics: Sequence[float]) -> float:
+        return sum(value for value, is_accuracy in zip(metrics, self._classifies, strict=True) if is_accuracy) / sum(self._classifies)
 
     # One epoch
 
@@ -175,7 +200,7 @@ class TwoPhase:
         phase, per_step = self._phases[self._phase], self._settings.growl.prox == "step"
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self._train), generator=generator).to(self._device)
-        self._losses = torch.zeros(len(self.specs), len(self._problem.tasks), device=self._device)
+        self._losses = torch.zeros(len(self.specs), len(self._problem.tasks), device=self._device, dtype=self._dtype)
         batches = order.split(self._settings.batch_size)
         for index in batches:
             inputs, targets = gather(self._train, index)
@@ -186,13 +211,15 @@ class TwoPhase:
             self.pack.backward(inputs, targets, self._scalarize)
             if phase.name == "retrain" and phase.has_sparsity:
                 self.structure.add_penalty_gradient(self._sparsity_weight)
+            self.structure.share_gradients()
             self._optimiser.step()
-            self._lagrangian.count_step()
+            self._lagrangian.end_step(self._learning_rate())
             self.structure.enforce()
+            self.pack.keep_within(self._bounds)
             if phase.name == "sparsify":
-                self._step_length += self._learning_rate() * self._sparsity_weight
+                self._prox_step.add(self._learning_rate(), self._sparsity_weight)
                 if per_step:
-                    self._prune()
+                    self._shrink()
         return self._losses / len(batches)
 
     def _scalarize(self, members: slice, losses: Tensor) -> Tensor:
@@ -208,20 +235,18 @@ class TwoPhase:
             self._sparsity_weight[members] = share / self._anchors[0]
         return (weights * values).sum()
 
-    def _prune(self) -> None:
-        """The prox that stands for the gradient steps on L0 since the last one.
-
-        Adam moves a weight by lr * gradient / rms(gradient), so the prox shrinks in the same metric: its step is divided
-        by the root of the layer's mean bias-corrected second moment (uncorrected it is 7 times too long after 20 steps).
-        """
-        steps = {}
+    def _shrink(self) -> None:
+        """The prox that stands for the optimiser's steps on L0 since the last one (trainer/prox_step.py)."""
+        needs_moments = self._prox_step.needs_moments
         correction = 1 - _ADAM_BETA2 ** self._n_steps()
+        steps = {}
         for name in self.structure.layers:
-            second_moment = torch.stack([self._optimiser.state[p]["exp_avg_sq"].mean() for p in self.pack.members_parameter(name)])
-            steps[name] = self._step_length / ((second_moment / correction).sqrt() + _TINY)
-        self._step_length = torch.zeros_like(self._step_length)
+            moments = [self._optimiser.state[p]["exp_avg_sq"] for p in self.pack.optimised(name)] if needs_moments else []
+            per_model = [part for moment in moments for part in (moment.unbind(0) if self.pack.is_stacked else (moment,))]
+            steps[name] = self._prox_step.of_layer(per_model, correction)
+        self._prox_step.reset()
         share = self._settings.growl.layer_sparsity_max * (self._outer + 1) / self._settings.sparsify.outer_iterations
-        self.structure.prune(steps, share)
+        self.structure.shrink(steps, share)
 
     def _evaluate_and_keep(self, train_losses: Tensor) -> None:
         phase = self._phases[self._phase]
@@ -230,9 +255,9 @@ class TwoPhase:
         finite = losses.isfinite().all(dim=1) & train_losses.isfinite().all(dim=1).cpu() & sparsity.isfinite()
         self.pack.alive &= finite
         value = self._scalarized(losses, sparsity)
-        rate = stacked_sparsity_rate(self.structure.masks, self._n_rows).cpu()
+        rate = stacked_sparsity_rate(self.structure.masks, self._n_rows).cpu() if self.structure.masks else torch.zeros(len(self.specs))
         reached = (rate >= self._settings.growl.sparsity_min) if phase.name == "sparsify" else torch.ones_like(finite)
-        score = metrics.mean(dim=1) if self._settings.selection == "accuracy" else -value
+        score = metrics[:, self._classifies].mean(dim=1) if self._settings.selection == "accuracy" else -value
         self._kept.offer(self.epoch, torch.where(finite, score, torch.nan), reached, self._current())
         for i, records in enumerate(self._records):
             records.append(
@@ -253,7 +278,7 @@ class TwoPhase:
             )
 
     def _scalarized(self, losses: Tensor, sparsity: Tensor) -> Tensor:
-        """max_i g_i over the active objectives of a phase, shape (n_models,), float64 on the CPU."""
+        """What is minimised, over the active objectives of a phase; shape (n_models,), float64 on the CPU."""
         objectives = torch.cat([sparsity[:, None], losses], dim=1)[:, self._first_active :] / self._active(self._anchors).double().cpu()
         values = chebyshev_values(
             objectives,
@@ -261,7 +286,7 @@ class TwoPhase:
             self._active(self._reference_point).double().cpu(),
             self._settings.augmentation,
         )
-        return values.amax(dim=1)
+        return scalarized(self._settings.scalarization, values, self._lagrangian.penalty)
 
     # From phase to phase
 
@@ -271,25 +296,25 @@ class TwoPhase:
         self._first_active = 0 if self._phases[phase].has_sparsity else 1
         active = self._preference[:, self._first_active :]
         self._active_preference = active / active.sum(dim=1, keepdim=True)
-        self._lagrangian = Lagrangian(
-            self._settings.lagrangian, self._settings.scalarization, len(self.specs), active.shape[1], self._device
+        self._lagrangian = lagrangian_of(
+            self._settings.lagrangian, self._settings.scalarization, len(self.specs), active.shape[1], self._device, self._dtype
         )
-        # One tensor a model and parameter, not one stack: a fused update rounds its last elements differently, so a stack
-        # would make a model's last bits depend on the size of its pack.
-        parameters = [parameter for member in self.pack.members for parameter in member.parameters()]
-        self._optimiser = torch.optim.Adam(parameters, lr=self._settings.learning_rate, fused=True)
-        self._step_length = torch.zeros(len(self.specs), device=self._device)
+        parameters = [tensor for name in self.pack.parameters for tensor in self.pack.optimised(name)]
+        kind = torch.optim.Adam if self._settings.optimizer == "adam" else torch.optim.SGD
+        self._optimiser: torch.optim.Optimizer = kind(parameters, lr=self._settings.learning_rate, fused=True)
+        rule = self._settings.growl.step_rule if self._settings.optimizer == "adam" else "plain"
+        self._prox_step = ProxStep(rule, len(self.specs), self._device, self._dtype)
         self._kept = Kept(self._current())
 
     def _end_phase(self) -> None:
         self.pack.load(*(self._kept_group(group) for group in ("parameters", "buffers")))
         self.structure.load(self._kept_group("masks"))
         if self._phases[self._phase].name == "sparsify":
-            self._sparsity_reached = self._kept.reached
+            self._sparsity_reached = self._kept.reached.clone()
         if self._phase + 1 < len(self._phases):
             started = time.perf_counter()
             self._tying_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive)
-            self.structure.enforce()
+            self.structure.tie()
             self._wall["tying"] += time.perf_counter() - started
             self._begin(self._phase + 1)
 
@@ -315,14 +340,14 @@ class TwoPhase:
 
     def _n_steps(self) -> float:
         """Optimiser steps of this phase so far."""
-        return next((float(moments["step"]) for moments in self._optimiser.state.values()), 0.0)
+        return next((float(moments["step"]) for moments in self._optimiser.state.values() if "step" in moments), 0.0)
 
     def _moments(self, kind: str) -> dict[str, Tensor]:
         """Adam's moments, stacked like the parameters; empty before the first step."""
         state = self._optimiser.state
-        if not state:
+        if self._n_steps() == 0:
             return {}
-        return {name: torch.stack([state[p][kind] for p in self.pack.members_parameter(name)]) for name in self.pack.parameters}
+        return {name: self.pack.stack([state[p][kind] for p in self.pack.optimised(name)]) for name in self.pack.parameters}
 
     def state_dict(self) -> State:
         """Everything that is needed to go on after the last finished epoch, bit for bit on a CPU."""
@@ -337,7 +362,7 @@ class TwoPhase:
             "kept": self._kept.state(),
             "pack": {
                 "alive": self.pack.alive,
-                "step_length": self._step_length,
+                "step_length": self._prox_step.length,
                 "tying_converged": self._tying_converged,
                 "sparsity_reached": self._sparsity_reached,
             },
@@ -364,20 +389,22 @@ class TwoPhase:
         self.pack.load(group("parameters"), group("buffers"))
         first, second = group("exp_avg"), group("exp_avg_sq")
         for name in first:
-            for i, parameter in enumerate(self.pack.members_parameter(name)):
-                self._optimiser.state[parameter] = {
+            pieces = zip(self.pack.optimised(name), self.pack.pieces(first[name]), self.pack.pieces(second[name]), strict=True)
+            for tensor, exp_avg, exp_avg_sq in pieces:
+                self._optimiser.state[tensor] = {
                     "step": torch.tensor(state.scalars["n_steps"]),
-                    "exp_avg": torch.empty_like(parameter).copy_(first[name][i]),
-                    "exp_avg_sq": torch.empty_like(parameter).copy_(second[name][i]),
+                    "exp_avg": torch.empty_like(tensor).copy_(exp_avg),
+                    "exp_avg_sq": torch.empty_like(tensor).copy_(exp_avg_sq),
                 }
         if not self.done:
             self._optimiser.param_groups[0]["lr"] = self._learning_rate()
-        self.structure.load(group("masks"), group("labels"))
+        is_fixed = self._phases[self._phase].name != "sparsify" or self._settings.growl.masks == "epoch"
+        self.structure.load(group("masks"), group("labels"), is_fixed)
         self._lagrangian.load({name: value.to(self._device) for name, value in group("lagrangian").items()}, state.scalars["lagrangian"])
         self._kept.load(group("kept"))
         pack = group("pack")
         self.pack.alive = pack["alive"]
-        self._step_length = pack["step_length"].to(self._device)
+        self._prox_step.length = pack["step_length"].to(self._device)
         self._tying_converged, self._sparsity_reached = pack["tying_converged"], pack["sparsity_reached"]
         self._records = [state.scalars["records"][i] for i in index]
         self._wall = dict(state.scalars["wall"])

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse
@@ -109,9 +110,33 @@ class Tie:
         return Tie(rows[shared], cluster, torch.bincount(cluster))
 
     @torch.no_grad()
-    def apply(self, weight: Tensor) -> None:
+    def average(self, weight: Tensor) -> None:
         """Replace, in place, each tied row of `weight` (out, in, ...) by the mean of its cluster."""
-        centre = weight.new_zeros(weight.shape[0], len(self.sizes), *weight.shape[2:])
-        centre.index_add_(1, self.cluster, weight[:, self.rows])
-        centre /= self.sizes.to(weight.dtype).reshape(-1, *[1] * (weight.dim() - 2))
-        weight[:, self.rows] = centre[:, self.cluster]
+        weight[:, self.rows] = self._sums(weight)[:, self.cluster] / self._row_shaped(self.sizes.to(weight.dtype)[self.cluster], weight)
+
+    @torch.no_grad()
+    def share_gradient(self, gradient: Tensor) -> None:
+        """Give, in place, each tied row the sum of its cluster's gradients: that of the one parameter they are."""
+        gradient[:, self.rows] = self._sums(gradient)[:, self.cluster]
+
+    @torch.no_grad()
+    def copy(self, weight: Tensor) -> None:
+        """Make, in place, each tied row of `weight` equal to its cluster's first, to the bit.
+
+        Their gradients and moments are equal, so their updates are too, but for the last bits of a fused optimiser.
+        """
+        weight[:, self.rows] = weight[:, self.rows[self._first]][:, self.cluster]
+
+    @cached_property
+    def _first(self) -> Tensor:
+        """Place in `rows` of each cluster's first row, shape (n_clusters,)."""
+        places = torch.arange(len(self.rows), device=self.rows.device)
+        return torch.full_like(self.sizes, len(self.rows)).scatter_reduce_(0, self.cluster, places, "amin")
+
+    def _sums(self, rows_of: Tensor) -> Tensor:
+        sums = rows_of.new_zeros(rows_of.shape[0], len(self.sizes), *rows_of.shape[2:])
+        return sums.index_add_(1, self.cluster, rows_of[:, self.rows])
+
+    @staticmethod
+    def _row_shaped(values: Tensor, weight: Tensor) -> Tensor:
+        return values.reshape(-1, *[1] * (weight.dim() - 2))

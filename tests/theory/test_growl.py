@@ -34,9 +34,9 @@ def test_the_closed_form_of_the_spike_is_the_prox(norms: np.ndarray, step: float
 
 
 @EXACT
-@given(NORMS, STEPS)
-def test_the_linear_pattern_goes_through_isotonic_regression(norms: np.ndarray, step: float) -> None:
-    theta = theta_pattern("linear", len(norms), 0.8, 0.2)
+@given(NORMS, STEPS, st.sampled_from(["linear", "pld"]))
+def test_the_falling_patterns_go_through_isotonic_regression(norms: np.ndarray, step: float, pattern: str) -> None:
+    theta = theta_pattern(pattern, len(norms), 0.8, 0.2)
     found = prox_growl(torch.from_numpy(norms)[None], theta, torch.tensor([step], dtype=torch.float64))[0].numpy()
     np.testing.assert_allclose(found, by_isotonic_regression(norms, theta.numpy(), step), rtol=0, atol=1e-12)
 
@@ -116,7 +116,39 @@ def test_rows_are_input_units() -> None:
         torch.testing.assert_close(row_matrix(scaled), row_matrix(weight) * scale[:, :, None])
 
 
-@pytest.mark.parametrize("pattern", ["spike", "linear"])
+@pytest.mark.parametrize(
+    ("pattern", "theta"),
+    [
+        ("spike", [1.0, 0.25, 0.25, 0.25, 0.25]),
+        ("linear", [1.0, 0.8125, 0.625, 0.4375, 0.25]),
+        ("pld", [1.0, 0.625, 0.25, 0.25, 0.25]),  # falls over the first three rows, then stays
+    ],
+)
+def test_the_patterns_by_hand(pattern: str, theta: list[float]) -> None:
+    assert theta_pattern(pattern, 5, 0.75, 0.25, pld_share=0.6).tolist() == theta
+
+
+def test_a_pattern_of_one_row_has_one_weight() -> None:
+    assert [theta_pattern(pattern, 1, 0.75, 0.25).tolist() for pattern in ("spike", "linear", "pld")] == [[1.0]] * 3
+
+
+def test_rows_behind_a_flatten_are_its_single_features() -> None:
+    """Conv -> Flatten -> Linear: row j of the Linear reads pixel j in (channel, height, width) order, channels-last or not."""
+    conv, linear = torch.nn.Conv2d(1, 3, 3), torch.nn.Linear(3 * 4 * 4, 2)
+    inputs = torch.rand(5, 1, 6, 6)
+    features = conv(inputs.contiguous(memory_format=torch.channels_last)).flatten(1)
+    j = 2 * 16 + 3 * 4 + 1  # channel 2, line 3, column 1
+    torch.testing.assert_close(features[:, j], conv(inputs)[:, 2, 3, 1])
+    stacked = linear.weight.detach().clone()[None]
+    mask = torch.ones(1, 48)
+    mask[0, j] = 0
+    scale_rows(stacked, mask)
+    changed = features.clone()
+    changed[:, j] += 100
+    torch.testing.assert_close(changed @ stacked[0].T, features @ stacked[0].T)
+
+
+@pytest.mark.parametrize("pattern", ["spike", "linear", "pld"])
 def test_the_gradient_is_that_of_the_penalty(pattern: str) -> None:
     weight = torch.rand(2, 3, 5, 2, 2, dtype=torch.float64, requires_grad=True)
     theta = theta_pattern(pattern, 5, 0.8, 0.2)

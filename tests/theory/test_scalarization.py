@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from analysis.front import nondominated
-from trainer.scalarization import chebyshev_al_weights, chebyshev_values, project_simplex, smooth_chebyshev_weights, weighted_sum_weights
+from trainer.lagrangian import EqualityLagrangian
+from trainer.scalarization import (
+    chebyshev_al_weights,
+    chebyshev_values,
+    equality_weights,
+    project_simplex,
+    scalarized,
+    smooth_chebyshev_weights,
+    weighted_sum_weights,
+)
+from trainer.settings import LagrangianSettings
 
 EXACT = settings(deadline=None, derandomize=True)
 
@@ -91,10 +101,61 @@ def test_the_penalty_of_the_paper_is_a_weighted_sum() -> None:
     assert float((weights - multipliers).abs().max()) < 1e-7
 
 
+def test_with_a_vanishing_penalty_the_gradient_is_that_of_the_weighted_sum() -> None:
+    """Multipliers fixed at 1/n: the gradient is sum_i (k_i + e sum_j k_j) grad L_i / n, weights k + e for k on the simplex."""
+    k, e = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64), 1e-2
+    objectives = torch.tensor([[1.5, 0.7, 2.0]], dtype=torch.float64, requires_grad=True)
+    g = chebyshev_values(objectives, k, torch.zeros(3, dtype=torch.float64), e)
+    multipliers = torch.full((1, 3), 1 / 3, dtype=torch.float64)
+    (chebyshev_al_weights(multipliers, 1e-12, g.detach()) * g).sum().backward()
+    torch.testing.assert_close(objectives.grad, (k + e) / 3, rtol=0, atol=1e-10)
+
+
+def test_with_a_large_penalty_the_gradient_is_that_of_the_largest_term() -> None:
+    k, e = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64), 1e-2
+    objectives = torch.tensor([[1.5, 0.7, 2.0]], dtype=torch.float64, requires_grad=True)
+    g = chebyshev_values(objectives, k, torch.zeros(3, dtype=torch.float64), e)
+    (chebyshev_al_weights(torch.full((1, 3), 1 / 3, dtype=torch.float64), 1e9, g.detach()) * g).sum().backward()
+    largest = 0.3 * torch.tensor([[e, e, 1 + e]], dtype=torch.float64)
+    torch.testing.assert_close(objectives.grad, largest, rtol=0, atol=1e-12)
+
+
+def test_the_papers_weights_are_the_gradient_of_its_equation() -> None:
+    """t + multipliers . (g - t) + penalty / 2 ||g - t||^2 by autograd, in g and in t."""
+    multipliers = torch.tensor([[0.2, 0.3, 0.5]], dtype=torch.float64)
+    g = torch.tensor([[0.3, 0.9, 0.1]], dtype=torch.float64, requires_grad=True)
+    t = torch.tensor([[0.4]], dtype=torch.float64, requires_grad=True)
+    excess = g - t
+    (t.sum() + (multipliers * excess).sum() + 3 / 2 * excess.square().sum()).backward()
+    weights = equality_weights(multipliers, 3.0, (g - t).detach())
+    torch.testing.assert_close(weights, g.grad)
+    torch.testing.assert_close(1 - weights.sum(dim=1, keepdim=True), t.grad)
+    assert (weights < 0).any(), "an objective below t is pushed up: the inequality form never does that"
+
+
+def test_the_papers_penalty_makes_its_lagrangian_a_weighted_sum() -> None:
+    """After ten outer iterations at mu = 2.5e-8 the weights still are the even ones they started from, to 1e-4."""
+    lagrangian = EqualityLagrangian(LagrangianSettings(), 1, 3, torch.device("cpu"), torch.float64)
+    assert lagrangian.penalty == 2.5e-8
+    for _ in range(10):
+        for _ in range(30):
+            weights = lagrangian.weigh(slice(0, 1), torch.tensor([[3.5, 1.2, 0.9]], dtype=torch.float64))
+            lagrangian.end_step(1e-3)
+        lagrangian.update()
+    torch.testing.assert_close(weights, torch.full((1, 3), 1 / 3, dtype=torch.float64), rtol=0, atol=1e-4)
+
+
 def test_smooth_weights_are_the_gradient_of_log_sum_exp() -> None:
     values = torch.tensor([[0.3, 0.9, 0.1]], dtype=torch.float64, requires_grad=True)
     (torch.logsumexp(5 * values, dim=1) / 5).sum().backward()
     torch.testing.assert_close(smooth_chebyshev_weights(torch.zeros(1, 3), 5.0, values.detach()), values.grad)
+
+
+def test_each_scalarization_chooses_by_what_it_minimises() -> None:
+    values = torch.tensor([[1.0, 2.0, 6.0]], dtype=torch.float64)
+    assert float(scalarized("chebyshev_al", values, 1.0)) == 6
+    assert float(scalarized("weighted_sum", values, 1.0)) == 3
+    assert float(scalarized("smooth_chebyshev", values, 100.0)) == pytest.approx(6)
 
 
 def test_a_nan_stays_in_its_own_model() -> None:

@@ -74,11 +74,34 @@ def test_tied_rows_are_equal_to_the_bit_and_their_mean_stays() -> None:
     before = weight.clone()
     tie = Tie.from_labels(torch.tensor([0, 1, 0, -1, 2, 0]))
     assert tie is not None
-    tie.apply(weight)
+    tie.average(weight)
     assert torch.equal(weight[:, 0], weight[:, 2])
     assert torch.equal(weight[:, 0], weight[:, 5])
     torch.testing.assert_close(weight[:, 0], before[:, [0, 2, 5]].mean(dim=1))
     assert torch.equal(weight[:, [1, 3, 4]], before[:, [1, 3, 4]])
+
+
+def test_tied_rows_are_one_parameter() -> None:
+    """Their gradient is that of one shared row (by autograd), and a copy makes them equal to the bit again."""
+    labels = torch.tensor([0, 1, 0, -1, 2, 0])
+    tie = Tie.from_labels(labels)
+    assert tie is not None
+    weight = torch.rand(5, 6, dtype=torch.float64)
+    tie.average(weight)
+    inputs = torch.rand(7, 6, dtype=torch.float64)
+    separate = weight.clone().requires_grad_()
+    (inputs @ separate.T).square().sum().backward()
+    shared = weight[:, [0, 1, 3, 4]].clone().requires_grad_()
+    (inputs @ shared[:, [0, 1, 0, 2, 3, 0]].T).square().sum().backward()
+    assert separate.grad is not None
+    assert shared.grad is not None
+    tie.share_gradient(separate.grad)
+    torch.testing.assert_close(separate.grad[:, [0, 1, 3, 4]], shared.grad)
+    assert torch.equal(separate.grad[:, 0], separate.grad[:, 5])
+    weight[:, 5] += 1e-7
+    tie.copy(weight)
+    assert torch.equal(weight[:, 0], weight[:, 5])
+    assert torch.equal(weight[:, 0], weight[:, 2])
 
 
 def test_single_rows_need_no_tie() -> None:

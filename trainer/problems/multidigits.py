@@ -8,9 +8,10 @@ import hashlib
 import importlib.util
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from trainer.facts import ProblemFacts
 from trainer.settings import Checked, Range
@@ -18,12 +19,23 @@ from trainer.settings import Checked, Range
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainer.problem import Problem
+    from trainer.problem import Problem, Task
 
-TASKS = ("left", "right")
+ALL_TASKS: dict[str, tuple[str, str, float, int]] = {
+    "left": ("accuracy", "nats", math.log(10), 10),
+    "right": ("accuracy", "nats", math.log(10), 10),
+    "sum": ("absolute error", "(4 digits)^2", 16.5 / 16, 1),
+    "larger": ("accuracy", "nats", math.log(2), 2),
+    "parity": ("accuracy", "nats", math.log(2), 2),
+}
+"""Metric, unit of the loss, loss of a guess, outputs of each task. `sum` is a regression on a quarter of left + right,
+`larger` whether left > right, `parity` whether left + right is odd."""
 _IMAGES = {"train": (0, 1200), "validation": (1200, 1500), "test": (1500, 1797)}
 _CONSTRUCTION = "multidigits/1"
 _CANVAS, _SHIFT, _SIZE = 12, 4, 8
+
+
+TaskName = Literal["left", "right", "sum", "larger", "parity"]
 
 
 @dataclass(frozen=True)
@@ -36,16 +48,24 @@ class MultiDigitsOptions(Checked):
     """Validation pairs."""
     n_test: Annotated[int, Range(ge=1)] = 1000
     """Test pairs."""
+    tasks: tuple[TaskName, ...] = ("left", "right")
+    """What is learned of a pair: the left digit, the right one, their sum (a regression), which is larger, whether the sum is odd."""
     data_seed: Annotated[int, Range(ge=0)] = 0
     """Seed of the division of the images and of the pairing; the same for every trial of a sweep."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"different tasks expected, at least one of {', '.join(ALL_TASKS)}")
+
     def facts(self) -> ProblemFacts:
-        """Two tasks of ten classes."""
+        """As many tasks as were chosen."""
+        chosen = [ALL_TASKS[task] for task in self.tasks]
         return ProblemFacts(
-            tasks=TASKS,
-            metrics=dict.fromkeys(TASKS, "accuracy"),
-            guess_losses=(math.log(10),) * len(TASKS),
-            loss_units=("nats",) * len(TASKS),
+            tasks=self.tasks,
+            metrics={task: ALL_TASKS[task][0] for task in self.tasks},
+            guess_losses=tuple(guess for _, _, guess, _ in chosen),
+            loss_units=tuple(unit for _, unit, _, _ in chosen),
             n_train=self.n_train,
         )
 
@@ -67,7 +87,8 @@ def build(options: MultiDigitsOptions) -> "Problem":
     """Make the pairs.
 
     Returns:
-        A problem with inputs of shape (n, 1, 12, 12), float32 in [0, 1], and targets of shape (n, 2), int64 in [0, 9].
+        A problem with inputs of shape (n, 1, 12, 12), float32 in [0, 1], and targets of shape (n, n_tasks): int64, or
+        float32 with the task `sum`.
 
     Source: after MultiMNIST (Sener and Koltun 2018), on the digits of the UCI repository.
     """
@@ -75,7 +96,7 @@ def build(options: MultiDigitsOptions) -> "Problem":
     import torch
     from sklearn.datasets import load_digits
 
-    from trainer.problem import Problem, Split, classification
+    from trainer.problem import Problem, Split
 
     digits = load_digits()
     rng = np.random.default_rng(options.data_seed)
@@ -84,18 +105,22 @@ def build(options: MultiDigitsOptions) -> "Problem":
     labels = digits.target[order]
     splits = {}
     for split, n_pairs in (("train", options.n_train), ("validation", options.n_validation), ("test", options.n_test)):
-        left, right = (rng.integers(*_IMAGES[split], n_pairs) for _ in TASKS)
+        left, right = (rng.integers(*_IMAGES[split], n_pairs) for _ in range(2))
         canvas = np.zeros((n_pairs, 1, _CANVAS, _CANVAS), np.float32)
         canvas[:, 0, :_SIZE, :_SIZE] = images[left]
         corner = canvas[:, 0, _SHIFT:, _SHIFT:]
         np.maximum(corner, images[right], out=corner)
-        targets = np.stack([labels[left], labels[right]], axis=1).astype(np.int64)
+        first, second = labels[left], labels[right]
+        columns = {"left": first, "right": second, "sum": (first + second) / 4, "larger": first > second, "parity": (first + second) % 2}
+        targets = np.stack([columns[task] for task in options.tasks], axis=1).astype(np.float32 if "sum" in options.tasks else np.int64)
         splits[split] = Split(torch.from_numpy(canvas), torch.from_numpy(targets))
     return Problem(
         name="multidigits",
-        tasks=tuple(classification(name, n_classes=10) for name in TASKS),
-        networks={"mdmtn": _mdmtn, "hps": _hps},
-        **splits,
+        tasks=tuple(_task(name) for name in options.tasks),
+        networks={"mdmtn": lambda: _mdmtn(options.tasks), "hps": lambda: _hps(options.tasks)},
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
     )
 
 
@@ -115,19 +140,26 @@ def _monitor() -> "nn.Sequential":
     return nn.Sequential(nn.Conv2d(1, 20, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(500, 50), nn.ReLU())
 
 
-def _heads() -> "list[nn.Module]":
+def _task(name: str) -> "Task":
+    from trainer.problem import classification, regression
+
+    metric, _, guess_loss, n_outputs = ALL_TASKS[name]
+    return classification(name, n_outputs) if metric == "accuracy" else regression(name, guess_loss, scale=4.0)
+
+
+def _heads(tasks: Sequence[str]) -> "list[nn.Module]":
     from torch import nn
 
-    return [nn.Linear(50, 10) for _ in TASKS]
+    return [nn.Linear(50, ALL_TASKS[task][3]) for task in tasks]
 
 
-def _hps() -> "nn.Module":
+def _hps(tasks: Sequence[str]) -> "nn.Module":
     from trainer.models.hps import HPS
 
-    return HPS(_trunk(), _heads())
+    return HPS(_trunk(), _heads(tasks))
 
 
-def _mdmtn() -> "nn.Module":
+def _mdmtn(tasks: Sequence[str]) -> "nn.Module":
     from trainer.models.mdmtn import MDMTN
 
-    return MDMTN(_trunk(), [_monitor() for _ in TASKS], _heads())
+    return MDMTN(_trunk(), [_monitor() for _ in tasks], _heads(tasks))

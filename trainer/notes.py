@@ -1,0 +1,52 @@
+"""What a reader of a row should know: things that are no error, and yet explain a strange result."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from trainer.problem import Problem
+
+
+def data_notes(problem: Problem) -> tuple[str, ...]:
+    """What is odd about the data: constant inputs, classes that a split lacks."""
+    splits = {"training": problem.train, "validation": problem.validation, "test": problem.test}
+    notes = []
+    inputs = problem.train.inputs
+    if len(inputs) > 1 and inputs.numel() and not problem.is_small and bool((inputs == inputs[:1]).all()):
+        notes.append("every training input is the same: nothing can be learned from it")
+    for t, task in enumerate(problem.tasks):
+        if task.metric_name != "accuracy":
+            continue
+        classes = {name: set(split.targets[:, t].unique().tolist()) for name, split in splits.items()}
+        everywhere = set().union(*classes.values())
+        for name, found in classes.items():
+            missing = sorted(int(label) for label in everywhere - found)
+            if missing:
+                which = f"class {missing[0]}" if len(missing) == 1 else f"classes {', '.join(map(str, missing))}"
+                notes.append(f"task {task.name}: {which} missing from the {name} data")
+    return tuple(notes)
+
+
+def model_notes(problem: Problem, layer_sparsity: Mapping[str, float], output_ranges: Tensor) -> list[str]:
+    """What is odd about a trained network: layers without a row left, outputs that do not depend on the input.
+
+    Args:
+        problem: its tasks' names.
+        layer_sparsity: share of zero rows of each weight tensor.
+        output_ranges: shape (n_tasks,); largest minus least output over the validation data.
+    """
+    empty = [name.removesuffix(".weight") for name, share in layer_sparsity.items() if share == 1]
+    if empty and len(empty) == len(layer_sparsity):
+        notes = ["every weight of the network is zero"]
+    else:
+        notes = [f"layer {name} is all zero" for name in empty]
+    constant = [task.name for task, spread in zip(problem.tasks, output_ranges.tolist(), strict=True) if spread == 0]
+    if not problem.is_small:
+        notes += [f"task {name}: the output is the same for every validation input (a dead layer?)" for name in constant]
+    return notes
+
+
+def output_range(outputs: Tensor) -> Tensor:
+    """Largest difference between two samples in any component of outputs of shape (n_samples, ...); 0-dim."""
+    return (outputs.amax(dim=0) - outputs.amin(dim=0)).max() if outputs.numel() else torch.zeros(())

@@ -1,0 +1,135 @@
+"""What can be chosen of the analytic problems, and their facts. Imports no torch."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from trainer.facts import ProblemFacts
+from trainer.settings import Checked, Range
+
+PREFIX = "analytic/"
+
+
+@dataclass(frozen=True)
+class AnalyticOptions(Checked):
+    """Size of a test problem, and how many gradient steps its epochs have."""
+
+    function: ClassVar[str]
+    """Its name after `analytic/`."""
+
+    n_variables: Annotated[int, Range(ge=2, le=10_000)] = 10
+    """Numbers that are optimised."""
+    n_steps: Annotated[int, Range(ge=1, le=1_000_000)] = 50
+    """Gradient steps in an epoch, with `training.batch_size: 1`; an epoch has n_steps / batch_size steps."""
+
+    @property
+    def n_objectives(self) -> int:
+        """Two, unless the problem can have more."""
+        return 2
+
+    @property
+    def worst(self) -> float:
+        """Largest value of an objective on the front, rounded up: what a point has to beat to count."""
+        return 1.1
+
+    def facts(self) -> ProblemFacts:
+        """Objectives f1, f2, ...: nothing to prune, no accuracy, no unit."""
+        from trainer.problems.analytic.exact import front
+
+        tasks = tuple(f"f{i + 1}" for i in range(self.n_objectives))
+        return ProblemFacts(
+            tasks=tasks,
+            metrics=dict.fromkeys(tasks, "value"),
+            guess_losses=(self.worst,) * len(tasks),
+            loss_units=("",) * len(tasks),
+            n_train=1,
+            has_sparsity=False,
+            true_front=lambda: front(self.function, self.n_objectives),
+        )
+
+
+@dataclass(frozen=True)
+class Zdt1Options(AnalyticOptions):
+    """Convex front f2 = 1 - sqrt(f1)."""
+
+    function: ClassVar[str] = "zdt1"
+
+
+@dataclass(frozen=True)
+class Zdt2Options(AnalyticOptions):
+    """Non-convex front f2 = 1 - f1^2."""
+
+    function: ClassVar[str] = "zdt2"
+
+
+@dataclass(frozen=True)
+class Vlmop2Options(AnalyticOptions):
+    """Non-convex front between two Gaussian wells."""
+
+    function: ClassVar[str] = "vlmop2"
+    n_variables: Annotated[int, Range(ge=2, le=10_000)] = 2
+    """Numbers that are optimised."""
+
+
+@dataclass(frozen=True)
+class QuadraticsOptions(AnalyticOptions):
+    """Squared distances to two points at distance 1."""
+
+    function: ClassVar[str] = "quadratics"
+
+
+@dataclass(frozen=True)
+class DtlzOptions(AnalyticOptions):
+    """Any number of objectives."""
+
+    objectives: Annotated[int, Range(ge=2, le=20)] = 3
+    """Number of objectives f1, f2, ..."""
+
+    @property
+    def n_objectives(self) -> int:
+        """As chosen."""
+        return self.objectives
+
+
+@dataclass(frozen=True)
+class Dtlz1Options(DtlzOptions):
+    """Flat front sum f = 0.5."""
+
+    function: ClassVar[str] = "dtlz1"
+
+    @property
+    def worst(self) -> float:
+        """A tenth above the largest value on the front."""
+        return 0.55
+
+
+@dataclass(frozen=True)
+class Dtlz2Options(DtlzOptions):
+    """Spherical front |f| = 1, non-convex."""
+
+    function: ClassVar[str] = "dtlz2"
+
+
+@dataclass(frozen=True)
+class OwlOptions(Checked):
+    """0.5 |X - B|^2 against the GrOWL norm of the matrix X: one convex task and sparsity."""
+
+    function: ClassVar[str] = "owl"
+    n_rows: Annotated[int, Range(ge=2, le=10_000)] = 20
+    """Rows of the matrix that is optimised."""
+    row_length: Annotated[int, Range(ge=1, le=10_000)] = 4
+    """Length of a row."""
+    n_steps: Annotated[int, Range(ge=1, le=1_000_000)] = 50
+    """Gradient steps in an epoch, with `training.batch_size: 1`."""
+
+    def facts(self) -> ProblemFacts:
+        """Sparsity and one task, the distance to B."""
+        from trainer.problems.analytic.owl import distance_at_zero, owl_front
+
+        return ProblemFacts(
+            tasks=("distance",),
+            metrics={"distance": "value"},
+            guess_losses=(distance_at_zero(self.n_rows, self.row_length),),
+            loss_units=("",),
+            n_train=1,
+            true_front=lambda: owl_front(self.n_rows, self.row_length),
+        )

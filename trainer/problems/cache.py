@@ -1,0 +1,76 @@
+"""Built data in files of its own, so that each worker maps it instead of building it again."""
+
+import hashlib
+import os
+import secrets
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def cache_folder(chosen: str | None) -> Path:
+    """`chosen`, or `pareto-sweep` in the user's cache folder. It may not exist yet."""
+    if chosen is not None:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pareto-sweep"
+
+
+def publish(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file aside and rename it, so that nobody sees half of it and two writers do no harm.
+
+    A cache is a convenience: where it cannot be written, a warning says so and the work goes on.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(aside)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        warnings.warn(f"{path} cannot be written, so that it is made again each time ({error}); set the problem's `cache`", stacklevel=2)
+
+
+def cached(path: Path, build: Callable[[], Mapping[str, "Tensor"]]) -> Mapping[str, "Tensor"]:
+    """The tensors of the file, mapped into memory; built and stored first where the file is not there or damaged.
+
+    Args:
+        path: a safetensors file whose name says what is in it. The SHA-256 of its tensors is in its metadata.
+        build: makes the tensors, which have to be contiguous.
+
+    Returns:
+        The tensors of `build`. Not to be written to: they may lie in the file.
+    """
+    from safetensors.torch import save
+
+    stored = _verified(path)
+    if stored is not None:
+        return stored
+    tensors = dict(build())
+    publish(path, lambda aside: aside.write_bytes(save(tensors, {"sha256": _digest(tensors)})))
+    return tensors
+
+
+def _verified(path: Path) -> "dict[str, Tensor] | None":
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
+            expected = (stream.metadata() or {}).get("sha256")
+    except (OSError, SafetensorError):
+        return None
+    return tensors if _digest(tensors) == expected else None
+
+
+def _digest(tensors: "Mapping[str, Tensor]") -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.numpy().data)
+    return digest.hexdigest()
