@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.exactness import gaps as gaps
     from analysis.figures import front_2d_projection as front_2d_projection
     from analysis.figures import front_2d_staircase as front_2d_staircase
     from analysis.figures import front_3d as front_3d
     from analysis.figures import loss_against_sparsity as loss_against_sparsity
-    from analysis.figures import parallel_objectives as parallel_objectives
     from analysis.findings import summary as summary
     from analysis.front import eps_nondominated as eps_nondominated
     from analysis.front import nondominated as nondominated
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from analysis.indicators import igd_plus as igd_plus
     from analysis.labels import cluster_table as cluster_table
     from analysis.labels import label_points as label_points
+    from analysis.many_objectives import parallel_objectives as parallel_objectives
+    from analysis.many_objectives import scatter_matrix as scatter_matrix
     from analysis.report import write_report as write_report
     from analysis.table import ResultsError as ResultsError
     from analysis.table import ResultTable as ResultTable
@@ -29,7 +31,9 @@ _ROOM_OF = {
     "front_2d_staircase": "figures",
     "front_3d": "figures",
     "loss_against_sparsity": "figures",
-    "parallel_objectives": "figures",
+    "gaps": "exactness",
+    "parallel_objectives": "many_objectives",
+    "scatter_matrix": "many_objectives",
     "eps_nondominated": "front",
     "nondominated": "front",
     "slack": "front",

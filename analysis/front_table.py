@@ -1,12 +1,16 @@
 """The non-dominated trials as text: a table for people, CSV or JSON for programs."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from analysis.exactness import gaps
 from analysis.labels import label_points
+from analysis.point_style import preference_text
 from analysis.table import ResultTable, read_results
 
 _FORMATS = {"sparsity_rate": "{:.1%}", "compression_rate": "{:.2f}", "parameter_sharing": "{:.2f}"}
@@ -20,40 +24,64 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
         eps: dominance tolerance >= 0, in objective units; larger keeps more.
 
     Returns:
-        One row a trial: trial_id, group, study, seed, k, the objectives, test accuracies, SR, CR and PS.
+        One row a trial: trial_id, group, study, seed, k, the objectives, results on test data, the `gap` to the exact
+        optimum where it is known, `notes` where there are some, SR, CR and PS.
+
+    Raises:
+        ResultsError: trials of one study have different scalings.
     """
     ok = table.ok
     labels = label_points(table, eps)
-    frame = ok.frame.assign(group=labels["group"].to_numpy())[labels["kept"].to_numpy()]
-    accuracies = [name for name in frame.columns if name.startswith(("accuracy.test.", "metric.test.")) and frame[name].notna().any()]
-    columns = ["trial_id", "group", "study", "seed", "k", *(o["column"] for o in table.objectives), *accuracies, *_FORMATS]
+    frame = ok.frame.assign(group=labels["group"].to_numpy(), gap=gaps(ok))[labels["kept"].to_numpy()]
+    results = [name for name in frame.columns if name.startswith(("accuracy.test.", "metric.test.")) and frame[name].notna().any()]
+    extra = [name for name in ("gap", "notes") if frame[name].notna().any()]
+    columns = ["trial_id", "group", "study", "seed", "k", *(o["column"] for o in table.objectives), *results, *extra, *_FORMATS]
     return frame[columns].sort_values(["sparsity_rate", "trial_id"], ascending=[False, True]).reset_index(drop=True)
 
 
 def front_text(folder: Path, eps: float, form: str) -> str:
     """`front_frame` of a results folder as `table`, `csv` or `json`.
 
+    The table is for people: k without k0 where nothing can be pruned, no column without a value, no notes.
+
     Raises:
-        ResultsError: there are no readable results.
+        ResultsError: there are no readable results, or trials of one study have different scalings.
     """
-    frame = front_frame(read_results(folder), eps)
+    table = read_results(folder)
+    frame = front_frame(table, eps)
     if form == "csv":
-        return frame.assign(k=frame["k"].map(lambda k: json.dumps(list(k)))).to_csv(index=False).rstrip("\n")
+        texts = {name: frame[name].map(_json_text) for name in ("k", "notes") if name in frame}
+        return frame.assign(**texts).to_csv(index=False).rstrip("\n")
     if form == "json":
         return json.dumps([{name: _plain(value) for name, value in row.items()} for row in frame.to_dict(orient="records")], indent=1)
     if frame.empty:
         return "no complete trial yet"
-    shown = frame.rename(columns={name: name.removeprefix("objective.") for name in frame.columns})
-    shown["k"] = [f"({', '.join(f'{value:.4g}' for value in k)})" for k in frame["k"]]
+    known = frame.drop(columns=[name for name in frame if name == "notes" or (name != "k" and frame[name].isna().all())])
+    shown = known.rename(columns={name: name.removeprefix("objective.") for name in known.columns})
+    shown["k"] = [preference_text(k, table.sparsity_objective is not None) for k in frame["k"]]
     for name in shown.columns:
         if name in _FORMATS:
-            shown[name] = [_FORMATS[name].format(value) for value in frame[name]]
+            shown[name] = [_number(_FORMATS[name], value) for value in shown[name]]
         elif name.startswith("accuracy."):
-            shown[name] = [f"{value:.2%}" for value in frame[name]]
+            shown[name] = [_number("{:.2%}", value) for value in shown[name]]
         elif pd.api.types.is_float_dtype(shown[name]):
-            shown[name] = [f"{value:.4g}" for value in shown[name]]
+            shown[name] = [_number("{:.4g}", value) for value in shown[name]]
     return str(shown.to_string(index=False))
 
 
+def _number(form: str, value: float) -> str:
+    return form.format(value) if math.isfinite(value) else "-"
+
+
+def _json_text(cell: Any) -> str | None:
+    plain = _plain(cell)
+    return None if plain is None else json.dumps(plain)
+
+
 def _plain(value: Any) -> Any:
-    return [float(item) for item in value] if hasattr(value, "__len__") and not isinstance(value, str) else value
+    """A cell as JSON has it; what is not known is None."""
+    if hasattr(value, "__len__") and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from analysis.choosing import best_row, measured_metrics
 from analysis.front import Mode, slack, sparsity_clusters
+from analysis.scalings import check_one_scaling
 from analysis.table import ResultTable
 
 SPARSE, DENSE = "sparse", "dense"
@@ -28,9 +30,12 @@ def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", 
 
     Raises:
         ValueError: eps or the width is not valid; the message names the value.
+        ResultsError: trials of one study have different scalings (`check_one_scaling`); everything that compares trials
+            comes through here, and reading a table does not, so that such a folder can still be looked at.
     """
     if not (np.isfinite(eps) and eps >= 0):
         raise ValueError(f"label_points expects eps >= 0, found eps = {eps}")
+    check_one_scaling(table)
     ok = table.ok
     sparse = is_sparse(ok)
     slacks = np.full(len(ok.frame), np.inf)
@@ -63,16 +68,19 @@ def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
         labels: what `label_points` returned for it.
 
     Returns:
-        `cluster` (-1: dense), `sparsity_min`, `sparsity_max` (fractions), `n_points`, and of the point with the best mean
-        accuracy on *validation* data: `trial_id`, `k`, `accuracy` (its mean accuracy on *test* data, a fraction). Dense
-        first, then by sparsity; clusters without a kept point are left out.
+        `cluster` (-1: dense), `sparsity_min`, `sparsity_max` (fractions), `n_points`, and of the point that is best on
+        *validation* data (by mean accuracy, by mean loss in a sweep without accuracies): `trial_id`, `k`, `accuracy` (its
+        mean accuracy on *test* data, a fraction, NaN without accuracies), and a column `metric.test.<task>` for each task
+        with another metric. Dense first, then by sparsity; clusters without a kept point are left out.
     """
     cluster_of = labels["cluster"].to_numpy()
     kept = labels["kept"].to_numpy(dtype=bool)
+    metrics = [f"metric.test.{task}" for task in measured_metrics(table)]
     lines = []
     for cluster in np.unique(cluster_of[kept]):
         rows = table.ok.frame[kept & (cluster_of == cluster)]
-        best = best_row(rows)
+        best = best_row(table, rows)
+        known = best if best is not None else {"accuracy.test.mean": np.nan, **dict.fromkeys(metrics, np.nan)}
         lines.append(
             {
                 "cluster": int(cluster),
@@ -81,14 +89,8 @@ def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
                 "n_points": len(rows),
                 "trial_id": best["trial_id"] if best is not None else None,
                 "k": best["k"] if best is not None else None,
-                "accuracy": best["accuracy.test.mean"] if best is not None else np.nan,
+                "accuracy": known["accuracy.test.mean"],
+                **{name: known[name] for name in metrics},
             }
         )
-    columns = ["cluster", "sparsity_min", "sparsity_max", "n_points", "trial_id", "k", "accuracy"]
-    return pd.DataFrame(lines, columns=columns)
-
-
-def best_row(frame: pd.DataFrame) -> pd.Series | None:
-    """The row with the highest mean accuracy on validation data, None when none was measured."""
-    accuracy = frame["accuracy.validation.mean"].astype("float64")
-    return None if accuracy.isna().all() else frame.iloc[int(np.nanargmax(accuracy.to_numpy()))]
+    return pd.DataFrame(lines, columns=["cluster", "sparsity_min", "sparsity_max", "n_points", "trial_id", "k", "accuracy", *metrics])

@@ -2,13 +2,16 @@
 
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from analysis.exactness import gap_text, gaps
 from analysis.labels import DENSE
-from analysis.table import SPARSITY_COLUMN, ResultTable
+from analysis.table import ACCURACY, SPARSITY_COLUMN, ResultTable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe and Ito's colours that colour-blind readers tell apart, without yellow (too faint on white)."""
@@ -17,12 +20,17 @@ SYMBOLS = ("circle", "diamond", "square", "cross", "circle-open", "diamond-open"
 DENSE_COLOUR = "#000000"
 UNKNOWN_COLOUR = "#7f7f7f"
 SPARSITY_RATE = "sparsity_rate"
+VALUE = "value"
+"""Metric of a task whose loss is the function itself, not an error on data (analytic problems)."""
+_SHORT = 16
 
 
-def marker_of(group: str, cluster: int) -> dict[str, Any]:
-    """Plotly marker of a cluster (see `label_points`), the same in 2-D and 3-D."""
+def marker_of(group: str, cluster: int, has_sparsity: bool = True) -> dict[str, Any]:
+    """Plotly marker of a cluster (see `label_points`), the same in 2-D and 3-D; one colour in a sweep without sparsity."""
     if group == DENSE:
         return {"color": DENSE_COLOUR, "symbol": "circle"}
+    if not has_sparsity:
+        return {"color": COLOURS[0], "symbol": SYMBOLS[0]}
     if cluster < 0:
         return {"color": UNKNOWN_COLOUR, "symbol": "circle"}
     return {"color": COLOURS[cluster % len(COLOURS)], "symbol": SYMBOLS[cluster % len(SYMBOLS)]}
@@ -49,37 +57,65 @@ def axis_title(table: ResultTable, column: str) -> str:
     name = html.escape(str(objective.get("name") or column))
     if column == SPARSITY_COLUMN:
         name = f"{name} objective"
-    elif column.startswith("loss."):
+    elif column.startswith("loss.") and table.metrics.get(column.split(".", 2)[-1]) != VALUE:
         name = f"{name}: {html.escape(column.split('.')[1])} loss"
     return f"{name} ({unit})" if unit else name
 
 
-def preference_text(k: Any) -> str:
-    """A preference vector for people: `(0.001, 0.2, 0.799)`; `none` for methods without one."""
+def short_title(table: ResultTable, column: str) -> str:
+    """An axis in a few letters: the objective's name, cut to `_SHORT` of them, safe as plotly's pseudo-HTML."""
+    name = next((str(o.get("name") or column) for o in table.objectives if o["column"] == column), column)
+    return html.escape(name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…")
+
+
+def preference_text(k: Any, has_sparsity: bool = True) -> str:
+    """A preference vector for people: `(0.001, 0.2, 0.799)`; `none` for methods without one.
+
+    Args:
+        k: as stored, with k0 first.
+        has_sparsity: False leaves k0 out, which is 0 in a sweep without a sparsity objective.
+    """
     if k is None or isinstance(k, float):
         return "none"
-    return f"({', '.join(f'{share:.4g}' for share in k)})"
+    return f"({', '.join(f'{share:.4g}' for share in (k if has_sparsity else k[1:]))})"
 
 
 def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
-    """What a point says under the mouse: trial, k, sparsity, accuracies on test data. Names are escaped."""
-    tasks = [*table.tasks, "mean"]
-    accuracies = [frame[f"accuracy.test.{task}"].to_numpy(dtype=np.float64) for task in tasks]
-    names = [html.escape(task) for task in tasks]
+    """What a point says under the mouse: trial, k, sparsity, results on test data by name, gap. Names are escaped."""
+    results = _test_results(table, frame)
+    gap = gaps(replace(table, frame=frame))
+    has_sparsity = table.sparsity_objective is not None
     texts = []
     for i, row in enumerate(zip(frame["trial_id"], frame["k"], *(frame[name] for name in _RATES), strict=True)):
         trial_id, k, *rates = row
-        lines = [f"<b>{html.escape(str(trial_id))}</b>", f"k = {preference_text(k)}"]
+        lines = [f"<b>{html.escape(str(trial_id))}</b>", f"k = {preference_text(k, has_sparsity)}"]
         if not np.isnan(rates[0]):
             lines.append(_rates_text(rates))
-        lines += [
-            f"{name}: {100 * values[i]:.2f} % test accuracy" for name, values in zip(names, accuracies, strict=True) if values[i] >= 0
-        ]
+        lines += [template.format(values[i] * factor) for template, factor, values in results if np.isfinite(values[i])]
+        if np.isfinite(gap[i]):
+            lines.append(f"gap to the exact optimum: {gap_text(gap[i])}")
         texts.append("<br>".join(lines))
     return texts
 
 
 _RATES = (SPARSITY_RATE, "compression_rate", "parameter_sharing")
+
+
+def _test_results(table: ResultTable, frame: pd.DataFrame) -> list[tuple[str, float, NDArray[np.float64]]]:
+    """(format of a line, factor, values of shape (n_points,)) of each task's accuracy or metric, and the mean accuracy."""
+    results = []
+    for task, metric in [*table.metrics.items(), ("mean", ACCURACY)]:
+        is_accuracy = metric == ACCURACY
+        column = f"{'accuracy' if is_accuracy else 'metric'}.test.{task}"
+        number = "{:.2f} % test accuracy" if is_accuracy else f"{{:.4g}} test {_braced(metric)}"
+        values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        results.append((f"{_braced(task)}: {number}", 100.0 if is_accuracy else 1.0, values))
+    return results
+
+
+def _braced(name: str) -> str:
+    """A name that may stand in a format string and in pseudo-HTML."""
+    return html.escape(name).replace("{", "{{").replace("}", "}}")
 
 
 def _rates_text(rates: Sequence[float]) -> str:

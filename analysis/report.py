@@ -10,17 +10,22 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis.figures import axis_columns, front_2d_projection, front_3d, height_column, loss_against_sparsity, parallel_objectives
+from analysis.choosing import chosen_by, measured_metrics
+from analysis.exactness import EXACT
+from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, height_column, pair_columns
+from analysis.figures import front_2d_projection, front_3d, loss_against_sparsity
 from analysis.findings import summary
 from analysis.front import Mode
+from analysis.indicators import MAX_EXACT_OBJECTIVES
 from analysis.labels import label_points
-from analysis.point_style import SPARSITY_RATE, axis_title, hover_texts
+from analysis.many_objectives import paired_columns, parallel_objectives, scatter_matrix
+from analysis.point_style import SPARSITY_RATE, axis_title, hover_texts, short_title
 from analysis.report_about import about
-from analysis.report_data import Embedded, choose_rows, script_json, to_columns
+from analysis.report_data import Embedded, choose_rows, exact_front_columns, script_json, to_columns
 from analysis.report_health import health
 from analysis.table import ResultTable, read_results
 
-_SCRIPTS = ("data.js", "views.js", "clusters.js", "trials.js", "detail.js", "start.js")
+_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "start.js")
 
 
 def write_report(
@@ -74,6 +79,10 @@ def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute",
         health=health(table),
         note=embedded.note,
         sparsity_width=sparsity_width,
+        chosen_by=chosen_by(table),
+        exact=EXACT,
+        hypervolume_format="%.5g" if len(table.objectives) <= MAX_EXACT_OBJECTIVES else "≈ %.3g",
+        exact_name=EXACT_FRONT_NAME,
         views=views,
         css=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs()),
@@ -91,7 +100,11 @@ def _data(table: ResultTable, embedded: Embedded, views: list[dict[str, Any]], e
     return {
         "name": table.name,
         "tasks": table.tasks,
-        "metrics": table.manifest.get("metrics", {}),
+        "metrics": table.metrics,
+        "measured": measured_metrics(table),
+        "chosen_by": chosen_by(table),
+        "has_sparsity": table.sparsity_objective is not None,
+        "exact": {"name": EXACT_FRONT_NAME, "columns": exact_front_columns(table), "is_curve": len(table.objectives) == 2},
         "objectives": table.objectives,
         "eps": eps,
         "n_points": len(points.frame),
@@ -100,6 +113,7 @@ def _data(table: ResultTable, embedded: Embedded, views: list[dict[str, Any]], e
         "hover": hover_texts(table, points.frame),
         "views": views,
         "titles": {column: axis_title(table, column) for column in {*axes, SPARSITY_RATE}},
+        "names": {column: short_title(table, column) for column in axes},
         "planar": tasks if len(tasks) > 1 else axes,
         "heights": heights,
     }
@@ -112,8 +126,8 @@ def _views(embedded: Embedded) -> list[dict[str, Any]]:
     if len(columns) < 2 or points.frame.empty:
         return []
     if len(columns) == 2:
-        shown, axes = loss_against_sparsity(points, labels, everything=True), {"x": columns[-1], "y": columns[0]}
-        return [_view("plane", "The front", shown, axes, columns)]
+        axes = dict(zip("xy", pair_columns(points), strict=True))
+        return [_view("plane", "The front", loss_against_sparsity(points, labels, everything=True), axes, columns)]
     plane = {"x": columns[0], "y": columns[1]}
     space = front_3d(points, labels, everything=True)
     views = [
@@ -122,16 +136,21 @@ def _views(embedded: Embedded) -> list[dict[str, Any]]:
     ]
     if len(columns) > 3:
         views.append(_view("parallel", "All objectives", parallel_objectives(points, labels, everything=True), {}, columns))
+        paired = paired_columns(points)
+        which = f", the first {len(paired)} of {len(columns)}" if len(paired) < len(columns) else ""
+        matrix = scatter_matrix(points, labels, everything=True)
+        views.append(_view("matrix", f"Objectives two at a time{which}", matrix, {}, paired))
     return views
 
 
 def _view(kind: str, title: str, figure: go.Figure, axes: dict[str, str], columns: list[str]) -> dict[str, Any]:
-    """A figure without its points, which the page fills in from the columns; each trace keeps the rows it may show."""
+    """A figure without its points, which the page fills in from the columns; each cluster once, with the rows it may show."""
     spec = figure.to_plotly_json()
-    traces = []
+    traces: dict[tuple[str, int | None], dict[str, Any]] = {}
     for trace in spec["data"]:
-        rows = list(dict.fromkeys(trace["customdata"]))
-        kept = {name: item for name, item in trace.items() if name not in ("x", "y", "z", "hovertext", "customdata")}
-        traces.append(kept | {"rows": rows})
-    layout = {name: item for name, item in spec["layout"].items() if name != "template"}
-    return {"kind": kind, "title": title, "axes": axes, "columns": columns, "traces": traces, "layout": layout}
+        meta = trace["meta"]
+        if meta["group"] != EXACT_FRONT:
+            kept = {name: item for name, item in trace.items() if name not in ("x", "y", "z", "hovertext", "customdata")}
+            traces.setdefault((meta["group"], meta["cluster"]), kept | {"rows": list(dict.fromkeys(trace["customdata"]))})
+    layout = {name: item for name, item in spec["layout"].items() if name not in ("template", "annotations")}
+    return {"kind": kind, "title": title, "axes": axes, "columns": columns, "traces": list(traces.values()), "layout": layout}

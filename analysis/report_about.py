@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from analysis.exactness import EXACT, gap_text
+from analysis.indicators import MAX_EXACT_OBJECTIVES
 from analysis.table import ResultTable
 
 
@@ -15,14 +17,18 @@ def about(table: ResultTable, facts: dict[str, Any]) -> list[tuple[str, str]]:
     """
     manifest, plan = table.manifest, table.plan or {}
     problem = manifest.get("problem")
+    has_sparsity = table.sparsity_objective is not None
     n_unplanned = len(set(table.frame["trial_id"]) - set(table.planned_ids))
     pairs = [
         ("Problem", problem.get("name") if isinstance(problem, dict) else problem),
         ("Studies", "\n".join(_study(study) for study in manifest.get("studies") or [])),
         ("Objectives", "\n".join(_objective(objective) for objective in table.objectives)),
         ("Scaling", manifest.get("scaling")),
-        ("Filter", f"eps = {facts['eps']:g}, {facts['mode']}; each study by itself, k0 = 0 apart from k0 > 0"),
+        ("Reference point", _reference_point(manifest)),
+        ("Filter", f"eps = {facts['eps']:g}, {facts['mode']}; each study by itself{', k0 = 0 apart from k0 > 0' if has_sparsity else ''}"),
         ("Hypervolume", _hypervolume(facts)),
+        ("Exact front", _exact_front(table, facts)),
+        ("Exactness", _exactness(facts)),
         ("Seeds", ", ".join(str(seed) for seed in sorted({int(seed) for seed in table.frame["seed"].dropna()}))),
         ("Runs so far", plan.get("attempt")),
         ("Command", _words(plan.get("command"))),
@@ -49,7 +55,39 @@ def _hypervolume(facts: dict[str, Any]) -> str:
     if facts["hypervolume"] is None:
         return "not computed: the manifest has no reference point yet"
     reference = ", ".join(f"{value:g}" for value in facts["hypervolume_reference"])
-    return f"{facts['hypervolume']:.7g}, of all finished trials, below the reference point ({reference})"
+    is_estimate = len(facts["hypervolume_reference"]) > MAX_EXACT_OBJECTIVES
+    value = f"about {facts['hypervolume']:.4g} (estimated)" if is_estimate else f"{facts['hypervolume']:.7g}"
+    return f"{value}, of all finished trials, below the reference point ({reference})"
+
+
+def _reference_point(manifest: dict[str, Any]) -> str | None:
+    """What was asked for, and the numbers that `auto` became."""
+    asked, values = manifest.get("reference_point"), manifest.get("reference_point_values")
+    numbers = values if isinstance(values, list) else asked
+    shown = f"({', '.join(_number(value) for value in numbers)})" if isinstance(numbers, list) else None
+    return ": ".join(text for text in (asked if isinstance(asked, str) else None, shown) if text) or None
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _exact_front(table: ResultTable, facts: dict[str, Any]) -> str | None:
+    if table.true_front is None:
+        return None
+    distance = facts["igd_plus"]
+    text = f"{len(table.true_front):,} points"
+    return text if distance is None else f"{text}, on average {distance:.3g} from what the finished trials dominate (IGD+)"
+
+
+def _exactness(facts: dict[str, Any]) -> str | None:
+    if not facts["n_optimum"]:
+        return None
+    return (
+        f"{facts['n_exact']} of {facts['n_optimum']} trials within {EXACT:g} of their optimum; relative gap (max g - optimum) / optimum "
+        f"(the difference where the optimum is 0): "
+        f"median {gap_text(facts['median_gap'])}, largest {gap_text(facts['largest_gap'])}"
+    )
 
 
 def _words(command: Any) -> str | None:

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.exactness import gaps
 from analysis.table import ResultTable
 
 MAX_ROWS = 20_000
 """Trials that a report embeds; more make a browser slow."""
+MAX_FRONT_POINTS = 1_500
+"""Points of the exact front that a report embeds."""
 _NOT_EMBEDDED = ("versions", "pack_id")
 
 
@@ -58,8 +61,11 @@ def choose_rows(table: ResultTable, labels: pd.DataFrame, max_rows: int = MAX_RO
 
 
 def to_columns(embedded: Embedded) -> dict[str, Any]:
-    """Columns of the embedded trials for JSON: `{"all": value}` where all rows agree, else a list; empty ones left out."""
-    labels = embedded.labels[["group", "slack", "cluster"]]
+    """Columns of the embedded trials for JSON: `{"all": value}` where all rows agree, else a list; empty ones left out.
+
+    Beside the store's columns there are those of `label_points`, and the `gap` of `gaps` where an optimum is known.
+    """
+    labels = embedded.labels[["group", "slack", "cluster"]].assign(gap=gaps(embedded.points))
     points = pd.concat([embedded.points.frame.reset_index(drop=True), labels], axis=1)
     others = embedded.others.drop(columns=[name for name in labels if name in embedded.others])
     frames = [frame for frame in (points, others) if len(frame)]
@@ -72,6 +78,15 @@ def to_columns(embedded: Embedded) -> dict[str, Any]:
         if present:
             columns[name] = {"all": cells[0]} if all(cell == cells[0] for cell in cells) else cells
     return columns
+
+
+def exact_front_columns(table: ResultTable) -> dict[str, list[float]]:
+    """The exact front as columns of the objectives, thinned evenly to `MAX_FRONT_POINTS`; empty where it is not known."""
+    front = table.true_front
+    if front is None:
+        return {}
+    rows = np.unique(np.linspace(0, len(front) - 1, min(len(front), MAX_FRONT_POINTS)).round().astype(np.int64))
+    return {o["column"]: front[rows, i].tolist() for i, o in enumerate(table.objectives)}
 
 
 def script_json(value: Any) -> str:

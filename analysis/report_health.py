@@ -1,14 +1,20 @@
 """What a reader of a report must know before believing it: what failed, diverged, missed its target or cannot be read."""
 
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from analysis.exactness import EXACT, gap_text, gaps
 from analysis.table import ResultTable
 
 MAX_LINES = 50
 """Lines that one finding lists; the count tells of the rest."""
+_MAX_IDS = 8
 
 
 @dataclass(frozen=True)
@@ -20,9 +26,21 @@ class Finding:
     count: int
     """How many trials or files."""
     lines: tuple[tuple[str, str], ...]
-    """(trial or file, message) of at most `MAX_LINES` of them."""
+    """(trial or file, message) of at most `MAX_LINES` of them; (note, trials) for notes."""
     serious: bool
     """Whether a result is lost; the others are still in the front, and marked."""
+    n_lines: int | None = None
+    """How many lines there would be without `MAX_LINES`; None: `count`."""
+
+    @property
+    def lists_texts(self) -> bool:
+        """Whether its lines begin with texts, not with trials or files."""
+        return self.n_lines is not None
+
+    @property
+    def n_left_out(self) -> int:
+        """Lines beyond `MAX_LINES`."""
+        return (self.count if self.n_lines is None else self.n_lines) - len(self.lines)
 
 
 def health(table: ResultTable) -> list[Finding]:
@@ -44,6 +62,9 @@ def health(table: ResultTable) -> list[Finding]:
         Finding("planned and without a result yet", len(missing), missing[:MAX_LINES], serious=False),
         _of_trials("did not reach the least sparsity asked for", frame[ok & _is_false(frame, "sparsity_reached")], serious=False),
         _of_trials("tying did not converge in some layer", frame[ok & _is_false(frame, "tying_converged")], serious=False),
+        _of_gaps(table, lambda gap: gap < -EXACT, "below their exact optimum, so the optimum or an objective is wrong", serious=True),
+        _of_gaps(table, lambda gap: gap > EXACT, f"more than a relative {EXACT:g} above their exact optimum", serious=False),
+        _of_notes(frame),
     ]
     return [finding for finding in findings if finding.count]
 
@@ -52,6 +73,41 @@ def _of_trials(title: str, rows: pd.DataFrame, serious: bool) -> Finding:
     shown = rows.head(MAX_LINES)
     lines = ((str(i), str(message) if pd.notna(message) else "") for i, message in zip(shown["trial_id"], shown["error"], strict=True))
     return Finding(title, len(rows), tuple(lines), serious)
+
+
+def _of_gaps(table: ResultTable, is_wrong: Callable[[NDArray[np.float64]], NDArray[np.bool_]], title: str, serious: bool) -> Finding:
+    """Trials whose gap to the optimum is too large, the farthest first."""
+    gap = gaps(table.ok)
+    rows = np.flatnonzero(is_wrong(gap))
+    worst = rows[np.argsort(-np.abs(gap[rows]), kind="stable")][:MAX_LINES]
+    names = table.ok.frame["trial_id"]
+    return Finding(title, len(rows), tuple((str(names[row]), f"gap {gap_text(float(gap[row]))}") for row in worst), serious)
+
+
+def _of_notes(frame: pd.DataFrame) -> Finding:
+    """What trials say of themselves, each text once with its trials, the most frequent first."""
+    trials = defaultdict(list)
+    n_trials = 0
+    for trial_id, notes in zip(frame["trial_id"], frame["notes"], strict=True):
+        texts = notes_of(notes)
+        n_trials += bool(texts)
+        for text in dict.fromkeys(texts):
+            trials[text].append(str(trial_id))
+    ordered = sorted(trials.items(), key=lambda item: -len(item[1]))
+    lines = tuple((text, _count_and_names(ids)) for text, ids in ordered[:MAX_LINES])
+    return Finding("trial carries notes" if n_trials == 1 else "trials carry notes", n_trials, lines, False, len(ordered))
+
+
+def notes_of(cell: Any) -> list[str]:
+    """The notes of a row as text, none where there is nothing."""
+    if isinstance(cell, str):
+        return [cell]
+    return [str(note) for note in cell if note is not None] if isinstance(cell, Iterable) else []
+
+
+def _count_and_names(ids: list[str]) -> str:
+    more = f" and {len(ids) - _MAX_IDS} more" if len(ids) > _MAX_IDS else ""
+    return f"{len(ids)} {'trial' if len(ids) == 1 else 'trials'}: {', '.join(ids[:_MAX_IDS])}{more}"
 
 
 def _is_false(frame: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -1,7 +1,5 @@
 """The results folder as one table: each trial once, what is missing counted, what cannot be read named."""
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,16 +10,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.parquet_files import READABLE_VERSIONS, latest_attempts, parquet_files, read_files, to_frame
+from analysis.manifest import ResultsError as ResultsError
+from analysis.manifest import read_latest_plan, read_manifest, true_front_of
+from analysis.parquet_files import latest_attempts, parquet_files, read_files, to_frame
 
 SPARSITY_COLUMN = "objective.sparsity"
+ACCURACY = "accuracy"
+SPLITS = ("train", "validation", "test")
 _ATTEMPT_COLUMNS = ("trial_id", "attempt", "retry")
 _TEXT_COLUMNS = ("state", "error", "problem", "model", "method", "study", "weights_sha256")
-_REAL_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing", "wall_s")
-
-
-class ResultsError(ValueError):
-    """A folder that cannot be read as results; the message says what, where and what to do."""
+_LIST_COLUMNS = ("k", "notes", "anchors", "reference_point")
+_REAL_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing", "scalarized", "optimum", "wall_s")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +63,18 @@ class ResultTable:
     def task_objectives(self) -> list[dict[str, str]]:
         """All objectives but sparsity, in the manifest's order."""
         return [o for o in self.objectives if o["column"] != SPARSITY_COLUMN]
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Name of each task's metric; `accuracy` for classification, and where the manifest does not say."""
+        named = self.manifest.get("metrics")
+        return {task: str((named.get(task) if isinstance(named, dict) else None) or ACCURACY) for task in self.tasks}
+
+    @cached_property
+    def true_front(self) -> NDArray[np.float64] | None:
+        """Points of the exact front, shape (n_points, n_objectives), in the order and the own sense of `objectives`; None
+        where it is not known. Two objectives: sorted by the first one, one curve."""
+        return true_front_of(self.manifest)[0]
 
     @property
     def planned_ids(self) -> tuple[str, ...]:
@@ -153,63 +164,29 @@ def read_results(folder: str | Path) -> ResultTable:
         ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
-    plan, bad_plans = _read_latest_plan(folder)
+    manifest = read_manifest(folder)
+    plan, bad_plans = read_latest_plan(folder)
+    bad_front = true_front_of(manifest)[1]
+    bad_json = [*bad_plans, *([f"manifest.json: {bad_front}"] if bad_front else [])]
     # trials.parquet is opened after the loose rows: one compacted meanwhile would be lost otherwise.
     reading = read_files([*parquet_files(folder / "rows"), folder / "trials.parquet"], folder, _ATTEMPT_COLUMNS)
     frame = _with_contract_columns(to_frame(reading.table), manifest)
     frame = latest_attempts(frame).drop_duplicates("trial_id", keep="last")
-    table = ResultTable(folder, manifest, frame, plan, (*bad_plans, *reading.unreadable))
+    table = ResultTable(folder, manifest, frame, plan, (*bad_json, *reading.unreadable))
     return replace(table, frame=_in_plan_order(frame, table.planned_ids))
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    if not folder.is_dir():
-        raise ResultsError(f"{folder}: no such folder\n  hint: give the `output` folder of a grid file, as `sweep run` printed it")
-    if not path.is_file():
-        raise ResultsError(f"{folder}: no manifest.json, so this is not a results folder\n  hint: is it a folder above or below?")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read as JSON ({error})\n  hint: restore it from a copy; rows need it") from error
-    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if version not in READABLE_VERSIONS:
-        known = ", ".join(str(known) for known in sorted(READABLE_VERSIONS))
-        newer = isinstance(version, int) and version > max(READABLE_VERSIONS)
-        hint = "written by a newer version: upgrade pareto-sweep" if newer else "not written by pareto-sweep, or damaged"
-        raise ResultsError(f"{path}: schema_version {version!r}, this release reads {known}\n  hint: {hint}")
-    wrong = [key for key in ("tasks", "objectives") if not isinstance(manifest.get(key), list) or not manifest[key]]
-    if wrong:
-        raise ResultsError(f"{path}: no {' and no '.join(wrong)}\n  hint: the file is damaged; restore it from a copy")
-    return dict(manifest)
-
-
-def _read_latest_plan(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The plan with the highest number that can be read, and the names of higher ones that cannot."""
-    names = [path for path in (folder / "plans").glob("*.json") if re.fullmatch(r"\d+", path.stem)]
-    unreadable: list[str] = []
-    for path in sorted(names, key=lambda path: int(path.stem), reverse=True):
-        try:
-            plan = json.loads(path.read_text(encoding="utf-8"))
-            _ = [trial["trial_id"] for trial in plan["trials"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            unreadable.append(f"plans/{path.name}: not a plan ({error})")
-            continue
-        return plan, unreadable
-    return None, unreadable
 
 
 def _with_contract_columns(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:
     """The frame with every column that pictures need, so that a store without rows reads like any other."""
     tasks = [str(task) for task in manifest["tasks"]]
     real = [*(f"k_{i}" for i in range(len(tasks) + 1)), *(o["column"] for o in manifest["objectives"]), *_REAL_COLUMNS]
-    for split in ("train", "validation", "test"):
-        real += [f"loss.{split}.{task}" for task in tasks] + [f"accuracy.{split}.{name}" for name in (*tasks, "mean")]
+    for split in SPLITS:
+        real += [f"{kind}.{split}.{task}" for kind in ("loss", "metric") for task in tasks]
+        real += [f"accuracy.{split}.{name}" for name in (*tasks, "mean")]
     missing = {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in real if name not in frame}
     missing |= {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in ("attempt", "retry", "seed") if name not in frame}
-    text = ("trial_id", *_TEXT_COLUMNS, "k")
-    missing |= {name: pd.Series(None, index=frame.index, dtype="object") for name in text if name not in frame}
+    others = ("trial_id", *_TEXT_COLUMNS, *_LIST_COLUMNS)
+    missing |= {name: pd.Series(None, index=frame.index, dtype="object") for name in others if name not in frame}
     return pd.concat([frame, pd.DataFrame(missing, index=frame.index)], axis=1) if missing else frame
 
 

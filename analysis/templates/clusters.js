@@ -4,6 +4,9 @@ const glyphs = { circle: "●", diamond: "◆", square: "■", cross: "✚", "ci
 function drawClusters() {
   const body = document.querySelector("#clusters tbody");
   if (!body) return;
+  const columns = clusterColumns();
+  const head = document.querySelector("#clusters thead tr");
+  head.replaceChildren(...columns.map(([title, kind]) => Object.assign(element("th", title, kind), { scope: "col" })));
   body.replaceChildren();
   for (const trace of report.views[0].traces) {
     const rows = trace.rows.filter(isShown);
@@ -11,28 +14,37 @@ function drawClusters() {
   }
   if (!body.children.length) {
     const empty = element("td", "No point passes the filters", "hint");
-    empty.colSpan = 6;
+    empty.colSpan = columns.length;
     body.append(element("tr"));
     body.lastChild.append(empty);
   }
 }
 
+function clusterColumns() {
+  const rate = has("sparsity_rate") ? [["Sparsity rate", "n"]] : [];
+  const best = results.map((result) => [`Best: ${result.title.replace(/^Mean/, "mean")}`, "n"]);
+  return [[report.has_sparsity ? "Cluster" : "Points of"], ...rate, ["Points", "n"], ...best, ["with k"], ["Trial"]];
+}
+
 // One button a cluster, for both views at once.
 function drawLegend() {
-  const legend = document.getElementById("legend");
-  legend.replaceChildren(...report.views[0].traces.map((trace) => {
-    const key = clusterKey(trace.meta.group, trace.meta.cluster);
-    const button = element("button", null, "chip");
-    button.type = "button";
+  const chips = report.views[0].traces.map((trace) => chip(clusterKey(trace.meta.group, trace.meta.cluster), swatch(trace), plainText(trace.name)));
+  if (hasExact) chips.push(chip(report.exact.name, element("span", report.exact.is_curve ? "—" : "∴", "swatch exact"), report.exact.name));
+  document.getElementById("legend").replaceChildren(...chips);
+}
+
+function chip(key, mark, name) {
+  const button = element("button", null, "chip");
+  button.type = "button";
+  button.setAttribute("aria-pressed", String(!choice.hidden.has(key)));
+  mark.setAttribute("aria-hidden", "true");
+  button.append(mark, element("span", name));
+  button.addEventListener("click", () => {
+    if (!choice.hidden.delete(key)) choice.hidden.add(key);
     button.setAttribute("aria-pressed", String(!choice.hidden.has(key)));
-    button.append(swatch(trace), element("span", plainText(trace.name)));
-    button.addEventListener("click", () => {
-      if (!choice.hidden.delete(key)) choice.hidden.add(key);
-      button.setAttribute("aria-pressed", String(!choice.hidden.has(key)));
-      refresh();
-    });
-    return button;
-  }));
+    refresh();
+  });
+  return button;
 }
 
 function swatch(trace) {
@@ -48,9 +60,11 @@ function clusterLine(trace, rows) {
   name.append(swatch(trace), element("span", plainText(trace.name)));
   const rates = rows.map((row) => cell("sparsity_rate", row)).filter((rate) => rate !== null);
   const best = bestOf(rows);
-  line.append(name, element("td", rateRange(rates), "n"), element("td", rows.length, "n"));
-  line.append(element("td", best === null ? "–" : percent(cell("accuracy.test.mean", best), 2), "n"));
-  line.append(element("td", best === null ? "–" : vector(cell("k", best))));
+  line.append(name);
+  if (has("sparsity_rate")) line.append(element("td", rateRange(rates), "n"));
+  line.append(element("td", rows.length, "n"));
+  for (const result of results) line.append(element("td", best === null ? "–" : result.show(result.of(best)), "n"));
+  line.append(element("td", best === null ? "–" : preference(best)));
   const trial = element("td");
   if (best !== null) trial.append(trialButton(best));
   line.append(trial);
@@ -67,8 +81,8 @@ function rateRange(rates) {
 function bestOf(rows) {
   let best = null;
   for (const row of rows) {
-    const accuracy = cell("accuracy.validation.mean", row);
-    if (accuracy !== null && (best === null || accuracy > cell("accuracy.validation.mean", best))) best = row;
+    const value = quality(row);
+    if (value !== null && (best === null || value > quality(best))) best = row;
   }
   return best;
 }

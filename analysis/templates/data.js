@@ -20,7 +20,33 @@ function number(value, digits = 4) {
 
 const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
 const fixed = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+const gapText = (value) => number(Math.abs(value ?? 1) < 1e-12 ? 0 : value, 2);  // smaller is rounding
 const vector = (values) => (values ? `(${values.map((value) => number(value)).join(", ")})` : "none");
+
+// A sweep without a sparsity objective has k0 = 0 everywhere: its k begins with k1.
+function preference(row) {
+  const k = cell("k", row);
+  return vector(k && !report.has_sparsity && k.length > report.tasks.length ? k.slice(1) : k);
+}
+
+function meanLoss(split, row) {
+  const losses = report.tasks.map((task) => cell(`loss.${split}.${task}`, row));
+  return losses.includes(null) ? null : losses.reduce((a, b) => a + b, 0) / losses.length;
+}
+
+// What models are chosen by, higher is better, as Python chooses them.
+function quality(row) {
+  if (report.chosen_by === "accuracy") return cell("accuracy.validation.mean", row);
+  const loss = meanLoss("validation", row);
+  return loss === null ? null : -loss;
+}
+
+// What a model is described by, on test data: mean accuracy, and other metrics by their names.
+const results = [
+  ...(report.chosen_by === "accuracy" ? [{ title: "Mean test accuracy", of: (row) => cell("accuracy.test.mean", row), show: (value) => percent(value, 2) }] : []),
+  ...Object.entries(report.measured).map(([task, metric]) => ({ title: `${task} test ${metric}`, of: (row) => cell(`metric.test.${task}`, row), show: (value) => number(value) })),
+];
+if (!results.length) results.push({ title: "Mean test loss", of: (row) => meanLoss("test", row), show: (value) => number(value) });
 
 // What the reader has chosen; every part of the page draws itself from this.
 const choice = { eps: report.eps, accuracy: 0, sparsity: 0, study: "", axes: {}, plane: "projection", hidden: new Set(), selected: null };

@@ -27,13 +27,17 @@ function detailParts(row) {
   const parts = [element("p")];
   parts[0].append(element("span", state, `badge ${state === "ok" ? "ok" : "bad"}`));
   if (cell("error", row)) parts.push(element("pre", cell("error", row)));
+  parts.push(noteList(cell("notes", row)));
   parts.push(facts("Preference and objectives", [
-    ["k", vector(cell("k", row))],
+    ["k", preference(row)],
     ...report.objectives.map((o) => [`${o.name}${o.unit ? ` (${o.unit})` : ""}`, number(cell(o.column, row), 6)]),
     ["slack (least eps that keeps it)", row < report.n_points ? number(cell("slack", row)) : null],
+    ["largest weighted objective (max g)", has("optimum") ? measured("scalarized", row, (value) => number(value, 6)) : null],
+    ["its exact optimum", measured("optimum", row, (value) => number(value, 6))],
+    ["gap to the optimum, relative", measured("gap", row, gapText)],
   ]));
   parts.push(splitTable("Accuracy", "accuracy", row, (value) => percent(value, 2)));
-  parts.push(splitTable("Metric", "metric", row, (value) => number(value)));
+  parts.push(splitTable(metricTitle(), "metric", row, (value) => number(value)));
   parts.push(splitTable("Loss", "loss", row, (value) => number(value)));
   parts.push(facts("Size", [
     ["sparsity rate (SR)", measured("sparsity_rate", row, percent)],
@@ -78,10 +82,22 @@ function facts(title, pairs) {
   return part;
 }
 
+// The metric's name when all tasks share one; else it stands beside each task.
+const metricNames = [...new Set(Object.values(report.measured))];
+const metricTitle = () => (metricNames.length === 1 ? metricNames[0].replace(/^./u, (letter) => letter.toUpperCase()) : "Metrics");
+
+function noteList(notes) {
+  if (!notes?.length) return null;
+  const list = element("ul", null, "notes");
+  list.append(...notes.map((note) => element("li", note)));
+  return list;
+}
+
 function splitTable(title, kind, row, show) {
-  const names = [...report.tasks, ...(kind === "accuracy" ? ["mean"] : [])];
   const splits = ["train", "validation", "test"];
-  if (!names.some((name) => splits.some((split) => cell(`${kind}.${split}.${name}`, row) !== null))) return null;
+  const isKnown = (name) => splits.some((split) => cell(`${kind}.${split}.${name}`, row) !== null);
+  const names = [...report.tasks, ...(kind === "accuracy" ? ["mean"] : [])].filter(isKnown);
+  if (!names.length) return null;
   const part = element("section");
   const table = element("table");
   const head = element("tr");
@@ -89,7 +105,8 @@ function splitTable(title, kind, row, show) {
   table.append(head);
   for (const name of names) {
     const line = element("tr");
-    line.append(element("th", name), ...splits.map((split) => element("td", show(cell(`${kind}.${split}.${name}`, row)), "n")));
+    const label = kind === "metric" && metricNames.length > 1 ? `${name}: ${report.metrics[name]}` : name;
+    line.append(element("th", label), ...splits.map((split) => element("td", show(cell(`${kind}.${split}.${name}`, row)), "n")));
     table.append(line);
   }
   part.append(element("h3", title), table);

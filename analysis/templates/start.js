@@ -70,6 +70,7 @@ function wireControls() {
     refresh();
   });
   const form = document.getElementById("controls");
+  form.hidden = !form.querySelector(".control:not([hidden])");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", (event) => {
     event.preventDefault();

@@ -7,20 +7,36 @@ const tableColumns = [
   { key: "study", title: "Study", optional: true },
   { key: "seed", title: "Seed", optional: true },
   { key: "state", title: "State" },
-  { key: "k", title: "k", show: vector },
+  { key: "k", title: "k", show: (value, row) => preference(row), isText: true },
   { key: "sparsity_rate", title: "SR", show: (value) => percent(value) },
   { key: "compression_rate", title: "CR", show: (value) => fixed(value) },
   { key: "parameter_sharing", title: "PS", show: (value) => fixed(value) },
   { key: "accuracy.test.mean", title: "Mean test accuracy", show: (value) => percent(value, 2) },
   ...(report.tasks.length > 1 ? report.tasks : []).map((task) => ({ key: `accuracy.test.${task}`, title: `${task} test accuracy`, show: (value) => percent(value, 2) })),
-  ...report.tasks.map((task) => ({ key: `metric.test.${task}`, title: `${task} test ${report.metrics[task] ?? "metric"}`, show: (value) => number(value) })),
-  ...report.objectives.map((o) => ({ key: o.column, title: o.column === "objective.sparsity" ? "Sparsity objective" : `${o.name} ${o.column.split(".").slice(0, 2).reverse().join(" ")}`, show: (value) => number(value) })),
+  ...report.tasks.filter((task) => !isRepeated(task)).map((task) => ({ key: `metric.test.${task}`, title: `${task} test ${report.metrics[task] ?? "metric"}`, show: (value) => number(value) })),
+  ...report.objectives.map((o) => ({ key: o.column, title: objectiveTitle(o), show: (value) => number(value) })),
+  { key: "gap", title: "Gap to the optimum", show: gapText },
   { key: "slack", title: "Slack", show: (value) => number(value, 3) },
   { key: "wall_s", title: "Time, s", show: (value) => fixed(value, 1) },
+  { key: "notes", title: "Notes", show: (value) => (value ?? []).join("; "), isText: true },
 ].filter((column) => has(column.key) && !(column.optional && !Array.isArray(report.columns[column.key])));
 
 const searchTexts = Array.from({ length: report.n_rows }, (_, row) =>
-  ["trial_id", "study", "state", "model", "method", "error", "seed"].map((name) => cell(name, row) ?? "").concat(vector(cell("k", row))).join(" ").toLowerCase());
+  ["trial_id", "study", "state", "model", "method", "error", "seed", "notes"].map((name) => cell(name, row) ?? "").concat(preference(row)).join(" ").toLowerCase());
+
+// An analytic problem has no data, so its test value is the objective once more.
+function isRepeated(task) {
+  const [metric, loss] = [`metric.test.${task}`, `loss.validation.${task}`];
+  const rows = [...Array(report.n_rows).keys()];
+  return report.metrics[task] === "value" && rows.every((row) => cell(metric, row) === cell(loss, row));
+}
+
+// `value` is the metric of a function that is the objective itself, not a loss on data.
+function objectiveTitle(objective) {
+  const [kind, split, ...task] = objective.column.split(".");
+  if (objective.column === "objective.sparsity") return "Sparsity objective";
+  return report.metrics[task.join(".")] === "value" ? objective.name : `${objective.name} ${split} ${kind}`;
+}
 
 function list() {
   const words = document.getElementById("search").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -40,13 +56,14 @@ function order(a, b) {
 
 function sortKey(row) {
   const value = cell(listing.sort, row);
-  return Array.isArray(value) ? value[0] : value;
+  if (!Array.isArray(value)) return value;
+  return listing.sort === "k" && !report.has_sparsity && value.length > 1 ? value[1] : value[0];
 }
 
 function drawHeader() {
   const line = document.querySelector("#trial-table thead tr");
   for (const column of tableColumns) {
-    const head = element("th", null, column.show && column.key !== "k" ? "n" : "");
+    const head = element("th", null, column.show && !column.isText ? "n" : "");
     head.scope = "col";
     const button = element("button", column.title);
     button.type = "button";
@@ -87,10 +104,10 @@ function tableLine(row) {
   if (row === choice.selected) line.classList.add("selected");
   for (const column of tableColumns) {
     const value = cell(column.key, row);
-    const node = element("td", null, column.show && column.key !== "k" ? "n" : "");
+    const node = element("td", null, column.show && !column.isText ? "n" : column.key);
     if (column.key === "trial_id") node.append(trialButton(row));
     else if (column.key === "state") node.append(element("span", value, `badge ${value === "ok" ? "ok" : "bad"}`));
-    else node.textContent = column.show ? column.show(value) : value ?? "–";
+    else node.textContent = column.show ? column.show(value, row) : value ?? "–";
     line.append(node);
   }
   line.addEventListener("click", () => select(row, line.querySelector("button")));

@@ -4,11 +4,12 @@ const plotConfig = {
   modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toggleSpikelines", "hoverClosestCartesian", "hoverCompareCartesian", "hoverClosest3d", "resetCameraLastSave3d"],
 };
 const themed = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const tracesOf = { space: pointTraces, plane: pointTraces, parallel: parallelTraces, matrix: matrixTraces };
 
 function drawViews() {
   report.views.forEach((view, i) => {
     const plot = document.getElementById(`view-${i}`);
-    const traces = view.kind === "parallel" ? parallelTraces(view) : pointTraces(view);
+    const traces = tracesOf[view.kind](view);
     Plotly.react(plot, traces, themedLayout(view, traces, plot), plotConfig);
     if (!plot.dataset.ready) {
       plot.dataset.ready = "yes";
@@ -31,7 +32,8 @@ function pointTraces(view) {
   });
   if (stairs) for (const [group, rows] of Object.entries(candidates)) traces.push(staircase(group, [...rows], axes));
   if (selectedPoint()) traces.push(ring(view, axes));
-  return traces;
+  const exact = exactTrace(axes, view.kind === "space");
+  return exact ? [exact, ...traces] : traces;
 }
 
 // The norms of dense models would stretch the height of the 3-D view; Python hides them there too.
@@ -88,38 +90,6 @@ function staircase(group, rows, axes) {
   return { ...placed(trace, rows, axes), hoverinfo: "skip", hovertext: undefined };
 }
 
-// Each axis from the least to the largest value shown; a gap after each trial ends its line.
-function parallelTraces(view) {
-  const shown = shownRows();
-  const scale = view.columns.map((name) => {
-    const values = shown.map((row) => cell(name, row));
-    const low = values.reduce((a, b) => Math.min(a, b), Infinity);
-    const span = values.reduce((a, b) => Math.max(a, b), -Infinity) - low;
-    return (row) => (span > 0 ? (cell(name, row) - low) / span : 0.5);
-  });
-  const traces = view.traces.map((trace) => {
-    const rows = trace.rows.filter(isShown);
-    return parallelLines({ ...trace, rows: undefined, marker: inked(trace), line: { width: 1, color: inked(trace).color } }, rows, view, scale);
-  });
-  if (selectedPoint()) {
-    const color = themed("--accent");
-    const trace = { type: "scatter", mode: "lines+markers", name: "selected", showlegend: false, line: { width: 3, color }, marker: { color, size: 9 } };
-    traces.push(parallelLines(trace, [choice.selected], view, scale));
-  }
-  return traces;
-}
-
-function parallelLines(trace, rows, view, scale) {
-  const stops = [...view.columns.keys()];
-  return {
-    ...trace,
-    x: rows.flatMap(() => [...stops, null]),
-    y: rows.flatMap((row) => [...stops.map((i) => scale[i](row)), null]),
-    customdata: rows.flatMap((row) => [...stops.map(() => row), null]),
-    hovertext: rows.flatMap((row) => [...stops.map((i) => `${report.hover[row]}<br>${report.titles[view.columns[i]]}: ${number(cell(view.columns[i], row))}`), ""]),
-  };
-}
-
 // Axis titles stick out of the cube, so a narrow screen gets a smaller one.
 function fitNarrow(scene, plot) {
   const share = Math.min(1, plot.clientWidth / 520);
@@ -135,12 +105,12 @@ function themedLayout(view, traces, plot) {
   layout.hoverlabel = { bgcolor: themed("--card"), bordercolor: muted, font: { color: ink, family: "system-ui, sans-serif" }, align: "left" };
   layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: ink };
   layout.showlegend = false;
-  layout.margin = view.kind === "space" ? { l: 0, r: 0, t: 0, b: 0 } : { l: 60, r: 16, t: 30, b: 48 };
+  layout.margin = view.kind === "space" ? { l: 0, r: 0, t: 0, b: 0 } : { l: 60, r: 16, t: view.kind === "matrix" ? 8 : 30, b: 48 };
   if (view.kind === "space") fitNarrow(layout.scene, plot);
+  if (view.kind === "parallel" && plot.clientWidth < 150 * view.columns.length) layout.xaxis.ticktext = view.columns.map((column) => report.names[column]);
   const axes = axesOf(view);
   const host = view.kind === "space" ? layout.scene : layout;
-  for (const name of ["xaxis", "yaxis", "zaxis"]) {
-    if (host[name] === undefined) continue;
+  for (const name of Object.keys(host).filter((key) => /^[xyz]axis\d*$/.test(key))) {
     Object.assign(host[name], axisStyle, view.kind === "space" ? { showbackground: false, showspikes: false } : { automargin: true });
     const column = axes[name[0]];
     if (column === undefined) continue;

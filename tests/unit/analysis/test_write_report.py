@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from other_stores import write_analytic_store
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_parquet, write_plan, write_row, write_store
 
 from analysis import read_results, write_report
@@ -61,7 +62,9 @@ def test_every_point_is_in_both_views(store):
         assert sorted(row for trace in view["traces"] for row in trace["rows"]) == list(range(20))
 
 
-@pytest.mark.parametrize(("n_tasks", "kinds"), [(1, "plane"), (2, "space plane"), (3, "space plane parallel"), (5, "space plane parallel")])
+@pytest.mark.parametrize(
+    ("n_tasks", "kinds"), [(1, "plane"), (2, "space plane"), (3, "space plane parallel matrix"), (5, "space plane parallel matrix")]
+)
 def test_views_follow_the_number_of_tasks(store, n_tasks, kinds):
     data = data_of(write_report(store(n_trials=8, tasks=tuple(f"t{i}" for i in range(n_tasks)))))
     assert " ".join(view["kind"] for view in data["views"]) == kinds
@@ -152,6 +155,52 @@ def test_health_lists_what_a_reader_must_know(tmp_path):
     assert titles["tying did not converge in some layer"] == 1
     assert titles["file that cannot be read"] == 1
     assert titles["did not reach the least sparsity asked for"] == sum(not row["sparsity_reached"] for row in rows)
+
+
+def test_notes_are_counted_by_trial_and_grouped_by_text(tmp_path):
+    rows = write_store(tmp_path, n_trials=12)
+    zero, odd = "layer trunk.3 is all zero", f"odd {EVIL}"
+    for number, notes in ((0, [zero]), (1, [zero, odd, odd]), (2, [zero]), (3, []), (4, None)):
+        write_row(tmp_path, rows[number] | {"attempt": 2, "notes": notes}, TWO_TASKS)
+    write_row(tmp_path, rows[5] | {"attempt": 2, "notes": [zero], "state": "error"}, TWO_TASKS)
+    finding = health(read_results(tmp_path))[-1]
+    ids = [rows[number]["trial_id"] for number in (0, 1, 2, 5)]
+    assert (finding.count, finding.title, finding.serious, finding.n_left_out) == (4, "trials carry notes", False, 0)
+    assert finding.lines == ((zero, f"4 trials: {', '.join(ids)}"), (odd, f"1 trial: {ids[1]}"))
+    path = write_report(tmp_path)
+    assert "<b>4</b> trials carry notes" in markup_of(path)
+    assert html.escape("odd </script><script>alert(1)") in markup_of(path).replace("&#34;", "&quot;")
+    assert cells(data_of(path), "notes")[:4] == [[zero], [zero, odd, odd], [zero], []]
+
+
+def test_a_note_of_every_trial_is_one_line(tmp_path):
+    write_manifest(tmp_path, TWO_TASKS)
+    for number, k in enumerate(preference_grid(2, 12)):
+        write_row(tmp_path, trial_row(number, k, TWO_TASKS, notes=["few test samples"]), TWO_TASKS)
+    (line,) = health(read_results(tmp_path))[-1].lines
+    assert line[0] == "few test samples"
+    assert line[1].startswith("12 trials: 0000c0ffee0000, ")
+    assert line[1].endswith(" and 4 more")
+
+
+def test_what_the_page_is_told_of_metrics_and_the_exact_front(tmp_path):
+    rows = write_analytic_store(tmp_path, n_tasks=3)
+    path = write_report(tmp_path)
+    data = data_of(path)
+    assert data["metrics"] == data["measured"] == dict.fromkeys(("f1", "f2", "f3"), "value")
+    assert (data["chosen_by"], data["has_sparsity"]) == ("loss", False)
+    assert not data["exact"]["is_curve"]
+    assert [len(values) for values in data["exact"]["columns"].values()] == [60, 60, 60]
+    for view in data["views"]:
+        assert [trace["meta"]["group"] for trace in view["traces"]] == ["sparse"]
+        assert sorted(row for trace in view["traces"] for row in trace["rows"]) == list(range(24))
+    assert np.allclose(cells(data, "gap"), [row["scalarized"] / row["optimum"] - 1 for row in rows], atol=1e-12)
+    assert data["titles"]["loss.validation.f1"] == "f1"
+    page = markup_of(path)
+    assert "auto: (0, 0, 0)" in page
+    assert "on average" in page
+    assert "Sparsity clusters" not in page
+    assert not re.search(r"\bnan\b", page, re.I)
 
 
 def test_the_page_states_its_sources(store):

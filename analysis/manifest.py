@@ -1,0 +1,77 @@
+"""The JSON of a results folder: its manifest, the exact front in it, its latest plan."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.parquet_files import READABLE_VERSIONS
+
+
+class ResultsError(ValueError):
+    """A folder that cannot be read as results; the message says what, where and what to do."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """`manifest.json` of a results folder.
+
+    Raises:
+        ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version.
+    """
+    path = folder / "manifest.json"
+    if not folder.is_dir():
+        raise ResultsError(f"{folder}: no such folder\n  hint: give the `output` folder of a grid file, as `sweep run` printed it")
+    if not path.is_file():
+        raise ResultsError(f"{folder}: no manifest.json, so this is not a results folder\n  hint: is it a folder above or below?")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read as JSON ({error})\n  hint: restore it from a copy; rows need it") from error
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if version not in READABLE_VERSIONS:
+        known = ", ".join(str(known) for known in sorted(READABLE_VERSIONS))
+        newer = isinstance(version, int) and version > max(READABLE_VERSIONS)
+        hint = "written by a newer version: upgrade pareto-sweep" if newer else "not written by pareto-sweep, or damaged"
+        raise ResultsError(f"{path}: schema_version {version!r}, this release reads {known}\n  hint: {hint}")
+    wrong = [key for key in ("tasks", "objectives") if not isinstance(manifest.get(key), list) or not manifest[key]]
+    if wrong:
+        raise ResultsError(f"{path}: no {' and no '.join(wrong)}\n  hint: the file is damaged; restore it from a copy")
+    return dict(manifest)
+
+
+def true_front_of(manifest: dict[str, Any]) -> tuple[NDArray[np.float64] | None, str | None]:
+    """The exact front that a manifest holds, and what is wrong with it.
+
+    Returns:
+        Shape (n_points, n_objectives) in the order of the manifest's objectives and in their own sense; two objectives
+        sorted by the first one. None where there is none, or with a reason where it is no list of finite points.
+    """
+    points = manifest.get("true_front")
+    if points is None:
+        return None, None
+    n_objectives = len(manifest["objectives"])
+    try:
+        front = np.asarray(points, dtype=np.float64)
+    except (ValueError, TypeError):
+        return None, "true_front is not a list of points"
+    if front.ndim != 2 or not front.size or front.shape[1] != n_objectives or not np.isfinite(front).all():
+        return None, f"true_front expects finite points of shape (n_points, {n_objectives}), found shape {front.shape}"
+    return (front[np.argsort(front[:, 0], kind="stable")] if n_objectives == 2 else front), None
+
+
+def read_latest_plan(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The plan with the highest number that can be read, and the names of higher ones that cannot."""
+    names = [path for path in (folder / "plans").glob("*.json") if re.fullmatch(r"\d+", path.stem)]
+    unreadable: list[str] = []
+    for path in sorted(names, key=lambda path: int(path.stem), reverse=True):
+        try:
+            plan = json.loads(path.read_text(encoding="utf-8"))
+            _ = [trial["trial_id"] for trial in plan["trials"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            unreadable.append(f"plans/{path.name}: not a plan ({error})")
+            continue
+        return plan, unreadable
+    return None, unreadable
