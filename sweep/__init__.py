@@ -6,12 +6,23 @@ The names are loaded when they are first used, so that `import sweep` and `sweep
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweep.api import plan, run
-    from sweep.config import ConfigError, SweepConfig, load_config, parse_config
+    from sweep.api import plan, plan_all, run, run_all
+    from sweep.config import ConfigError, SweepConfig, load_config, load_configs, parse_config, parse_configs
 
-__all__ = ["ConfigError", "SweepConfig", "load_config", "parse_config", "plan", "run"]
+__all__ = [
+    "ConfigError",
+    "SweepConfig",
+    "load_config",
+    "load_configs",
+    "parse_config",
+    "parse_configs",
+    "plan",
+    "plan_all",
+    "run",
+    "run_all",
+]
 
-_HOME = {"plan": "sweep.api", "run": "sweep.api"}
+_HOME = dict.fromkeys(("plan", "plan_all", "run", "run_all"), "sweep.api")
 
 
 def __getattr__(name: str) -> Any:

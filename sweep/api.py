@@ -6,18 +6,22 @@ config = load_config("configs/quickstart.yaml")
 print(plan(config).n_todo, "trials to train")
 table = run(config)
 table.frame[["k", "sparsity_rate", "accuracy.test.mean"]]
+
+A grid file that lists several problems goes through `load_configs`, `plan_all` and `run_all`, which start Ray once.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.config import SweepConfig
-from sweep.planning import Plan, plan_packs, trials_of
-from sweep.progress import choose_progress, duration
+from sweep.outcome import EXIT_COMPLETE, EXIT_WRONG_INPUT, Outcome, SweepError
+from sweep.planning import Plan, plan_sweeps, trials_of
+from sweep.progress import choose_progress
 from sweep.storage.files import write_error
 from sweep.store import Store
-from sweep.supervisor import EXIT_COMPLETE, Outcome, Timing, expected_workers, run_sweep
+from sweep.supervisor import expected_workers, run_sweeps
 
 if TYPE_CHECKING:
     from analysis.table import ResultTable
@@ -34,11 +38,13 @@ def plan(config: SweepConfig, *, limit: int | None = None, address: str | None =
     Raises:
         StoreError: the results folder cannot be read.
     """
-    store = Store(Path(config.output))
-    is_new = store.manifest() is None
-    states = {} if is_new else store.complete()
-    checkpoints = [] if is_new else store.checkpoints()
-    return plan_packs(config, trials_of(config, limit), states, checkpoints, expected_workers(config, address))
+    return plan_all((config,), limit=limit, address=address)[0]
+
+
+def plan_all(configs: Sequence[SweepConfig], *, limit: int | None = None, address: str | None = None) -> tuple[Plan, ...]:
+    """What `run_all` would do now; arguments and errors as for `plan`, `limit` for each sweep."""
+    sweeps = [(config, trials_of(config, limit), Store(Path(config.output))) for config in configs]
+    return plan_sweeps(sweeps, expected_workers(configs[0], address))
 
 
 def run(
@@ -60,12 +66,33 @@ def run(
 
     Raises:
         StoreError: the results folder cannot be used.
-        SweepError: the cluster cannot be used.
+        SweepError: the cluster cannot be used, or an anchor run of `reference_point: auto` failed.
+    """
+    return run_all((config,), address=address, dashboard=dashboard, limit=limit, quiet=quiet)[0]
+
+
+def run_all(
+    configs: Sequence[SweepConfig], *, address: str | None = None, dashboard: bool = True, limit: int | None = None, quiet: bool = False
+) -> "tuple[ResultTable, ...]":
+    """Train several sweeps with one Ray, for example those of `load_configs`; arguments and errors as for `run`.
+
+    Args:
+        configs: sweeps with the same `resources`, and an output each.
+        address: None starts a local Ray; `auto` or `host:port` joins a cluster.
+        dashboard: start Ray's dashboard with a local Ray.
+        limit: only the first so many trials of each sweep.
+        quiet: show no progress.
+
+    Returns:
+        The results of each sweep.
     """
     from analysis.table import read_results
 
-    outcome = run_and_report(config, address=address, has_dashboard=dashboard, limit=limit, is_quiet=quiet)[0]
-    return read_results(outcome.root)
+    ended = run_and_report_all(configs, address=address, has_dashboard=dashboard, limit=limit, is_quiet=quiet)
+    to_mend = [outcome.message for outcome, _ in ended if outcome.exit_code == EXIT_WRONG_INPUT and outcome.message]
+    if to_mend:
+        raise SweepError("\n".join(to_mend))
+    return tuple(read_results(outcome.root) for outcome, _ in ended)
 
 
 def run_and_report(
@@ -77,16 +104,35 @@ def run_and_report(
     is_quiet: bool = False,
     grid_file: str | None = None,
 ) -> tuple[Outcome, Path]:
-    """Run, fix the hypervolume's reference after the first run, and write the report if anything is new.
+    """`run_and_report_all` of one sweep."""
+    return run_and_report_all((config,), address=address, has_dashboard=has_dashboard, limit=limit, is_quiet=is_quiet, grid_file=grid_file)[
+        0
+    ]
+
+
+def run_and_report_all(
+    configs: Sequence[SweepConfig],
+    *,
+    address: str | None = None,
+    has_dashboard: bool = True,
+    limit: int | None = None,
+    is_quiet: bool = False,
+    grid_file: str | None = None,
+) -> tuple[tuple[Outcome, Path], ...]:
+    """Run, fix each hypervolume's reference after the first run, and write the reports of sweeps with something new.
 
     Returns:
-        How it ended, and the path of the report.
+        For each sweep how it ended, and the path of its report.
     """
     progress = choose_progress(is_quiet)
     try:
-        outcome = run_sweep(config, progress, address=address, has_dashboard=has_dashboard, limit=limit, grid_file=grid_file)
+        outcomes = run_sweeps(configs, progress, address=address, has_dashboard=has_dashboard, limit=limit, grid_file=grid_file)
     finally:
         progress.close()
+    return tuple((outcome, _report(config, outcome)) for config, outcome in zip(configs, outcomes, strict=True))
+
+
+def _report(config: SweepConfig, outcome: Outcome) -> Path:
     report = outcome.root / "report.html"
     if outcome.n_trained or not report.exists():
         from analysis.report import write_report
@@ -97,22 +143,7 @@ def run_and_report(
             write_report(outcome.root)
         except OSError as error:
             raise write_error(report, error) from error
-    return outcome, report
-
-
-def timing_line(timing: Timing) -> str:
-    """Where the time went, for people."""
-    parts = (
-        ("training", timing.training_s),
-        ("loading workers", timing.worker_setup_s),
-        ("store", timing.store_s),
-        ("Ray", timing.ray_s),
-    )
-    rest = timing.total_s - sum(seconds for _, seconds in parts)
-    shares = [
-        f"{name} {duration(seconds)} ({100 * seconds / max(timing.total_s, 1e-9):.0f} %)" for name, seconds in (*parts, ("other", rest))
-    ]
-    return f"{duration(timing.total_s)}: " + ", ".join(shares)
+    return report
 
 
 def _fix_hypervolume_reference(config: SweepConfig, root: Path) -> None:

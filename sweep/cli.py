@@ -16,7 +16,8 @@ EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed tria
 _USER_ERRORS = {
     "sweep.grid.errors": "ConfigError",
     "sweep.storage.files": "StoreError",
-    "sweep.supervisor": "SweepError",
+    "sweep.outcome": "SweepError",
+    "trainer.problems.sources": "DataError",
     "analysis.table": "ResultsError",
 }
 _FOLDER = click.Path(path_type=Path)
@@ -64,8 +65,10 @@ def cli() -> None:
 def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.argument("grid", type=click.Path(path_type=Path)),
-        click.option("--out", metavar="DIR", help="Results folder instead of the grid file's `output`."),
-        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials."),
+        click.option(
+            "--out", metavar="DIR", help="Results folder (of a list of problems: its parent) instead of the grid file's `output`."
+        ),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials of each sweep."),
         click.option("--override", type=click.Path(path_type=Path), metavar="FILE", help="A second YAML file, merged over the first."),
         click.option("--address", metavar="A", help="Join a Ray cluster: `auto` or HOST:PORT. Without it a local Ray starts."),
     )
@@ -99,7 +102,7 @@ def run(grid: Path, out: str | None, limit: int | None, override: Path | None, a
     """Train every trial of GRID that is not complete yet, then write the report.
 
     Running it again goes on where it stopped; a larger grid trains what is new. The first Ctrl-C ends running epochs
-    and keeps them, the second stops at once.
+    and keeps them, the second stops at once. A list of problems is one sweep each, with a folder and a report of its own.
 
     \b
     Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted.
@@ -113,31 +116,28 @@ def run(grid: Path, out: str | None, limit: int | None, override: Path | None, a
         click.echo("Error: `sweep run` works on Linux and macOS; on Windows use WSL. `sweep report` and `sweep front` work here.", err=True)
         return 2
     started = time.perf_counter()
-    from sweep.api import run_and_report, timing_line
-    from sweep.config import load_config
+    from sweep.api import run_and_report_all
+    from sweep.config import load_configs
+    from sweep.outcome import EXIT_WRONG_INPUT, worst_exit_code
+    from sweep.summaries import outcome_lines
 
-    config = load_config(grid, out=out, override=override)
-    outcome, report = run_and_report(
-        config,
+    configs = load_configs(grid, out=out, override=override)
+    ended = run_and_report_all(
+        configs,
         address=address,
         has_dashboard=not no_dashboard,
         limit=limit,
         is_quiet=quiet,
         grid_file=grid.read_text(encoding="utf-8"),
     )
-    if outcome.message:
-        click.echo(outcome.message, err=True)
+    for outcome, _ in ended:
+        outcome.timing.total_s = time.perf_counter() - started
+        if outcome.message:
+            click.echo(f"Error: {outcome.message}" if outcome.exit_code == EXIT_WRONG_INPUT else outcome.message, err=True)
     if not quiet:
-        counts = ", ".join(f"{n} {state}" for state, n in outcome.states.items()) or "none"
-        left = outcome.n_trials - sum(outcome.states.values())
-        click.echo(f"{outcome.n_trials} trials: {counts}" + (f", {left} left" if left else ""))
-        if outcome.n_trained:
-            outcome.timing.total_s = time.perf_counter() - started
-            click.echo(timing_line(outcome.timing))
-        elif not outcome.is_interrupted and not left:
-            click.echo("nothing to do: every trial is complete")
-        click.echo(f"report: {report}")
-    return outcome.exit_code
+        for line in outcome_lines(configs, ended):
+            click.echo(line)
+    return worst_exit_code(outcome for outcome, _ in ended)
 
 
 @cli.command()
@@ -178,31 +178,15 @@ def plan(grid: Path, out: str | None, limit: int | None, override: Path | None, 
     Example:
       sweep plan configs/quickstart.yaml
     """
-    from sweep.api import plan as make_plan
-    from sweep.config import load_config
-    from sweep.planning import expected_seconds
-    from sweep.progress import duration
+    from sweep.api import plan_all
+    from sweep.config import load_configs
+    from sweep.summaries import plan_lines
     from sweep.supervisor import expected_workers
 
-    config = load_config(grid, out=out, override=override)
-    planned = make_plan(config, limit=limit, address=address)
-    workers = expected_workers(config, address)
-    click.echo(f"sweep {config.name}: {len(planned.trials)} trials -> {config.output}")
-    for study in config.resolved_studies:
-        mine = [trial for trial in planned.trials if trial.study == study.name]
-        n_complete = sum(trial.trial_id in planned.complete for trial in mine)
-        after = f", after {study.after}" if study.after else ""
-        click.echo(f"  study {study.name}: {study.model}, {study.method}{after}: {len(mine)} trials, {n_complete} complete")
-    failed = sum(state != "ok" for state in planned.complete.values())
-    click.echo(
-        f"complete: {len(planned.complete)} ({failed} failed); to train: {planned.n_todo}; waiting for another study: {planned.n_waiting}"
-    )
-    sizes = [len(pack.trials) for pack in planned.packs]
-    n_adopted = sum(pack.checkpoint is not None for pack in planned.packs)
-    if sizes:
-        click.echo(f"packs: {len(sizes)} of {min(sizes)} to {max(sizes)} trials, {n_adopted} from a checkpoint; workers: about {workers}")
-        seconds = expected_seconds(config, planned, workers)
-        click.echo(f"time: about {duration(seconds)}" if seconds is not None else "time: unknown until a trial is complete")
+    configs = load_configs(grid, out=out, override=override)
+    plans = plan_all(configs, limit=limit, address=address)
+    for line in plan_lines(configs, plans, expected_workers(configs[0], address)):
+        click.echo(line)
     return 0
 
 

@@ -1,10 +1,10 @@
-"""The grid file: one YAML file that says what a sweep trains.
+"""The grid file: one YAML file that says what a sweep trains, or several sweeps, one for each problem that it lists.
 
-`load_config` reads it, `parse_config` takes the same from a notebook; both answer with a frozen `SweepConfig` or raise a
-`ConfigError` that names every mistake at once. Imports neither torch nor ray.
+`load_configs` reads it, `parse_configs` takes the same from a notebook; both answer with frozen `SweepConfig`s or raise a
+`ConfigError` that names every mistake at once. `load_config` and `parse_config` are for files of one problem. Imports
+neither torch nor ray.
 """
 
-import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, replace
@@ -18,10 +18,11 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from sweep.grid.errors import ConfigError, Mistake
 from sweep.grid.errors import Path as KeyPath
-from sweep.grid.json_schema import complete_schema, options_model
+from sweep.grid.json_schema import MAX_PROBLEMS, complete_schema, options_model, options_schema
 from sweep.grid.models import ProblemConfig, Resources, StudyConfig, SweepConfig
 from sweep.grid.nodes import Node, from_python, merge, resolve_scalar
-from sweep.grid.sections import fill_in, normalise, without
+from sweep.grid.problems import Part, file_name, length_mistakes, parts_of, said_once
+from sweep.grid.sections import normalise, without
 from sweep.grid.studies import Study, resolve_studies
 from sweep.grid.validation import locate, validate
 from sweep.grid.yaml_source import read_yaml
@@ -38,50 +39,81 @@ __all__ = [
     "dump_config",
     "json_schema",
     "load_config",
+    "load_configs",
     "parse_config",
+    "parse_configs",
 ]
 
 
 def load_config(path: str | Path, *, out: str | Path | None = None, override: str | Path | None = None) -> SweepConfig:
-    """Read a grid file.
+    """Read a grid file of one problem; arguments as for `load_configs`.
+
+    Raises:
+        ConfigError: as for `load_configs`, and when the file lists several problems.
+    """
+    return _load(path, out, override, n_max=1)[0]
+
+
+def load_configs(path: str | Path, *, out: str | Path | None = None, override: str | Path | None = None) -> tuple[SweepConfig, ...]:
+    """Read a grid file: one config, or one for each problem in its list.
+
+    The sweeps of a list share everything but the problem. Each is called `<name>-<short>`, and its results go to
+    `<output>/<short>`, where short is the problem's name after its last `/` (with `-2`, `-3` where it is taken).
 
     Args:
         path: the YAML file.
-        out: output folder, instead of the file's.
+        out: output folder (with a list of problems: its parent), instead of the file's.
         override: a second YAML file whose keys replace those of the first, one by one; `preferences` and lists as a whole.
 
     Raises:
         ConfigError: with every mistake, each with file, line, column, path, rule, value and a hint.
     """
+    return _load(path, out, override, n_max=MAX_PROBLEMS)
+
+
+def parse_config(
+    mapping: Mapping[str, Any], *, name: str = "sweep", out: str | Path | None = None, override: Mapping[str, Any] | None = None
+) -> SweepConfig:
+    """One config from Python values; arguments as for `parse_configs`.
+
+    Raises:
+        ConfigError: with every mistake, also when `mapping` lists several problems.
+    """
+    return _build(_python_nodes(mapping, override), [], default_name=name, out=out, n_max=1)[0]
+
+
+def parse_configs(
+    mapping: Mapping[str, Any], *, name: str = "sweep", out: str | Path | None = None, override: Mapping[str, Any] | None = None
+) -> tuple[SweepConfig, ...]:
+    """As `load_configs`, from Python values; paths are relative to the working directory, messages name no lines.
+
+    Args:
+        mapping: what a grid file holds; settings dataclasses are welcome as values.
+        name: the sweep's name where `mapping` gives none.
+        out: output folder, instead of the mapping's.
+        override: keys that replace those of `mapping`, as in `load_configs`.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    return _build(_python_nodes(mapping, override), [], default_name=name, out=out, n_max=MAX_PROBLEMS)
+
+
+def _load(path: str | Path, out: str | Path | None, override: str | Path | None, n_max: int) -> tuple[SweepConfig, ...]:
     first, mistakes = read_yaml(Path(path))
     nodes = [first]
     if override is not None:
         second, more = read_yaml(Path(override))
         nodes.append(second)
         mistakes += more
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).stem).lstrip(".-")[:100]
-    return _build(nodes, mistakes, default_name=stem or "sweep", out=out)
+    return _build(nodes, mistakes, default_name=file_name(Path(path).stem) or "sweep", out=out, n_max=n_max)
 
 
-def parse_config(
-    mapping: Mapping[str, Any], *, name: str = "sweep", out: str | Path | None = None, override: Mapping[str, Any] | None = None
-) -> SweepConfig:
-    """The same from Python values, as in a notebook; paths are relative to the working directory, messages name no lines.
-
-    Args:
-        mapping: what a grid file holds; settings dataclasses are welcome as values.
-        name: the sweep's name where `mapping` gives none.
-        out: output folder, instead of the mapping's.
-        override: keys that replace those of `mapping`, as in `load_config`.
-
-    Raises:
-        ConfigError: with every mistake.
-    """
-    nodes = [from_python(mapping)] + ([from_python(override)] if override is not None else [])
-    return _build(nodes, [], default_name=name, out=out)
+def _python_nodes(mapping: Mapping[str, Any], override: Mapping[str, Any] | None) -> list[Node]:
+    return [from_python(mapping)] + ([from_python(override)] if override is not None else [])
 
 
-def _build(nodes: list[Node], mistakes: list[Mistake], *, default_name: str, out: str | Path | None) -> SweepConfig:
+def _build(nodes: list[Node], mistakes: list[Mistake], *, default_name: str, out: str | Path | None, n_max: int) -> tuple[SweepConfig, ...]:
     for node in nodes:
         if not isinstance(node.value, dict):
             rule, hint = "a mapping (`key: value`) expected at the top level", "start with `problem: multidigits`"
@@ -89,18 +121,27 @@ def _build(nodes: list[Node], mistakes: list[Mistake], *, default_name: str, out
     top = normalise(nodes[0])
     for node in nodes[1:]:
         top = merge(top, normalise(node), replaced=frozenset({"preferences"}))
-    top = fill_in(top, default_name=default_name, out=None if out is None else str(out))
-    schema = _schema()
-    config, found = validate(SweepConfig, top, schema)
-    found += _rules_between_sections(config, top, [mistake.path for mistake in found])
-    options, option_mistakes = _problem_options(top)
-    found += option_mistakes
+    parts = parts_of(top, default_name=default_name, out=None if out is None else str(out))
+    read = [_read_part(part) for part in parts]
+    found = [locate(mistake, top, _schema()) for mistake in length_mistakes(top, n_max)]
+    found += said_once([(part, wrong) for part, (_, wrong) in zip(parts, read, strict=True)])
     unreadable = {mistake.position for mistake in mistakes}
-    located = [locate(_short_form(mistake, top), top, schema) for mistake in found]
-    mistakes = mistakes + [mistake for mistake in located if mistake.position is None or mistake.position not in unreadable]
-    if mistakes or config is None:
+    mistakes = mistakes + [mistake for mistake in found if mistake.position is None or mistake.position not in unreadable]
+    if mistakes:
         raise ConfigError(mistakes)
-    return config.model_copy(update={"problem": ProblemConfig(name=config.problem.name, **options)})
+    return tuple(config for config, _ in read if config is not None)
+
+
+def _read_part(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
+    """One sweep's config, None where pydantic refuses it, and what is wrong with it, with places and paths of the file."""
+    schema = _schema()
+    config, found = validate(SweepConfig, part.top, schema)
+    options, option_mistakes = _problem_options(part.top)
+    found += option_mistakes
+    found += _rules_between_sections(None if option_mistakes else config, part.top, [mistake.path for mistake in found])
+    if config is not None and not found:
+        config = config.model_copy(update={"problem": ProblemConfig(name=config.problem.name, **options)})
+    return config, [part.in_file(locate(mistake, part.top, schema)) for mistake in found]
 
 
 def _rules_between_sections(config: SweepConfig | None, top: Node, wrong: list[KeyPath]) -> list[Mistake]:
@@ -131,17 +172,9 @@ def _problem_options(top: Node) -> tuple[dict[str, Any], list[Mistake]]:
     entry = PROBLEMS.get(name) if isinstance(name, str) else None
     if entry is None:
         return {}, []
-    model = options_model(entry)
-    parsed, mistakes = validate(model, Node({"options": Node(given)}), model.model_json_schema())
+    parsed, mistakes = validate(options_model(entry), Node({"options": Node(given)}), options_schema(entry))
     options = asdict(parsed.options) if parsed is not None else {}  # type: ignore[attr-defined]
     return options, [replace(mistake, path=("problem", *mistake.path[1:])) for mistake in mistakes]
-
-
-def _short_form(mistake: Mistake, top: Node) -> Mistake:
-    """`problem.name` is called `problem` where the file says `problem: name`."""
-    problem = top.child("problem")
-    is_short = mistake.path == ("problem", "name") and problem is not None and problem.text is not None
-    return replace(mistake, path=("problem",)) if is_short else mistake
 
 
 class _Representer(SafeRepresenter):

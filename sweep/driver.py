@@ -36,9 +36,12 @@ WORKER_ENVIRONMENT = {
 class AttemptJob:
     """What one attempt does; plain values, so that it travels as JSON."""
 
-    root: str
-    attempt: int
+    roots: list[str]
+    """The results folders of its sweeps."""
+    log: str
+    """The file that its standard error goes to."""
     name: str
+    """What Ray calls it."""
     packs: list[dict[str, Any]] = field(repr=False)
     """PackJob.to_json() of each pack, in the order in which they should start."""
     resources: dict[str, float]
@@ -140,12 +143,17 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
     events.send("ray_started", seconds=time.perf_counter() - started, dashboard=_dashboard_url(context))
     try:
         _check_resources(ray, job)
-        if not Store(Path(job.root)).stop_requested():  # asked while Ray was starting
+        if not _stop_requested(job):  # asked while Ray was starting
             _fit(job, events)
     finally:
         started = time.perf_counter()
         ray.shutdown()
         events.send("ray_stopped", seconds=time.perf_counter() - started)
+
+
+def _stop_requested(job: AttemptJob) -> bool:
+    """Whether every sweep of the attempt was asked to stop. The packs of one that alone was asked stop by themselves."""
+    return all(Store(Path(root)).stop_requested() for root in job.roots)
 
 
 def _has_token() -> bool:
@@ -173,7 +181,7 @@ def _connect(ray: Any, job: AttemptJob) -> Any:
         raise UserError(
             f"--address {job.address}: no Ray cluster could be joined ({reason})\n"
             "  hint: `ray status` shows whether a cluster runs; this machine needs the cluster's token in ~/.ray/auth_token (log: "
-            f"{job.root}/logs/{job.attempt}.log); without --address a local Ray is started"
+            f"{job.log}); without --address a local Ray is started"
         ) from error
 
 
@@ -219,14 +227,12 @@ def _fit(job: AttemptJob, events: _Events) -> None:
 
     from sweep.worker import PackTrainable
 
-    store = Store(Path(job.root))
-
     class StopOnRequest(Stopper):
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
             return False
 
         def stop_all(self) -> bool:
-            return store.stop_requested()
+            return _stop_requested(job)
 
     class Report(Callback):
         """Runs inside Tune's loop, where an exception would end the run: it only writes a line."""
@@ -237,7 +243,7 @@ def _fit(job: AttemptJob, events: _Events) -> None:
             events.send("pack_ended", pack_id=result.get("pack_id"), **spent)
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            events.send("pack_failed", message=_ending(getattr(trial, "get_pickled_error", lambda: None)()))
+            events.send("pack_failed", message=_ending(getattr(trial, "get_pickled_error", lambda: None)()), root=_root_of(trial.config))
 
     total = ray.cluster_resources()
     slots = min(int(total.get(name, 0) // amount) for name, amount in job.resources.items() if amount)
@@ -249,7 +255,7 @@ def _fit(job: AttemptJob, events: _Events) -> None:
             param_space={"pack": grid_search([{"job": pack, "resources": job.resources} for pack in job.packs])},
             tune_config=TuneConfig(reuse_actors=False),
             run_config=RunConfig(
-                name=f"{job.name}-{job.attempt}",
+                name=job.name,
                 storage_path=scratch,
                 stop=StopOnRequest(),
                 callbacks=[Report()],
@@ -259,8 +265,15 @@ def _fit(job: AttemptJob, events: _Events) -> None:
             ),
         )
         results = tuner.fit()
-        for error in results.errors:
-            events.send("pack_failed", message=_ending(error))
+        for result in (results[index] for index in range(len(results))):
+            if result.error is not None:
+                events.send("pack_failed", message=_ending(result.error), root=_root_of(result.config))
+
+
+def _root_of(config: dict[str, Any] | None) -> str | None:
+    """The results folder of a pack, from what Tune knows of it."""
+    root: str | None = (config or {}).get("pack", {}).get("job", {}).get("root")
+    return root
 
 
 def _ending(error: object) -> str:

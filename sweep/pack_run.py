@@ -92,7 +92,8 @@ class PackRun:
         self.spent = Spent()
         self._store = Store(Path(job.root))
         entry = PROBLEMS[job.problem]
-        self._problem = entry.build(entry.options(**job.problem_options))
+        # Through pydantic, since the lists of JSON are tuples in the options.
+        self._problem = entry.build(TypeAdapter(entry.options).validate_python(dict(job.problem_options)))
         # A retry of a pack that was cut off while it published its rows has only the others left.
         complete = self._store.complete()
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.config import Study, SweepConfig
+from sweep.grid.studies import ANCHOR_STUDY
 from sweep.schema import SCHEMA_VERSION
 from sweep.store import Checkpoint, Store
 from trainer.catalog import PROBLEMS, ProblemEntry
@@ -69,9 +70,13 @@ def problem_of(config: SweepConfig) -> tuple[ProblemEntry, Any]:
 
 
 def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
-    """The identity of the sweep, as `manifest.json` holds it (docs/store.md)."""
+    """The identity of the sweep, as `manifest.json` holds it (docs/store.md).
+
+    With `reference_point: auto`, `reference_point_values` is None until the anchor runs are complete.
+    """
     entry, options = problem_of(config)
     facts = config.problem.facts
+    reference = list(config.given_reference or [0.0] * len(facts.objectives))
     sparsity = [{"name": SPARSITY, "column": "objective.sparsity", "sense": "min", "unit": "GrOWL norm"}] if facts.has_sparsity else []
     return {
         "schema_version": SCHEMA_VERSION,
@@ -82,10 +87,12 @@ def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
         "metrics": dict(facts.metrics),
         "studies": [
             {"name": s.name, "model": s.model, "method": s.method, "after": s.after, "training": asdict(s.training)}
+            | ({"seed": s.seeds[0]} if s.name == ANCHOR_STUDY else {})  # other ones would be another reference point
             for s in config.resolved_studies
         ],
         "scaling": config.scaling,
-        "reference_point": list(config.reference_point or [0.0] * len(facts.objectives)),
+        "reference_point": config.reference_point if config.has_auto_reference else reference,
+        "reference_point_values": None if config.has_auto_reference else reference,
         "objectives": [
             *sparsity,
             *(
@@ -102,13 +109,20 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
     """All trials of a grid file, in the order of its studies, seeds and preferences; the first `limit` if given.
 
     A trial's id is a hash of everything its result depends on (problem, data, model, method, training, scaling,
-    preference, seed) and of nothing else, so a larger grid keeps the ids of a smaller one.
+    reference point, preference, seed) and of nothing else, so a larger grid keeps the ids of a smaller one. For
+    `reference_point: auto` it says which anchor runs the numbers come from, so that it is known before they are trained.
     """
     entry, options = problem_of(config)
     fingerprint = entry.fingerprint(options)
     trials: dict[str, Trial] = {}
+    reference: Any = config.given_reference if any(config.given_reference or ()) else None
     for study in config.resolved_studies:
-        identity = _identity(config, study, entry.name, fingerprint)
+        facts = _facts(config, study, entry.name, fingerprint)
+        if study.name == ANCHOR_STUDY:
+            reference = {"auto": facts | {"seed": study.seeds[0]}}
+        else:
+            facts["reference_point"] = reference
+        identity = json.dumps(facts, sort_keys=True)
         for seed in study.seeds:
             for preference in study.preferences:
                 digest = hashlib.sha256(f"{identity}|{seed}|{json.dumps(preference)}".encode()).hexdigest()[:_ID_LENGTH]
@@ -122,6 +136,7 @@ def plan_packs(
     states: Mapping[str, str],
     checkpoints: Iterable[Checkpoint],
     n_workers: int,
+    n_sweeps: int = 1,
 ) -> Plan:
     """Divide what is not complete into packs.
 
@@ -134,6 +149,7 @@ def plan_packs(
         states: trial_id -> state of every complete row of the store.
         checkpoints: what the store holds of unfinished packs.
         n_workers: how many packs can run at once (an estimate is enough).
+        n_sweeps: how many unfinished sweeps share the workers.
     """
     complete = {trial.trial_id: states[trial.trial_id] for trial in trials if trial.trial_id in states}
     waits_for = {study.name: study.after for study in config.resolved_studies}
@@ -155,37 +171,57 @@ def plan_packs(
     groups: dict[tuple[str, int, bool], list[Trial]] = {}
     for trial in ready.values():
         groups.setdefault((trial.study, trial.seed, trial.is_dense), []).append(trial)
-    size = pack_size(config, len(ready), n_workers)
+    size = pack_size(config, len(ready), n_workers, n_sweeps)
     # A few groups must fill the workers evenly; many do by themselves.
-    multiple = n_workers if config.resources.pack == "auto" and len(groups) < 4 * n_workers else 1
+    multiple = max(1, n_workers // n_sweeps) if config.resources.pack == "auto" and len(groups) < 4 * n_workers else 1
     fresh = [PackPlan(_pack_id(part), part) for group in groups.values() for part in _even_parts(group, size, multiple)]
     fresh.sort(key=lambda pack: -len(pack.trials))
     return Plan(tuple(trials), complete, (*packs, *fresh), n_waiting)
 
 
-def pack_size(config: SweepConfig, n_trials: int, n_workers: int) -> int:
+def plan_sweeps(sweeps: Sequence[tuple[SweepConfig, Sequence[Trial], Store]], n_workers: int) -> tuple[Plan, ...]:
+    """Plan sweeps that share the workers, each from its results folder, which need not exist.
+
+    Raises:
+        StoreError: a folder cannot be read.
+    """
+    found = []
+    for _, _, store in sweeps:
+        is_new = store.manifest() is None
+        found.append(({}, []) if is_new else (store.complete(), store.checkpoints()))
+    unfinished = [any(trial.trial_id not in states for trial in trials) for (_, trials, _), (states, _) in zip(sweeps, found, strict=True)]
+    n_sweeps = max(1, sum(unfinished))
+    return tuple(
+        plan_packs(config, trials, states, checkpoints, n_workers, n_sweeps)
+        for (config, trials, _), (states, checkpoints) in zip(sweeps, found, strict=True)
+    )
+
+
+def pack_size(config: SweepConfig, n_trials: int, n_workers: int, n_sweeps: int = 1) -> int:
     """The largest number of trials in a new pack.
 
-    `auto` on a CPU: few enough that every worker gets at least two packs and one epoch of a pack stays in the seconds
-    (60,000 samples), so that progress is visible and a fault repeats little.
+    `auto` on a CPU: few enough that every worker gets at least two packs (of this sweep, or of those that share the
+    workers) and one epoch of a pack stays in the seconds (60,000 samples), so that progress is visible and a fault
+    repeats little.
     """
     if config.resources.pack != "auto":
         return int(config.resources.pack)
     by_epoch = _SAMPLES_PER_EPOCH // config.problem.facts.n_train
-    return max(1, min(by_epoch, math.ceil(n_trials / (max(1, n_workers) * _PACKS_PER_WORKER))))
+    n_packs = math.ceil(max(1, n_workers) * _PACKS_PER_WORKER / n_sweeps)
+    return max(1, min(by_epoch, math.ceil(n_trials / n_packs)))
 
 
-def _identity(config: SweepConfig, study: Study, problem: str, fingerprint: str) -> str:
-    facts = {
+def _facts(config: SweepConfig, study: Study, problem: str, fingerprint: str) -> dict[str, Any]:
+    """What all results of a study depend on; the reference point is the origin."""
+    return {
         "problem": problem,
         "fingerprint": fingerprint,
         "model": study.model,
         "method": study.method,
         "training": asdict(study.training),
         "scaling": config.scaling,
-        "reference_point": list(config.reference_point) if config.reference_point else None,
+        "reference_point": None,
     }
-    return json.dumps(facts, sort_keys=True)
 
 
 def _even_parts(group: Sequence[Trial], size: int, multiple: int) -> list[tuple[Trial, ...]]:

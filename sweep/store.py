@@ -100,8 +100,8 @@ class Store:
         """Make the folder ready for a run of the sweep that `manifest` describes. The caller holds the lock.
 
         On the first run the manifest is written. Later it has to agree with the one that is there: everything but
-        `created`, `name` and `hypervolume_reference`, which stay as they are. New studies are added; studies that are
-        not asked for this time stay.
+        `created`, `name`, `hypervolume_reference` and `reference_point_values`, which stay as they are. New studies are
+        added; studies that are not asked for this time stay.
 
         Raises:
             StoreError: the folder holds another sweep (the message names each key that differs, with both values), or
@@ -119,14 +119,20 @@ class Store:
 
     def fix_hypervolume_reference(self, reference: Sequence[float]) -> None:
         """Write the hypervolume reference into the manifest, once: a reference that is there stays."""
+        self._fix_point("hypervolume_reference", "a hypervolume reference", reference)
+
+    def fix_reference_point(self, values: Sequence[float]) -> None:
+        """Write what `reference_point: auto` came to into the manifest, once. The caller holds the lock."""
+        self._fix_point("reference_point_values", "a reference point", values)
+
+    def _fix_point(self, key: str, name: str, point: Sequence[float]) -> None:
         manifest = self._known_manifest()
-        if manifest.get("hypervolume_reference") is not None:
+        if manifest.get(key) is not None:
             return
-        values = [float(value) for value in reference]
+        values = [float(value) for value in point]
         if len(values) != len(manifest["objectives"]) or finite(values) != values:
-            rule = f"a hypervolume reference has {len(manifest['objectives'])} finite values"
-            raise StoreError(f"{rule}, found {values}", self.root / "manifest.json")
-        write_json(self.root / "manifest.json", {**manifest, "hypervolume_reference": values})
+            raise StoreError(f"{name} has {len(manifest['objectives'])} finite values, found {values}", self.root / "manifest.json")
+        write_json(self.root / "manifest.json", {**manifest, key: values})
 
     # -- plans ------------------------------------------------------------------------------------------------------
 

@@ -1,11 +1,10 @@
-"""`sweep run`: hold the lock, plan, start one disposable attempt after another until nothing is left, tell the user.
+"""`sweep run`: hold the locks, plan, start one disposable attempt after another until nothing is left, tell the user.
 
-The attempt (driver.py) is a process of its own, because Ray ends its driver from C++ when the cluster's head dies.
-What is complete is read from the store alone.
+A run trains one sweep or several; a single one is a list of one. The attempt (driver.py) is a process of its own,
+because Ray ends its driver from C++ when the cluster's head dies. What is complete is read from the stores alone.
 """
 
 import contextlib
-import json
 import os
 import platform
 import shlex
@@ -14,9 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,87 +25,55 @@ from typing import Any
 from sweep.config import SweepConfig, dump_config
 from sweep.driver import AttemptJob
 from sweep.driver_process import DriverProcess
-from sweep.pack_run import PackJob, versions
-from sweep.planning import PackPlan, Plan, Trial, manifest_of, plan_packs, trials_of
+from sweep.member import Member
+from sweep.outcome import Outcome, SweepError, Timing
+from sweep.pack_run import versions
+from sweep.planning import plan_sweeps
 from sweep.progress import Progress, Snapshot
-from sweep.store import Store
-from trainer.catalog import PROBLEMS
+from sweep.storage.lock import Lock
 
-EXIT_COMPLETE, EXIT_WRONG_INPUT, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 0, 2, 3, 130
 _POLL_S = 0.5
 _ATTEMPTS_WITHOUT_PROGRESS = 3
 _BACK_OFF_S = 5.0
 _CLUSTER_WORKERS = 8  # how many packs run at once on a cluster that is not yet known; only the size of packs depends on it
 
 
-class SweepError(Exception):
-    """The sweep cannot go on until the user mends something; the message says what and how."""
-
-
-@dataclass
-class Timing:
-    """Where the seconds of a run went. Sums over workers are divided by the number of workers."""
-
-    total_s: float = 0.0
-    ray_start_s: float = 0.0
-    ray_stop_s: float = 0.0
-    training_s: float = 0.0
-    worker_setup_s: float = 0.0
-    store_s: float = 0.0
-    fit_s: float = 0.0
-
-    @property
-    def ray_s(self) -> float:
-        """Start, stop, and what of the fit no worker used (starting processes, scheduling, idle workers at the end)."""
-        return self.ray_start_s + self.ray_stop_s + max(0.0, self.fit_s - self.training_s - self.worker_setup_s - self.store_s)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    root: Path
-    exit_code: int
-    n_trials: int
-    states: Mapping[str, int]
-    """state -> number of trials asked for."""
-    n_trained: int
-    """Trials that became complete in this run."""
-    is_interrupted: bool
-    message: str | None
-    """Why it ended before everything was complete."""
-    timing: Timing
-
-
-def run_sweep(
-    config: SweepConfig,
+def run_sweeps(
+    configs: Sequence[SweepConfig],
     progress: Progress,
     *,
     address: str | None = None,
     has_dashboard: bool = True,
     limit: int | None = None,
     grid_file: str | None = None,
-) -> Outcome:
-    """Train every trial of a grid file that the store does not hold yet.
+) -> tuple[Outcome, ...]:
+    """Train every trial that the stores do not hold yet, with one Ray for all sweeps.
 
     Args:
-        config: the grid file.
+        configs: one or more sweeps, with the same `resources` and an output each, as `load_configs` gives them.
         progress: told what happens, about twice a second.
         address: None starts a local Ray; `auto` or `host:port` joins a cluster.
         has_dashboard: start Ray's dashboard (on loopback) with a local Ray.
-        limit: only the first so many trials.
-        grid_file: the text that the config came from, kept in the plan.
+        limit: only the first so many trials of each sweep.
+        grid_file: the text that the configs came from, kept in the plans.
+
+    Returns:
+        How each sweep ended. Exit code 2 stands for what the user has to mend in one of them, while the others went on.
 
     Raises:
-        StoreError: the folder cannot be used (another sweep's, not writable, disk full).
+        StoreError: a folder cannot be used (another sweep's, not writable, disk full).
         SweepError: the cluster cannot be used.
+        ValueError: the configs do not go together.
     """
-    trials = trials_of(config, limit)
-    store = Store(Path(config.output))
-    with store.lock() as lock:
-        store.create(manifest_of(config, datetime.now(UTC).isoformat(timespec="seconds")) | {"versions": versions()})
-        store.clear_control()
-        run = _Run(config, store, trials, progress, address, has_dashboard, grid_file or dump_config(config), lambda: lock.lost)
+    members = [Member(config, limit, grid_file or dump_config(config)) for config in configs]
+    if len({member.store.root for member in members}) < len(members) or len({config.resources for config in configs}) != 1:
+        raise ValueError("a run expects one or more sweeps with an output each and the same resources")
+    with contextlib.ExitStack() as held:
+        # In the same order whatever the order of the sweeps, so that of two runs one gets all locks.
+        locks = [held.enter_context(member.store.lock()) for member in sorted(members, key=lambda member: member.store.root)]
+        for member in members:
+            member.open()
+        run = _Run(members, locks, progress, address, has_dashboard)
         with run.signals():
             return run.until_complete()
 
@@ -123,14 +92,11 @@ def expected_workers(config: SweepConfig, address: str | None) -> int:
 
 @dataclass
 class _Run:
-    config: SweepConfig
-    store: Store
-    trials: tuple[Trial, ...]
+    members: list[Member]
+    locks: list[Lock]
     progress: Progress
     address: str | None
     has_dashboard: bool
-    grid_file: str
-    lock_lost: Callable[[], bool]
     timing: Timing = field(default_factory=Timing)
     _driver: DriverProcess | None = None
     _n_interrupts: int = 0
@@ -138,25 +104,27 @@ class _Run:
     _last_failure: str | None = None
     _n_workers: int = 1
     _started: float = field(default_factory=time.perf_counter)
-    _n_before: int = 0
     _fit_started: float | None = None
 
-    def until_complete(self) -> Outcome:
-        plan = self._plan()
-        self._n_before = len(plan.complete)
-        for path, reason in self.store.unreadable() if plan.packs else ():
-            self.progress.message(f"unreadable, so it does not count: {path}: {reason}")
+    def until_complete(self) -> tuple[Outcome, ...]:
+        self._plan()
+        for member in self.members:
+            member.n_before = len(member.plan.complete)
+            for path, reason in member.store.unreadable() if member.plan.packs else ():
+                self.progress.message(f"unreadable, so it does not count: {path}: {reason}")
         n_tries = 0
-        while plan.packs and not self._n_interrupts:
+        while self._has_packs() and not self._n_interrupts:
             before = self._position()
-            self._attempt(plan)
+            self._attempt()
             n_tries = 0 if self._position() > before else n_tries + 1
-            plan = self._plan()
-            if not plan.packs or self._n_interrupts or n_tries >= _ATTEMPTS_WITHOUT_PROGRESS:
+            self._plan()
+            if not self._has_packs() or self._n_interrupts or n_tries >= _ATTEMPTS_WITHOUT_PROGRESS:
                 break
             if n_tries:
                 self._wait(_BACK_OFF_S * 2 ** (n_tries - 1))
-        return self._finish(plan)
+        outcomes = tuple(member.finish(self._n_interrupts > 0, self.timing) for member in self.members)
+        self.timing.total_s = time.perf_counter() - self._started
+        return outcomes
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
@@ -174,51 +142,64 @@ class _Run:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._n_interrupts += 1
         if self._n_interrupts == 1:
-            self.store.request_stop()
+            for member in self.members:
+                member.store.request_stop()
             self.progress.message("stopping: running epochs end and are kept; once more stops now")
         elif self._driver is not None:
             self._driver.stop_now()
 
-    def _plan(self) -> Plan:
-        states = self.store.complete()
-        return plan_packs(self.config, self.trials, states, self.store.checkpoints(), expected_workers(self.config, self.address))
+    def _plan(self) -> None:
+        n_workers = expected_workers(self.members[0].config, self.address)
+        plans = plan_sweeps([(member.config, member.trials, member.store) for member in self.members], n_workers)
+        for member, plan in zip(self.members, plans, strict=True):
+            member.take_plan(plan)
+
+    def _has_packs(self) -> bool:
+        return any(member.plan.packs for member in self.members)
 
     def _position(self) -> tuple[int, int]:
-        """Complete trials, and epochs in checkpoints: what an attempt without a fault moves forward."""
-        epochs = sum(checkpoint.epoch * len(checkpoint.trial_ids) for checkpoint in self.store.checkpoints())
-        return len(self.store.complete()), epochs
+        positions = [member.position() for member in self.members]
+        return sum(n_complete for n_complete, _ in positions), sum(n_epochs for _, n_epochs in positions)
 
-    def _attempt(self, plan: Plan) -> None:
-        attempt = self.store.next_attempt()
-        self.store.write_plan(attempt, self._plan_record(attempt))
-        self.store.clear_live()
-        log = self.store.root / "logs" / f"{attempt}.log"
+    def _attempt(self) -> None:
+        members = [member for member in self.members if member.plan.packs]
+        numbers = [member.store.next_attempt() for member in members]
+        first, number = members[0], numbers[0]
+        log = first.store.root / "logs" / f"{number}.log"
         log.parent.mkdir(exist_ok=True)
-        resources = self.config.resources
+        circumstances = _circumstances()
+        jobs = [member.begin_attempt(own, log, circumstances) for member, own in zip(members, numbers, strict=True)]
+        # A pack of each sweep, then the next of each: no sweep waits for another one to end. The largest come first.
+        turns = [[job for job in turn if job is not None] for turn in zip_longest(*jobs)]
+        packs = [job.to_json() for turn in turns for job in sorted(turn, key=lambda job: -len(job.trial_ids))]
+        resources = first.config.resources
         job = AttemptJob(
-            root=str(self.store.root),
-            attempt=attempt,
-            name=self.config.name,
-            packs=[self._pack_job(pack, attempt).to_json() for pack in plan.packs],
+            roots=[str(member.store.root) for member in members],
+            log=str(log),
+            name=f"{first.config.name}-{number}",
+            packs=packs,
             resources={"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory},
             address=self.address,
             n_local_cpus=n_local_cpus(),
             has_dashboard=self.has_dashboard,
         )
-        self.progress.message(f"attempt {attempt}: {plan.n_todo} of {len(self.trials)} trials to train in {len(plan.packs)} packs")
+        n_todo, n_trials = sum(member.plan.n_todo for member in members), sum(len(member.trials) for member in self.members)
+        self.progress.message(f"attempt {number}: {n_todo} of {n_trials} trials to train in {len(packs)} packs")
         self._driver = DriverProcess(job, log)
         try:
             while self._driver.is_running():
                 self._handle_events()
                 self._show()
-                if self.lock_lost():
-                    raise SweepError(f"{self.store.root}: another run took the lock over; this one stops")
+                lost = next((lock for lock in self.locks if lock.lost), None)
+                if lost is not None:
+                    raise SweepError(f"{lost.path.parent}: another run took the lock over; this one stops")
                 time.sleep(_POLL_S)
             self._handle_events()
         finally:
             self._driver.stop_now()
             self._driver = None
-            self.store.clear_live()
+            for member in members:
+                member.store.clear_live()
 
     def _handle_events(self) -> None:
         assert self._driver is not None
@@ -238,7 +219,7 @@ class _Run:
                     timing.worker_setup_s += event["setup_s"] / self._n_workers
                     timing.store_s += event["store_s"] / self._n_workers
                 case "pack_failed":
-                    self._last_failure = event["message"]
+                    self._note_failure(event["message"], event.get("root"))
                 case "ray_stopped":
                     timing.ray_stop_s += event["seconds"]
                     if self._fit_started is not None:
@@ -248,15 +229,23 @@ class _Run:
         if self._last_failure and "StoreWriteError" in self._last_failure:
             raise SweepError(self._last_failure.partition("StoreWriteError: ")[2] or self._last_failure)
 
+    def _note_failure(self, message: str, root: str | None) -> None:
+        """Without a root it is the attempt that failed, and with it every sweep that is not complete."""
+        self._last_failure = message
+        for member in self.members:
+            if root in (None, str(member.store.root)):
+                member.last_failure = message
+
     def _show(self) -> None:
-        states = self.store.complete()
-        asked = [states[trial.trial_id] for trial in self.trials if trial.trial_id in states]
+        states: Counter[str] = Counter()
+        for member in self.members:
+            states += member.states()
         self.progress.update(
             Snapshot(
-                n_trials=len(self.trials),
-                states={state: asked.count(state) for state in set(asked)},
-                n_before=self._n_before,
-                live=tuple(self.store.live()),
+                n_trials=sum(len(member.trials) for member in self.members),
+                states=dict(states),
+                n_before=sum(member.n_before for member in self.members),
+                live=tuple(live for member in self.members if member.plan.packs for live in member.store.live()),
                 elapsed_s=time.perf_counter() - self._started,
                 dashboard=self._dashboard,
             )
@@ -268,68 +257,16 @@ class _Run:
         while time.monotonic() < until and not self._n_interrupts:
             time.sleep(0.1)
 
-    def _finish(self, plan: Plan) -> Outcome:
-        states = list(plan.complete.values())
-        counts = {state: states.count(state) for state in sorted(set(states))}
-        n_trained = len(states) - self._n_before
-        if n_trained:
-            self.store.compact()
-            self.store.remove_checkpoints()  # those whose trials ended in different packs
-        if not plan.n_todo:
-            self.store.clear_control()
-        n_failed = len(states) - counts.get("ok", 0)
-        is_interrupted = bool(plan.n_todo and self._n_interrupts)
-        message = None
-        reason = self._last_failure or "the attempts died"
-        if is_interrupted:
-            exit_code = EXIT_INTERRUPTED
-        elif plan.n_todo or n_failed:
-            exit_code = EXIT_FAILED_TRIALS
-            if plan.n_todo:
-                message = f"{plan.n_todo} trials could not be finished: {reason} (logs in {self.store.root / 'logs'})"
-        else:
-            exit_code = EXIT_COMPLETE
-        self.timing.total_s = time.perf_counter() - self._started
-        return Outcome(self.store.root, exit_code, len(self.trials), counts, n_trained, is_interrupted, message, self.timing)
 
-    def _pack_job(self, pack: PackPlan, attempt: int) -> PackJob:
-        config, first = self.config, pack.trials[0]
-        study = next(study for study in config.resolved_studies if study.name == first.study)
-        return PackJob(
-            root=str(self.store.root),
-            attempt=attempt,
-            pack_id=pack.pack_id,
-            problem=PROBLEMS[config.problem.name].name,
-            problem_options=asdict(config.problem.options),
-            study=study.name,
-            model=study.model,
-            method=study.method,
-            training=asdict(study.training),
-            scaling=config.scaling,
-            reference_point=config.reference_point,
-            seed=first.seed,
-            trial_ids=[trial.trial_id for trial in pack.trials],
-            preferences=[list(trial.preference) for trial in pack.trials],
-            device=config.resources.device,
-            checkpoint_s=config.resources.checkpoint_s,
-            checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
-        )
-
-    def _plan_record(self, attempt: int) -> dict[str, Any]:
-        return {
-            "attempt": attempt,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": shlex.join(["sweep", *sys.argv[1:]] if sys.argv and Path(sys.argv[0]).name == "sweep" else sys.argv),
-            "grid_file": self.grid_file,
-            "config": json.loads(self.config.model_dump_json()),
-            "trials": [
-                {"trial_id": trial.trial_id, "study": trial.study, "k": list(trial.preference), "seed": trial.seed} for trial in self.trials
-            ],
-            "n_complete_before": self._n_before,
-            "versions": versions(),
-            "git_sha": _git_sha(),
-            "host": platform.node(),
-        }
+def _circumstances() -> dict[str, Any]:
+    """Who plans, when, and with what: the same for every sweep of a run."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["sweep", *sys.argv[1:]] if sys.argv and Path(sys.argv[0]).name == "sweep" else sys.argv),
+        "versions": versions(),
+        "git_sha": _git_sha(),
+        "host": platform.node(),
+    }
 
 
 def _git_sha() -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from trainer.catalog import METHODS, MODELS, PROBLEMS, ProblemEntry
 
 Schema = Mapping[str, Any]
 
+MAX_PROBLEMS = 1000
 MODEL_NAMES = {"type": "string", "enum": list(MODELS)}
 METHOD_NAMES = {"type": "string", "enum": list(METHODS)}
 
@@ -29,16 +31,31 @@ def _options_model(options: Any) -> type[BaseModel]:
     return create_model("ProblemOptions", __config__=settings, **fields_)
 
 
+def options_schema(entry: ProblemEntry) -> dict[str, Any]:
+    """JSON Schema of that model. pydantic describes the fields that a class itself declares; here are the inherited ones too."""
+    schema = options_model(entry).model_json_schema()
+    for base in entry.options.__mro__[1:]:
+        inherited = _fields(_options_model(base).model_json_schema()) if is_dataclass(base) else {}
+        for name, field in _fields(schema).items():
+            if "description" in inherited.get(name, {}):
+                field.setdefault("description", inherited[name]["description"])
+    return schema
+
+
+def _fields(schema: Schema) -> dict[str, Any]:
+    """The properties of the options in their model's schema."""
+    return {name: field for found in lookup(schema, ("options",)) for name, field in found.get("properties", {}).items()}
+
+
 def _problem_schema() -> tuple[dict[str, Any], dict[str, Any]]:
-    """JSON Schema of the key `problem` (a name, or a name with that problem's options), and the definitions it refers to."""
+    """JSON Schema of one problem (a name, or a name with that problem's options), and the definitions it refers to."""
     choices: list[dict[str, Any]] = [{"type": "string", "enum": list(PROBLEMS)}]
     definitions: dict[str, Any] = {}
     for entry in PROBLEMS.values():
-        schema = options_model(entry).model_json_schema()
+        schema = options_schema(entry)
         definitions |= schema.get("$defs", {})
-        options = {key: value for found in lookup(schema, ("options",)) for key, value in found.get("properties", {}).items()}
-        properties = {"name": {"const": entry.name, "description": f"Tasks: {', '.join(entry.options().facts().tasks)}."}, **options}
-        choices.append({"type": "object", "properties": properties, "required": ["name"], "additionalProperties": False})
+        properties = {"name": {"const": entry.name, "description": f"Tasks: {', '.join(entry.options().facts().tasks)}."}}
+        choices.append({"type": "object", "properties": properties | _fields(schema), "required": ["name"], "additionalProperties": False})
     return {"anyOf": choices}, definitions
 
 
@@ -47,8 +64,11 @@ def complete_schema(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(by_alias=True)
     problem, definitions = _problem_schema()
     about = {key: value for key, value in schema["properties"]["problem"].items() if key in ("description", "examples")}
-    schema["properties"]["problem"] = problem | about
-    schema["$defs"] = {name: value for name, value in schema["$defs"].items() if name != "ProblemConfig"} | definitions
+    one = {"$ref": "#/$defs/Problem"}
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_PROBLEMS}
+    schema["properties"]["problem"] = {"anyOf": [one, several]} | about
+    kept = {name: value for name, value in schema["$defs"].items() if name != "ProblemConfig"}
+    schema["$defs"] = kept | definitions | {"Problem": problem}
     schema["required"] = ["problem"]
     # What pydantic takes from Python names ("Learning Rate") tells an editor's user nothing.
     tidy: dict[str, Any] = json.loads(json.dumps(schema), object_hook=_without_title)

@@ -4,7 +4,7 @@ import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
 
 from sweep.grid.errors import ConfigError
 from sweep.grid.json_schema import METHOD_NAMES, MODEL_NAMES
@@ -17,6 +17,7 @@ from trainer.settings import Range, TrainingSettings
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?)?B", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _MAX_BYTES = 2**50
+AUTO = "auto"
 
 
 def parse_memory(value: Any) -> Any:
@@ -59,6 +60,14 @@ Bytes = Annotated[
         }
     ),
 ]
+ReferencePoint = Annotated[
+    Annotated[Literal["auto"], Tag("<auto>")] | Annotated[Point, Tag("<point>")],
+    Discriminator(
+        lambda value: "<auto>" if value == AUTO else "<point>" if isinstance(value, list | tuple) else None,
+        custom_error_type="reference_point",
+        custom_error_message="auto or a list of numbers expected",
+    ),
+]
 PackSize = Annotated[
     Annotated[Literal["auto"], Tag("<auto>")] | Annotated[int, Range(ge=1, le=100_000), Tag("<size>")],
     Discriminator(
@@ -88,7 +97,7 @@ class ProblemConfig(BaseModel):
     @cached_property
     def options(self) -> Any:
         """The problem's options dataclass, defaults filled in."""
-        return self.entry.options(**(self.__pydantic_extra__ or {}))
+        return TypeAdapter(self.entry.options).validate_python(self.__pydantic_extra__ or {})  # the lists of JSON become tuples
 
     @cached_property
     def facts(self) -> ProblemFacts:
@@ -145,9 +154,9 @@ class SweepConfig(BaseModel):
     name: Name = "sweep"
     """Name of the sweep; default: the grid file's name."""
     problem: Annotated[ProblemConfig, Field(examples=["multidigits", {"name": "multidigits", "n_train": 3000}])]
-    """The data and its tasks: a name, or a mapping with the name and the problem's options."""
-    model: ModelName = "mdmtn"
-    """Architecture."""
+    """The data and its tasks: a name, a mapping with the name and the problem's options, or a list of them (one sweep a problem)."""
+    model: ModelName | None = None
+    """Architecture; default: the problem's first one, which a loaded config names."""
     method: Method = "wcal_growl"
     """Training method."""
     preferences: Preferences = "paper"
@@ -162,16 +171,27 @@ class SweepConfig(BaseModel):
     """Folder of the results, relative to where the command runs; default: results/<name>."""
     scaling: Literal["none", "anchors"] = "none"
     """`anchors` divides each objective by its value for a guess (tasks) or for the initial network (sparsity)."""
-    reference_point: Point | None = None
-    """a of the Chebyshev form, one number an objective (sparsity, then the tasks), in the objectives' units; default: zeros."""
+    reference_point: Annotated[ReferencePoint | None, Field(examples=[[0, 0.1, 0.1], "auto"])] = None
+    """a of the Chebyshev form: one number an objective (sparsity, then the tasks) in the unit of the scaled objectives, or
+    `auto`: a tenth below the best losses of anchor runs (one dense trial a task), which are trained first; default: zeros."""
     hypervolume_reference: Point | None = None
     """Upper corner for the hypervolume, one number an objective, in the objectives' units; default: from the first results."""
     studies: Annotated[tuple[StudyConfig, ...], Field(min_length=1, max_length=1000)] | None = None
     """Several studies in one sweep; without it there is one, named main."""
 
+    @property
+    def has_auto_reference(self) -> bool:
+        """Whether the reference point comes from anchor runs."""
+        return self.reference_point == AUTO
+
+    @property
+    def given_reference(self) -> tuple[float, ...] | None:
+        """The reference point's numbers in the grid file; None for `auto` and where it gives none."""
+        return None if isinstance(self.reference_point, str) else self.reference_point
+
     @cached_property
     def resolved_studies(self) -> tuple[Study, ...]:
-        """The studies with all they inherit and their preference vectors, each after the one it waits for.
+        """The studies with all they inherit and their preference vectors, each after the one it waits for; anchor runs come first.
 
         Raises:
             ConfigError: rules between sections are broken; never for a config from `load_config` or `parse_config`.

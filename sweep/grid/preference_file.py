@@ -8,6 +8,7 @@ from pathlib import Path
 from sweep.grid.errors import ConfigError, Mistake, Position, shown
 from sweep.grid.errors import Path as Keys
 from sweep.grid.text_file import read_text
+from trainer.facts import SPARSITY
 
 MAX_BYTES = 20_000_000
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -25,8 +26,8 @@ class Row:
 def read_vectors(path: Path, objectives: Sequence[str], keys: Keys) -> tuple[list[Row], list[Mistake]]:
     """The rows of a CSV file: commas, `#` starts a comment, empty lines are skipped.
 
-    A first line of words is a header; it must name the objectives in their order (`sparsity,left,right` or `k_0,k_1,k_2`),
-    so that columns in another order are never taken for the wrong objective.
+    A first line of words is a header; it must name the objectives in their order (`sparsity,left,right` or `k_0,k_1,k_2`;
+    `k_0` is sparsity, so a problem without it begins with `k_1`), and no column is taken for the wrong objective.
 
     Args:
         path: the file.
@@ -77,7 +78,7 @@ def _format(objectives: Sequence[str]) -> str:
 
 
 def _wrong_header(cells: Sequence[str], objectives: Sequence[str], position: Position, keys: Keys) -> list[Mistake]:
-    numbered = [f"k_{index}" for index in range(len(objectives))]
+    numbered = [f"k_{index}" for index, _ in enumerate(objectives, start=0 if SPARSITY in objectives else 1)]
     words = [cell.strip("\"'") for cell in cells]
     if words in (list(objectives), numbered):
         return []

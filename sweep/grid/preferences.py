@@ -1,7 +1,7 @@
 """Preference grids: the vectors k that a study trains one network for each.
 
-A vector holds k_0 (sparsity) and one preference a task, each >= 0, together 1. Grids are computed with fractions from
-the decimal text of the numbers, so that 0.9 of a tenth is 0.09 and not 0.09000000000000001.
+A vector holds k_0 (sparsity, where the problem has it) and one preference a task, each >= 0, together 1. Grids are
+computed with fractions from the decimal text of the numbers, so that 0.9 of a tenth is 0.09 and not 0.09000000000000001.
 """
 
 import math
@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from sweep.grid.errors import Mistake, shown
 from sweep.grid.errors import Path as Keys
 from sweep.grid.preference_file import read_vectors
+from trainer.facts import SPARSITY
 from trainer.settings import Range
 
 Vector = tuple[float, ...]
-"""One preference vector, shape (n_objectives,): sparsity first, then the tasks."""
+"""One preference vector, shape (n_objectives,): sparsity first (where the problem has it), then the tasks."""
 
 MAX_VECTORS = 100_000
 _SUM_KEPT = 1e-9
@@ -44,7 +45,8 @@ class Simplex(BaseModel):
     divisions: Annotated[int, Range(ge=1, le=10_000)]
     """Steps from 0 to 1 along each edge of the lattice."""
     k0: Annotated[tuple[Annotated[float, Range(ge=0, lt=1)], ...], Field(min_length=1)] | None = None
-    """Sparsity preferences: for each, all lattice points over the tasks, times 1 - k0. Without it the lattice spans all objectives."""
+    """Sparsity preferences: for each, all lattice points over the tasks, times 1 - k0. Without it the lattice spans all objectives.
+    Not for problems without sparsity."""
     interior: bool = True
     """True: every task's preference is above 0. False: single tasks may have preference 0, never all of them."""
 
@@ -64,7 +66,7 @@ class PreferenceSource(BaseModel):
     simplex: Simplex | None = None
     """A regular lattice on the simplex."""
     list: Annotated[tuple[tuple[_Number, ...], ...], Field(min_length=1, max_length=MAX_VECTORS)] | None = None
-    """Vectors written out, sparsity first, then the tasks; each sums to 1 (up to 1e-6 off is rescaled)."""
+    """Vectors written out, sparsity first (where the problem has it), then the tasks; each sums to 1 (up to 1e-6 off is rescaled)."""
     file: Annotated[str, Field(min_length=1)] | None = None
     """A CSV file of vectors, relative to the grid file; `#` starts a comment, a header is allowed."""
 
@@ -116,7 +118,7 @@ def preference_vectors(preferences: Preferences, objectives: Sequence[str]) -> t
 
     Args:
         preferences: `"paper"`, a `PreferenceSource`, or a tuple of them.
-        objectives: names, sparsity first, then the tasks; two or more.
+        objectives: names of `ProblemFacts.objectives`: sparsity first, where there is one, then the tasks.
 
     Returns:
         Shape (n_trials, n_objectives): >= 0, rows sum to 1 (`math.fsum` within 1e-9), no row twice (at 12 decimals), in
@@ -143,13 +145,16 @@ def preference_vectors(preferences: Preferences, objectives: Sequence[str]) -> t
 
 
 def _grid(grid: Any, objectives: Sequence[str], path: Keys) -> Iterable[Vector]:
+    has_sparsity = SPARSITY in objectives
     if grid == "paper":
-        if len(objectives) != 3:
-            hint = "use `preferences: {simplex: {divisions: 12, k0: [0, 1e-3]}}` for other numbers of tasks"
-            raise PreferenceError([Mistake(path, "the grid `paper` needs exactly two tasks", f"{len(objectives) - 1}", hint)])
+        if len(objectives) != 3 or not has_sparsity:
+            k0 = ", k0: [0, 1e-3]" if has_sparsity else ""
+            hint = f"use `preferences: {{simplex: {{divisions: 12{k0}}}}}` for this problem"
+            rule = f"the grid `paper` needs sparsity and exactly two tasks (the objectives are {', '.join(objectives)})"
+            raise PreferenceError([Mistake(path, rule, "paper", hint)])
         return paper_grid()
     if grid.simplex is not None:
-        return simplex_grid(grid.simplex, len(objectives) - 1, (*path, "simplex"))
+        return simplex_grid(grid.simplex, len(objectives) - has_sparsity, (*path, "simplex"), has_sparsity=has_sparsity)
     if grid.list is not None:
         return _checked([((*path, "list", index), None, f"list[{index}]", row) for index, row in enumerate(grid.list)], objectives)
     rows, mistakes = read_vectors(Path(grid.file), objectives, (*path, "file"))
@@ -171,13 +176,19 @@ def paper_grid() -> tuple[Vector, ...]:
     return tuple((float(k0), float(k1), float(1 - k0 - k1)) for k0, values in firsts.items() for k1 in values)
 
 
-def simplex_grid(simplex: Simplex, n_tasks: int, path: Keys = ("simplex",)) -> Iterator[Vector]:
+def simplex_grid(simplex: Simplex, n_tasks: int, path: Keys = ("simplex",), *, has_sparsity: bool = True) -> Iterator[Vector]:
     """The points of a lattice, one after the other.
 
+    Args:
+        simplex: its description.
+        n_tasks: number of tasks.
+        path: where it stands in the grid file, for mistakes.
+        has_sparsity: whether the vectors begin with k_0; without it the lattice spans the tasks.
+
     Raises:
-        PreferenceError: no point at all, too many, or a k_0 twice.
+        PreferenceError: no point at all, too many, a k_0 twice, or k_0 without a sparsity objective.
     """
-    d, spans_all = simplex.divisions, simplex.k0 is None
+    d, spans_all = simplex.divisions, simplex.k0 is None and has_sparsity
     levels = [Fraction(0)] if simplex.k0 is None else [_exact(k0) for k0 in simplex.k0]
     mistakes = [
         Mistake(
@@ -186,6 +197,9 @@ def simplex_grid(simplex: Simplex, n_tasks: int, path: Keys = ("simplex",)) -> I
         for index, k0 in enumerate(levels)
         if levels.index(k0) < index
     ]
+    if simplex.k0 is not None and not has_sparsity:
+        rule = "no `k0` expected, as this problem has no sparsity objective"
+        mistakes = [Mistake((*path, "k0"), rule, hint="remove it: the lattice spans the tasks")]
     least = 1 if simplex.interior else 0
     # Objectives that share the lattice; each with its least number of steps.
     floors = [0] * spans_all + [least] * n_tasks
@@ -197,16 +211,14 @@ def simplex_grid(simplex: Simplex, n_tasks: int, path: Keys = ("simplex",)) -> I
         mistakes.append(_too_many((*path, "divisions"), n_points))
     if mistakes:
         raise PreferenceError(mistakes)
-    return _lattice(levels, d, floors, spans_all)
+    if not has_sparsity or spans_all:
+        return _lattice(d, floors, spans_all)
+    return ((float(k0), *(float((1 - k0) * Fraction(i, d)) for i in steps)) for k0 in levels for steps in _compositions(d, floors))
 
 
-def _lattice(levels: Sequence[Fraction], d: int, floors: Sequence[int], spans_all: bool) -> Iterator[Vector]:
-    for k0 in levels:
-        for steps in _compositions(d, floors):
-            if spans_all and steps[0] < d:
-                yield tuple(i / d for i in steps)
-            elif not spans_all:
-                yield (float(k0), *(float((1 - k0) * Fraction(i, d)) for i in steps))
+def _lattice(d: int, floors: Sequence[int], spans_sparsity: bool) -> Iterator[Vector]:
+    """All points, but the one that is sparsity alone."""
+    return (tuple(i / d for i in steps) for steps in _compositions(d, floors) if not (spans_sparsity and steps[0] == d))
 
 
 def _compositions(total: int, floors: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -250,7 +262,7 @@ def _broken_rule(numbers: Sequence[float], objectives: Sequence[str]) -> tuple[s
     total = math.fsum(numbers) if max(numbers) < 2 else sum(numbers)  # fsum raises where sum overflows to infinity
     if abs(total - 1) > _SUM_ACCEPTED:
         return f"numbers that sum to 1 expected (the sum is {total:.9g})", "a sum within 1e-6 of 1 is accepted and rescaled"
-    if not any(numbers[1:]):
+    if not any(number for number, objective in zip(numbers, objectives, strict=True) if objective != SPARSITY):
         return "a task with a preference above 0 expected", f"the order is {names}"
     return None
 

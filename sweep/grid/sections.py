@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 from sweep.grid.errors import Path
 from sweep.grid.nodes import Node, merge
+from trainer.catalog import PROBLEMS
 from trainer.settings import TrainingSettings
 
 
@@ -21,15 +22,14 @@ def normalise(top: Node) -> Node:
     """One file's mapping with its short forms spelled out.
 
     A section whose lines are all commented out (`training:` and nothing below) counts as empty, not as null; `problem: x`
-    becomes `{name: x}`; a file of preferences is found relative to the file that names it.
+    becomes `{name: x}`, also in a list; a file of preferences is found relative to the file that names it.
     """
     changed = {}
     for name, node in top.mapping.items():
         if name in ("training", "resources"):
             changed[name] = _section(node)
-        elif name == "problem" and isinstance(node.value, str):
-            # `text` marks the short form, so that a message says `problem` and not `problem.name`.
-            changed[name] = replace(node, value={"name": node}, text=node.value)
+        elif name == "problem":
+            changed[name] = replace(node, value=tuple(map(_problem, node.items))) if node.items else _problem(node)
         elif name == "preferences":
             changed[name] = _anchored(node)
         elif name == "output" and isinstance(node.value, str):
@@ -41,6 +41,11 @@ def normalise(top: Node) -> Node:
         else:
             changed[name] = node
     return replace(top, value=changed)
+
+
+def _problem(node: Node) -> Node:
+    """A name spelled out; `text` marks this short form, so that a message says `problem` and not `problem.name`."""
+    return replace(node, value={"name": node}, text=node.value) if isinstance(node.value, str) else node
 
 
 def _section(node: Node) -> Node:
@@ -81,6 +86,14 @@ def fill_in(top: Node, *, default_name: str, out: str | None) -> Node:
     return filled.with_items(studies=replace(studies, value=inherited)) if inherited else filled
 
 
+def with_model(top: Node) -> Node:
+    """The mapping of one sweep with its model: the problem's first, where the file names none."""
+    given, problem = top.child("model"), top.child("problem")
+    name = problem.child("name") if problem is not None else None
+    entry = PROBLEMS.get(name.value) if name is not None and isinstance(name.value, str) else None
+    return top if entry is None or (given is not None and given.value is not None) else top.with_items(model=Node(entry.models[0]))
+
+
 def without(top: Node, paths: list[Path]) -> Node:
     """The mapping without the values that hold these paths (and without studies when one of them has no valid name)."""
     values: dict[str, Node] = dict(top.mapping)
@@ -88,7 +101,10 @@ def without(top: Node, paths: list[Path]) -> Node:
     studies = [dict(study.mapping) for study in values["studies"].items] if "studies" in values else []
     for path in paths:
         if path[0] == "problem":
-            values["problem"] = Node({"name": Node("")})
+            # The defaults of wrong options stand in for them, so that preferences can be checked.
+            options = {} if path[1:] in ((), ("name",)) else dict(values["problem"].mapping)
+            options.pop(str(path[1]) if path[1:] else "", None)
+            values["problem"] = Node({"name": Node("")} | options)
         elif path[0] != "studies":
             values.pop(str(path[0]), None)
         elif len(path) > 2 and path[2] != "name":

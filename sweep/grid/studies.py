@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sweep.grid.errors import Mistake, Path, did_you_mean, shown
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from sweep.grid.models import SweepConfig
 
 ONLY_STUDY = "main"
+ANCHOR_STUDY = "anchor-runs"
+"""The study that `reference_point: auto` adds: one dense trial a task, with all weight on it."""
+_MAX_NAMED = 4
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -36,6 +39,8 @@ class Study:
 def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mistake]]:
     """The studies in dependency order (of those that are ready, the one first in the file), and what is wrong with them.
 
+    With `reference_point: auto` the anchor runs come first, and every study that waits for nothing waits for them.
+
     Names, settings and options of the problem are each valid by themselves already; here are the rules between them.
     """
     mistakes = _output_mistakes(config.output)
@@ -53,7 +58,8 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
             values[key] = getattr(config, key) if own is None else own
             paths[key] = (key,) if own is None else ("studies", index, key)
         training = given.training if given and given.training else config.training
-        mistakes += _name_mistakes(paths["model"], values["model"], entry)
+        if values["model"] is not None:
+            mistakes += _name_mistakes(paths["model"], values["model"], entry)
         if values["method"] not in METHODS:
             mistakes.append(_unavailable(paths["method"], values["method"], METHODS))
         mistakes += _seed_mistakes(paths["seeds"], values["seeds"])
@@ -62,7 +68,16 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
     if facts is not None:
         mistakes += _length_mistakes(config, facts)
     ordered, order_mistakes = _ordered(studies)
+    if config.has_auto_reference and facts is not None:
+        ordered = _after_anchor_runs(ordered, studies[0], len(facts.tasks))
     return ordered, mistakes + order_mistakes
+
+
+def _after_anchor_runs(ordered: Sequence[Study], first: Study, n_tasks: int) -> tuple[Study, ...]:
+    """The anchor runs in the manner of the file's first study, then the others."""
+    alone = tuple((0.0, *(float(task == other) for other in range(n_tasks))) for task in range(n_tasks))
+    anchors = replace(first, name=ANCHOR_STUDY, preferences=alone, seeds=first.seeds[:1], after=None)
+    return (anchors, *(study if study.after else replace(study, after=ANCHOR_STUDY) for study in ordered))
 
 
 class _Grids:
@@ -86,7 +101,7 @@ class _Grids:
 
 
 def _facts_of(config: "SweepConfig") -> ProblemFacts | None:
-    """None for an unknown problem, and where its options are wrong, which are named by themselves."""
+    """None for an unknown problem, and where its options are wrong; both are named by themselves."""
     try:
         return config.problem.facts
     except (KeyError, TypeError, ValueError):
@@ -96,7 +111,8 @@ def _facts_of(config: "SweepConfig") -> ProblemFacts | None:
 def _unavailable(path: Path, name: str, available: Iterable[str]) -> Mistake:
     known = list(available)
     near = did_you_mean(name, known)
-    hint = f"did you mean `{near}`?" if near else f"use {' or '.join(f'`{one}`' for one in known)}"
+    use = f"use {' or '.join(f'`{one}`' for one in known)}" if len(known) <= _MAX_NAMED else "use one of them"
+    hint = f"did you mean `{near}`?" if near else use
     return Mistake(path, f"not available in this version (available: {', '.join(known)})", shown(name).strip('"'), hint)
 
 
@@ -129,7 +145,7 @@ def _length_mistakes(config: "SweepConfig", facts: ProblemFacts) -> list[Mistake
     names = facts.objectives
     mistakes = []
     for key in ("reference_point", "hypervolume_reference"):
-        point = getattr(config, key)
+        point = config.given_reference if key == "reference_point" else config.hypervolume_reference
         if point is not None and len(point) != len(names):
             rule = f"one number an objective expected ({len(names)} = {', '.join(names)})"
             mistakes.append(Mistake((key,), rule, shown(list(point)), f"it has {len(point)}"))
@@ -141,6 +157,9 @@ def _ordered(studies: Sequence[Study]) -> tuple[tuple[Study, ...], list[Mistake]
     names = [study.name for study in studies]
     for index, study in enumerate(studies):
         path: Path = ("studies", index)
+        if study.name == ANCHOR_STUDY:
+            rule = f"another name expected (`{ANCHOR_STUDY}` are the runs of `reference_point: auto`)"
+            mistakes.append(Mistake((*path, "name"), rule, study.name, "rename it"))
         if names.index(study.name) < index:
             rule = f"a name of its own expected (studies[{names.index(study.name)}] has it)"
             mistakes.append(Mistake((*path, "name"), rule, study.name, "rename one of them"))

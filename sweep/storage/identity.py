@@ -8,7 +8,7 @@ from typing import Any
 from sweep.schema import SCHEMA_VERSION
 from sweep.storage.files import StoreError, UnreadableError
 
-_NOT_IDENTITY = ("created", "name", "versions", "hypervolume_reference", "studies")
+_NOT_IDENTITY = ("created", "name", "versions", "hypervolume_reference", "reference_point_values", "true_front", "studies")
 _ABSENT = object()
 
 
@@ -37,8 +37,9 @@ def check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
 def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """The stored manifest with the studies that are new in the one asked for.
 
-    Everything else has to be equal but `created`, `name` and `hypervolume_reference`, which stay as stored. Stored
-    studies that are not asked for this time stay.
+    Everything else has to be equal but `created`, `name`, `true_front` (which follows from the problem) and the points
+    that are fixed later (`hypervolume_reference`, `reference_point_values`); those stay as stored. Stored studies that are
+    not asked for this time stay.
 
     Raises:
         StoreError: another sweep; the message names each key that differs, with both values.

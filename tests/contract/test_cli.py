@@ -16,9 +16,11 @@ from click.testing import CliRunner, Result
 
 import sweep
 from sweep.cli import cli
-from sweep.config import load_config, parse_config
+from sweep.config import SweepConfig, load_config, load_configs, parse_config, parse_configs
 from sweep.planning import manifest_of, plan_packs, trials_of
 from sweep.store import Store
+from trainer.catalog import ProblemEntry
+from trainer.problems.sources import DataError
 
 REPOSITORY = Path(sweep.__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
@@ -179,10 +181,10 @@ def test_a_wrong_eps_is_exit_code_2(results: Store, command: str, eps: str) -> N
 def test_every_grid_file_of_the_repository_loads_and_plans(path: Path) -> None:
     result = call("plan", path)
     assert result.exit_code == 0, result.output
-    config = load_config(path)
-    plan = plan_packs(config, trials_of(config), {}, [], 2)
-    assert plan.n_todo == len(plan.trials) > 0
-    assert f"sweep {config.name}: {len(plan.trials)} trials" in result.stdout
+    for config in load_configs(path):
+        plan = plan_packs(config, trials_of(config), {}, [], 2)
+        assert plan.n_todo == len(plan.trials) > 0
+        assert f"sweep {config.name}: {len(plan.trials)} trials" in result.stdout
 
 
 def test_there_are_grid_files_in_the_repository() -> None:
@@ -228,6 +230,16 @@ def test_a_missing_grid_file(command: str, grid: Path) -> None:
 def test_an_unknown_key(command: str, grid: Path) -> None:
     grid.write_text(f"{GRID}modle: hps\n", encoding="utf-8")
     is_refused(call(command, grid), "grid.yaml:5:1: modle: unknown key (got hps)", "did you mean `model`?")
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_data_that_is_not_there(command: str, grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fingerprint(*_: Any) -> str:
+        raise DataError("MNIST is not there\n  hint: docs/data.md says more")
+
+    monkeypatch.setattr(ProblemEntry, "fingerprint", fingerprint)
+    is_refused(call(command, grid), "MNIST is not there", "hint: ")
     assert not Path("results").exists()
 
 
@@ -282,6 +294,88 @@ def test_plan_says_what_waits(grid: Path) -> None:
     assert "to train: 16; waiting for another study: 8" in result.stdout
 
 
+# -- several problems ---------------------------------------------------------------------------------------------------
+
+SEVERAL = """\
+problem: [{name: multidigits, n_train: 512}, analytic/zdt1]
+preferences: {simplex: {divisions: 5}}
+output: results
+"""
+
+
+def test_plan_of_several_problems(grid: Path) -> None:
+    grid.write_text(SEVERAL, encoding="utf-8")
+    result = call("plan", grid)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[:6] == [
+        "sweep grid-multidigits: 10 trials -> results/multidigits",
+        "  study main: mdmtn, wcal_growl: 10 trials, 0 complete",
+        "complete: 0 (0 failed); to train: 10; waiting for another study: 0",
+        "sweep grid-zdt1: 4 trials -> results/zdt1",
+        "  study main: point, wcal_growl: 4 trials, 0 complete",
+        "complete: 0 (0 failed); to train: 4; waiting for another study: 0",
+    ]
+    assert len(result.stdout.splitlines()) == 8, "packs and time are told once"
+    assert result.stdout.splitlines()[6].startswith("packs: ")
+    assert call("plan", grid, "--out", "there", "--limit", 3).stdout.startswith("sweep grid-multidigits: 3 trials -> there/multidigits\n")
+    assert not Path("results").exists()
+
+
+def finished(config: SweepConfig, state: str = "ok") -> Store:
+    """A folder in which every trial has ended."""
+    store = Store(Path(config.output))
+    store.create(manifest_of(config, "2026-01-31T12:00:00+00:00"))
+    tasks = config.problem.facts.tasks
+    losses = {f"loss.{split}.{task}": 0.25 for split in ("train", "validation", "test") for task in tasks}
+    for trial in trials_of(config):
+        row = {"trial_id": trial.trial_id, "attempt": 1, "retry": 0, "study": trial.study, "seed": trial.seed, "k": list(trial.preference)}
+        store.publish(row | {"state": state, "objective.sparsity": 1.0, **losses})
+    return store
+
+
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("error", 3)])
+def test_run_of_several_problems_tells_each_and_ends_with_the_worst(grid: Path, state: str, code: int) -> None:
+    grid.write_text(SEVERAL, encoding="utf-8")
+    first, second = load_configs(grid)
+    finished(first)
+    finished(second, state)
+    result = call("run", grid)
+    assert result.exit_code == code, result.output
+    assert result.stdout.splitlines() == [
+        "grid-multidigits: 10 trials: 10 ok",
+        f"grid-zdt1: 4 trials: 4 {state}",
+        "nothing to do: every trial is complete",
+        *(f"report: {Path.cwd() / config.output / 'report.html'}" for config in (first, second)),
+    ]
+    assert all((Path(config.output) / "report.html").exists() for config in (first, second))
+    for config in (first, second):
+        assert call("status", config.output).exit_code == call("verify", config.output).exit_code == 0
+    assert call("front", second.output).exit_code == 0
+
+
+def test_of_several_folders_one_that_is_in_use_stops_the_run(grid: Path) -> None:
+    grid.write_text(SEVERAL, encoding="utf-8")
+    configs = load_configs(grid)
+    stores = [finished(config) for config in configs]
+    with stores[1].lock():
+        is_refused(call("run", grid), "another run works here", "results/zdt1", "hint: ")
+    assert stores[0].lock_holder() is None
+
+
+def test_a_failed_anchor_run_is_one_message(grid: Path) -> None:
+    grid.write_text(f"{GRID}reference_point: auto\n", encoding="utf-8")
+    config = load_config(grid)
+    store = Store(Path(config.output))
+    store.create(manifest_of(config, "now"))
+    for trial in trials_of(config, 2):
+        row = {"trial_id": trial.trial_id, "attempt": 1, "retry": 0, "study": trial.study, "k": list(trial.preference)}
+        store.publish(row | {"state": "diverged", "error": "a loss became NaN"})
+    result = call("run", grid, "--quiet")
+    is_refused(result, "`reference_point: auto` needs every anchor run", "all weight on right, seed 0) ended diverged: a loss became NaN")
+    assert "hint: " in result.stderr
+    assert call("run", grid).stdout.startswith("10 trials: 2 diverged, 8 left\n")
+
+
 # -- the output folder --------------------------------------------------------------------------------------------------
 
 
@@ -290,7 +384,9 @@ def test_plan_says_what_waits(grid: Path) -> None:
     [
         ("problem: {name: multidigits, n_train: 513}", "problem.options.n_train: 512 in the folder, 513 asked for"),
         ("training: {growl: {beta1: 0.75}}", "studies.main.training.growl.beta1: 0.8 in the folder, 0.75 asked for"),
-        ("scaling: anchors", "scaling"),
+        ("scaling: anchors", 'scaling: "none" in the folder, "anchors" asked for'),
+        ("reference_point: [0, 0.25, 0.5]", "reference_point: [0.0, 0.0, 0.0] in the folder, [0.0, 0.25, 0.5] asked for"),
+        ("reference_point: auto", 'reference_point: [0.0, 0.0, 0.0] in the folder, "auto" asked for'),
         ("model: hps", "studies.main.model"),
     ],
 )
@@ -300,6 +396,22 @@ def test_a_folder_with_another_sweep_is_refused(grid: Path, results: Store, chan
     is_refused(call("run", grid, "--override", "change.yaml", "--no-dashboard"), "holds another sweep", named, "hint: ")
     after = {path: path.stat().st_mtime_ns for path in results.root.rglob("*") if path.is_file()}
     assert after == {path: time for path, time in before.items() if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("reference_point: null", 'reference_point: "auto" in the folder, [0.0, 0.0, 0.0] asked for'),
+        ("seeds: [1, 0]", "studies.anchor-runs.seed: 0 in the folder, 1 asked for"),
+        ("scaling: anchors", 'scaling: "none" in the folder, "anchors" asked for'),
+    ],
+)
+def test_another_reference_point_than_that_of_the_anchor_runs_is_refused(grid: Path, change: str, named: str) -> None:
+    grid.write_text(f"{GRID}reference_point: auto\n")
+    config = load_config(grid)
+    Store(Path(config.output)).create(manifest_of(config, "now"))
+    Path("change.yaml").write_text(change)
+    is_refused(call("run", grid, "--override", "change.yaml", "--no-dashboard"), "holds another sweep", named, "hint: ")
 
 
 def test_a_folder_with_other_things_is_refused(grid: Path) -> None:
@@ -504,6 +616,9 @@ def test_the_package_offers_the_same_from_python() -> None:
     plan = sweep.plan(config)
     assert (plan.n_todo, len(plan.packs)) == (1, 1)
     assert config == parse_config({"problem": "multidigits", "preferences": {"list": [[0.5, 0.25, 0.25]]}, "output": "none"})
+    several = sweep.parse_configs({"problem": ["multidigits", "multidigits"], "output": "none"})
+    assert several == parse_configs({"problem": ["multidigits", "multidigits"], "output": "none"})
+    assert [plan.n_todo for plan in sweep.plan_all(several, limit=5)] == [5, 5]
     assert not Path("none").exists()
     for name in sweep.__all__:
         assert getattr(sweep, name) is not None

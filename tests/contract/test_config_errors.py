@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sweep.config import ConfigError, load_config, parse_config
+from sweep.config import ConfigError, load_config, load_configs, parse_config
 
 
 class Case(NamedTuple):
@@ -28,7 +28,7 @@ CASES = {
     "number with a unit": Case("training: {batch_size: 3k}", "2:24: training.batch_size: a whole number expected", "3k", "Samples a step"),
     "true for a number": Case("training: {batch_size: true}", "2:24: training.batch_size: a whole number expected", "true", "Default: 256"),
     "fraction for a whole number": Case("seeds: [0, 1.0]", "2:12: seeds[1]: a whole number expected", "1.0", "Random seeds"),
-    "number for text": Case("model: 3", "2:8: model: text expected", "3", "Architecture. Default: mdmtn."),
+    "number for text": Case("model: 3", "2:8: model: text expected", "3", "Architecture; default: the problem's first"),
     "number for true or false": Case(
         "preferences: {simplex: {divisions: 3, interior: 1}}",
         "2:49: preferences.simplex.interior: true or false expected",
@@ -80,6 +80,24 @@ CASES = {
     "device": Case("resources: {device: gpu}", "2:21: resources.device: one of auto, cpu, cuda, mps expected", "gpu", "`auto` takes a GPU"),
     "reference point": Case(
         "reference_point: [0]", "2:18: reference_point: one number an objective expected (3 = sparsity, left, right)", "[0.0]", "it has 1"
+    ),
+    "reference point of a wrong type": Case(
+        "reference_point: 3", "2:18: reference_point: auto or a list of numbers expected", "3", "`auto`"
+    ),
+    "reference point by a wrong name": Case(
+        "reference_point: none", "2:18: reference_point: auto or a list of numbers expected", "none", "anchor runs"
+    ),
+    "text in a reference point": Case(
+        "reference_point: [0, auto, 0]", "2:22: reference_point[1]: a number expected", "auto", "For example `[0, 0.1, 0.1]` or `auto`"
+    ),
+    "the anchor runs' name": Case(
+        "studies: [{name: anchor-runs}]", "2:18: studies[0].name: another name expected", "anchor-runs", "rename it"
+    ),
+    "after the anchor runs": Case(
+        "reference_point: auto\nstudies: [{name: a, after: anchor-runs}]",
+        "3:28: studies[0].after: the name of another study expected",
+        "anchor-runs",
+        "the studies are a",
     ),
     "hypervolume": Case(
         "hypervolume_reference: [1, 2]", "2:24: hypervolume_reference: one number an objective expected", "[1.0, 2.0]", "it has 2"
@@ -195,7 +213,7 @@ def test_one_mistake_is_one_message(tmp_path, monkeypatch, case):
         ("problm: multidigits", "1:1: problm: unknown key (got multidigits)", "did you mean `problem`?"),
         (
             "problem: multidigit",
-            "1:10: problem: not available in this version (available: multidigits) (got multidigit)",
+            "1:10: problem: not available in this version (available: multidigits, ",
             "did you mean `multidigits`?",
         ),
         ("problem: 3", "1:10: problem: a mapping (`key: value`) expected (got 3)", "For example `multidigits`"),
@@ -217,6 +235,123 @@ def test_the_file_as_a_whole_and_its_problem(tmp_path, monkeypatch, text, start,
     first, second = str(error).split("\n")
     assert first.startswith(f"Error: grid.yaml:{start}")
     assert hint in second
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "got", "hint"),
+    [
+        ("problem: []", "1:10: problem: at least 1 item expected", "[]", "For example `multidigits`"),
+        (f"problem: [{'multidigits, ' * 1001}]", "1:10: problem: at most 1000 items expected", "1001", "For example"),
+        ("problem: [multidigits, 3]", "1:24: problem[1]: a mapping (`key: value`) expected", "3", "a list of them"),
+        ("problem: [multidigits, [multidigits]]", "1:24: problem[1]: a mapping (`key: value`) expected", '["multidigits"]', "a list of"),
+        ("problem: [multidigits, multidigit]", "1:24: problem[1]: not available in this version", "multidigit", "did you mean"),
+        (
+            "problem:\n  - {name: multidigits, n_train: 5}\n  - {name: multidigits, n_trian: 5}",
+            "3:25: problem[1].n_trian: unknown key",
+            "5",
+            "did you mean `n_train`?",
+        ),
+        ("problem: [{n_train: 5}]", "1:11: problem[0].name: required key missing", None, "Tasks: "),
+        (
+            "problem: [{name: multidigits, n_train: 0}]",
+            "1:40: problem[0].n_train: a whole number >= 1 expected",
+            "0",
+            "Training pairs. Default: 3000.",
+        ),
+        # What all problems share is said once ...
+        ("problem: [multidigits, multidigits]\nseeds: [1, 1]", "2:12: seeds[1]: each seed once expected", "1", "remove one"),
+        ("problem: [multidigits, multidigits]\nmodle: hps", "2:1: modle: unknown key", "hps", "did you mean `model`?"),
+        ("problem: [multidigits, multidigits]\nname: a/b", "2:7: name: a name of at most 100 letters", "a/b-multidigits", "Name of the"),
+        ("problem: [multidigits, multidigits]\noutput: ''", "2:9: output: text that is not empty expected", '""', "Folder of the results"),
+        # ... and what only some have names the first of them.
+        (
+            "problem: [multidigits, analytic/zdt1]\npreferences: {simplex: {divisions: 4, k0: [0.1]}}",
+            "2:43: preferences.simplex.k0: no `k0` expected, as this problem has no sparsity objective, for problem[1]",
+            "[0.1]",
+            "remove it: the lattice spans the tasks",
+        ),
+        (
+            "problem: [analytic/zdt1, multidigits]\npreferences: {list: [[0.1, 0.4, 0.5]]}",
+            "2:22: preferences.list[0]: one number an objective expected (2 = f1, f2), for problem[0]",
+            "[0.1, 0.4, 0.5]",
+            "it has 3",
+        ),
+    ],
+)
+def test_a_mistake_in_a_list_of_problems_names_the_problem(tmp_path, monkeypatch, text, start, got, hint):
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(f"{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_configs("grid.yaml")
+    assert len(caught.value.mistakes) == 1, str(caught.value)
+    first, second = str(caught.value).split("\n")
+    assert first.startswith(f"Error: grid.yaml:{start}")
+    assert got is None or first.endswith(f" (got {got})")
+    assert second.startswith("  hint: ")
+    assert hint in second
+
+
+def test_all_mistakes_of_all_problems_come_at_once(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        """\
+problem:
+  - {name: multidigits, n_train: -1}
+  - {name: multidigits, n_test: x}
+preferences: {list: [[0.5, 0.5]]}
+training: {batch_size: 0}
+seeds: [3, 3]
+"""
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_configs(path)
+    assert [(mistake.position.line, mistake.path) for mistake in caught.value.mistakes if mistake.position] == [
+        (2, ("problem", 0, "n_train")),
+        (3, ("problem", 1, "n_test")),
+        (4, ("preferences", "list", 0)),
+        (5, ("training", "batch_size")),
+        (6, ("seeds", 1)),
+    ]
+    assert ", for problem[" not in str(caught.value), "both have them"
+
+
+def test_several_problems_where_one_is_expected(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text("problem: [multidigits, {name: multidigits, n_train: 5}]\n")
+    error = error_of(path)
+    assert str(error).startswith(f"Error: {path}:1:10: problem: one problem expected here, found 2 (got [")
+    assert "hint: `load_configs` and `parse_configs` take several" in str(error)
+    with pytest.raises(ConfigError, match="one problem expected here, found 2"):
+        parse_config({"problem": ["multidigits", "multidigits"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "preferences: paper",
+            "2:14: preferences: the grid `paper` needs sparsity and exactly two tasks (the objectives are f1, f2) (got paper)",
+        ),
+        ("", "1:1: preferences: the grid `paper` needs sparsity and exactly two tasks (the objectives are f1, f2) (got paper)"),
+        ("preferences: {list: [[0, 0.5, 0.5]]}", "2:22: preferences.list[0]: one number an objective expected (2 = f1, f2)"),
+        (
+            "preferences: {list: [[0.5, 0.5]]}\nreference_point: [0, 0, 0]",
+            "3:18: reference_point: one number an objective expected (2 = f1, f2)",
+        ),
+        (
+            "preferences: {list: [[0.5, 0.5]]}\nhypervolume_reference: [1]",
+            "3:24: hypervolume_reference: one number an objective expected (2 = f1, f2)",
+        ),
+    ],
+)
+def test_a_problem_without_sparsity_has_one_number_a_task(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(f"problem: analytic/zdt1\n{text}\n")
+    error = error_of(Path("grid.yaml"))
+    assert len(error.mistakes) == 1, str(error)
+    assert str(error).startswith(f"Error: grid.yaml:{message}")
+    if "paper" in message:
+        assert "hint: use `preferences: {simplex: {divisions: 12}}` for this problem" in str(error)
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sweep.config import ConfigError, StudyConfig, SweepConfig, dump_config, json_schema, load_config, parse_config
+from sweep.config import ConfigError, StudyConfig, SweepConfig, dump_config, json_schema, load_config, load_configs, parse_config
 from sweep.grid.preferences import paper_grid
 from trainer.catalog import METHODS, MODELS, PROBLEMS
 from trainer.problems.multidigits import MultiDigitsOptions
@@ -212,9 +212,9 @@ def test_the_schema_describes_every_key_for_an_editor(full):
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["$schema"].startswith("https://json-schema.org/")
     jsonschema.validate(load_config(full).to_json(), schema)
-    assert schema["properties"]["model"]["enum"] == list(MODELS)
+    assert schema["properties"]["model"]["anyOf"][0]["enum"] == list(MODELS)
     assert schema["properties"]["method"]["enum"] == list(METHODS)
-    assert schema["properties"]["problem"]["anyOf"][0]["enum"] == list(PROBLEMS)
+    assert schema["$defs"]["Problem"]["anyOf"][0]["enum"] == list(PROBLEMS)
     growl = schema["$defs"]["GrowlSettings"]
     assert growl["properties"]["beta1"]["minimum"] == 0
     assert growl["additionalProperties"] is False
@@ -225,7 +225,18 @@ def test_the_schema_describes_every_key_for_an_editor(full):
         if "description" not in value and "description" not in schema["$defs"].get(value.get("$ref", "").rsplit("/", 1)[-1], {})
     ]
     assert undescribed == []
-    for bad in ({"problem": "multidigits", "modle": "hps"}, {"problem": {"name": "multidigits", "n_trian": 3}}, {}):
+    mapping = {"name": "multidigits", "n_train": 300}
+    for good in ({"problem": [mapping]}, {"problem": ["multidigits", mapping] * 500}, {"problem": mapping, "reference_point": "auto"}):
+        jsonschema.validate(good, schema)
+    for bad in (
+        {"problem": "multidigits", "modle": "hps"},
+        {"problem": {"name": "multidigits", "n_trian": 3}},
+        {"problem": []},
+        {"problem": ["multidigits"] * 1001},
+        {"problem": ["multidigits", {"name": "multidigits", "n_trian": 3}]},
+        {"problem": "multidigits", "reference_point": "none"},
+        {},
+    ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(bad, schema)
 
@@ -247,10 +258,11 @@ def test_importing_is_fast_and_light():
 def config_or_error(path: Path) -> str:
     """What a reading ends with; any other exception fails the test."""
     try:
-        config = load_config(path)
+        configs = load_configs(path)
     except ConfigError as error:
         return "error" if error.mistakes and str(error).startswith("Error: ") else "empty error"
-    assert load_config(write(path.parent, dump_config(config), "again.yaml")) == config
+    for config in configs:
+        assert load_config(write(path.parent, dump_config(config), "again.yaml")) == config
     return "config"
 
 
@@ -274,7 +286,10 @@ SPICE += [
 ]
 
 
-@pytest.mark.parametrize("text", [FULL, STARTER.read_text()])
+SEVERAL = FULL.replace("{name: multidigits, n_train: 300}", "[{name: multidigits, n_train: 300}, multidigits]").replace("[0, 0, 0]", "auto")
+
+
+@pytest.mark.parametrize("text", [FULL, STARTER.read_text(), SEVERAL])
 def test_no_bytes_are_an_unhandled_exception(full, text):
     random = Random(0)
     source = text.encode()
@@ -328,11 +343,12 @@ def places(value, path=()):
         yield from places(below, (*path, key))
 
 
-def test_no_structure_is_an_unhandled_exception(full):
+@pytest.mark.parametrize("text", [FULL, SEVERAL])
+def test_no_structure_is_an_unhandled_exception(full, text):
     from ruamel.yaml import YAML
 
     random = Random(1)
-    source = YAML(typ="safe").load(FULL)
+    source = YAML(typ="safe").load(text)
     outcomes = set()
     for _ in range(160):
         data = deepcopy(source)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.config import SweepConfig, parse_config
-from sweep.planning import Plan, Trial, expected_seconds, manifest_of, pack_size, plan_packs, trials_of
-from sweep.store import Checkpoint
+from sweep.planning import Plan, Trial, expected_seconds, manifest_of, pack_size, plan_packs, plan_sweeps, trials_of
+from sweep.store import Checkpoint, Store
 
 VECTORS = [[0.0, 0.5, 0.5], [0.0, 0.25, 0.75], [0.25, 0.25, 0.5], [0.125, 0.375, 0.5], [0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]
 GRID: dict[str, Any] = {
@@ -51,6 +51,7 @@ RESULT_DEPENDS_ON = {
     "epochs": {"training": {"retrain": {"epochs": 4}}},
     "scaling": {"scaling": "anchors"},
     "reference point": {"reference_point": [0.0, 0.0, 0.5]},
+    "anchor runs": {"reference_point": "auto"},
 }
 RESULT_DOES_NOT_DEPEND_ON = {
     "name": {"name": "other"},
@@ -123,6 +124,86 @@ def test_a_limit_takes_the_first_trials(limit: int) -> None:
     assert plan.n_todo == sum(len(pack.trials) for pack in plan.packs) == min(limit, len(everything))
 
 
+def test_a_reference_point_of_zeros_is_none() -> None:
+    """Manifests agree, so ids have to."""
+    zeros = config_of(reference_point=[0, 0, 0])
+    assert ids_by_k(zeros) == ids_by_k(config_of())
+    assert manifest_of(zeros, "now") == manifest_of(config_of(), "now")
+
+
+# -- anchor runs --------------------------------------------------------------------------------------------------------
+
+
+def studies_of(config: SweepConfig) -> dict[str, set[str]]:
+    """study -> ids of its trials."""
+    found: dict[str, set[str]] = {}
+    for trial in trials_of(config):
+        found.setdefault(trial.study, set()).add(trial.trial_id)
+    return found
+
+
+def test_anchor_runs_are_one_dense_trial_a_task_before_all_others() -> None:
+    studies = [{"name": "late", "after": "early", "model": "hps"}, {"name": "early"}, {"name": "other", "seeds": [7]}]
+    config = config_of(reference_point="auto", studies=studies, seeds=[4, 5])
+    trials = trials_of(config)
+    assert [(trial.study, trial.preference, trial.seed) for trial in trials[:2]] == [
+        ("anchor-runs", (0.0, 1.0, 0.0), 4),
+        ("anchor-runs", (0.0, 0.0, 1.0), 4),
+    ]
+    assert len(trials) == 2 + (2 + 2 + 1) * len(VECTORS)
+    anchors, *others = config.resolved_studies
+    assert (anchors.name, anchors.model, anchors.after, anchors.training) == ("anchor-runs", "hps", None, config.training)
+    assert {study.name: study.after for study in others} == {"early": "anchor-runs", "other": "anchor-runs", "late": "early"}
+    plan = plan_packs(config, trials, {}, [], 2)
+    check_packs(plan, {})
+    assert {trial.study for pack in plan.packs for trial in pack.trials} == {"anchor-runs"}
+    after = plan_packs(config, trials, dict.fromkeys(ids(trials[:2]), "ok"), [], 2)
+    assert {trial.study for pack in after.packs for trial in pack.trials} == {"early", "other"}
+
+
+def test_ids_say_which_anchor_runs_the_reference_point_comes_from() -> None:
+    base = studies_of(config_of(reference_point="auto"))
+    assert base["anchor-runs"].isdisjoint(base["main"])
+    assert base["main"].isdisjoint(ids(trials_of(config_of())))
+    more = studies_of(config_of(reference_point="auto", seeds=[0, 1, 2], preferences={"list": [*VECTORS, [0.5, 0.125, 0.375]]}))
+    assert more["anchor-runs"] == base["anchor-runs"]
+    assert more["main"] > base["main"]
+    for change in ({"seeds": [1, 0]}, {"studies": [{"name": "first", "model": "hps"}, {"name": "main"}]}, {"scaling": "anchors"}):
+        other = studies_of(config_of(reference_point="auto", **change))
+        assert other["anchor-runs"].isdisjoint(base["anchor-runs"])
+        assert other["main"].isdisjoint(base["main"]), "other anchor runs, so another reference point"
+
+
+def test_the_manifest_says_which_anchor_runs_there_are() -> None:
+    manifest = manifest_of(config_of(reference_point="auto", seeds=[3, 4]), "now")
+    assert (manifest["reference_point"], manifest["reference_point_values"]) == ("auto", None)
+    assert [(study["name"], study["after"], study.get("seed")) for study in manifest["studies"]] == [
+        ("anchor-runs", None, 3),
+        ("main", "anchor-runs", None),
+    ]
+    given = manifest_of(config_of(reference_point=[0, 0.5, 0.25]), "now")
+    assert given["reference_point"] == given["reference_point_values"] == [0.0, 0.5, 0.25]
+
+
+# -- problems without sparsity ------------------------------------------------------------------------------------------
+
+
+def test_a_problem_without_sparsity_is_planned_with_k0_0() -> None:
+    grid = {"problem": "analytic/zdt1", "preferences": {"list": [[0.25, 0.75], [1, 0]]}, "reference_point": "auto"}
+    config = parse_config(grid)
+    trials = trials_of(config)
+    assert [(trial.study, trial.preference) for trial in trials] == [
+        ("anchor-runs", (0.0, 1.0, 0.0)),
+        ("anchor-runs", (0.0, 0.0, 1.0)),
+        ("main", (0.0, 0.25, 0.75)),
+        ("main", (0.0, 1.0, 0.0)),
+    ]
+    assert len(ids(trials)) == 4, "the same k, but another reference point"
+    manifest = manifest_of(parse_config(grid | {"reference_point": [0.5, 0.25], "hypervolume_reference": [2, 2]}), "now")
+    assert [objective["column"] for objective in manifest["objectives"]] == ["loss.validation.f1", "loss.validation.f2"]
+    assert (manifest["reference_point_values"], manifest["hypervolume_reference"]) == ([0.5, 0.25], [2.0, 2.0])
+
+
 # -- packs --------------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +262,26 @@ def test_auto_gives_every_worker_several_packs_and_short_epochs() -> None:
     assert large * 512 <= 100_000, "an epoch of a pack is short"
     assert pack_size(config_of(problem={"name": "multidigits", "n_train": 10**6}, resources={"pack": "auto"}), 10_000, 2) == 1
     assert pack_size(config, n_trials=0, n_workers=0) == 1
+
+
+def test_sweeps_that_share_the_workers_make_few_packs() -> None:
+    """Starting a pack costs seconds, and the packs of all sweeps together fill the workers."""
+    config = config_of(preferences={"simplex": {"divisions": 41, "k0": [0.25]}}, seeds=[0], resources={"pack": "auto"})
+    for n_sweeps, n_packs in ((1, 4), (2, 2), (4, 1), (40, 1)):
+        plan = plan_packs(config, trials_of(config), {}, [], 2, n_sweeps)
+        check_packs(plan, {})
+        assert len(plan.packs) == n_packs
+    few = plan_packs(config_of(resources={"pack": 3}), trials_of(config), {}, [], 2, 40)
+    assert max(len(pack.trials) for pack in few.packs) == 3, "a size that is given stays"
+
+
+def test_complete_sweeps_share_no_workers(tmp_path: Path) -> None:
+    config = config_of(preferences={"simplex": {"divisions": 41, "k0": [0.25]}}, seeds=[0], resources={"pack": "auto"})
+    stores = [Store(tmp_path / name) for name in "ab"]
+    (done, plan) = plan_sweeps([(config, (), stores[0]), (config, trials_of(config), stores[1])], 2)
+    assert (done.n_todo, len(plan.packs)) == (0, 4)
+    assert [len(plan.packs) for plan in plan_sweeps([(config, trials_of(config), store) for store in stores], 2)] == [2, 2]
+    assert list(tmp_path.iterdir()) == [], "planning writes nothing"
 
 
 def test_a_pack_keeps_its_id_while_its_trials_stay() -> None:

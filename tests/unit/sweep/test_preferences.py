@@ -40,10 +40,37 @@ def test_the_paper_grid_has_90_vectors_in_the_papers_order():
     assert [k[2] for k in grid if k[0] == 0.1][:3] == [0.85, 0.8, 0.75]
 
 
-@pytest.mark.parametrize("objectives", [("sparsity", "only"), ("sparsity", "a", "b", "c")])
-def test_the_paper_grid_needs_two_tasks(objectives):
+@pytest.mark.parametrize("objectives", [("sparsity", "only"), ("sparsity", "a", "b", "c"), ("f1", "f2"), ("f1", "f2", "f3")])
+def test_the_paper_grid_needs_sparsity_and_two_tasks(objectives):
     (message,) = mistakes_of("paper", objectives)
-    assert "exactly two tasks" in message
+    assert f"needs sparsity and exactly two tasks (the objectives are {', '.join(objectives)})" in message
+    assert ("k0: [0, 1e-3]" in message) == ("sparsity" in objectives)
+    assert "{simplex: {divisions: 12" in message
+
+
+@settings(deadline=None, derandomize=True)
+@given(divisions=st.integers(4, 12), n_tasks=st.integers(1, 4), interior=st.booleans())
+def test_without_sparsity_a_lattice_spans_the_tasks(divisions, n_tasks, interior):
+    grid = list(simplex_grid(Simplex(divisions=divisions, interior=interior), n_tasks, has_sparsity=False))
+    assert len(set(grid)) == len(grid)
+    assert {len(k) for k in grid} == {n_tasks}
+    assert all(abs(math.fsum(k) - 1) < 1e-9 and min(k) >= 0 for k in grid)
+    assert all(min(k) > 0 for k in grid) or not interior
+    least = int(interior)
+    assert len(grid) == math.comb(divisions - least * n_tasks + n_tasks - 1, n_tasks - 1)
+
+
+def test_without_sparsity_a_vector_has_one_number_a_task(tmp_path):
+    objectives = ("f1", "f2")
+    assert vectors_of({"list": [[1, 0], [0.25, 0.75]]}, objectives) == ((1.0, 0.0), (0.25, 0.75))
+    assert vectors_of({"simplex": {"divisions": 2, "interior": False}}, objectives) == ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0))
+    assert "no `k0` expected" in mistakes_of({"simplex": {"divisions": 4, "k0": [0.1, 0.1]}}, objectives)[0]
+    file = tmp_path / "k.csv"
+    for header in ("", "f1,f2\n", "k_1,k_2\n"):
+        file.write_text(f"{header}0.25,0.75\n")
+        assert vectors_of({"file": str(file)}, objectives) == ((0.25, 0.75),)
+    file.write_text("k_0,k_1\n0.25,0.75\n")
+    assert "the header `f1,f2` or `k_1,k_2` expected" in mistakes_of({"file": str(file)}, objectives)[0]
 
 
 def test_values_are_the_decimals_that_a_person_would_write():

@@ -193,6 +193,19 @@ def test_the_hypervolume_reference_is_fixed_once(store: Store) -> None:
     assert store.manifest() == manifest_of_a_sweep(hypervolume_reference=[120.0, 2.5, 2.5])
 
 
+def test_the_reference_point_is_fixed_once_and_no_part_of_the_identity(tmp_path: Path) -> None:
+    store = Store(tmp_path / "auto")
+    asked = manifest_of_a_sweep(reference_point="auto", reference_point_values=None)
+    store.create(asked)
+    for wrong in ([1.0], [0.0, math.inf, 1.0]):
+        with pytest.raises(StoreError, match="a reference point has 3 finite values"):
+            store.fix_reference_point(wrong)
+    store.fix_reference_point([0, 0.5, 0.25])
+    store.fix_reference_point([1, 1, 1])
+    store.create(asked)
+    assert store.manifest() == asked | {"reference_point_values": [0.0, 0.5, 0.25]}
+
+
 # -- plans --------------------------------------------------------------------------------------------------------------
 
 

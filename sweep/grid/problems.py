@@ -1,0 +1,112 @@
+"""Several problems in one grid file: the mapping of each one's sweep, and mistakes that the sweeps share, said once."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from sweep.grid.errors import Mistake, Path
+from sweep.grid.json_schema import MAX_PROBLEMS
+from sweep.grid.nodes import Node
+from sweep.grid.sections import fill_in, with_model
+
+_MAX_NAME = 100
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one sweep takes from the grid file."""
+
+    problem: Path
+    """Where its problem stands: `("problem",)`, or `("problem", 2)` in a list; empty for an empty list."""
+    top: Node
+    """The mapping with this problem alone."""
+
+    def in_file(self, mistake: Mistake) -> Mistake:
+        """The mistake with its path in the grid file; `problem.name` is called `problem` where the file says `problem: name`."""
+        if not self.problem or mistake.path[:1] != ("problem",):
+            return mistake
+        rest = mistake.path[1:]
+        problem = self.top.child("problem")
+        is_short = rest == ("name",) and problem is not None and problem.text is not None
+        return replace(mistake, path=self.problem if is_short else (*self.problem, *rest))
+
+
+def file_name(text: str) -> str:
+    """The text as a name of files and folders; empty when nothing of it can be used."""
+    return _NOT_IN_NAMES.sub("-", text).lstrip(".-")[:_MAX_NAME]
+
+
+def parts_of(top: Node, *, default_name: str, out: str | None) -> list[Part]:
+    """One mapping a problem. Those of a list have a name and an output of their own: `<name>-<short>`, `<output>/<short>`."""
+    problem = top.child("problem")
+    if problem is None or not isinstance(problem.value, tuple):
+        return [Part(("problem",), with_model(fill_in(top, default_name=default_name, out=out)))]
+    items = problem.items[:MAX_PROBLEMS]
+    if not items:  # what else is wrong can still be said
+        return [Part((), fill_in(top.with_items(problem=Node({"name": Node("")})), default_name=default_name, out=out))]
+    shorts = _short_names(items)
+    filled = fill_in(top, default_name=default_name[: _MAX_NAME - 1 - max(map(len, shorts))], out=out)
+    parts = []
+    for index, (item, short) in enumerate(zip(items, shorts, strict=True)):
+        own = {key: _extended(filled.mapping[key], key, short) for key in ("name", "output")}
+        parts.append(Part(("problem", index), with_model(filled.with_items(problem=item, **own))))
+    return parts
+
+
+def length_mistakes(top: Node, n_max: int) -> list[Mistake]:
+    """What is wrong with the number of problems in a list."""
+    problem = top.child("problem")
+    if problem is None or not isinstance(problem.value, tuple):
+        return []
+    n_problems = len(problem.items)
+    if n_problems == 0:
+        return [Mistake(("problem",), "at least 1 item expected")]
+    if n_problems > MAX_PROBLEMS:
+        return [Mistake(("problem",), f"at most {MAX_PROBLEMS} items expected", str(n_problems))]
+    if n_problems > n_max:
+        rule = f"one problem expected here, found {n_problems}"
+        return [Mistake(("problem",), rule, hint="`load_configs` and `parse_configs` take several, and so do `sweep run` and `sweep plan`")]
+    return []
+
+
+def said_once(found: Sequence[tuple[Part, Sequence[Mistake]]]) -> list[Mistake]:
+    """Mistakes with their places, each once; one outside `problem` that not all sweeps have names the first problem that has it."""
+    counted: dict[object, tuple[Part, Mistake, int]] = {}
+    for part, mistakes in found:
+        for key, mistake in {(mistake.position or mistake.path, mistake.rule): mistake for mistake in mistakes}.items():
+            first, kept, n_times = counted.get(key, (part, mistake, 0))
+            counted[key] = first, kept, n_times + 1
+    said = []
+    for part, mistake, n_times in counted.values():
+        is_about_problem = mistake.path[:1] == ("problem",)
+        if not is_about_problem and n_times < len(found):
+            mistake = replace(mistake, rule=f"{mistake.rule}, for problem[{part.problem[1]}]")
+        if part.problem or not is_about_problem:
+            said.append(mistake)
+    return said
+
+
+def _extended(node: Node, key: str, short: str) -> Node:
+    """A name or an output with a problem's name at its end; what is no text, or empty, stays wrong as it is."""
+    if not isinstance(node.value, str) or not node.value:
+        return node
+    value = f"{node.value}-{short}" if key == "name" else os.path.join(node.value, short)
+    return replace(node, value=value, text=value if node.text is not None else None)
+
+
+def _short_names(items: Iterable[Node]) -> list[str]:
+    """The part of each problem's name after its last `/`; one that is taken gets `-2`, `-3`. Upper and lower case are alike."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for item in items:
+        given = item.child("name")
+        name = given.value if given is not None and isinstance(given.value, str) else ""
+        short = file_name(name.rpartition("/")[2])[: _MAX_NAME // 2] or "problem"
+        number = 1
+        while (numbered := short if number == 1 else f"{short}-{number}").lower() in taken:
+            number += 1
+        taken.add(numbered.lower())
+        names.append(numbered)
+    return names

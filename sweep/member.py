@@ -1,0 +1,158 @@
+"""One sweep of a run, as the supervisor sees it: its folder, what is left to train in it, and how it ended."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sweep.config import SweepConfig
+from sweep.grid.studies import ANCHOR_STUDY
+from sweep.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, SweepError, Timing
+from sweep.pack_run import PackJob, versions
+from sweep.planning import PackPlan, Plan, manifest_of, trials_of
+from sweep.reference_point import anchor_trials, below_anchor_runs, padded
+from sweep.store import Store
+
+
+class Member:
+    """A sweep and its results folder.
+
+    Args:
+        config: its grid file.
+        limit: only the first so many trials.
+        grid_file: the text that the config came from, kept in the plan.
+    """
+
+    def __init__(self, config: SweepConfig, limit: int | None, grid_file: str) -> None:
+        trials = trials_of(config)
+        self.config = config
+        self.trials = trials[:limit]
+        self.store = Store(Path(config.output))
+        self.plan = Plan(self.trials, {}, (), 0)
+        self.n_before = 0
+        """Trials that were complete before this run."""
+        self.last_failure: str | None = None
+        """Why a pack of the last attempt failed."""
+        self._grid_file = grid_file
+        self._studies = {study.name: study for study in config.resolved_studies}
+        self._anchors = anchor_trials(trials)
+        self._reference_point: tuple[float, ...] | None = None
+        self._to_mend: str | None = None
+
+    def open(self) -> None:
+        """Make the folder ready for a run. The caller holds its lock."""
+        manifest = manifest_of(self.config, datetime.now(UTC).isoformat(timespec="seconds"))
+        self.store.create(manifest | {"versions": versions()})
+        self.store.clear_control()
+
+    def take_plan(self, plan: Plan) -> None:
+        """Go on with this plan; with a reference point from anchor runs as soon as they are complete, and never without it."""
+        self.plan = plan
+        if not self.config.has_auto_reference or self._reference_point is not None:
+            return
+        try:
+            self._reference_point = self._from_anchor_runs()
+        except SweepError as error:
+            self._to_mend = str(error)
+            self.plan = replace(plan, packs=())
+
+    def position(self) -> tuple[int, int]:
+        """Complete trials, and epochs in checkpoints: what an attempt without a fault moves forward."""
+        epochs = sum(checkpoint.epoch * len(checkpoint.trial_ids) for checkpoint in self.store.checkpoints())
+        return len(self.store.complete()), epochs
+
+    def states(self) -> Counter[str]:
+        """state -> number of trials asked for."""
+        if not self.plan.packs:
+            return Counter(self.plan.complete.values())
+        states = self.store.complete()
+        return Counter(states[trial.trial_id] for trial in self.trials if trial.trial_id in states)
+
+    def begin_attempt(self, attempt: int, log: Path, circumstances: Mapping[str, Any]) -> list[PackJob]:
+        """Record the attempt in the folder, and say what its workers are to do.
+
+        Args:
+            attempt: its number in this folder.
+            log: where the run's log goes, in this folder or another sweep's.
+            circumstances: fields of the plan that all sweeps of the run share.
+        """
+        record = {
+            "attempt": attempt,
+            **circumstances,
+            "log": Path(os.path.relpath(log, self.store.root)).as_posix(),
+            "grid_file": self._grid_file,
+            "config": json.loads(self.config.model_dump_json()),
+            "trials": [
+                {"trial_id": trial.trial_id, "study": trial.study, "k": list(trial.preference), "seed": trial.seed} for trial in self.trials
+            ],
+            "n_complete_before": self.n_before,
+        }
+        self.store.write_plan(attempt, record)
+        self.store.clear_live()
+        return [self._job(pack, attempt) for pack in self.plan.packs]
+
+    def finish(self, was_interrupted: bool, timing: Timing) -> Outcome:
+        """Compact what is new, and say how it ended."""
+        plan = self.plan
+        counts = Counter(plan.complete.values())
+        n_trained = len(plan.complete) - self.n_before
+        if n_trained:
+            self.store.compact()
+            self.store.remove_checkpoints()  # those whose trials ended in different packs
+        if not plan.n_todo:
+            self.store.clear_control()
+        is_interrupted = bool(plan.n_todo and was_interrupted)
+        message = None
+        if self._to_mend is not None:
+            exit_code, message = EXIT_WRONG_INPUT, self._to_mend
+        elif is_interrupted:
+            exit_code = EXIT_INTERRUPTED
+        elif plan.n_todo:
+            reason = self.last_failure or "the attempts died"
+            message = f"{plan.n_todo} trials could not be finished: {reason} (logs in {self.store.root / 'logs'})"
+            exit_code = EXIT_FAILED_TRIALS
+        else:
+            exit_code = EXIT_COMPLETE if set(counts) <= {"ok"} else EXIT_FAILED_TRIALS
+        states = dict(sorted(counts.items()))
+        return Outcome(self.store.root, exit_code, len(self.trials), states, n_trained, is_interrupted, message, timing)
+
+    def _from_anchor_runs(self) -> tuple[float, ...] | None:
+        """The manifest's numbers, which are computed once; None before the anchor runs are complete."""
+        manifest = self.store.manifest() or {}
+        if manifest.get("reference_point_values") is None:
+            complete = self.store.complete()
+            if any(trial.trial_id not in complete for trial in self._anchors):
+                return None
+            wanted = {trial.trial_id for trial in self._anchors}
+            rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in wanted}
+            self.store.fix_reference_point(below_anchor_runs(self.config, self._anchors, rows))
+            manifest = self.store.manifest() or {}
+        return tuple(manifest["reference_point_values"])
+
+    def _job(self, pack: PackPlan, attempt: int) -> PackJob:
+        config, first = self.config, pack.trials[0]
+        study = self._studies[first.study]
+        reference = None if study.name == ANCHOR_STUDY else self._reference_point or config.given_reference
+        return PackJob(
+            root=str(self.store.root),
+            attempt=attempt,
+            pack_id=pack.pack_id,
+            problem=config.problem.name,
+            problem_options=asdict(config.problem.options),
+            study=study.name,
+            model=study.model,
+            method=study.method,
+            training=asdict(study.training),
+            scaling=config.scaling,
+            reference_point=None if reference is None else padded(reference, config.problem.facts),
+            seed=first.seed,
+            trial_ids=[trial.trial_id for trial in pack.trials],
+            preferences=[list(trial.preference) for trial in pack.trials],
+            device=config.resources.device,
+            checkpoint_s=config.resources.checkpoint_s,
+            checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
+        )

@@ -1,0 +1,61 @@
+"""What `sweep plan` and `sweep run` print: one line or a few for each sweep, and one on the time of all."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sweep.config import SweepConfig
+from sweep.outcome import Outcome, Timing
+from sweep.planning import Plan, expected_seconds
+from sweep.progress import duration
+
+
+def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], n_workers: int) -> Iterator[str]:
+    """What would run: each sweep with its studies, then packs and time of all."""
+    for config, plan in zip(configs, plans, strict=True):
+        yield f"sweep {config.name}: {len(plan.trials)} trials -> {config.output}"
+        for study in config.resolved_studies:
+            mine = [trial for trial in plan.trials if trial.study == study.name]
+            n_complete = sum(trial.trial_id in plan.complete for trial in mine)
+            after = f", after {study.after}" if study.after else ""
+            yield f"  study {study.name}: {study.model}, {study.method}{after}: {len(mine)} trials, {n_complete} complete"
+        n_failed = sum(state != "ok" for state in plan.complete.values())
+        yield f"complete: {len(plan.complete)} ({n_failed} failed); to train: {plan.n_todo}; waiting for another study: {plan.n_waiting}"
+    packs = [pack for plan in plans for pack in plan.packs]
+    if packs:
+        sizes = [len(pack.trials) for pack in packs]
+        n_adopted = sum(pack.checkpoint is not None for pack in packs)
+        yield f"packs: {len(sizes)} of {min(sizes)} to {max(sizes)} trials, {n_adopted} from a checkpoint; workers: about {n_workers}"
+        seconds = [expected_seconds(config, plan, n_workers) for config, plan in zip(configs, plans, strict=True) if plan.n_todo]
+        known = [each for each in seconds if each is not None]
+        yield f"time: about {duration(sum(known))}" if len(known) == len(seconds) else "time: unknown until a trial is complete"
+
+
+def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome, Path]]) -> Iterator[str]:
+    """How a run ended: the counts of each sweep, where the time went, the reports."""
+    outcomes = [outcome for outcome, _ in ended]
+    for config, outcome in zip(configs, outcomes, strict=True):
+        name = f"{config.name}: " if len(configs) > 1 else ""
+        counts = ", ".join(f"{n} {state}" for state, n in outcome.states.items()) or "none"
+        left = f", {outcome.n_left} left" if outcome.n_left else ""
+        yield f"{name}{outcome.n_trials} trials: {counts}{left}"
+    if any(outcome.n_trained for outcome in outcomes):
+        yield timing_line(outcomes[0].timing)
+    elif not any(outcome.n_left for outcome in outcomes):
+        yield "nothing to do: every trial is complete"
+    for _, report in ended:
+        yield f"report: {report}"
+
+
+def timing_line(timing: Timing) -> str:
+    """Where the time went, for people."""
+    parts = (
+        ("training", timing.training_s),
+        ("loading workers", timing.worker_setup_s),
+        ("store", timing.store_s),
+        ("Ray", timing.ray_s),
+    )
+    rest = timing.total_s - sum(seconds for _, seconds in parts)
+    shares = [
+        f"{name} {duration(seconds)} ({100 * seconds / max(timing.total_s, 1e-9):.0f} %)" for name, seconds in (*parts, ("other", rest))
+    ]
+    return f"{duration(timing.total_s)}: " + ", ".join(shares)
