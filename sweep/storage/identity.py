@@ -55,8 +55,17 @@ def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Path
     return {**stored, "studies": [*stored["studies"], *(study for study in asked["studies"] if study["name"] not in studies)]}
 
 
+def _is_same_data(key: str, old: object, new: object) -> bool:
+    """Where the files of a problem lie says nothing about them; its fingerprint covers data and options."""
+    if key != "problem" or not isinstance(old, dict) or not isinstance(new, dict):
+        return False
+    return all(old.get(name) is not None and old.get(name) == new.get(name) for name in ("name", "fingerprint"))
+
+
 def _differences(key: str, stored: Mapping[str, Any], asked: Mapping[str, Any], above: str = "") -> list[str]:
     old, new = stored.get(key, _ABSENT), asked.get(key, _ABSENT)
+    if _is_same_data(key, old, new):
+        return []
     if isinstance(old, dict) and isinstance(new, dict):
         return [line for inner in {**old, **new} for line in _differences(inner, old, new, f"{above}{key}.")]
     return [] if old == new else [f"{above}{key}: {_shown(old)} in the folder, {_shown(new)} asked for"]
