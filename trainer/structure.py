@@ -86,9 +86,11 @@ class Structure:
             measured = norms if scale is None else norms * scale.nan_to_num(1.0)
             # 0.8 * 5 / 2 is 1.9999999: without the small term a layer would keep one row more than asked.
             n_removable = int(share * norms.shape[1] + 1e-9)
-            shrunk = limit_suppression(measured, prox_growl(measured, layer.theta, step), n_removable)
-            shrunk = torch.where((step > 0)[:, None], shrunk, measured)
-            scale_rows(layer.weight, shrunk / (measured + _TINY * (measured == 0)))
+            shrunk = prox_growl(measured, layer.theta, step)
+            # The longest rows come back, whatever scale they were shrunk in: ranking by the scale lost 3 % of the hypervolume.
+            shrunk = limit_suppression(norms, shrunk if scale is None else shrunk * norms / (measured + _TINY), n_removable)
+            shrunk = torch.where((step > 0)[:, None], shrunk, norms)
+            scale_rows(layer.weight, shrunk / (norms + _TINY * (norms == 0)))
 
     @torch.no_grad()
     def mask_zero_rows(self, is_fixed: bool) -> None:

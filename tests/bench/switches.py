@@ -138,13 +138,14 @@ def main() -> None:
     parser.add_argument("--model", default="mdmtn")
     parser.add_argument("--k0", type=float, nargs=2, default=[2e-3, 4e-2], metavar=("LOW", "HIGH"), help="range of the ten k0")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="only these variants")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
     asked = parser.parse_args()
     grid = [float(k0) for k0 in np.geomspace(*asked.k0, N_K0)]
     folder = asked.out / asked.comparison / f"{asked.problem}-{asked.model}-{grid[0]:.2g}-{grid[-1]:.2g}"
     folder.mkdir(parents=True, exist_ok=True)
-    variants = COMPARISONS[asked.comparison]
+    variants = {name: settings for name, settings in COMPARISONS[asked.comparison].items() if name in (asked.variants or [name])}
     paths = {(name, seed): folder / f"{name.replace(', ', '-').replace(' ', '-')}.{seed}.json" for seed in asked.seeds for name in variants}
     with ProcessPoolExecutor(asked.workers) as pool:
         jobs = [
