@@ -128,7 +128,7 @@ def prox_spike(norms: Tensor, beta1: float, beta2: float, step: Tensor) -> Tenso
     return torch.where(radius > 0, capped, soft)
 
 
-def limit_suppression(norms: Tensor, shrunk: Tensor, n_removable: int) -> Tensor:
+def limit_suppression(norms: Tensor, shrunk: Tensor, n_removable: Tensor) -> Tensor:
     """Bring rows back when more than `n_removable` of a layer would be zero: the largest ones come back first.
 
     A row that comes back is no longer than the shortest survivor (and keeps its length when none survived).
@@ -136,13 +136,13 @@ def limit_suppression(norms: Tensor, shrunk: Tensor, n_removable: int) -> Tensor
     Args:
         norms: shape (n_models, n_rows), norms before the prox; rows that are zero already stay zero.
         shrunk: shape (n_models, n_rows), norms after it.
-        n_removable: how many rows may be zero.
+        n_removable: how many rows may be zero, shape (n_models,), int64.
 
     Returns:
         Shape (n_models, n_rows).
     """
     rank = norms.argsort(dim=1).argsort(dim=1)
-    returns = (shrunk == 0) & (rank >= n_removable) & (norms > 0)
+    returns = (shrunk == 0) & (rank >= n_removable[:, None]) & (norms > 0)
     shortest = shrunk.masked_fill(shrunk == 0, torch.inf).amin(dim=1, keepdim=True)
     return torch.where(returns, torch.minimum(norms, shortest), shrunk)
 

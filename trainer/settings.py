@@ -122,7 +122,7 @@ class GrowlSettings(Checked):
     masks: Literal["epoch", "phase"] = "epoch"
     """When suppressed rows are fixed at zero: at each epoch's end, or at the end of phase 1; until then gradients may bring them back."""
     layer_sparsity_max: Annotated[float, Range(ge=0, lt=1)] = 0.8
-    """s_lmax: the largest share of its rows that a layer may lose, reached linearly over the outer iterations of phase 1."""
+    """s_lmax: the largest share of its rows that a layer may lose in phase 1, and no more than its even part in one epoch."""
     sparsity_min: Annotated[float, Range(ge=0, lt=1)] = 0.2
     """s_min: phase 1 prefers models whose sparsity rate reaches it."""
 

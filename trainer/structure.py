@@ -1,5 +1,6 @@
 """The structure of a pack's networks: which rows are suppressed, which are tied, and how phase 1 finds them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -69,14 +70,16 @@ class Structure:
             layer.weight.grad += gradient * factor.reshape(-1, *[1] * (gradient.dim() - 1))  # type: ignore[operator]
 
     @torch.no_grad()
-    def shrink(self, steps: Mapping[str, tuple[Tensor, Tensor | None]], share: float) -> None:
-        """Shrink the rows by the prox; at most `share` of a layer's rows may be zero afterwards.
+    def shrink(self, steps: Mapping[str, tuple[Tensor, Tensor | None]], share: float, epoch_share: float) -> None:
+        """Shrink the rows by the prox; a limit on how many of a layer may be zero afterwards brings the longest ones back.
 
         Args:
             steps: weight name -> length of the prox's step, shape (n_models,), in units of weight per unit of L0, and the
                 scale in which its rows are measured, shape (n_models, n_rows), or None. Models whose step is not finite
                 are left alone.
             share: the largest share of a layer's rows that may be zero by now, in [0, 1).
+            epoch_share: the largest share that may become zero in one epoch. LSUV starts all rows of a layer at one length,
+                so without it a layer goes from none to its whole share at once, and the front has gaps.
         """
         for name, layer in self.layers.items():
             length, scale = steps[name]
@@ -85,7 +88,8 @@ class Structure:
             norms = norms.nan_to_num()
             measured = norms if scale is None else norms * scale.nan_to_num(1.0)
             # 0.8 * 5 / 2 is 1.9999999: without the small term a layer would keep one row more than asked.
-            n_removable = int(share * norms.shape[1] + 1e-9)
+            n_allowed, n_an_epoch = int(share * norms.shape[1] + 1e-9), math.ceil(epoch_share * norms.shape[1] - 1e-9)
+            n_removable = ((~self.masks[name]).sum(dim=1) + n_an_epoch).clamp(max=n_allowed)
             shrunk = prox_growl(measured, layer.theta, step)
             # The longest rows come back, whatever scale they were shrunk in: ranking by the scale lost 3 % of the hypervolume.
             shrunk = limit_suppression(norms, shrunk if scale is None else shrunk * norms / (measured + _TINY), n_removable)

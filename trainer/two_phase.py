@@ -245,8 +245,8 @@ class TwoPhase:
             per_model = [part for moment in moments for part in (moment.unbind(0) if self.pack.is_stacked else (moment,))]
             steps[name] = self._prox_step.of_layer(per_model, correction)
         self._prox_step.reset()
-        share = self._settings.growl.layer_sparsity_max * (self._outer + 1) / self._settings.sparsify.outer_iterations
-        self.structure.shrink(steps, share)
+        an_outer = self._settings.growl.layer_sparsity_max / self._settings.sparsify.outer_iterations
+        self.structure.shrink(steps, an_outer * (self._outer + 1), an_outer / self._settings.sparsify.epochs)
 
     def _evaluate_and_keep(self, train_losses: Tensor) -> None:
         phase = self._phases[self._phase]

@@ -90,7 +90,7 @@ def test_a_wrong_argument_is_named(theta: list[float], norms: list[list[float]],
 def test_the_cap_brings_the_largest_rows_back(norms: np.ndarray, n_removable: int) -> None:
     """Of rows that the prox would all remove, at most n_removable stay removed, and they are the smallest."""
     z = torch.from_numpy(norms)[None]
-    limited = limit_suppression(z, torch.zeros_like(z), n_removable)[0]
+    limited = limit_suppression(z, torch.zeros_like(z), torch.tensor([n_removable]))[0]
     removed, kept = (limited == 0) & (z[0] > 0), limited > 0
     assert int(removed.sum()) <= n_removable
     if removed.any() and kept.any():
@@ -100,7 +100,7 @@ def test_the_cap_brings_the_largest_rows_back(norms: np.ndarray, n_removable: in
 def test_a_row_that_returns_is_no_longer_than_the_shortest_survivor() -> None:
     norms = torch.tensor([[3.0, 2.0, 1.0, 0.5]])
     shrunk = torch.tensor([[1.5, 0.0, 0.0, 0.0]])
-    assert limit_suppression(norms, shrunk, 2).tolist() == [[1.5, 1.5, 0.0, 0.0]]
+    assert limit_suppression(norms, shrunk, torch.tensor([2])).tolist() == [[1.5, 1.5, 0.0, 0.0]]
 
 
 def test_rows_are_input_units() -> None:
