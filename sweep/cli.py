@@ -18,6 +18,7 @@ _USER_ERRORS = {
     "sweep.storage.files": "StoreError",
     "sweep.outcome": "SweepError",
     "trainer.problems.sources": "DataError",
+    "trainer.own_source": "ProblemError",
     "analysis.table": "ResultsError",
 }
 _FOLDER = click.Path(path_type=Path)
@@ -267,6 +268,35 @@ def schema() -> int:
     from sweep.config import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+@cli.group()
+def data() -> None:
+    """Look at the data of a problem.
+
+    \b
+    Example:
+      sweep data show multifashion
+    """
+
+
+@data.command()
+@click.argument("problem")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of PROBLEM.png.")
+@click.option("--root", metavar="DIR", help="Folder with the original files instead of the problem's default.")
+@_told_clearly
+def show(problem: str, out: Path | None, root: str | None) -> int:
+    """Write a PNG with sample images of PROBLEM and their labels for each task.
+
+    \b
+    Example:
+      sweep data show multifashion
+      sweep data show cifar10mnist --root ~/data --out samples.png
+    """
+    from sweep.show_data import show_data
+
+    click.echo(show_data(problem, out, root))
     return 0
 
 

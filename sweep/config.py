@@ -2,12 +2,11 @@
 
 `load_configs` reads it, `parse_configs` takes the same from a notebook; both answer with frozen `SweepConfig`s or raise a
 `ConfigError` that names every mistake at once. `load_config` and `parse_config` are for files of one problem. Imports
-neither torch nor ray.
+neither torch nor ray by itself; a grid file that names a problem of the user's own has its module imported.
 """
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, replace
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -18,15 +17,15 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from sweep.grid.errors import ConfigError, Mistake
 from sweep.grid.errors import Path as KeyPath
-from sweep.grid.json_schema import MAX_PROBLEMS, complete_schema, options_model, options_schema
+from sweep.grid.json_schema import MAX_PROBLEMS, complete_schema
 from sweep.grid.models import ProblemConfig, Resources, StudyConfig, SweepConfig
 from sweep.grid.nodes import Node, from_python, merge, resolve_scalar
+from sweep.grid.problem_options import read_problem
 from sweep.grid.problems import Part, file_name, length_mistakes, parts_of, said_once
-from sweep.grid.sections import normalise, without
+from sweep.grid.sections import normalise, with_model, without
 from sweep.grid.studies import Study, resolve_studies
 from sweep.grid.validation import locate, validate
 from sweep.grid.yaml_source import read_yaml
-from trainer.catalog import PROBLEMS
 
 __all__ = [
     "ConfigError",
@@ -135,13 +134,19 @@ def _build(nodes: list[Node], mistakes: list[Mistake], *, default_name: str, out
 def _read_part(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
     """One sweep's config, None where pydantic refuses it, and what is wrong with it, with places and paths of the file."""
     schema = _schema()
-    config, found = validate(SweepConfig, part.top, schema)
-    options, option_mistakes = _problem_options(part.top)
-    found += option_mistakes
-    found += _rules_between_sections(None if option_mistakes else config, part.top, [mistake.path for mistake in found])
+    problem = read_problem(part.top)
+    top = with_model(part.top, problem.models)
+    config, found = validate(SweepConfig, top, schema)
+    found += problem.mistakes
+    wrong = [mistake.path for mistake in found] + [("problem", "name")] * problem.is_unusable
+    between = _rules_between_sections(None if problem.mistakes else config, top, wrong)
+    found += [mistake for mistake in between if not (problem.is_unusable and mistake.path[-1] == "model")]
     if config is not None and not found:
-        config = config.model_copy(update={"problem": ProblemConfig(name=config.problem.name, **options)})
-    return config, [part.in_file(locate(mistake, part.top, schema)) for mistake in found]
+        own = {"import_from": config.problem.import_from} if config.problem.import_from else {}
+        complete = ProblemConfig(name=config.problem.name, **own, **problem.options)
+        _ = complete.entry  # an own problem as it is now: when its source changes, the config has to be read again
+        config = config.model_copy(update={"problem": complete})
+    return config, [part.in_file(locate(mistake, top, schema)) for mistake in found]
 
 
 def _rules_between_sections(config: SweepConfig | None, top: Node, wrong: list[KeyPath]) -> list[Mistake]:
@@ -163,18 +168,6 @@ def _rules_between_sections(config: SweepConfig | None, top: Node, wrong: list[K
         for mistake in resolve_studies(config)[1]
         if len(top.walk(mistake.path[:1])) == 2 and mistake.path[:1] not in removed and mistake.path[:3] not in removed
     ]
-
-
-def _problem_options(top: Node) -> tuple[dict[str, Any], list[Mistake]]:
-    """All options of the problem, and what is wrong with those that the grid file gives."""
-    given = dict(top.mapping["problem"].mapping) if "problem" in top.mapping else {}
-    name = given.pop("name", Node(None)).value
-    entry = PROBLEMS.get(name) if isinstance(name, str) else None
-    if entry is None:
-        return {}, []
-    parsed, mistakes = validate(options_model(entry), Node({"options": Node(given)}), options_schema(entry))
-    options = asdict(parsed.options) if parsed is not None else {}  # type: ignore[attr-defined]
-    return options, [replace(mistake, path=("problem", *mistake.path[1:])) for mistake in mistakes]
 
 
 class _Representer(SafeRepresenter):

@@ -13,9 +13,11 @@ from sweep.config import SweepConfig
 from sweep.grid.studies import ANCHOR_STUDY
 from sweep.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, SweepError, Timing
 from sweep.pack_run import PackJob, versions
-from sweep.planning import PackPlan, Plan, manifest_of, trials_of
+from sweep.planning import PackPlan, Plan, manifest_of, refuse_changed_source, trials_of
 from sweep.reference_point import anchor_trials, below_anchor_runs, padded
 from sweep.store import Store
+from trainer.own_problem import OwnProblem
+from trainer.own_source import SourceError
 
 
 class Member:
@@ -46,17 +48,23 @@ class Member:
     def open(self) -> None:
         """Make the folder ready for a run. The caller holds its lock."""
         manifest = manifest_of(self.config, datetime.now(UTC).isoformat(timespec="seconds"))
+        refuse_changed_source(self.store.manifest() or {}, manifest, self.store.root)
         self.store.create(manifest | {"versions": versions()})
         self.store.clear_control()
 
     def take_plan(self, plan: Plan) -> None:
-        """Go on with this plan; with a reference point from anchor runs as soon as they are complete, and never without it."""
+        """Go on with this plan; with a reference point from anchor runs as soon as they are complete, and never without it.
+
+        Nothing more is trained where the source of an own problem has changed: the trials' ids stand for the old one.
+        """
         self.plan = plan
-        if not self.config.has_auto_reference or self._reference_point is not None:
-            return
+        entry = self.config.problem.entry
         try:
-            self._reference_point = self._from_anchor_runs()
-        except SweepError as error:
+            if plan.packs and isinstance(entry, OwnProblem):
+                entry.refuse_other_source(entry.source.digest)
+            if self.config.has_auto_reference and self._reference_point is None:
+                self._reference_point = self._from_anchor_runs()
+        except (SweepError, SourceError) as error:
             self._to_mend = str(error)
             self.plan = replace(plan, packs=())
 
@@ -137,6 +145,7 @@ class Member:
         config, first = self.config, pack.trials[0]
         study = self._studies[first.study]
         reference = None if study.name == ANCHOR_STUDY else self._reference_point or config.given_reference
+        entry = config.problem.entry
         return PackJob(
             root=str(self.store.root),
             attempt=attempt,
@@ -155,4 +164,6 @@ class Member:
             device=config.resources.device,
             checkpoint_s=config.resources.checkpoint_s,
             checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
+            problem_folders=config.problem.import_from or (),
+            problem_source=entry.source.digest if isinstance(entry, OwnProblem) else None,
         )

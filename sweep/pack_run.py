@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from sweep.store import Store, StoreError
-from trainer.catalog import PROBLEMS
+from trainer.catalog import find_problem
+from trainer.own_problem import OwnProblem
+from trainer.own_source import SourceError, described
 from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from trainer.api import State, Training, TrialSpec
+    from trainer.api import Problem, State, Training, TrialSpec
 
 _PACKAGES = ("pareto-sweep", "torch", "numpy", "scipy", "scikit-learn", "ray", "pyarrow")
 
@@ -49,6 +51,10 @@ class PackJob:
     """Seconds between two checkpoints; 0 keeps every epoch."""
     checkpoint_pack_id: str | None = None
     """The pack whose checkpoint these trials continue, None to begin."""
+    problem_folders: Sequence[str] = ()
+    """Where the module of an own problem is imported from, absolute."""
+    problem_source: str | None = None
+    """Digest of an own problem's source as it was planned: another one trains nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -77,11 +83,13 @@ class PackRun:
     """Call `step` until it returns True. Every row is in the store before that.
 
     A fault of one trial's own (an exception out of training) ends a pack of one with an `error` row; a larger pack is
-    split and its trials train one at a time, so that only the guilty one is lost. Passing errors (out of memory, files)
-    are raised: the caller may try again, from the last checkpoint.
+    split and its trials train one at a time, so that only the guilty one is lost. An own problem that cannot be trained
+    is the fault of every trial. Passing errors (out of memory, files) are raised: the caller may try again, from the last
+    checkpoint.
 
     Raises:
         StoreError, OSError, MemoryError, torch.OutOfMemoryError: passing; from the constructor and from `step`.
+        SourceError: an own problem's module is not here, or not what was planned; from the constructor.
     """
 
     def __init__(self, job: PackJob) -> None:
@@ -91,9 +99,8 @@ class PackRun:
         self.job = job
         self.spent = Spent()
         self._store = Store(Path(job.root))
-        entry = PROBLEMS[job.problem]
-        # Through pydantic, since the lists of JSON are tuples in the options.
-        self._problem = entry.build(TypeAdapter(entry.options).validate_python(dict(job.problem_options)))
+        self._fault: str | None = None
+        self._problem, self._notes = self._build_problem()
         # A retry of a pack that was cut off while it published its rows has only the others left.
         complete = self._store.complete()
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
@@ -157,11 +164,34 @@ class PackRun:
         training = self._parts[0].training if self._parts else None
         return training.progress() if training is not None else {}
 
+    def _build_problem(self) -> "tuple[Problem | None, list[str]]":
+        """The problem, None with a `_fault` when an own one cannot be trained; and what every row should say of it."""
+        from torch import OutOfMemoryError
+
+        job = self.job
+        entry = find_problem(job.problem, tuple(job.problem_folders))
+        # Through pydantic, since the lists of JSON are tuples in the options.
+        options = TypeAdapter(entry.options).validate_python(dict(job.problem_options))
+        if not isinstance(entry, OwnProblem):
+            return entry.build(options), []
+        if job.problem_source is not None:
+            entry.refuse_other_source(job.problem_source)
+        try:
+            return entry.prepare(options, job.model)
+        except (OutOfMemoryError, MemoryError, OSError, SourceError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the worker's edge: what the user's code raises becomes a row
+            self._fault = f"{job.problem}: {described(error, entry.source)}"
+            return None, []
+
     def _advance(self, part: _Part) -> list[Any] | None:
         from torch import OutOfMemoryError
 
         from trainer.api import start
 
+        if self._problem is None:
+            part.error = self._fault
+            return None
         try:
             if part.training is None:
                 specs = [self._specs[trial_id] for trial_id in part.trial_ids]
@@ -190,6 +220,7 @@ class PackRun:
     def _publish(self, part: _Part, results: list[Any]) -> None:
         for result in results:
             row = self._row(result.trial_id) | result.columns | {"state": result.state, "error": result.error}
+            row["notes"] = [*self._notes, *(result.columns.get("notes") or ())] or None
             self._store.publish(row, result.epochs, result.weights)
 
     def _row(self, trial_id: str) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from typing import Any
 
 from sweep.config import Study, SweepConfig
 from sweep.grid.studies import ANCHOR_STUDY
+from sweep.outcome import SweepError
 from sweep.schema import SCHEMA_VERSION
-from sweep.store import Checkpoint, Store
-from trainer.catalog import PROBLEMS, ProblemEntry
+from sweep.store import Checkpoint, Store, StoreError
 from trainer.facts import SPARSITY
+from trainer.own_problem import OwnProblem
+from trainer.own_source import ProblemError, changed_modules
 
 _ID_LENGTH = 16
 _SAMPLES_PER_EPOCH = 60_000
@@ -64,9 +66,33 @@ class Plan:
         return len(self.trials) - len(self.complete)
 
 
-def problem_of(config: SweepConfig) -> tuple[ProblemEntry, Any]:
-    """The catalog entry of the problem, and its options."""
-    return PROBLEMS[config.problem.name], config.problem.options
+def fingerprint_of(config: SweepConfig) -> str:
+    """SHA-256 over all that the problem's data and networks depend on.
+
+    Raises:
+        SweepError: the source of an own problem changed after the config was loaded, or its `fingerprint` fails.
+    """
+    try:
+        return config.problem.entry.fingerprint(config.problem.options)
+    except ProblemError as error:
+        raise SweepError(str(error)) from error
+
+
+def refuse_changed_source(stored: Mapping[str, Any], asked: Mapping[str, Any], root: Path) -> None:
+    """Say it clearly when of two manifests only what an own problem consists of differs; other differences are told elsewhere.
+
+    Raises:
+        StoreError: the same problem with the same options, whose source or data changed.
+    """
+    old, new = stored.get("problem"), asked["problem"]
+    if not isinstance(old, dict) or "sources" not in new or any(old.get(key) != new[key] for key in ("name", "options")):
+        return
+    changed = changed_modules(old.get("sources") or {}, new["sources"])
+    hint = "choose another `output`, or undo the change: trials of both would not be comparable"
+    if changed:
+        raise StoreError(f"the source of {new['name']} changed since this folder was begun ({', '.join(changed)})", root, hint)
+    if old.get("fingerprint") != new["fingerprint"]:
+        raise StoreError(f"the data of {new['name']} changed since this folder was begun (its `fingerprint` says so)", root, hint)
 
 
 def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
@@ -74,15 +100,17 @@ def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
 
     With `reference_point: auto`, `reference_point_values` is None until the anchor runs are complete.
     """
-    entry, options = problem_of(config)
-    facts = config.problem.facts
+    name, facts = config.problem.name, config.problem.facts
+    problem = {"name": name, "options": asdict(config.problem.options), "fingerprint": fingerprint_of(config)}
+    if isinstance(config.problem.entry, OwnProblem):
+        problem["sources"] = dict(config.problem.entry.source.digests)
     reference = list(config.given_reference or [0.0] * len(facts.objectives))
     sparsity = [{"name": SPARSITY, "column": "objective.sparsity", "sense": "min", "unit": "GrOWL norm"}] if facts.has_sparsity else []
     return {
         "schema_version": SCHEMA_VERSION,
         "name": config.name,
         "created": created,
-        "problem": {"name": entry.name, "options": asdict(options), "fingerprint": entry.fingerprint(options)},
+        "problem": problem,
         "tasks": list(facts.tasks),
         "metrics": dict(facts.metrics),
         "studies": [
@@ -112,12 +140,11 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
     reference point, preference, seed) and of nothing else, so a larger grid keeps the ids of a smaller one. For
     `reference_point: auto` it says which anchor runs the numbers come from, so that it is known before they are trained.
     """
-    entry, options = problem_of(config)
-    fingerprint = entry.fingerprint(options)
+    fingerprint = fingerprint_of(config)
     trials: dict[str, Trial] = {}
     reference: Any = config.given_reference if any(config.given_reference or ()) else None
     for study in config.resolved_studies:
-        facts = _facts(config, study, entry.name, fingerprint)
+        facts = _facts(config, study, config.problem.name, fingerprint)
         if study.name == ANCHOR_STUDY:
             reference = {"auto": facts | {"seed": study.seeds[0]}}
         else:

@@ -17,8 +17,11 @@ from typing import Protocol
 import torch
 
 from trainer.catalog import METHODS
+from trainer.check_problem import check_problem
 from trainer.checkpoint import CheckpointError, State, from_bytes, to_bytes
-from trainer.problem import Problem, Split, Task, classification, regression
+from trainer.facts import ProblemFacts
+from trainer.own_source import ProblemError
+from trainer.problem import Problem, Split, Stream, Task, classification, regression
 from trainer.settings import TrainingSettings
 from trainer.trial import TrialResult, TrialSpec
 from trainer.two_phase import TwoPhase
@@ -26,13 +29,17 @@ from trainer.two_phase import TwoPhase
 __all__ = [
     "CheckpointError",
     "Problem",
+    "ProblemError",
+    "ProblemFacts",
     "Split",
     "State",
+    "Stream",
     "Task",
     "Training",
     "TrainingSettings",
     "TrialResult",
     "TrialSpec",
+    "check_problem",
     "classification",
     "from_bytes",
     "regression",

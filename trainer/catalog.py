@@ -4,12 +4,13 @@ Planning a sweep of thousands of trials, completing a grid file in an editor and
 the tasks, none of them needs a tensor; so an entry holds strings that are imported when a worker needs them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
 from trainer.facts import ProblemFacts
+from trainer.own_problem import is_own, own_problem
 from trainer.problems.analytic.options import (
     PREFIX,
     Dtlz1Options,
@@ -28,6 +29,8 @@ METHODS = ("wcal_growl",)
 MODELS = {
     "mdmtn": "trainer.models.mdmtn:MDMTN",
     "hps": "trainer.models.hps:HPS",
+    "mtan": "trainer.models.mtan:MTAN",
+    "stl": "trainer.models.stl:STL",
     "point": "trainer.problems.analytic.networks:Point",
 }
 
@@ -37,6 +40,30 @@ class ProblemOptions(Protocol):
 
     def facts(self) -> ProblemFacts:
         """What these options settle; imports no torch."""
+
+
+class Entry(Protocol):
+    """A problem that a grid file can name: the catalog's, or a user's own."""
+
+    @property
+    def name(self) -> str:
+        """As the grid file has it."""
+
+    @property
+    def options(self) -> type[Any]:
+        """A dataclass."""
+
+    def models_of(self, options: Any) -> tuple[str, ...]:
+        """Names of its networks, the default first."""
+
+    def facts(self, options: Any) -> ProblemFacts:
+        """Tasks and objectives."""
+
+    def build(self, options: Any) -> Any:
+        """The `trainer.problem.Problem` itself."""
+
+    def fingerprint(self, options: Any) -> str:
+        """SHA-256 over all that the data and networks depend on."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +76,15 @@ class ProblemEntry:
     """The problem's options, a `ProblemOptions`."""
     build_path: str = field(repr=False)
     fingerprint_path: str = field(repr=False)
+
+    def models_of(self, options: Any) -> tuple[str, ...]:
+        """`models`, whatever the options."""
+        return self.models
+
+    def facts(self, options: Any) -> ProblemFacts:
+        """What the options settle."""
+        facts: ProblemFacts = options.facts()
+        return facts
 
     def build(self, options: Any) -> Any:
         """The `trainer.problem.Problem` itself (imports torch, loads or makes the data)."""
@@ -72,35 +108,35 @@ _ANALYTIC = (Zdt1Options, Zdt2Options, Dtlz1Options, Dtlz2Options, Vlmop2Options
 PROBLEMS: dict[str, ProblemEntry] = {
     "multidigits": ProblemEntry(
         name="multidigits",
-        models=("mdmtn", "hps"),
+        models=("mdmtn", "hps", "mtan", "stl"),
         options=MultiDigitsOptions,
         build_path="trainer.problems.multidigits:build",
         fingerprint_path="trainer.problems.multidigits:fingerprint",
     ),
     "multimnist": ProblemEntry(
         name="multimnist",
-        models=("mdmtn", "hps"),
+        models=("mdmtn", "hps", "mtan", "stl"),
         options=OverlapOptions,
         build_path="trainer.problems.overlap:build_multimnist",
         fingerprint_path="trainer.problems.overlap:fingerprint_multimnist",
     ),
     "multifashion": ProblemEntry(
         name="multifashion",
-        models=("mdmtn", "hps"),
+        models=("mdmtn", "hps", "mtan", "stl"),
         options=OverlapOptions,
         build_path="trainer.problems.overlap:build_multifashion",
         fingerprint_path="trainer.problems.overlap:fingerprint_multifashion",
     ),
     "multifashion_mnist": ProblemEntry(
         name="multifashion_mnist",
-        models=("mdmtn", "hps"),
+        models=("mdmtn", "hps", "mtan", "stl"),
         options=OverlapOptions,
         build_path="trainer.problems.overlap:build_multifashion_mnist",
         fingerprint_path="trainer.problems.overlap:fingerprint_multifashion_mnist",
     ),
     "cifar10mnist": ProblemEntry(
         name="cifar10mnist",
-        models=("mdmtn", "hps"),
+        models=("mdmtn", "hps", "mtan", "stl"),
         options=Cifar10MnistOptions,
         build_path="trainer.problems.cifar10mnist:build",
         fingerprint_path="trainer.problems.cifar10mnist:fingerprint",
@@ -116,3 +152,17 @@ PROBLEMS: dict[str, ProblemEntry] = {
         for options in _ANALYTIC
     },
 }
+
+
+def find_problem(name: str, folders: Sequence[str] = ()) -> Entry:
+    """A problem of the catalog, or a user's own, whose module is imported.
+
+    Args:
+        name: a name of the catalog, or `my_package.my_module:factory`.
+        folders: where an own problem's module is looked for, before Python's own path.
+
+    Raises:
+        KeyError: no such name in the catalog.
+        ProblemError: an own problem that cannot be imported.
+    """
+    return own_problem(name, folders) if is_own(name) else PROBLEMS[name]

@@ -22,6 +22,8 @@ class ProblemFacts:
     """Training samples that an epoch of one trial reads; 1 where an epoch costs next to nothing."""
     has_sparsity: bool = True
     """False where nothing can be pruned: then the tasks are all objectives, and k0 is 0."""
+    models: tuple[str, ...] = ()
+    """Names of the networks of a user's own problem, the default first; the catalog's entries name their models themselves."""
     true_front: Callable[[], Sequence[Sequence[float]]] | None = field(default=None, repr=False)
     """Points of the exact Pareto front, shape (n_points, n_objectives), for pictures; None where it is not known."""
 

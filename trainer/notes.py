@@ -2,24 +2,28 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from trainer.problem import Problem
+from trainer.problem import Problem, Split
 
 
 def data_notes(problem: Problem) -> tuple[str, ...]:
-    """What is odd about the data: constant inputs, classes that a split lacks."""
-    splits = {"training": problem.train, "validation": problem.validation, "test": problem.test}
+    """What is odd about the data: constant inputs, classes that a part lacks.
+
+    A part that is read while it is used is not looked at: that would cost a pass through it.
+    """
+    parts = {"training": problem.train, "validation": problem.validation, "test": problem.test}
+    resident = {name: part for name, part in parts.items() if isinstance(part, Split)}
     notes = []
-    inputs = problem.train.inputs
-    if len(inputs) > 1 and inputs.numel() and not problem.is_small and bool((inputs == inputs[:1]).all()):
-        notes.append("every training input is the same: nothing can be learned from it")
+    if "training" in resident and not problem.is_small:
+        inputs = resident["training"].inputs
+        if len(inputs) > 1 and inputs.numel() and bool((inputs == inputs[:1]).all()):
+            notes.append("every training input is the same: nothing can be learned from it")
     for t, task in enumerate(problem.tasks):
         if task.metric_name != "accuracy":
             continue
-        classes = {name: set(split.targets[:, t].unique().tolist()) for name, split in splits.items()}
-        everywhere = set().union(*classes.values())
+        classes = {name: set(part.targets[:, t].unique().tolist()) for name, part in resident.items()}
+        everywhere = set[float]().union(*classes.values())
         for name, found in classes.items():
             missing = sorted(int(label) for label in everywhere - found)
             if missing:
@@ -45,8 +49,3 @@ def model_notes(problem: Problem, layer_sparsity: Mapping[str, float], output_ra
     if not problem.is_small:
         notes += [f"task {name}: the output is the same for every validation input (a dead layer?)" for name in constant]
     return notes
-
-
-def output_range(outputs: Tensor) -> Tensor:
-    """Largest difference between two samples in any component of outputs of shape (n_samples, ...); 0-dim."""
-    return (outputs.amax(dim=0) - outputs.amin(dim=0)).max() if outputs.numel() else torch.zeros(())

@@ -1,15 +1,14 @@
 """A pack: copies of one network that train in lockstep, their parameters stacked along a leading dimension."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from trainer.notes import output_range
-from trainer.problem import Problem, Split
+from trainer.problem import Part, Problem
 
 _EVALUATION_BATCH = 512
 _CACHE_LINE = 64  # bytes
@@ -100,33 +99,43 @@ class Pack:
             scalarize(slice(index, index + 1), losses[None]).backward()
 
     @torch.no_grad()
-    def evaluate(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Mean loss and mean metric of each model and task over a split.
+    def evaluate(self, part: Part) -> tuple[Tensor, Tensor]:
+        """Mean loss and mean metric of each model and task over a part of the data.
 
         Returns:
             Two tensors of shape (n_models, n_tasks); NaN for dead models.
         """
-        totals = torch.full((2, len(self), len(self._tasks)), torch.nan, dtype=torch.float64)
-        for index, member in self._living():
-            total = torch.zeros(2, len(self._tasks), dtype=torch.float64, device=self._device)
-            with _evaluating(member):
-                for start in range(0, len(split), _EVALUATION_BATCH):
-                    inputs, targets = (part[start : start + _EVALUATION_BATCH] for part in (split.inputs, split.targets))
+        living = dict(self._living())
+        totals = {index: torch.zeros(2, len(self._tasks), dtype=torch.float64, device=self._device) for index in living}
+        with _evaluating(living.values()):
+            for inputs, targets in part.in_order(_EVALUATION_BATCH):
+                for index, member in living.items():
                     for t, (task, output) in enumerate(zip(self._tasks, member(inputs), strict=True)):
-                        total[0, t] += task.loss(output, targets[:, t]).double() * len(inputs)
-                        total[1, t] += task.metric(output, targets[:, t]).double().sum()
-            totals[:, index] = (total / len(split)).cpu()
-        return totals[0], totals[1]
+                        totals[index][0, t] += task.loss(output, targets[:, t]).double() * len(inputs)
+                        totals[index][1, t] += task.metric(output, targets[:, t]).double().sum()
+        means = torch.full((2, len(self), len(self._tasks)), torch.nan, dtype=torch.float64)
+        for index, total in totals.items():
+            means[:, index] = (total / len(part)).cpu()
+        return means[0], means[1]
 
     @torch.no_grad()
-    def output_ranges(self, split: Split) -> Tensor:
-        """How much each model's outputs vary over a split, shape (n_models, n_tasks), float64; NaN for dead models."""
+    def output_ranges(self, part: Part) -> Tensor:
+        """Largest difference between two samples of a part in any component of each model's outputs.
+
+        Returns:
+            Shape (n_models, n_tasks), float64; NaN for dead models.
+        """
+        living = dict(self._living())
+        bounds: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        with _evaluating(living.values()):
+            for inputs, _ in part.in_order(_EVALUATION_BATCH):
+                for index, member in living.items():
+                    for t, output in enumerate(member(inputs)):
+                        low, high = bounds.get((index, t), (output[0], output[0]))
+                        bounds[index, t] = torch.minimum(low, output.amin(dim=0)), torch.maximum(high, output.amax(dim=0))
         ranges = torch.full((len(self), len(self._tasks)), torch.nan, dtype=torch.float64)
-        for index, member in self._living():
-            with _evaluating(member):
-                parts = [member(split.inputs[start : start + _EVALUATION_BATCH]) for start in range(0, len(split), _EVALUATION_BATCH)]
-            for t in range(len(self._tasks)):
-                ranges[index, t] = float(output_range(torch.cat([part[t] for part in parts])))
+        for (index, t), (low, high) in bounds.items():
+            ranges[index, t] = float((high - low).max()) if low.numel() else 0.0
         return ranges
 
     def _living(self) -> Iterator[tuple[int, nn.Module]]:
@@ -178,10 +187,11 @@ class VectorisedPack(Pack):
         scalarize(slice(0, len(self)), torch.where(self.alive[:, None].to(losses.device), losses, 0)).backward()
 
     @torch.no_grad()
-    def evaluate(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Mean loss and metric of each model and task, as `Pack.evaluate`."""
-        found = [part.double().cpu() for part in self._measure(split.inputs, split.targets)]
-        losses, metrics = (torch.where(self.alive[:, None], part, torch.nan) for part in found)
+    def evaluate(self, part: Part) -> tuple[Tensor, Tensor]:
+        """Mean loss and metric of each model and task, as `Pack.evaluate`; the part in one batch."""
+        ((inputs, targets),) = part.in_order(len(part))
+        found = [value.double().cpu() for value in self._measure(inputs, targets)]
+        losses, metrics = (torch.where(self.alive[:, None], value, torch.nan) for value in found)
         return losses, metrics
 
     def _measure(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,22 +208,6 @@ class VectorisedPack(Pack):
 def pack_of(initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> Pack:
     """The kind of pack that fits the problem."""
     return (VectorisedPack if problem.is_small else Pack)(initial, n_models, problem, device)
-
-
-def resident(split: Split, device: torch.device) -> Split:
-    """The split on the device; images in channels-last order (the fastest layout of small convolutions on a CPU)."""
-    inputs = split.inputs.to(device)
-    if inputs.dim() == 4:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-    return Split(inputs, split.targets.to(device))
-
-
-def gather(split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of the samples `index`, shape (n,)."""
-    inputs = split.inputs[index]
-    if inputs.dim() == 4:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-    return inputs, split.targets[index]
 
 
 def select_models(tensors: dict[str, Tensor], index: Sequence[int]) -> dict[str, Tensor]:
@@ -237,10 +231,12 @@ def _aligned_stack(value: Tensor, n_models: int) -> Tensor:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    was_training = module.training
-    module.eval()
+def _evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
+    were_training = [(module, module.training) for module in modules]
+    for module, _ in were_training:
+        module.eval()
     try:
         yield
     finally:
-        module.train(was_training)
+        for module, was_training in were_training:
+            module.train(was_training)

@@ -4,23 +4,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.data import Part, Split, Stream
 from trainer.settings import GrowlSettings
 
-
-@dataclass(frozen=True)
-class Split:
-    """One part of the data, resident in memory."""
-
-    inputs: Tensor
-    """Shape (n_samples, ...); what the network reads."""
-    targets: Tensor
-    """Shape (n_samples, n_tasks); column t is what task t's loss and metric read. Whole numbers, or floats if a task needs them."""
-
-    def __len__(self) -> int:
-        return len(self.inputs)
+__all__ = ["Part", "Problem", "Split", "Stream", "Task", "classification", "regression"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +27,8 @@ class Task:
     """`accuracy`, or the name of another metric."""
     guess_loss: float
     """Loss of the best constant guess, the anchor of `scaling: anchors`."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, for people; empty where a class is called by its number."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +44,23 @@ class Problem:
     name: str
     tasks: tuple[Task, ...]
     networks: Mapping[str, Callable[[], nn.Module]]
-    train: Split
-    validation: Split
-    test: Split
+    train: Part
+    validation: Part
+    test: Part
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    """(inputs of a minibatch, the epoch's generator, on the CPU) -> inputs to train on, of the same shape. Not used for
+    evaluation. All that is random comes from the generator, so that every pack and every resumed run sees the same."""
+    pictures: Callable[[Tensor], Tensor] | None = None
+    """Inputs -> the images they stand for, shape (n, channels, height, width), in [0, 1]; None where inputs are no images."""
     is_small: bool = False
     """Whether a network is so small that a step of a whole pack should be one vectorised call (no batch norm then)."""
     optimum: Callable[[Sequence[float], GrowlSettings], float] | None = None
     """(k of shape (1 + n_tasks,), GrOWL's settings) -> the exact least max_i k_i L_i, where it is known."""
 
 
-def classification(name: str, n_classes: int) -> Task:
-    """A task with cross-entropy (nats) as its loss and accuracy (a fraction) as its metric."""
-    return Task(name, _cross_entropy, _is_right, "accuracy", math.log(n_classes))
+def classification(name: str, n_classes: int, classes: tuple[str, ...] = ()) -> Task:
+    """A task with cross-entropy (nats) as its loss and accuracy (a fraction) as its metric; `classes`: their names, if any."""
+    return Task(name, _cross_entropy, _is_right, "accuracy", math.log(n_classes), classes)
 
 
 def regression(name: str, guess_loss: float, scale: float = 1.0) -> Task:
@@ -81,6 +79,11 @@ def regression(name: str, guess_loss: float, scale: float = 1.0) -> Task:
         return (output.flatten() - target).abs() * scale
 
     return Task(name, loss, metric, "absolute error", guess_loss)
+
+
+def uses_cross_entropy(task: Task) -> bool:
+    """Whether `classification` made it: its loss is in nats, its targets are classes."""
+    return task.loss is _cross_entropy
 
 
 def _cross_entropy(output: Tensor, target: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ after every step; the model of a row is chosen by its scalarised validation valu
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from trainer.checkpoint import State, group_of, nest
+from trainer.data import channels_last
 from trainer.lagrangian import lagrangian_of
 from trainer.lsuv import initialise_lsuv
 from trainer.metrics import n_parameters, stacked_sparsity_rate, weight_names
 from trainer.notes import data_notes
 from trainer.outcome import Measured, result_of
-from trainer.pack import gather, pack_of, resident
+from trainer.pack import pack_of
 from trainer.problem import Problem
 from trainer.prox_step import ProxStep
 from trainer.scalarization import chebyshev_values, scalarized
@@ -74,7 +75,7 @@ class TwoPhase:
         self.n_epochs = sum(phase.n_epochs for phase in self._phases)
         self.epoch = 0
         self._problem = problem
-        self._train, self._validation = resident(problem.train, device), resident(problem.validation, device)
+        self._train, self._validation = problem.train.on(device), problem.validation.on(device)
 
         network = self._initial_network(self._seed)
         self.pack = pack_of(network, len(specs), problem, device)
@@ -129,8 +130,8 @@ class TwoPhase:
         if not self.done:
             raise RuntimeError(f"TwoPhase expects done before results(), found epoch = {self.epoch} of {self.n_epochs}")
         started = time.perf_counter()
-        splits = {"train": self._train, "validation": self._validation, "test": resident(self._problem.test, self._device)}
-        evaluated = {name: self.pack.evaluate(split) for name, split in splits.items()}
+        parts = {"train": self._train, "validation": self._validation, "test": self._problem.test.on(self._device)}
+        evaluated = {name: self.pack.evaluate(part) for name, part in parts.items()}
         ranges = self.pack.output_ranges(self._validation)
         penalty = self.structure.penalty().double().cpu()
         wall = self._wall | {"results": time.perf_counter() - started}
@@ -181,7 +182,8 @@ class TwoPhase:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self._problem.networks[self.specs[0].model]()
-        initialise_lsuv(network, self._problem.train.inputs, self._settings.lsuv, seed)
+        inputs, _ = self._problem.train.first(self._settings.lsuv.n_samples)
+        initialise_lsuv(network, inputs, self._settings.lsuv, seed)
         return network
 
     def _initial_anchors(self) -> list[float]:
@@ -199,11 +201,11 @@ class TwoPhase:
         """Returns the mean training loss of each model and task, shape (n_models, n_tasks)."""
         phase, per_step = self._phases[self._phase], self._settings.growl.prox == "step"
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self._train), generator=generator).to(self._device)
+        order = torch.randperm(len(self._train), generator=generator)
         self._losses = torch.zeros(len(self.specs), len(self._problem.tasks), device=self._device, dtype=self._dtype)
-        batches = order.split(self._settings.batch_size)
-        for index in batches:
-            inputs, targets = gather(self._train, index)
+        n_steps = 0
+        for inputs, targets in self._batches(order, generator):
+            n_steps += 1
             self.pack.clear_gradients()
             if phase.has_sparsity:
                 self._sparsity = self.structure.penalty()
@@ -220,7 +222,13 @@ class TwoPhase:
                 self._prox_step.add(self._learning_rate(), self._sparsity_weight)
                 if per_step:
                     self._shrink()
-        return self._losses / len(batches)
+        return self._losses / n_steps
+
+    def _batches(self, order: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's minibatches, as the problem wants them for training; the whole pack reads the same."""
+        augment = self._problem.augment
+        for inputs, targets in self._train.shuffled(order, self._settings.batch_size):
+            yield (inputs if augment is None else channels_last(augment(inputs, generator))), targets
 
     def _scalarize(self, members: slice, losses: Tensor) -> Tensor:
         """The one number whose gradient moves these members: sum_i p_i g_i."""

@@ -9,16 +9,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, create_model
 
 from sweep.grid.errors import Path, did_you_mean, shown
-from trainer.catalog import METHODS, MODELS, PROBLEMS, ProblemEntry
+from trainer.catalog import METHODS, MODELS, PROBLEMS, Entry
+from trainer.own_problem import NAME
 
 Schema = Mapping[str, Any]
 
 MAX_PROBLEMS = 1000
-MODEL_NAMES = {"type": "string", "enum": list(MODELS)}
+MODEL_NAMES = {"type": "string", "examples": list(MODELS)}  # own problems name their own
 METHOD_NAMES = {"type": "string", "enum": list(METHODS)}
 
 
-def options_model(entry: ProblemEntry) -> type[BaseModel]:
+def options_model(entry: Entry) -> type[BaseModel]:
     """A model with one field `options`, the options dataclass of a problem, strict and closed like the grid file."""
     options: Any = entry.options
     return _options_model(options)
@@ -31,7 +32,7 @@ def _options_model(options: Any) -> type[BaseModel]:
     return create_model("ProblemOptions", __config__=settings, **fields_)
 
 
-def options_schema(entry: ProblemEntry) -> dict[str, Any]:
+def options_schema(entry: Entry) -> dict[str, Any]:
     """JSON Schema of that model. pydantic describes the fields that a class itself declares; here are the inherited ones too."""
     schema = options_model(entry).model_json_schema()
     for base in entry.options.__mro__[1:]:
@@ -48,7 +49,7 @@ def _fields(schema: Schema) -> dict[str, Any]:
 
 
 def _problem_schema() -> tuple[dict[str, Any], dict[str, Any]]:
-    """JSON Schema of one problem (a name, or a name with that problem's options), and the definitions it refers to."""
+    """JSON Schema of one problem (a name, or a name with that problem's options; any for an own one), and the definitions it refers to."""
     choices: list[dict[str, Any]] = [{"type": "string", "enum": list(PROBLEMS)}]
     definitions: dict[str, Any] = {}
     for entry in PROBLEMS.values():
@@ -56,6 +57,10 @@ def _problem_schema() -> tuple[dict[str, Any], dict[str, Any]]:
         definitions |= schema.get("$defs", {})
         properties = {"name": {"const": entry.name, "description": f"Tasks: {', '.join(entry.options().facts().tasks)}."}}
         choices.append({"type": "object", "properties": properties | _fields(schema), "required": ["name"], "additionalProperties": False})
+    own = {"type": "string", "pattern": f"^{NAME}$", "description": "A problem of your own: the path of its factory (docs/own-problem.md)."}
+    folders = "Folders that its module is imported from; default: this file's folder, then the working directory."
+    keys = {"name": own, "import_from": {"type": ["array", "string"], "items": {"type": "string"}, "description": folders}}
+    choices += [own, {"type": "object", "properties": keys, "required": ["name"]}]
     return {"anyOf": choices}, definitions
 
 

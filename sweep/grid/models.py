@@ -10,7 +10,7 @@ from sweep.grid.errors import ConfigError
 from sweep.grid.json_schema import METHOD_NAMES, MODEL_NAMES
 from sweep.grid.preferences import Preferences
 from sweep.grid.studies import Study, resolve_studies
-from trainer.catalog import PROBLEMS, ProblemEntry
+from trainer.catalog import Entry, find_problem
 from trainer.facts import ProblemFacts
 from trainer.settings import Range, TrainingSettings
 
@@ -82,17 +82,24 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_doc
 
 
 class ProblemConfig(BaseModel):
-    """The data, by name, and its options (which ones, the problem says)."""
+    """The data, by name or by the path of a factory of one's own, and its options (which ones, the problem says)."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, use_attribute_docstrings=True, defer_build=True)
 
     name: str
-    """Name of the problem."""
+    """Name of the problem, or `my_package.my_module:factory` of one's own."""
+    import_from: tuple[str, ...] | None = None
+    """Folders that the module of an own problem is imported from; default: the grid file's folder, then the working directory."""
 
-    @property
-    def entry(self) -> ProblemEntry:
-        """The catalog's facts about the problem. Raises KeyError for an unknown one, which `load_config` refuses."""
-        return PROBLEMS[self.name]
+    @cached_property
+    def entry(self) -> Entry:
+        """The problem's entry; of an own problem the factory as it is when this is first asked for.
+
+        Raises:
+            KeyError: not in the catalog; never for a config from `load_config`.
+            ProblemError: an own problem that cannot be imported.
+        """
+        return find_problem(self.name, self.import_from or ())
 
     @cached_property
     def options(self) -> Any:
@@ -101,9 +108,8 @@ class ProblemConfig(BaseModel):
 
     @cached_property
     def facts(self) -> ProblemFacts:
-        """Tasks and objectives, as the options settle them."""
-        facts: ProblemFacts = self.options.facts()
-        return facts
+        """Tasks and objectives, as the options settle them; an own problem without `facts` is built for them."""
+        return self.entry.facts(self.options)
 
 
 class Resources(BaseModel):
@@ -154,7 +160,8 @@ class SweepConfig(BaseModel):
     name: Name = "sweep"
     """Name of the sweep; default: the grid file's name."""
     problem: Annotated[ProblemConfig, Field(examples=["multidigits", {"name": "multidigits", "n_train": 3000}])]
-    """The data and its tasks: a name, a mapping with the name and the problem's options, or a list of them (one sweep a problem)."""
+    """The data and its tasks: a name, a mapping with the name and the problem's options, or a list of them (one sweep a problem).
+    `my_module:factory` is a problem of your own (docs/own-problem.md)."""
     model: ModelName | None = None
     """Architecture; default: the problem's first one, which a loaded config names."""
     method: Method = "wcal_growl"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sweep.grid.errors import Mistake, Path
 from sweep.grid.json_schema import MAX_PROBLEMS
 from sweep.grid.nodes import Node
-from sweep.grid.sections import fill_in, with_model
+from sweep.grid.sections import fill_in
 
 _MAX_NAME = 100
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -42,7 +42,7 @@ def parts_of(top: Node, *, default_name: str, out: str | None) -> list[Part]:
     """One mapping a problem. Those of a list have a name and an output of their own: `<name>-<short>`, `<output>/<short>`."""
     problem = top.child("problem")
     if problem is None or not isinstance(problem.value, tuple):
-        return [Part(("problem",), with_model(fill_in(top, default_name=default_name, out=out)))]
+        return [Part(("problem",), fill_in(top, default_name=default_name, out=out))]
     items = problem.items[:MAX_PROBLEMS]
     if not items:  # what else is wrong can still be said
         return [Part((), fill_in(top.with_items(problem=Node({"name": Node("")})), default_name=default_name, out=out))]
@@ -51,7 +51,7 @@ def parts_of(top: Node, *, default_name: str, out: str | None) -> list[Part]:
     parts = []
     for index, (item, short) in enumerate(zip(items, shorts, strict=True)):
         own = {key: _extended(filled.mapping[key], key, short) for key in ("name", "output")}
-        parts.append(Part(("problem", index), with_model(filled.with_items(problem=item, **own))))
+        parts.append(Part(("problem", index), filled.with_items(problem=item, **own)))
     return parts
 
 
@@ -97,13 +97,13 @@ def _extended(node: Node, key: str, short: str) -> Node:
 
 
 def _short_names(items: Iterable[Node]) -> list[str]:
-    """The part of each problem's name after its last `/`; one that is taken gets `-2`, `-3`. Upper and lower case are alike."""
+    """The part of each problem's name after its last `/` or `:`; one that is taken gets `-2`, `-3`. Upper and lower case are alike."""
     names: list[str] = []
     taken: set[str] = set()
     for item in items:
         given = item.child("name")
         name = given.value if given is not None and isinstance(given.value, str) else ""
-        short = file_name(name.rpartition("/")[2])[: _MAX_NAME // 2] or "problem"
+        short = file_name(re.split("[/:]", name)[-1])[: _MAX_NAME // 2] or "problem"
         number = 1
         while (numbered := short if number == 1 else f"{short}-{number}").lower() in taken:
             number += 1

@@ -1,12 +1,13 @@
 """What happens to a grid file's nodes before validation: short forms spelled out, paths anchored, studies filled in."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
 from sweep.grid.errors import Path
 from sweep.grid.nodes import Node, merge
-from trainer.catalog import PROBLEMS
+from trainer.own_problem import is_own
 from trainer.settings import TrainingSettings
 
 
@@ -22,7 +23,8 @@ def normalise(top: Node) -> Node:
     """One file's mapping with its short forms spelled out.
 
     A section whose lines are all commented out (`training:` and nothing below) counts as empty, not as null; `problem: x`
-    becomes `{name: x}`, also in a list; a file of preferences is found relative to the file that names it.
+    becomes `{name: x}`, also in a list; a file of preferences is found relative to the file that names it, and so is the
+    module of an own problem.
     """
     changed = {}
     for name, node in top.mapping.items():
@@ -45,7 +47,28 @@ def normalise(top: Node) -> Node:
 
 def _problem(node: Node) -> Node:
     """A name spelled out; `text` marks this short form, so that a message says `problem` and not `problem.name`."""
-    return replace(node, value={"name": node}, text=node.value) if isinstance(node.value, str) else node
+    spelled = replace(node, value={"name": node}, text=node.value) if isinstance(node.value, str) else node
+    name = spelled.child("name")
+    if name is None or not isinstance(name.value, str) or not is_own(name.value):
+        return spelled
+    given = spelled.child("import_from")
+    if given is None:
+        folders = (_folder_of(name), os.getcwd())
+        return spelled.with_items(import_from=Node(tuple(map(Node, dict.fromkeys(folders)))))
+    items = given.items or (given,)
+    if not all(isinstance(item.value, str) and item.value for item in items):
+        return spelled
+    return spelled.with_items(import_from=replace(given, value=tuple(replace(item, value=_absolute(item)) for item in items), text=None))
+
+
+def _folder_of(node: Node) -> str:
+    """The folder of the file that a value stands in; the working directory for values from Python."""
+    return os.path.abspath(os.path.dirname(node.position.file) if node.position else "")
+
+
+def _absolute(node: Node) -> str:
+    """A path that is relative to the file it stands in."""
+    return os.path.abspath(os.path.join(_folder_of(node), os.path.expanduser(str(node.value))))
 
 
 def _section(node: Node) -> Node:
@@ -67,8 +90,7 @@ def _anchored(node: Node) -> Node:
     file = node.child("file")
     if file is None or not isinstance(file.value, str) or not file.value:
         return node
-    folder = os.path.dirname(file.position.file) if file.position else ""
-    return node.with_items(file=replace(file, value=os.path.abspath(os.path.join(folder, os.path.expanduser(file.value)))))
+    return node.with_items(file=replace(file, value=_absolute(file)))
 
 
 def fill_in(top: Node, *, default_name: str, out: str | None) -> Node:
@@ -86,12 +108,10 @@ def fill_in(top: Node, *, default_name: str, out: str | None) -> Node:
     return filled.with_items(studies=replace(studies, value=inherited)) if inherited else filled
 
 
-def with_model(top: Node) -> Node:
-    """The mapping of one sweep with its model: the problem's first, where the file names none."""
-    given, problem = top.child("model"), top.child("problem")
-    name = problem.child("name") if problem is not None else None
-    entry = PROBLEMS.get(name.value) if name is not None and isinstance(name.value, str) else None
-    return top if entry is None or (given is not None and given.value is not None) else top.with_items(model=Node(entry.models[0]))
+def with_model(top: Node, models: Sequence[str]) -> Node:
+    """The mapping of one sweep with its model: the first of the problem's, where the file names none and they are known."""
+    given = top.child("model")
+    return top if not models or (given is not None and given.value is not None) else top.with_items(model=Node(models[0]))
 
 
 def without(top: Node, paths: list[Path]) -> Node:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.grid.errors import Mistake, Path, did_you_mean, shown
 from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
-from trainer.catalog import METHODS, MODELS, PROBLEMS, ProblemEntry
+from trainer.catalog import METHODS, MODELS, PROBLEMS
 from trainer.facts import ProblemFacts
+from trainer.own_problem import is_own
 from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -44,9 +45,11 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
     Names, settings and options of the problem are each valid by themselves already; here are the rules between them.
     """
     mistakes = _output_mistakes(config.output)
-    entry = PROBLEMS.get(config.problem.name)
-    if entry is None:
-        mistakes.append(_unavailable(("problem", "name"), config.problem.name, PROBLEMS))
+    problem = config.problem.name
+    if not is_own(problem) and problem not in PROBLEMS:
+        hint = "use one of them, or `my_module:factory` for a problem of your own (docs/own-problem.md)"
+        mistakes.append(_unavailable(("problem", "name"), problem, PROBLEMS, hint))
+    models = _models_of(config)
     studies = []
     facts = _facts_of(config)
     grids = _Grids(facts)
@@ -59,7 +62,7 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
             paths[key] = (key,) if own is None else ("studies", index, key)
         training = given.training if given and given.training else config.training
         if values["model"] is not None:
-            mistakes += _name_mistakes(paths["model"], values["model"], entry)
+            mistakes += _name_mistakes(paths["model"], values["model"], problem, models)
         if values["method"] not in METHODS:
             mistakes.append(_unavailable(paths["method"], values["method"], METHODS))
         mistakes += _seed_mistakes(paths["seeds"], values["seeds"])
@@ -108,22 +111,30 @@ def _facts_of(config: "SweepConfig") -> ProblemFacts | None:
         return None
 
 
-def _unavailable(path: Path, name: str, available: Iterable[str]) -> Mistake:
+def _models_of(config: "SweepConfig") -> tuple[str, ...] | None:
+    """The problem's networks; None for an unknown problem, and where its options are wrong."""
+    try:
+        return config.problem.entry.models_of(config.problem.options)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _unavailable(path: Path, name: str, available: Iterable[str], otherwise: str = "use one of them") -> Mistake:
     known = list(available)
     near = did_you_mean(name, known)
-    use = f"use {' or '.join(f'`{one}`' for one in known)}" if len(known) <= _MAX_NAMED else "use one of them"
+    use = f"use {' or '.join(f'`{one}`' for one in known)}" if len(known) <= _MAX_NAMED else otherwise
     hint = f"did you mean `{near}`?" if near else use
     return Mistake(path, f"not available in this version (available: {', '.join(known)})", shown(name).strip('"'), hint)
 
 
-def _name_mistakes(path: Path, model: str, entry: ProblemEntry | None) -> list[Mistake]:
-    available = [name for name in MODELS if entry is None or name in entry.models]
-    if model in available:
+def _name_mistakes(path: Path, model: str, problem: str, models: Sequence[str] | None) -> list[Mistake]:
+    if model in (MODELS if models is None else models) or (models is None and is_own(problem)):
         return []
-    if entry is not None and model in MODELS:
-        rule = f"a model of the problem {entry.name} expected (it has {', '.join(available)})"
-        return [Mistake(path, rule, model, "choose one of them, or another problem")]
-    return [_unavailable(path, model, available)]
+    if models is not None and (model in MODELS or is_own(problem)):
+        rule = f"a model of the problem {problem} expected (it has {', '.join(models)})"
+        near = did_you_mean(model, models)
+        return [Mistake(path, rule, model, f"did you mean `{near}`?" if near else "choose one of them, or another problem")]
+    return [_unavailable(path, model, MODELS if models is None else models)]
 
 
 def _seed_mistakes(path: Path, seeds: Sequence[int]) -> list[Mistake]:

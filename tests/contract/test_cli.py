@@ -104,16 +104,27 @@ _TASKS = ((0, "left"), (1, "right"))
 
 
 def test_every_command_is_here() -> None:
-    assert set(cli.commands) == {"run", "init", "plan", "status", "report", "front", "schema", "verify"}
+    assert set(cli.commands) == {"run", "init", "plan", "status", "report", "front", "schema", "data", "verify"}
+    assert isinstance(cli.commands["data"], click.Group)
+    assert set(cli.commands["data"].commands) == {"show"}
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+def every_command(group: click.Group = cli) -> dict[str, click.Command]:
+    """Name -> command; those of a group below the top are called `group command`."""
+    found = dict(group.commands)
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= {f"{name} {below}": one for below, one in every_command(command).items()}
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(every_command()))
 def test_every_command_has_help_with_an_example(name: str) -> None:
-    result = call(name, "--help")
+    result = call(*name.split(), "--help")
     assert result.exit_code == 0
     assert "Example:" in result.stdout
     assert f"sweep {name}" in result.stdout.partition("Example:")[2]
-    command = cli.commands[name]
+    command = every_command()[name]
     assert command.help
     described = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     undescribed = [option.name for option in described if option.help is None and option.name != "form"]
@@ -130,7 +141,7 @@ def test_the_help_names_every_command_and_exit_code() -> None:
 
 
 def test_examples_use_options_that_exist() -> None:
-    for name, command in cli.commands.items():
+    for name, command in every_command().items():
         options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         for word in (command.help or "").partition("Example:")[2].split():
             assert not word.startswith("--") or word in options, f"{name}: {word}"
@@ -178,10 +189,17 @@ def test_a_wrong_eps_is_exit_code_2(results: Store, command: str, eps: str) -> N
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_grid_file_of_the_repository_loads_and_plans(path: Path) -> None:
-    result = call("plan", path)
+def test_every_grid_file_of_the_repository_loads_and_plans(path: Path, original_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that read files do so from small ones, by an override of their problem."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
+    arguments: dict[str, Any] = {}
+    if any(hasattr(config.problem.options, "root") for config in load_configs(path)):
+        smaller = {"root": str(original_data), "n_train": 40, "n_validation": 12, "n_test": 11}
+        Path("smaller.yaml").write_text(json.dumps({"problem": smaller}), encoding="utf-8")
+        arguments["override"] = "smaller.yaml"
+    result = call("plan", path, *(f"--{name}={value}" for name, value in arguments.items()))
     assert result.exit_code == 0, result.output
-    for config in load_configs(path):
+    for config in load_configs(path, **arguments):
         plan = plan_packs(config, trials_of(config), {}, [], 2)
         assert plan.n_todo == len(plan.trials) > 0
         assert f"sweep {config.name}: {len(plan.trials)} trials" in result.stdout

@@ -64,7 +64,7 @@ CASES = {
     ),
     "misspelt method": Case("method: wcal_grow", "2:9: method: one of wcal_growl, ", "wcal_grow", "did you mean `wcal_growl`?"),
     "a later version's model": Case(
-        "model: mtan", "2:8: model: not available in this version (available: mdmtn, hps)", "mtan", "`mdmtn` or `hps`"
+        "model: later", "2:8: model: not available in this version (available: mdmtn, hps", "later", "`mdmtn` or `hps`"
     ),
     "misspelt model": Case("model: mdtmn", "2:8: model: not available in this version", "mdtmn", "did you mean `mdmtn`?"),
     "object store": Case(
@@ -400,7 +400,7 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file(tmp_path):
     path.write_text(
         """\
 problem: {name: multidigits, n_train: -1}
-model: mtan
+model: later
 method: mgda
 preferences: {list: [[0.5, 0.5], [0.1, 0.4, 0.4]]}
 seeds: [1, 1]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
 _PLACES = (".", "CIFAR10", "cifar10", "cifar-10")
 _PIXELS, _RECORD, _BATCH = 3 * 32 * 32, 1 + 3 * 32 * 32, 10_000

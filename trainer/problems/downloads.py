@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import importlib
 import io
 import shutil
 import socket
@@ -11,11 +10,10 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+
+from trainer.torchvision_import import import_torchvision
 
 _TIMEOUT = 30.0  # seconds without a byte
-_schemas: list[Any] = []
 
 
 def download(name: str, root: Path) -> str | None:
@@ -49,27 +47,6 @@ def download(name: str, root: Path) -> str | None:
             with contextlib.suppress(OSError):
                 root.rmdir()
     return None
-
-
-def import_torchvision() -> ModuleType:
-    """The package `torchvision`.
-
-    The registry's torchvision is built for its CUDA torch. Beside a CPU torch its compiled half does not load, and the
-    import stops at `operator torchvision::nms does not exist`, although data sets need no operator. The import passes
-    once the two operators it describes are declared; declaring them first would break a torchvision that has them.
-    """
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-    from torch.library import Library
-
-    library = Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _schemas.append(library)  # a library that is collected takes its operators along
-    return importlib.import_module("torchvision")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,6 +19,7 @@ from trainer.settings import Checked, Range
 if TYPE_CHECKING:
     from torch import nn
 
+    from trainer.models.mtan import Attention
     from trainer.problem import Problem, Task
 
 ALL_TASKS: dict[str, tuple[str, str, float, int]] = {
@@ -117,11 +118,18 @@ def build(options: MultiDigitsOptions) -> "Problem":
     return Problem(
         name="multidigits",
         tasks=tuple(_task(name) for name in options.tasks),
-        networks={"mdmtn": lambda: _mdmtn(options.tasks), "hps": lambda: _hps(options.tasks)},
+        networks=_networks(options.tasks),
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
+        pictures=lambda inputs: inputs,
     )
+
+
+def _networks(tasks: Sequence[str]) -> "Mapping[str, Callable[[], nn.Module]]":
+    from trainer.models.family import Layers
+
+    return Layers(_trunk, _monitor, _attention, n_features=50).networks([ALL_TASKS[task][3] for task in tasks])
 
 
 def _trunk() -> "nn.Sequential":
@@ -140,26 +148,19 @@ def _monitor() -> "nn.Sequential":
     return nn.Sequential(nn.Conv2d(1, 20, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(500, 50), nn.ReLU())
 
 
+def _attention() -> "Attention":
+    from torch import nn
+
+    from trainer.models.mtan import Attention
+
+    return Attention(
+        nn.Sequential(nn.Conv2d(10, 10, 1), nn.ReLU(), nn.Conv2d(10, 20, 3), nn.Sigmoid()),
+        nn.Sequential(nn.Linear(180, 180), nn.ReLU(), nn.Linear(180, 50), nn.Sigmoid()),
+    )
+
+
 def _task(name: str) -> "Task":
     from trainer.problem import classification, regression
 
     metric, _, guess_loss, n_outputs = ALL_TASKS[name]
     return classification(name, n_outputs) if metric == "accuracy" else regression(name, guess_loss, scale=4.0)
-
-
-def _heads(tasks: Sequence[str]) -> "list[nn.Module]":
-    from torch import nn
-
-    return [nn.Linear(50, ALL_TASKS[task][3]) for task in tasks]
-
-
-def _hps(tasks: Sequence[str]) -> "nn.Module":
-    from trainer.models.hps import HPS
-
-    return HPS(_trunk(), _heads(tasks))
-
-
-def _mdmtn(tasks: Sequence[str]) -> "nn.Module":
-    from trainer.models.mdmtn import MDMTN
-
-    return MDMTN(_trunk(), [_monitor() for _ in tasks], _heads(tasks))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from trainer.facts import ProblemFacts
+from trainer.problems.idx import FASHION_CLASSES
 from trainer.problems.sources import Contents, Labelled, Original
 from trainer.problems.two_labels import Construction, Pairs, TwoLabelOptions, divided, facts
 from trainer.settings import Checked, Range
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from trainer.models.published import Layers
+    from trainer.models.family import Layers
 
 TASKS = ("left", "right")
 _CANVAS, _SHIFT, _SIZE = 36, 6, 28
+_NORM = (0.1307,), (0.3081,)  # mean and deviation
 _CHUNK = 8192  # canvases in memory at once
 
 
@@ -129,9 +131,9 @@ def _find_fashion_and_mnist(root: Path) -> Sequence[Original]:
     return (fashion_mnist(root), mnist(root))
 
 
-_MULTIMNIST = Construction("multimnist", 1, TASKS, _find_mnist, _pairs, (0.1307,), (0.3081,), _layers)
-_MULTIFASHION = Construction("multifashion", 1, TASKS, _find_fashion, _pairs, (0.1307,), (0.3081,), _layers)
-_MULTIFASHION_MNIST = Construction("multifashion_mnist", 1, TASKS, _find_fashion_and_mnist, _pairs, (0.1307,), (0.3081,), _layers)
+_MULTIMNIST = Construction("multimnist", 1, TASKS, _find_mnist, _pairs, *_NORM, _layers)
+_MULTIFASHION = Construction("multifashion", 1, TASKS, _find_fashion, _pairs, *_NORM, _layers, (FASHION_CLASSES, FASHION_CLASSES))
+_MULTIFASHION_MNIST = Construction("multifashion_mnist", 1, TASKS, _find_fashion_and_mnist, _pairs, *_NORM, _layers, (FASHION_CLASSES, ()))
 
 build_multimnist, fingerprint_multimnist = _MULTIMNIST.build, _MULTIMNIST.fingerprint
 build_multifashion, fingerprint_multifashion = _MULTIFASHION.build, _MULTIFASHION.fingerprint

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from trainer.models.published import Layers
+    from trainer.models.family import Layers
     from trainer.problem import Problem, Split
+    from trainer.problems.rotation import RandomRotation
 
 N_CLASSES = 10
 _SPLITS = ("train", "validation", "test")
@@ -64,7 +65,7 @@ class Construction:
     name: str
     """The problem's name in the catalog."""
     version: int
-    """Grows when the same options would give other tensors; part of the fingerprint."""
+    """Grows when the same options would give other tensors, or another augmentation; part of the fingerprint."""
     tasks: tuple[str, ...]
     """In the order of the labels."""
     find: Callable[[Path], Sequence[Original]]
@@ -77,6 +78,10 @@ class Construction:
     """Of each channel, in units of the full range."""
     layers: Callable[[], "Layers"]
     """The building blocks of the networks; a function, so that naming them imports no torch."""
+    classes: tuple[tuple[str, ...], ...] = ((), ())
+    """Names of each task's classes; empty where a class is called by its number."""
+    rotation: float = 0
+    """Training images are turned at random by up to so many degrees, black where nothing is left; 0: they are not."""
 
     def fingerprint(self, options: TwoLabelOptions) -> str:
         """SHA-256 over the original images and labels, the construction and the options, but not over where files are.
@@ -108,12 +113,31 @@ class Construction:
 
         return Problem(
             name=self.name,
-            tasks=tuple(classification(task, N_CLASSES) for task in self.tasks),
-            networks=self.layers().networks(len(self.tasks)),
+            tasks=tuple(classification(task, N_CLASSES, names) for task, names in zip(self.tasks, self.classes, strict=True)),
+            networks=self.layers().networks([N_CLASSES] * len(self.tasks)),
             train=split("train"),
             validation=split("validation"),
             test=split("test"),
+            augment=self._augment(),
+            pictures=self._pictures,
         )
+
+    def _augment(self) -> "RandomRotation | None":
+        import torch
+
+        from trainer.problems.rotation import RandomRotation
+
+        if not self.rotation:
+            return None
+        black = normalised(torch.zeros(1, 1, 1, len(self.mean), dtype=torch.uint8), self.mean, self.deviation)
+        return RandomRotation(self.rotation, tuple(black.flatten().tolist()))
+
+    def _pictures(self, inputs: "Tensor") -> "Tensor":
+        """Normalised inputs as they were."""
+        import torch
+
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in (self.mean, self.deviation))
+        return inputs * deviation + mean
 
     def _originals(self, options: TwoLabelOptions) -> Sequence[Original]:
         originals = self.find(Path(options.root).expanduser())

@@ -212,7 +212,7 @@ def test_the_schema_describes_every_key_for_an_editor(full):
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["$schema"].startswith("https://json-schema.org/")
     jsonschema.validate(load_config(full).to_json(), schema)
-    assert schema["properties"]["model"]["anyOf"][0]["enum"] == list(MODELS)
+    assert schema["properties"]["model"]["anyOf"][0]["examples"] == list(MODELS)
     assert schema["properties"]["method"]["enum"] == list(METHODS)
     assert schema["$defs"]["Problem"]["anyOf"][0]["enum"] == list(PROBLEMS)
     growl = schema["$defs"]["GrowlSettings"]

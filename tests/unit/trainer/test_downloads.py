@@ -15,8 +15,9 @@ import pytest
 from original_files import write_idx
 
 from trainer.problems import idx
-from trainer.problems.downloads import download, import_torchvision
+from trainer.problems.downloads import download
 from trainer.problems.sources import DataError
+from trainer.torchvision_import import import_torchvision
 
 
 class _Silent(SimpleHTTPRequestHandler):
@@ -83,7 +84,7 @@ def test_torchvision_is_imported_with_and_without_its_operators(monkeypatch: pyt
             raise RuntimeError("operator torchvision::other does not exist")
         return ModuleType(name)
 
-    monkeypatch.setattr("trainer.problems.downloads.importlib.import_module", imported)
+    monkeypatch.setattr("trainer.torchvision_import.importlib.import_module", imported)
     if is_complete:
         assert import_torchvision().__name__ == "torchvision"
     else:
@@ -93,6 +94,6 @@ def test_torchvision_is_imported_with_and_without_its_operators(monkeypatch: pyt
 
 
 def test_torchvision_is_importable_in_a_fresh_process() -> None:
-    code = "from trainer.problems.downloads import import_torchvision as i; print(i().datasets.CIFAR10.__name__, i() is i())"
+    code = "from trainer.torchvision_import import import_torchvision as i; print(i().datasets.CIFAR10.__name__, i() is i())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["CIFAR10", "True"]

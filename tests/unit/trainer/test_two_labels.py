@@ -20,7 +20,9 @@ from trainer.problem import Problem
 from trainer.problems import idx
 from trainer.problems.cifar10mnist import blend
 from trainer.problems.overlap import overlap
+from trainer.problems.rotation import RandomRotation
 from trainer.problems.sources import DataError
+from trainer.problems.two_labels import normalised
 
 NAMES = ("multimnist", "multifashion", "multifashion_mnist", "cifar10mnist")
 SIZES = {"n_train": 40, "n_validation": 12, "n_test": 11}
@@ -76,6 +78,41 @@ def test_shapes_tasks_and_normalisation(tmp_path: Path, name: str) -> None:
         pixels = (problem.train.inputs[:, channel] * deviation + mean) * 255
         assert float((pixels - pixels.round()).abs().max()) < 1e-3
         assert 0 <= round(float(pixels.min())) < round(float(pixels.max())) <= 255
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_colour_images_are_turned_in_training(tmp_path: Path, name: str) -> None:
+    """By up to 20 degrees, with black corners: black as it is after normalisation."""
+    problem = build(name, tmp_path)
+    if name != "cifar10mnist":
+        assert problem.augment is None
+        return
+    assert isinstance(problem.augment, RandomRotation)
+    assert problem.augment.degrees == 20
+    black = normalised(torch.zeros(1, 1, 1, 3, dtype=torch.uint8), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)).flatten()
+    assert torch.equal(torch.tensor(problem.augment.fill), black)
+    turned = problem.augment(problem.train.inputs, torch.Generator().manual_seed(0))
+    corners = (turned[:, :, 0, 0] == black).all(dim=1)
+    assert 20 < int(corners.sum()) <= 40, "but for small angles nothing of the image lies in a corner"
+    assert not (problem.train.inputs[:, :, 0, 0] == black).all(dim=1).any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_are_the_images_before_normalisation(tmp_path: Path, name: str) -> None:
+    problem = build(name, tmp_path)
+    assert problem.pictures is not None
+    pixels = problem.pictures(problem.train.inputs) * 255
+    assert float((pixels - pixels.round()).abs().max()) < 1e-3
+    assert 0 <= round(float(pixels.min())) < round(float(pixels.max())) <= 255
+
+
+def test_classes_have_their_names(tmp_path: Path) -> None:
+    found = {name: [task.classes for task in build(name, tmp_path).tasks] for name in NAMES}
+    assert found["multimnist"] == [(), ()]
+    assert found["multifashion"][0] == found["multifashion"][1] == found["multifashion_mnist"][0]
+    assert found["multifashion"][0][9] == "ankle boot"
+    assert found["cifar10mnist"][0][3] == "cat"
+    assert found["multifashion_mnist"][1] == found["cifar10mnist"][1] == ()
 
 
 def test_default_sizes_are_the_papers() -> None:

@@ -1,0 +1,118 @@
+"""What a problem's images look like: a PNG with a row of training samples and each task's label below them."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.grid.errors import did_you_mean
+from sweep.grid.problems import file_name
+from sweep.outcome import SweepError
+from trainer.catalog import PROBLEMS, Entry, find_problem
+from trainer.own_source import ProblemError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from trainer.api import Problem, Task
+
+N_IMAGES = 10
+# Of a problem of the catalog: enough for pairs of different images, and quick; smaller files than the defaults ask for will do.
+_SIZES = {"n_train": 50, "n_validation": 1, "n_test": 1}
+_IMAGE_SIZE, _MARGIN, _FONT_SIZE, _LINE = 112, 8, 14, 20  # pixels
+
+
+def show_data(name: str, out: Path | None = None, root: str | None = None) -> Path:
+    """Write a picture of a problem's first training samples.
+
+    Args:
+        name: of the problem: one of the catalog, or `my_module:factory`.
+        out: the PNG file, which is replaced; default: the problem's name with `.png`, in the working directory.
+        root: folder of the original files, for problems that read some; default: the problem's own.
+
+    Returns:
+        The file.
+
+    Raises:
+        SweepError: no such problem, one without images, one that takes no `root`; an own problem raised something; the file
+            cannot be written.
+        DataError: data that is missing or damaged.
+        ProblemError: an own problem that cannot be imported.
+    """
+    try:
+        entry = find_problem(name, [os.getcwd()])
+    except KeyError:
+        near = did_you_mean(name, list(PROBLEMS))
+        hint = f"did you mean `{near}`?" if near else f"there are {', '.join(PROBLEMS)}"
+        raise SweepError(f"no problem is called {name}\n  hint: {hint}") from None
+    problem = _built(entry, _options(entry, root))
+    if problem.pictures is None:
+        raise SweepError(f"problem {name} has no images to show\n  hint: multidigits, for example, has some")
+    inputs, targets = problem.train.first(N_IMAGES)
+    sheet = _sheet(problem.pictures(inputs), _labels(problem.tasks, targets), [task.name for task in problem.tasks])
+    path = out or Path(f"{file_name(name)}.png")
+    try:
+        sheet.save(path, format="PNG")
+    except OSError as error:
+        raise SweepError(
+            f"{path}: cannot be written ({error.strerror or error})\n  hint: name a file in an existing, writable folder"
+        ) from error
+    return path
+
+
+def _built(entry: Entry, options: Any) -> "Problem":
+    try:
+        problem: Problem = entry.build(options)
+    except Exception as error:
+        if entry.name in PROBLEMS or isinstance(error, ProblemError):
+            raise
+        raise SweepError(f"{entry.name} raised {type(error).__name__}: {error}") from error
+    return problem
+
+
+def _options(entry: Entry, root: str | None) -> Any:
+    """The problem's defaults, but for the folder and, in the catalog, the sizes."""
+    found = {item.name: item for item in fields(entry.options)}
+    missing = [key for key, item in found.items() if item.default is MISSING and item.default_factory is MISSING and key != "root"]
+    if missing:
+        raise SweepError(f"problem {entry.name} needs the options {', '.join(missing)}, which this command cannot give")
+    if root is not None and "root" not in found:
+        raise SweepError(f"problem {entry.name} reads no files from a root\n  hint: leave --root out")
+    sizes = {key: value for key, value in _SIZES.items() if key in found} if entry.name in PROBLEMS else {}
+    return entry.options(**sizes, **({} if root is None else {"root": root}))
+
+
+def _labels(tasks: "Sequence[Task]", targets: "Tensor") -> list[list[str]]:
+    """For each task what is written below each image."""
+    columns = zip(tasks, targets.T.tolist(), strict=True)
+    return [[task.classes[int(value)] if task.classes else f"{value:g}" for value in column] for task, column in columns]
+
+
+def _sheet(pictures: "Tensor", labels: Sequence[Sequence[str]], tasks: Sequence[str]) -> "Image":
+    """Images side by side, a line of labels for each task below them, the tasks' names at the left.
+
+    Args:
+        pictures: shape (n, channels, height, width), in [0, 1]; one channel or three.
+        labels: of each task, one an image.
+        tasks: their names.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(_FONT_SIZE)
+    pixels = (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    images = [Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0]) for image in pixels]
+    widths = [_IMAGE_SIZE, *(int(font.getlength(text)) + 1 for line in labels for text in line)]
+    step, left = max(widths) + _MARGIN, max(int(font.getlength(task)) + 1 for task in tasks) + 2 * _MARGIN
+    top = 2 * _MARGIN + _IMAGE_SIZE
+    sheet = Image.new("RGB", (left + step * len(images), top + _LINE * len(tasks) + _MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    for t, task in enumerate(tasks):
+        draw.text((_MARGIN, top + t * _LINE), task, "gray", font)
+    for i, image in enumerate(images):
+        x = left + i * step
+        sheet.paste(image.resize((_IMAGE_SIZE, _IMAGE_SIZE), Image.Resampling.NEAREST), (x + (step - _MARGIN - _IMAGE_SIZE) // 2, _MARGIN))
+        for t, line in enumerate(labels):
+            draw.text((x + (step - _MARGIN - font.getlength(line[i])) / 2, top + t * _LINE), line[i], "black", font)
+    return sheet

@@ -1,0 +1,48 @@
+"""The architectures that are made of one data set's layers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from trainer.models.hps import HPS
+from trainer.models.kdmtl import KDMTL
+from trainer.models.mdmtn import MDMTN
+from trainer.models.mtan import MTAN, Attention
+from trainer.models.stl import STL
+
+
+@dataclass(frozen=True)
+class Layers:
+    """One data set's building blocks. Each call makes a fresh one."""
+
+    trunk: Callable[[], nn.Sequential]
+    """Images -> shape (n, n_features); three blocks, each of which begins with a Conv2d or Linear layer."""
+    monitor: Callable[[], nn.Sequential]
+    """Images -> shape (n, n_features)."""
+    attention: Callable[[], Attention]
+    """A task's gates in MTAN."""
+    n_features: int
+
+    def heads(self, n_outputs: Sequence[int]) -> list[nn.Module]:
+        """One linear layer a task: shape (n, n_features) -> (n, n_outputs[t])."""
+        return [nn.Linear(self.n_features, n) for n in n_outputs]
+
+    def networks(self, n_outputs: Sequence[int]) -> Mapping[str, Callable[[], nn.Module]]:
+        """The catalog's names of the architectures, and what makes each.
+
+        Args:
+            n_outputs: of each task: its number of classes, or 1 for a regression.
+        """
+        each = range(len(n_outputs))
+        return {
+            "mdmtn": lambda: MDMTN(self.trunk(), [self.monitor() for _ in each], self.heads(n_outputs)),
+            "hps": lambda: HPS(self.trunk(), self.heads(n_outputs)),
+            "mtan": lambda: MTAN(self.trunk(), [self.attention() for _ in each], self.heads(n_outputs)),
+            "stl": lambda: STL([self.trunk() for _ in each], self.heads(n_outputs)),
+        }
+
+    def kdmtl(self, n_outputs: Sequence[int]) -> KDMTL:
+        """HPS with an adaptor a task; the catalog does not list it until its method is there."""
+        adaptors = [nn.Sequential(nn.Linear(self.n_features, self.n_features), nn.ReLU()) for _ in n_outputs]
+        return KDMTL(self.trunk(), self.heads(n_outputs), adaptors)

@@ -1,0 +1,61 @@
+"""MTAN, the multi-task attention network: one trunk, and for each task gates that choose among its features."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from trainer.models.layers import before_the_gate, behind_the_input, weighted_layers
+
+N_BLOCKS = 3
+
+
+class Attention(nn.Module):
+    """One task's two gates, each in (0, 1) for every feature: of the trunk's second block, and of its last."""
+
+    def __init__(self, second: nn.Sequential, last: nn.Sequential) -> None:
+        super().__init__()
+        self.second = second
+        self.last = last
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Outputs of the trunk's first block and, flattened, of its second one to the gate of its last, (n, n_features)."""
+        gated = second * self.second(first).flatten(1)
+        return self.last(gated)  # type: ignore[no-any-return]
+
+
+class MTAN(nn.Module):
+    """Trunk S of three blocks S1, S2, S3 and gates A_t, B_t a task: head t reads S * B_t(S2 * A_t(S1)).
+
+    GrOWL may prune the trunk behind the layer that reads the input and, in each gate, what lies before the layer whose
+    output is the sigmoid's input. That layer is left alone, like the heads: a gate without weights is a constant. The
+    gates read what the trunk reads, so a channel is free only where all its readers have suppressed it.
+
+    Source: Liu, Johns and Davison, CVPR 2019; the layers as Hotegni, Berkemeier and Peitz (IJCNN 2024, figure 6) have
+    them, with gates of its own for each task (in the code of the latter all tasks share one set).
+    """
+
+    def __init__(self, trunk: nn.Sequential, attentions: Sequence[Attention], heads: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.attentions = nn.ModuleList(attentions)
+        self.heads = nn.ModuleList(heads)
+        starts = [int(name) for name in weighted_layers(trunk)]
+        if len(starts) != N_BLOCKS:
+            raise ValueError(f"MTAN expects a trunk of {N_BLOCKS} Conv2d and Linear layers, found {len(starts)}")
+        self._ends = (*starts[1:], len(trunk))
+        self.growl_layers = behind_the_input("trunk", trunk) + tuple(
+            name
+            for t, attention in enumerate(attentions)
+            for gate in ("second", "last")
+            for name in before_the_gate(f"attentions.{t}.{gate}", getattr(attention, gate))
+        )
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """Inputs of shape (n, channels, height, width) to one output of shape (n, n_classes) a task."""
+        output, blocks = inputs, []
+        for number, layer in enumerate(self.trunk, start=1):
+            output = layer(output)
+            if number in self._ends:
+                blocks.append(output)
+        first, second, shared = blocks
+        return [head(shared * attention(first, second.flatten(1))) for head, attention in zip(self.heads, self.attentions, strict=True)]

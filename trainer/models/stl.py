@@ -1,0 +1,25 @@
+"""Single-task learning: one network a task, and nothing shared."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from trainer.models.layers import behind_the_input
+
+
+class STL(nn.Module):
+    """A trunk and a head for each task; task t's output is head_t(trunk_t(x)). With one task it is a plain network.
+
+    GrOWL may prune the layers of each trunk that do not read the input. With several tasks the networks meet in the
+    objectives alone: one preference vector, one sparsity.
+    """
+
+    def __init__(self, trunks: Sequence[nn.Sequential], heads: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.trunks = nn.ModuleList(trunks)
+        self.heads = nn.ModuleList(heads)
+        self.growl_layers = tuple(name for t, trunk in enumerate(trunks) for name in behind_the_input(f"trunks.{t}", trunk))
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """Inputs of shape (n, channels, height, width) to one output of shape (n, n_classes) a task."""
+        return [head(trunk(inputs)) for trunk, head in zip(self.trunks, self.heads, strict=True)]

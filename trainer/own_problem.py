@@ -1,0 +1,371 @@
+"""A problem of the user's own: `my_package.my_module:factory` in a grid file (docs/own-problem.md).
+
+The factory is a function (or class) that returns a `trainer.problem.Problem`; its parameters are the problem's options.
+It may have two attributes, functions of the options (a mapping): `facts`, so that planning need not build the problem,
+and `fingerprint`, of data that is not in its source. Imports torch only to build.
+"""
+
+import hashlib
+import inspect
+import json
+import math
+import os
+import random
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, field, fields, make_dataclass
+from functools import partial
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+from trainer.facts import SPARSITY, ProblemFacts
+from trainer.own_source import ProblemError, Source, SourceError, changed_modules, described, find_source, importing, load
+from trainer.settings import Range
+
+if TYPE_CHECKING:
+    from trainer.problem import Problem
+
+NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+RESERVED = ("name", "import_from")
+"""Keys of a problem in a grid file that are no options of a factory."""
+_TASK = re.compile(r"\w[\w -]*")
+_MAX_SIGNATURE = 200
+_known: dict[tuple[str, tuple[str, ...], str], "OwnProblem"] = {}
+
+
+def is_own(name: str) -> bool:
+    """Whether a problem's name in a grid file is the path of a factory."""
+    return ":" in name
+
+
+def own_problem(name: str, folders: Sequence[str]) -> "OwnProblem":
+    """Import a factory; once in a process, until its source changes.
+
+    Args:
+        name: `my_package.my_module:factory`.
+        folders: absolute; where the module is looked for, before Python's own path.
+
+    Raises:
+        ProblemError: the name, the module or the factory cannot be used.
+    """
+    if not re.fullmatch(NAME, name, re.ASCII):
+        hint = "for example `problem:wine` for the function `wine` in problem.py beside the grid file"
+        raise ProblemError("a path `my_package.my_module:factory` expected", hint)
+    module, _, attribute = name.partition(":")
+    source = find_source(module, folders)
+    key = (name, source.folders, source.digest)
+    if key not in _known:
+        factory = getattr(load(source), attribute, None)
+        if not callable(factory):
+            hint = "a function (or class) that returns a trainer.api.Problem is needed"
+            raise ProblemError(f"{source.files[module]} has no function `{attribute}`", hint)
+        _known[key] = OwnProblem(name, source, factory)
+    return _known[key]
+
+
+class OwnProblem:
+    """A factory, its options and its source as they were when it was imported."""
+
+    def __init__(self, name: str, source: Source, factory: Callable[..., Any]) -> None:
+        self.name = name
+        self.source = source
+        self._factory = factory
+        self._facts: dict[str, ProblemFacts] = {}
+        self._data: dict[str, str] = {}
+        self.options, self._paths = _options_of(name, factory)
+        """A dataclass with one field an option."""
+
+    @property
+    def about(self) -> str:
+        """What the factory takes from a grid file and where it is, for hints."""
+        given = inspect.signature(self._factory).parameters
+        parameters = [_shown(given[item.name]) for item in fields(self.options)]
+        shown = f"{self.name.partition(':')[2]}({', '.join(parameters)})"
+        shown = shown if len(shown) <= _MAX_SIGNATURE else f"{shown[:_MAX_SIGNATURE]}..."
+        code = getattr(inspect.unwrap(self._factory), "__code__", None)
+        return f"the factory is `{shown}`, {self.source.files[self.source.module]}" + (f":{code.co_firstlineno}" if code else "")
+
+    def models_of(self, options: Any) -> tuple[str, ...]:
+        """Names of its networks, the default first."""
+        return self.facts(options).models
+
+    def facts(self, options: Any) -> ProblemFacts:
+        """What the factory's `facts` says; without that the problem is built and checked here, once in a process.
+
+        Raises:
+            ProblemError: the factory fails, or what it returns cannot be trained.
+        """
+        key = self._identity(options)
+        if key not in self._facts:
+            given = getattr(self._factory, "facts", None)
+            self._facts[key] = self._built_facts(options) if given is None else self._given_facts(given, options)
+        return self._facts[key]
+
+    def fingerprint(self, options: Any) -> str:
+        """SHA-256 over the factory's path, its options, its source, and what its `fingerprint` says of the data.
+
+        Raises:
+            SourceError: the source is not what was imported.
+            ProblemError: the factory's `fingerprint` fails.
+        """
+        self.refuse_other_source(self.source.digest)
+        return self._identity(options)
+
+    def refuse_other_source(self, digest: str) -> None:
+        """Compare the files, as they are now, with what was planned.
+
+        Raises:
+            SourceError: they differ, or what is imported here differs.
+        """
+        now = find_source(self.source.module, self.source.folders)
+        if digest != now.digest or digest != self.source.digest:
+            changed = changed_modules(self.source.digests, now.digests)
+            which = f" ({', '.join(changed)})" if changed else ""
+            mend = "undo the change and run again, or choose another `output`"
+            raise SourceError(f"the source of {self.name}{which} is not what was planned; {mend}")
+
+    def build(self, options: Any) -> "Problem":
+        """Call the factory. Global random numbers begin at a fixed seed, so that each worker gets the same data.
+
+        Raises:
+            ProblemError: it returns no problem, or another one than its `facts` say.
+            Exception: whatever the factory raises.
+        """
+        from trainer.problem import Problem
+
+        with importing(self.source), _fixed_seeds():
+            built = self._factory(**self._arguments(options))
+        if not isinstance(built, Problem):
+            raise ProblemError(f"the factory {self.name} returned {type(built).__name__}, a trainer.api.Problem expected")
+        return built
+
+    def prepare(self, options: Any, model: str) -> "tuple[Problem, list[str]]":
+        """The problem as a worker trains it, and what a reader of its rows should know. The folders stay on Python's path, last.
+
+        Raises:
+            ProblemError: it cannot be trained; the message names what is wrong.
+            Exception: whatever the factory raises.
+        """
+        from trainer.check_problem import check_problem, prunable_only
+
+        sys.path += [folder for folder in self.source.folders if folder not in sys.path]  # for imports in the midst of training
+        problem = self.build(options)
+        if getattr(self._factory, "facts", None) is not None:
+            _compare(self.facts(options), problem)
+        with importing(self.source):
+            return prunable_only(problem), check_problem(problem, model)
+
+    def _identity(self, options: Any) -> str:
+        facts = [self.name, asdict(options), self.source.digests, self._data_fingerprint(options)]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _arguments(self, options: Any) -> dict[str, Any]:
+        """Keyword arguments; a path is relative to the first folder, the grid file's."""
+        given = {item.name: getattr(options, item.name) for item in fields(options)}
+        folder = self.source.folders[0] if self.source.folders else os.getcwd()
+        paths = {name: Path(folder, os.path.expanduser(given[name])) for name in self._paths if given[name] is not None}
+        return given | paths
+
+    def _data_fingerprint(self, options: Any) -> str | None:
+        given = getattr(self._factory, "fingerprint", None)
+        if given is None:
+            return None
+        key = json.dumps(asdict(options), sort_keys=True)
+        if key not in self._data:
+            found = self._called("fingerprint", given, self._arguments(options))
+            if not isinstance(found, str):
+                raise ProblemError(f"{self.name}.fingerprint returned {type(found).__name__}, text expected")
+            self._data[key] = found
+        return self._data[key]
+
+    def _given_facts(self, given: Any, options: Any) -> ProblemFacts:
+        facts = self._called("facts", given, self._arguments(options))
+        if not isinstance(facts, ProblemFacts):
+            raise ProblemError(f"{self.name}.facts returned {type(facts).__name__}, a trainer.api.ProblemFacts expected")
+        check_task_names(facts.tasks)
+        if not facts.models:
+            raise ProblemError(f"{self.name}.facts names no networks: `models=(...)` expected")
+        if set(facts.metrics) != set(facts.tasks) or not len(facts.guess_losses) == len(facts.tasks) == len(facts.loss_units):
+            raise ProblemError(f"{self.name}.facts: a metric, a guess loss and a unit for each of {', '.join(facts.tasks)} expected")
+        if facts.n_train < 1:
+            raise ProblemError(f"{self.name}.facts: n_train >= 1 expected, found {facts.n_train}")
+        return facts
+
+    def _built_facts(self, options: Any) -> ProblemFacts:
+        from trainer.check_problem import facts_of
+
+        found: tuple[ProblemFacts, list[str]] = self._called("", lambda: facts_of(self.build(options)))
+        facts, notes = found
+        for note in notes:
+            warnings.warn(f"{self.name}: {note}", stacklevel=2)
+        return facts
+
+    def _called(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The user's code at planning: whatever it raises is one message."""
+        name = f"{self.name}.{what}" if what else self.name
+        if not callable(function):
+            raise ProblemError(f"{name} is {type(function).__name__}, a function of the options expected")
+        try:
+            with importing(self.source):
+                return function(*arguments)
+        except ProblemError:
+            raise
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
+            raise ProblemError(f"{name} raised {described(error, self.source)}", self.about) from error
+
+
+def check_task_names(names: Sequence[str]) -> None:
+    """Refuse names that cannot be columns of the results.
+
+    Raises:
+        ProblemError: none, a repeated one, one with other signs, or one with another meaning.
+    """
+    if not names:
+        raise ProblemError("at least one task expected")
+    for name in names:
+        if not isinstance(name, str) or not _TASK.fullmatch(name):
+            raise ProblemError(f"a task's name is of letters, digits, `_`, `-` and spaces, found {name!r}")
+        if name in (SPARSITY, "mean"):
+            raise ProblemError(f"another name than `{name}` expected for a task: the results use it")
+    if len(set(names)) < len(names):
+        raise ProblemError(f"a name of its own for each task expected, found {', '.join(names)}")
+
+
+def _compare(facts: ProblemFacts, problem: "Problem") -> None:
+    for what, said, found in (
+        ("tasks", list(facts.tasks), [task.name for task in problem.tasks]),
+        ("metrics", dict(facts.metrics), {task.name: task.metric_name for task in problem.tasks}),
+        ("models", sorted(facts.models), sorted(problem.networks)),
+    ):
+        if said != found:
+            raise ProblemError(f"the factory's facts say {what} {said}, its problem has {found}")
+
+
+@contextmanager
+def _fixed_seeds() -> Iterator[None]:
+    """Global random numbers of Python, numpy and torch begin anew, and go on afterwards as if nothing had happened."""
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+# The factory's signature as a dataclass of options
+
+
+def _options_of(name: str, factory: Callable[..., Any]) -> tuple[type[Any], frozenset[str]]:
+    """A frozen dataclass of what the grid file may set, and which of it are paths."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"the parameters of {name} cannot be read: {error}", "write a plain function around it") from None
+    found: list[Any] = []
+    paths = set()
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        has_default = parameter.default is not parameter.empty
+        if parameter.kind is parameter.POSITIONAL_ONLY or parameter.name in RESERVED:
+            if has_default:
+                continue
+            raise ProblemError(f"{name}: a parameter `{parameter.name}` cannot be given in a grid file", "give it another name")
+        annotation = _annotation(parameter.annotation, factory)
+        default = os.fspath(parameter.default) if isinstance(parameter.default, os.PathLike) else parameter.default
+        if has_default and not _is_plain(default):
+            continue  # no grid file can spell it: the factory's own default stays
+        if _without_none(annotation) in (Path, os.PathLike):
+            paths.add(parameter.name)
+        kind = _of_default(_spelled(annotation), default) if has_default else _spelled(annotation)
+        found.append((parameter.name, kind, field(default_factory=partial(deepcopy, default)) if has_default else field()))
+    return make_dataclass("Options", found, frozen=True, kw_only=True), frozenset(paths)
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    """`width: int = 32`, without the rules that ride on an annotation."""
+    annotation = parameter.annotation
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    kind = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    named = parameter.name if annotation is parameter.empty else f"{parameter.name}: {kind}"
+    return named if parameter.default is parameter.empty else f"{named} = {parameter.default!r}"
+
+
+def _annotation(written: Any, factory: Callable[..., Any]) -> Any:
+    """The annotation, also where it is text; `Any` for what cannot be resolved."""
+    if written is inspect.Parameter.empty:
+        return Any
+    if isinstance(written, str):
+        function = inspect.unwrap(factory.__init__ if inspect.isclass(factory) else factory)
+        try:
+            return eval(written, getattr(function, "__globals__", {}))  # the user's own text, in the user's own module
+        except Exception:  # noqa: BLE001 - names that only a type checker knows
+            return Any
+    return written
+
+
+def _without_none(annotation: Any) -> Any:
+    choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    others = [choice for choice in choices if choice is not NoneType]
+    return others[0] if len(others) == 1 else annotation
+
+
+def _spelled(annotation: Any) -> Any:
+    """The annotation as far as a grid file can be checked against it: numbers, text, choices, lists and mappings of them."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is float:
+        return Annotated[float, Range()]  # finite
+    if annotation in (int, str, bool, NoneType):
+        return annotation
+    if annotation in (Path, os.PathLike):
+        return str
+    if origin is Literal:
+        return annotation
+    if origin is Annotated:
+        return Annotated[(_spelled(arguments[0]), *annotation.__metadata__)]
+    if origin in (Union, UnionType):
+        inner = _without_none(annotation)
+        return Any if inner is annotation or _spelled(inner) is Any else _spelled(inner) | None
+    if origin in (list, Sequence) and len(arguments) == 1:
+        return list[_spelled(arguments[0])]  # type: ignore[misc]
+    if origin is tuple and arguments:
+        parts: Any = tuple(part if part is ... else _spelled(part) for part in arguments)
+        return tuple.__class_getitem__(parts)
+    if origin in (dict, Mapping) and arguments[:1] == (str,):
+        return dict[str, _spelled(arguments[1])]  # type: ignore[misc]
+    plain: dict[Any, Any] = {list: list[Any], tuple: tuple[Any, ...], dict: dict[str, Any]}
+    return plain.get(annotation, Any) if isinstance(annotation, type) else Any
+
+
+def _of_default(kind: Any, default: Any) -> Any:
+    """`n: int = None` means that None is welcome; another default of a wrong type, that the annotation is no rule."""
+    if default is None:
+        return kind if kind is Any or NoneType in get_args(kind) else kind | None
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    fitting = (int, float) if plain is float else plain
+    if plain in (int, float, str, bool) and (not isinstance(default, fitting) or (isinstance(default, bool) and plain is not bool)):
+        return Any
+    return kind
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(below) for key, below in value.items())
+    return value is None or isinstance(value, bool | int | str)
