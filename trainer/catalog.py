@@ -105,38 +105,29 @@ def resolve(path: str) -> Callable[..., Any]:
 
 _ANALYTIC = (Zdt1Options, Zdt2Options, Dtlz1Options, Dtlz2Options, Vlmop2Options, QuadraticsOptions, OwlOptions)
 
+_IMAGE_MODELS = ("mdmtn", "hps", "mtan", "stl")
+
 PROBLEMS: dict[str, ProblemEntry] = {
     "multidigits": ProblemEntry(
         name="multidigits",
-        models=("mdmtn", "hps", "mtan", "stl"),
+        models=_IMAGE_MODELS,
         options=MultiDigitsOptions,
         build_path="trainer.problems.multidigits:build",
         fingerprint_path="trainer.problems.multidigits:fingerprint",
     ),
-    "multimnist": ProblemEntry(
-        name="multimnist",
-        models=("mdmtn", "hps", "mtan", "stl"),
-        options=OverlapOptions,
-        build_path="trainer.problems.overlap:build_multimnist",
-        fingerprint_path="trainer.problems.overlap:fingerprint_multimnist",
-    ),
-    "multifashion": ProblemEntry(
-        name="multifashion",
-        models=("mdmtn", "hps", "mtan", "stl"),
-        options=OverlapOptions,
-        build_path="trainer.problems.overlap:build_multifashion",
-        fingerprint_path="trainer.problems.overlap:fingerprint_multifashion",
-    ),
-    "multifashion_mnist": ProblemEntry(
-        name="multifashion_mnist",
-        models=("mdmtn", "hps", "mtan", "stl"),
-        options=OverlapOptions,
-        build_path="trainer.problems.overlap:build_multifashion_mnist",
-        fingerprint_path="trainer.problems.overlap:fingerprint_multifashion_mnist",
-    ),
+    **{
+        name: ProblemEntry(
+            name=name,
+            models=_IMAGE_MODELS,
+            options=OverlapOptions,
+            build_path=f"trainer.problems.overlap:build_{name}",
+            fingerprint_path=f"trainer.problems.overlap:fingerprint_{name}",
+        )
+        for name in ("multimnist", "multifashion", "multifashion_mnist")
+    },
     "cifar10mnist": ProblemEntry(
         name="cifar10mnist",
-        models=("mdmtn", "hps", "mtan", "stl"),
+        models=_IMAGE_MODELS,
         options=Cifar10MnistOptions,
         build_path="trainer.problems.cifar10mnist:build",
         fingerprint_path="trainer.problems.cifar10mnist:fingerprint",

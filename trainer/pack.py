@@ -210,11 +210,6 @@ def pack_of(initial: nn.Module, n_models: int, problem: Problem, device: torch.d
     return (VectorisedPack if problem.is_small else Pack)(initial, n_models, problem, device)
 
 
-def select_models(tensors: dict[str, Tensor], index: Sequence[int]) -> dict[str, Tensor]:
-    """The models `index` of stacked tensors."""
-    return {name: value[list(index)] for name, value in tensors.items()}
-
-
 def _aligned_stack(value: Tensor, n_models: int) -> Tensor:
     """Copies of `value` along a new first dimension.
 

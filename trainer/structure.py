@@ -91,7 +91,7 @@ class Structure:
             n_allowed, n_an_epoch = int(share * norms.shape[1] + 1e-9), math.ceil(epoch_share * norms.shape[1] - 1e-9)
             n_removable = ((~self.masks[name]).sum(dim=1) + n_an_epoch).clamp(max=n_allowed)
             shrunk = prox_growl(measured, layer.theta, step)
-            # The longest rows come back, whatever scale they were shrunk in: ranking by the scale lost 3 % of the hypervolume.
+            # The longest rows come back, whatever scale they were shrunk in: ranking by the scale lost 2 % of the hypervolume.
             shrunk = limit_suppression(norms, shrunk if scale is None else shrunk * norms / (measured + _TINY), n_removable)
             shrunk = torch.where((step > 0)[:, None], shrunk, norms)
             scale_rows(layer.weight, shrunk / (norms + _TINY * (norms == 0)))

@@ -2,8 +2,8 @@
 
 Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, Algorithm 1. Where we depart from it: the constraint is an
 inequality with t eliminated (the paper's penalty of 2.5e-8 makes it a weighted sum); k0 reaches the weights through
-the prox, whose step is scaled by the sparsity objective's own weight; suppressed rows stay suppressed; rows are tied
-after every step; the model of a row is chosen by its scalarised validation value, and all columns belong to it.
+the prox, whose step is scaled by the sparsity objective's own weight; suppressed rows stay suppressed; tied rows are
+one parameter; the model of a row is chosen by its scalarised validation value, and all columns belong to it.
 """
 
 import time

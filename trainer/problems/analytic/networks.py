@@ -1,12 +1,14 @@
 """The analytic objectives as networks: their parameters are the variables, and they ignore their input."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 from trainer.problems.analytic.options import AnalyticOptions, DtlzOptions
 
 
-class Point(nn.Module):
+class Point(nn.Module, ABC):
     """A point x of n variables, float64, kept in a box; `forward` gives each objective's value for every sample.
 
     It starts at random in the middle of the box, from torch's global generator.
@@ -22,9 +24,9 @@ class Point(nn.Module):
         self.bounds = {"x": (0.0, 1.0)}
         self.growl_layers = ()
 
+    @abstractmethod
     def objectives(self, x: Tensor) -> list[Tensor]:
         """The objectives at x, 0-dim each."""
-        raise NotImplementedError
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         """Inputs of shape (n, 1), which are not read, to one value a sample and objective, shape (n,) each."""
