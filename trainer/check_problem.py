@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer.facts import ProblemFacts
-from trainer.own_problem import check_task_names
 from trainer.own_source import ProblemError
 from trainer.problem import Part, Problem, Split, uses_cross_entropy
+from trainer.task_names import check_task_names
 
 _N_SAMPLES = 2
 

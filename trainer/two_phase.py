@@ -20,6 +20,7 @@ from trainer.lagrangian import lagrangian_of
 from trainer.lsuv import initialise_lsuv
 from trainer.metrics import n_parameters, stacked_sparsity_rate, weight_names
 from trainer.notes import data_notes
+from trainer.optimiser import PackOptimiser
 from trainer.outcome import Measured, result_of
 from trainer.pack import pack_of
 from trainer.problem import Problem
@@ -30,7 +31,6 @@ from trainer.settings import TrainingSettings
 from trainer.structure import Structure
 from trainer.trial import TrialResult, TrialSpec
 
-_ADAM_BETA2 = 0.999
 _ANCHOR_SEED = 0
 
 
@@ -123,7 +123,7 @@ class TwoPhase:
         if self._epoch_of_phase == phase.n_epochs:
             self._end_phase()
         elif self._outer != outer:
-            self._optimiser.param_groups[0]["lr"] = self._learning_rate()
+            self._optimiser.set_learning_rate(self._learning_rate())
 
     def results(self) -> list[TrialResult]:
         """What the trials leave, in the order of the specs; the only place where test data is read."""
@@ -245,13 +245,11 @@ class TwoPhase:
 
     def _shrink(self) -> None:
         """The prox that stands for the optimiser's steps on L0 since the last one (trainer/prox_step.py)."""
-        needs_moments = self._prox_step.needs_moments
-        correction = 1 - _ADAM_BETA2 ** self._n_steps()
-        steps = {}
-        for name in self.structure.layers:
-            moments = [self._optimiser.state[p]["exp_avg_sq"] for p in self.pack.optimised(name)] if needs_moments else []
-            per_model = [part for moment in moments for part in (moment.unbind(0) if self.pack.is_stacked else (moment,))]
-            steps[name] = self._prox_step.of_layer(per_model, correction)
+        needs_moments, correction = self._prox_step.needs_moments, self._optimiser.correction
+        steps = {
+            name: self._prox_step.of_layer(self._optimiser.second_moments(name) if needs_moments else [], correction)
+            for name in self.structure.layers
+        }
         self._prox_step.reset()
         an_outer = self._settings.growl.layer_sparsity_max / self._settings.sparsify.outer_iterations
         self.structure.shrink(steps, an_outer * (self._outer + 1), an_outer / self._settings.sparsify.epochs)
@@ -307,9 +305,7 @@ class TwoPhase:
         self._lagrangian = lagrangian_of(
             self._settings.lagrangian, self._settings.scalarization, len(self.specs), active.shape[1], self._device, self._dtype
         )
-        parameters = [tensor for name in self.pack.parameters for tensor in self.pack.optimised(name)]
-        kind = torch.optim.Adam if self._settings.optimizer == "adam" else torch.optim.SGD
-        self._optimiser: torch.optim.Optimizer = kind(parameters, lr=self._settings.learning_rate, fused=True)
+        self._optimiser = PackOptimiser(self._settings.optimizer, self.pack, self._settings.learning_rate)
         rule = self._settings.growl.step_rule if self._settings.optimizer == "adam" else "plain"
         self._prox_step = ProxStep(rule, len(self.specs), self._device, self._dtype)
         self._kept = Kept(self._current())
@@ -346,24 +342,12 @@ class TwoPhase:
 
     # State
 
-    def _n_steps(self) -> float:
-        """Optimiser steps of this phase so far."""
-        return next((float(moments["step"]) for moments in self._optimiser.state.values() if "step" in moments), 0.0)
-
-    def _moments(self, kind: str) -> dict[str, Tensor]:
-        """Adam's moments, stacked like the parameters; empty before the first step."""
-        state = self._optimiser.state
-        if self._n_steps() == 0:
-            return {}
-        return {name: self.pack.stack([state[p][kind] for p in self.pack.optimised(name)]) for name in self.pack.parameters}
-
     def state_dict(self) -> State:
         """Everything that is needed to go on after the last finished epoch, bit for bit on a CPU."""
         groups: dict[str, dict[str, Tensor]] = {
             "parameters": {name: leaf.detach() for name, leaf in self.pack.parameters.items()},
             "buffers": self.pack.buffers,
-            "exp_avg": self._moments("exp_avg"),
-            "exp_avg_sq": self._moments("exp_avg_sq"),
+            **self._optimiser.moments(),
             "masks": self.structure.masks,
             "labels": self.structure.labels,
             "lagrangian": self._lagrangian.tensors(),
@@ -378,7 +362,7 @@ class TwoPhase:
         scalars = {
             "phase": self._phase,
             "epoch_of_phase": self._epoch_of_phase,
-            "n_steps": self._n_steps(),
+            "n_steps": self._optimiser.n_steps,
             "lagrangian": self._lagrangian.scalars(),
             "records": self._records,
             "wall": self._wall,
@@ -395,17 +379,9 @@ class TwoPhase:
         self._begin(state.scalars["phase"])
         self._epoch_of_phase = state.scalars["epoch_of_phase"]
         self.pack.load(group("parameters"), group("buffers"))
-        first, second = group("exp_avg"), group("exp_avg_sq")
-        for name in first:
-            pieces = zip(self.pack.optimised(name), self.pack.pieces(first[name]), self.pack.pieces(second[name]), strict=True)
-            for tensor, exp_avg, exp_avg_sq in pieces:
-                self._optimiser.state[tensor] = {
-                    "step": torch.tensor(state.scalars["n_steps"]),
-                    "exp_avg": torch.empty_like(tensor).copy_(exp_avg),
-                    "exp_avg_sq": torch.empty_like(tensor).copy_(exp_avg_sq),
-                }
+        self._optimiser.load({kind: group(kind) for kind in ("exp_avg", "exp_avg_sq")}, state.scalars["n_steps"])
         if not self.done:
-            self._optimiser.param_groups[0]["lr"] = self._learning_rate()
+            self._optimiser.set_learning_rate(self._learning_rate())
         is_fixed = self._phases[self._phase].name != "sparsify" or self._settings.growl.masks == "epoch"
         self.structure.load(group("masks"), group("labels"), is_fixed)
         self._lagrangian.load({name: value.to(self._device) for name, value in group("lagrangian").items()}, state.scalars["lagrangian"])

@@ -8,13 +8,12 @@ In each epoch every training image is turned at random by up to 20 degrees.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from trainer.facts import ProblemFacts
 from trainer.problems.cifar10 import CLASSES
 from trainer.problems.sources import Contents, Labelled, Original
-from trainer.problems.two_labels import Construction, Pairs, TwoLabelOptions, divided, facts
-from trainer.settings import Checked, Range
+from trainer.problems.two_labels import Construction, Pairs, TwoLabelOptions, divided
+from trainer.settings import Range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,25 +29,12 @@ _MEAN, _DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 @dataclass(frozen=True)
-class Cifar10MnistOptions(Checked):
-    """How many pairs are made, of which images, and where files are."""
+class Cifar10MnistOptions(TwoLabelOptions):
+    """Digits over pictures."""
 
-    root: str = "~/data"
-    """Folder with the original files, in torchvision's layout or another one (docs/data.md); downloads go there too."""
+    tasks: ClassVar[tuple[str, ...]] = TASKS
     n_train: Annotated[int, Range(ge=1)] = 40_000
     """Training pairs."""
-    n_validation: Annotated[int, Range(ge=1)] = 10_000
-    """Validation pairs; their images come from the original training images too."""
-    n_test: Annotated[int, Range(ge=1)] = 10_000
-    """Test pairs, of the original test images."""
-    data_seed: Annotated[int, Range(ge=0)] = 0
-    """Seed of the division of the pairs; the same for every trial of a sweep."""
-    cache: str | None = None
-    """Folder of the built file; default: `pareto-sweep` in `$XDG_CACHE_HOME` or `~/.cache`."""
-
-    def facts(self) -> ProblemFacts:
-        """Two tasks of ten classes."""
-        return facts(TASKS, self.n_train)
 
 
 def blend(pictures: "NDArray[np.uint8]", digits: "NDArray[np.uint8]") -> "NDArray[np.uint8]":

@@ -9,13 +9,11 @@ with replacement, from the same split.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, ClassVar
 
-from trainer.facts import ProblemFacts
 from trainer.problems.idx import FASHION_CLASSES
 from trainer.problems.sources import Contents, Labelled, Original
-from trainer.problems.two_labels import Construction, Pairs, TwoLabelOptions, divided, facts
-from trainer.settings import Checked, Range
+from trainer.problems.two_labels import Construction, Pairs, TwoLabelOptions, divided
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,25 +28,10 @@ _CHUNK = 8192  # canvases in memory at once
 
 
 @dataclass(frozen=True)
-class OverlapOptions(Checked):
-    """How many pairs are made, of which images, and where files are."""
+class OverlapOptions(TwoLabelOptions):
+    """Pairs of overlapping images."""
 
-    root: str = "~/data"
-    """Folder with the original files, in torchvision's layout or another one (docs/data.md); downloads go there too."""
-    n_train: Annotated[int, Range(ge=1)] = 50_000
-    """Training pairs."""
-    n_validation: Annotated[int, Range(ge=1)] = 10_000
-    """Validation pairs; their images come from the original training images too."""
-    n_test: Annotated[int, Range(ge=1)] = 10_000
-    """Test pairs, of the original test images."""
-    data_seed: Annotated[int, Range(ge=0)] = 0
-    """Seed of the division of the images and of the pairing; the same for every trial of a sweep."""
-    cache: str | None = None
-    """Folder of the built file; default: `pareto-sweep` in `$XDG_CACHE_HOME` or `~/.cache`."""
-
-    def facts(self) -> ProblemFacts:
-        """Two tasks of ten classes."""
-        return facts(TASKS, self.n_train)
+    tasks: ClassVar[tuple[str, ...]] = TASKS
 
 
 def overlap(first: "NDArray[np.uint8]", second: "NDArray[np.uint8]") -> "NDArray[np.uint8]":

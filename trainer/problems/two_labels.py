@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from trainer.facts import ProblemFacts
 from trainer.problems.cache import cache_folder, cached
 from trainer.problems.sources import Contents, DataError, Original, Summary
+from trainer.settings import Checked, Range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,32 +27,35 @@ _SPLITS = ("train", "validation", "test")
 _CHUNK = 4096  # images that become float32 at once
 
 
-class TwoLabelOptions(Protocol):
-    """Which images are used, and where files are."""
+@dataclass(frozen=True)
+class TwoLabelOptions(Checked):
+    """How many pairs are made, of which images, and where files are."""
 
-    @property
-    def root(self) -> str: ...
-    @property
-    def n_train(self) -> int: ...
-    @property
-    def n_validation(self) -> int: ...
-    @property
-    def n_test(self) -> int: ...
-    @property
-    def data_seed(self) -> int: ...
-    @property
-    def cache(self) -> str | None: ...
+    tasks: ClassVar[tuple[str, ...]]
+    """Names of the two labels."""
 
+    root: str = "~/data"
+    """Folder with the original files, in torchvision's layout or another one (docs/data.md); downloads go there too."""
+    n_train: Annotated[int, Range(ge=1)] = 50_000
+    """Training pairs."""
+    n_validation: Annotated[int, Range(ge=1)] = 10_000
+    """Validation pairs; their images come from the original training images too."""
+    n_test: Annotated[int, Range(ge=1)] = 10_000
+    """Test pairs, of the original test images."""
+    data_seed: Annotated[int, Range(ge=0)] = 0
+    """Seed of the division of the images and of the pairing; the same for every trial of a sweep."""
+    cache: str | None = None
+    """Folder of the built file; default: `pareto-sweep` in `$XDG_CACHE_HOME` or `~/.cache`."""
 
-def facts(tasks: tuple[str, ...], n_train: int) -> ProblemFacts:
-    """Ten classes a task."""
-    return ProblemFacts(
-        tasks=tasks,
-        metrics=dict.fromkeys(tasks, "accuracy"),
-        guess_losses=(math.log(N_CLASSES),) * len(tasks),
-        loss_units=("nats",) * len(tasks),
-        n_train=n_train,
-    )
+    def facts(self) -> ProblemFacts:
+        """Two tasks of ten classes."""
+        return ProblemFacts(
+            tasks=self.tasks,
+            metrics=dict.fromkeys(self.tasks, "accuracy"),
+            guess_losses=(math.log(N_CLASSES),) * len(self.tasks),
+            loss_units=("nats",) * len(self.tasks),
+            n_train=self.n_train,
+        )
 
 
 Pairs = Mapping[str, tuple["NDArray[np.uint8]", "NDArray[np.uint8]"]]
