@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweep.config import SweepConfig
+from sweep.config import Study, SweepConfig
 from sweep.grid.studies import ANCHOR_STUDY
 from sweep.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, SweepError, Timing
 from sweep.pack_run import PackJob, versions
 from sweep.planning import PackPlan, Plan, manifest_of, refuse_changed_source, trials_of
 from sweep.reference_point import anchor_trials, below_anchor_runs, padded
 from sweep.store import Store
+from sweep.taking_over import Taken, taken_over
+from trainer.catalog import METHODS
 from trainer.own_problem import OwnProblem
 from trainer.own_source import SourceError
 
@@ -95,7 +97,7 @@ class Member:
             "grid_file": self._grid_file,
             "config": json.loads(self.config.model_dump_json()),
             "trials": [
-                {"trial_id": trial.trial_id, "study": trial.study, "k": list(trial.preference), "seed": trial.seed} for trial in self.trials
+                {"trial_id": t.trial_id, "study": t.study, "k": t.preference and list(t.preference), "seed": t.seed} for t in self.trials
             ],
             "n_complete_before": self.n_before,
         }
@@ -141,9 +143,20 @@ class Member:
             manifest = self.store.manifest() or {}
         return tuple(manifest["reference_point_values"])
 
+    def _taken_over(self, study: Study, seed: int) -> Taken:
+        """What a study that waits for others has from them; they are complete."""
+        if study.tuned_by is None and METHODS[study.method].takes is None:
+            return Taken(study.training)
+        wanted = {trial.trial_id: trial for trial in self.trials}
+        rows = [row for row in self.store.read_rows().to_pylist() if row["trial_id"] in wanted]
+        # A trial that two studies ask for is in the store under the first one's name.
+        named = [row | {"study": wanted[row["trial_id"]].study} for row in rows]
+        return taken_over(study, seed, self._studies, named, self.config.problem.facts)
+
     def _job(self, pack: PackPlan, attempt: int) -> PackJob:
         config, first = self.config, pack.trials[0]
         study = self._studies[first.study]
+        taken = self._taken_over(study, first.seed)
         reference = None if study.name == ANCHOR_STUDY else self._reference_point or config.given_reference
         entry = config.problem.entry
         return PackJob(
@@ -155,12 +168,15 @@ class Member:
             study=study.name,
             model=study.model,
             method=study.method,
-            training=asdict(study.training),
+            training=asdict(taken.training),
+            given_sha256=taken.weights_sha256,
+            notes=taken.notes,
+            fault=taken.fault,
             scaling=config.scaling,
-            reference_point=None if reference is None else padded(reference, config.problem.facts),
+            reference_point=None if reference is None or first.preference is None else padded(reference, config.problem.facts),
             seed=first.seed,
             trial_ids=[trial.trial_id for trial in pack.trials],
-            preferences=[list(trial.preference) for trial in pack.trials],
+            preferences=[trial.preference and list(trial.preference) for trial in pack.trials],
             device=config.resources.device,
             checkpoint_s=config.resources.checkpoint_s,
             checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,

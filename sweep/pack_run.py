@@ -22,6 +22,8 @@ from trainer.own_source import SourceError, described
 from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from trainer.api import Problem, State, Training, TrialSpec
 
 _PACKAGES = ("pareto-sweep", "torch", "numpy", "scipy", "scikit-learn", "ray", "pyarrow")
@@ -45,7 +47,8 @@ class PackJob:
     reference_point: Sequence[float] | None
     seed: int
     trial_ids: Sequence[str]
-    preferences: Sequence[Sequence[float]]
+    preferences: Sequence[Sequence[float] | None]
+    """None for a method without preferences."""
     device: str = "cpu"
     checkpoint_s: float = 5.0
     """Seconds between two checkpoints; 0 keeps every epoch."""
@@ -55,6 +58,12 @@ class PackJob:
     """Where the module of an own problem is imported from, absolute."""
     problem_source: str | None = None
     """Digest of an own problem's source as it was planned: another one trains nothing."""
+    given_sha256: str | None = None
+    """The blob of an earlier trial's network that the method takes over."""
+    notes: Sequence[str] = ()
+    """What every row should say."""
+    fault: str | None = None
+    """Why these trials cannot be trained: they become rows that say so."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -84,8 +93,8 @@ class PackRun:
 
     A fault of one trial's own (an exception out of training) ends a pack of one with an `error` row; a larger pack is
     split and its trials train one at a time, so that only the guilty one is lost. An own problem that cannot be trained
-    is the fault of every trial. Passing errors (out of memory, files) are raised: the caller may try again, from the last
-    checkpoint.
+    is the fault of every trial. Passing errors (out of memory, files, a missing package) are raised: the caller may try
+    again, from the last checkpoint.
 
     Raises:
         StoreError, OSError, MemoryError, torch.OutOfMemoryError: passing; from the constructor and from `step`.
@@ -99,8 +108,10 @@ class PackRun:
         self.job = job
         self.spent = Spent()
         self._store = Store(Path(job.root))
-        self._fault: str | None = None
-        self._problem, self._notes = self._build_problem()
+        self._fault = job.fault
+        self._problem, notes = (None, []) if job.fault else self._build_problem()
+        self._notes = [*job.notes, *notes]
+        self._given = self._read_given()
         # A retry of a pack that was cut off while it published its rows has only the others left.
         complete = self._store.complete()
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
@@ -184,6 +195,14 @@ class PackRun:
             self._fault = f"{job.problem}: {described(error, entry.source)}"
             return None, []
 
+    def _read_given(self) -> "dict[str, Tensor] | None":
+        """The network that the method takes over."""
+        if self.job.given_sha256 is None:
+            return None
+        from trainer.api import model_tensors
+
+        return model_tensors(self._store.get_blob(self.job.given_sha256))
+
     def _advance(self, part: _Part) -> list[Any] | None:
         from torch import OutOfMemoryError
 
@@ -195,11 +214,11 @@ class PackRun:
         try:
             if part.training is None:
                 specs = [self._specs[trial_id] for trial_id in part.trial_ids]
-                part.training = start(specs, self._problem, device=self._device, state=self._state)
+                part.training = start(specs, self._problem, device=self._device, state=self._state, given=self._given)
             if not part.training.done:
                 part.training.step()
             return part.training.results() if part.training.done else None
-        except (OutOfMemoryError, MemoryError, OSError, StoreError):
+        except (OutOfMemoryError, MemoryError, OSError, ImportError, StoreError):
             raise
         except Exception as error:  # noqa: BLE001 - the worker's edge: whatever a trial raises becomes its row
             part.error = f"{type(error).__name__}: {error}"
@@ -235,8 +254,8 @@ class PackRun:
             "method": job.method,
             "study": job.study,
             "seed": job.seed,
-            "k": list(spec.preference),
-            **{f"k_{i}": value for i, value in enumerate(spec.preference)},
+            "k": None if spec.preference is None else list(spec.preference),
+            **{f"k_{i}": value for i, value in enumerate(spec.preference or ())},
             "host": platform.node(),
             "device": self._device,
             "backend": "loop",
@@ -252,8 +271,8 @@ class PackRun:
         settings = TypeAdapter(TrainingSettings).validate_python(dict(job.training))
         reference_point = tuple(job.reference_point) if job.reference_point else None
         return [
-            TrialSpec(trial_id, job.model, job.method, tuple(preference), job.seed, settings, job.scaling, reference_point)
-            for trial_id, preference in zip(job.trial_ids, job.preferences, strict=True)
+            TrialSpec(trial_id, job.model, job.method, k if k is None else tuple(k), job.seed, settings, job.scaling, reference_point)
+            for trial_id, k in zip(job.trial_ids, job.preferences, strict=True)
         ]
 
     def _next_retry(self) -> int:

@@ -14,9 +14,11 @@ from sweep.grid.studies import ANCHOR_STUDY
 from sweep.outcome import SweepError
 from sweep.schema import SCHEMA_VERSION
 from sweep.store import Checkpoint, Store, StoreError
+from trainer.catalog import METHODS
 from trainer.facts import SPARSITY
 from trainer.own_problem import OwnProblem
 from trainer.own_source import ProblemError, changed_modules
+from trainer.settings import read_by
 
 _ID_LENGTH = 16
 _SAMPLES_PER_EPOCH = 60_000
@@ -29,13 +31,14 @@ class Trial:
 
     trial_id: str
     study: str
-    preference: tuple[float, ...]
+    preference: tuple[float, ...] | None
+    """None for a method that has none."""
     seed: int
 
     @property
     def is_dense(self) -> bool:
         """k0 = 0: nothing is pruned, so its schedule differs from the others'."""
-        return self.preference[0] == 0
+        return self.preference is None or self.preference[0] == 0
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,7 @@ def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
         "problem": problem,
         "tasks": list(facts.tasks),
         "metrics": dict(facts.metrics),
-        "studies": [
-            {"name": s.name, "model": s.model, "method": s.method, "after": s.after, "training": asdict(s.training)}
-            | ({"seed": s.seeds[0]} if s.name == ANCHOR_STUDY else {})  # other ones would be another reference point
-            for s in config.resolved_studies
-        ],
+        "studies": [_study_identity(study) for study in config.resolved_studies],
         "scaling": config.scaling,
         "reference_point": config.reference_point if config.has_auto_reference else reference,
         "reference_point_values": None if config.has_auto_reference else reference,
@@ -133,6 +132,16 @@ def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
     }
 
 
+def _study_identity(study: Study) -> dict[str, Any]:
+    """What the manifest says of a study; most of them wait for none or one, which is no list there."""
+    after = (None, *study.after)[-1] if len(study.after) < 2 else list(study.after)
+    identity: dict[str, Any] = {"name": study.name, "model": study.model, "method": study.method, "after": after}
+    identity["training"] = read_by(study.method, study.training)
+    if study.name == ANCHOR_STUDY:
+        identity["seed"] = study.seeds[0]  # another one would be another reference point
+    return identity | {key: getattr(study, key) for key in ("candidate_of", "tuned_by") if getattr(study, key)}
+
+
 def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...]:
     """All trials of a grid file, in the order of its studies, seeds and preferences; the first `limit` if given.
 
@@ -142,18 +151,26 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
     """
     fingerprint = fingerprint_of(config)
     trials: dict[str, Trial] = {}
+    ids: dict[str, dict[int, list[str]]] = {}  # study -> seed -> trial ids
+    by_name = {study.name: study for study in config.resolved_studies}
     reference: Any = config.given_reference if any(config.given_reference or ()) else None
     for study in config.resolved_studies:
         facts = _facts(config, study, config.problem.name, fingerprint)
         if study.name == ANCHOR_STUDY:
             reference = {"auto": facts | {"seed": study.seeds[0]}}
         else:
-            facts["reference_point"] = reference
-        identity = json.dumps(facts, sort_keys=True)
+            facts["reference_point"] = reference if study.preferences != (None,) else None
+        if METHODS[study.method].depends_on_grid:
+            facts["grid"] = study.preferences
+        givers = [other for other in study.after if by_name[other].candidate_of or by_name[other].method == METHODS[study.method].giver]
         for seed in study.seeds:
+            if givers:  # what is taken over depends on all that it is chosen from
+                facts["from"] = [ids[other].get(seed, ids[other]) if not by_name[other].candidate_of else ids[other] for other in givers]
+            identity = json.dumps(facts, sort_keys=True)
             for preference in study.preferences:
                 digest = hashlib.sha256(f"{identity}|{seed}|{json.dumps(preference)}".encode()).hexdigest()[:_ID_LENGTH]
-                trials.setdefault(digest, Trial(digest, study.name, tuple(preference), seed))
+                ids.setdefault(study.name, {}).setdefault(seed, []).append(digest)
+                trials.setdefault(digest, Trial(digest, study.name, preference if preference is None else tuple(preference), seed))
     return tuple(trials.values())[:limit]
 
 
@@ -185,7 +202,7 @@ def plan_packs(
     for trial in trials:
         if trial.trial_id in complete:
             continue
-        if waits_for[trial.study] in unfinished:
+        if not unfinished.isdisjoint(waits_for[trial.study]):
             n_waiting += 1
         else:
             ready[trial.trial_id] = trial
@@ -201,7 +218,9 @@ def plan_packs(
     size = pack_size(config, len(ready), n_workers, n_sweeps)
     # A few groups must fill the workers evenly; many do by themselves.
     multiple = max(1, n_workers // n_sweeps) if config.resources.pack == "auto" and len(groups) < 4 * n_workers else 1
-    fresh = [PackPlan(_pack_id(part), part) for group in groups.values() for part in _even_parts(group, size, multiple)]
+    whole = {study.name for study in config.resolved_studies if METHODS[study.method].shares_network}
+    parts = [[tuple(group)] if key[0] in whole else _even_parts(group, size, multiple) for key, group in groups.items()]
+    fresh = [PackPlan(_pack_id(part), part) for of_group in parts for part in of_group]
     fresh.sort(key=lambda pack: -len(pack.trials))
     return Plan(tuple(trials), complete, (*packs, *fresh), n_waiting)
 
@@ -245,7 +264,7 @@ def _facts(config: SweepConfig, study: Study, problem: str, fingerprint: str) ->
         "fingerprint": fingerprint,
         "model": study.model,
         "method": study.method,
-        "training": asdict(study.training),
+        "training": read_by(study.method, study.training),
         "scaling": config.scaling,
         "reference_point": None,
     }

@@ -67,6 +67,7 @@ def _is_usable(row: Mapping[str, Any], facts: ProblemFacts) -> bool:
 
 
 def _failure(trial: Trial, row: Mapping[str, Any], facts: ProblemFacts) -> str:
+    assert trial.preference is not None
     task = facts.tasks[trial.preference.index(1.0) - 1]
     reason = row.get("error") or "a validation loss is not finite"
     return f"trial {trial.trial_id} (all weight on {task}, seed {trial.seed}) ended {row['state']}: {reason}"

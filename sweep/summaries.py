@@ -13,10 +13,12 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], n_workers:
     """What would run: each sweep with its studies, then packs and time of all."""
     for config, plan in zip(configs, plans, strict=True):
         yield f"sweep {config.name}: {len(plan.trials)} trials -> {config.output}"
+        searches = {study.name: study.candidate_of for study in config.resolved_studies}
         for study in config.resolved_studies:
             mine = [trial for trial in plan.trials if trial.study == study.name]
             n_complete = sum(trial.trial_id in plan.complete for trial in mine)
-            after = f", after {study.after}" if study.after else ""
+            waits_for = dict.fromkeys(searches.get(name) or name for name in study.after)
+            after = f", after {', '.join(waits_for)}" if study.after else ""
             yield f"  study {study.name}: {study.model}, {study.method}{after}: {len(mine)} trials, {n_complete} complete"
         n_failed = sum(state != "ok" for state in plan.complete.values())
         yield f"complete: {len(plan.complete)} ({n_failed} failed); to train: {plan.n_todo}; waiting for another study: {plan.n_waiting}"

@@ -69,6 +69,7 @@ class PackPlacement(PlacementGroupFactory):
 
 def describe(job: PackJob) -> str:
     """The trials of a pack in a few words: the first one's id and k, and how many more."""
-    k = ", ".join(f"{value:.4g}" for value in job.preferences[0])
+    k = job.preferences[0]
+    what = job.method if k is None else f"k=({', '.join(f'{value:.4g}' for value in k)})"
     more = f" and {len(job.trial_ids) - 1} more" if len(job.trial_ids) > 1 else ""
-    return f"{job.trial_ids[0]} k=({k}){more}"
+    return f"{job.trial_ids[0]} {what}{more}"

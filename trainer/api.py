@@ -10,21 +10,21 @@ spec = TrialSpec("a", "mdmtn", "wcal_growl", (0.003, 0.5, 0.497), seed=0, settin
 print(result.columns["accuracy.test.mean"], result.columns["sparsity_rate"])
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from trainer.catalog import METHODS
+from trainer.catalog import METHODS, resolve
 from trainer.check_problem import check_problem
-from trainer.checkpoint import CheckpointError, State, from_bytes, to_bytes
+from trainer.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
 from trainer.facts import ProblemFacts
 from trainer.own_source import ProblemError
 from trainer.problem import Problem, Split, Stream, Task, classification, regression
 from trainer.settings import TrainingSettings
 from trainer.trial import TrialResult, TrialSpec
-from trainer.two_phase import TwoPhase
 
 __all__ = [
     "CheckpointError",
@@ -42,6 +42,7 @@ __all__ = [
     "check_problem",
     "classification",
     "from_bytes",
+    "model_tensors",
     "regression",
     "resolve_device",
     "start",
@@ -73,7 +74,14 @@ class Training(Protocol):
         """What the trials leave, in the order of the specs."""
 
 
-def start(specs: Sequence[TrialSpec], problem: Problem, *, device: str = "cpu", state: State | None = None) -> Training:
+def start(
+    specs: Sequence[TrialSpec],
+    problem: Problem,
+    *,
+    device: str = "cpu",
+    state: State | None = None,
+    given: Mapping[str, Tensor] | None = None,
+) -> Training:
     """Begin to train a pack, or go on with one.
 
     Args:
@@ -81,17 +89,26 @@ def start(specs: Sequence[TrialSpec], problem: Problem, *, device: str = "cpu", 
         problem: data and networks.
         device: `auto`, `cpu`, `cuda`, `mps` or another torch device.
         state: an earlier `state_dict()` that includes these trials (it may hold more); None to begin.
+        given: the parameters of an earlier trial's network, name -> tensor, for a method that takes something over
+            (`trainer.catalog.METHODS` says which): `model_tensors` reads them from its file.
 
     Raises:
         ValueError: the specs do not fit together or the problem; the message names the value.
     """
     _check(specs, problem, state)
-    return TwoPhase(specs, problem, resolve_device(device), state)
+    entry = METHODS[specs[0].method]
+    if (entry.takes is None) != (given is None):
+        raise ValueError(f"method {specs[0].method} takes over {entry.takes or 'nothing'}, found given = {given and list(given)}")
+    arguments = (specs, problem, resolve_device(device), state, *(() if given is None else (given,)))
+    training: Training = resolve(entry.path)(*arguments)
+    return training
 
 
-def train(specs: Sequence[TrialSpec], problem: Problem, *, device: str = "cpu") -> list[TrialResult]:
+def train(
+    specs: Sequence[TrialSpec], problem: Problem, *, device: str = "cpu", given: Mapping[str, Tensor] | None = None
+) -> list[TrialResult]:
     """Train a pack to its end; arguments and errors as for `start`."""
-    training = start(specs, problem, device=device)
+    training = start(specs, problem, device=device, given=given)
     while not training.done:
         training.step()
     return training.results()
@@ -115,18 +132,30 @@ def _check(specs: Sequence[TrialSpec], problem: Problem, state: State | None) ->
     if not specs:
         raise ValueError("start expects at least one trial, found specs = []")
     first = specs[0]
+    if first.method not in METHODS:
+        raise ValueError(f"the trainer has methods {', '.join(METHODS)}, found method = {first.method}")
     for spec in specs:
         if replace(spec, trial_id=first.trial_id, preference=first.preference) != first:
             raise ValueError(f"start expects trials that differ only in trial_id and preference, found {spec} beside {first}")
-        if spec.is_dense != first.is_dense:
-            raise ValueError(f"start expects k0 = 0 in all trials of a pack or in none, found {spec.preference} beside {first.preference}")
-        if len(spec.preference) != 1 + len(problem.tasks):
-            raise ValueError(f"start expects {1 + len(problem.tasks)} preferences (sparsity and tasks), found {spec.preference}")
+        _check_preference(spec, first, problem)
         if state is not None and spec.trial_id not in state.trial_ids:
             raise ValueError(f"start expects a state that includes trial {spec.trial_id}, found {state.trial_ids}")
     if first.model not in problem.networks:
         raise ValueError(f"problem {problem.name} has models {', '.join(problem.networks)}, found model = {first.model}")
     if first.settings.selection == "accuracy" and all(task.metric_name != "accuracy" for task in problem.tasks):
         raise ValueError(f"selection: accuracy expects a task with an accuracy, found tasks {', '.join(t.name for t in problem.tasks)}")
-    if first.method not in METHODS:
-        raise ValueError(f"the trainer has methods {', '.join(METHODS)}, found method = {first.method}")
+
+
+def _check_preference(spec: TrialSpec, first: TrialSpec, problem: Problem) -> None:
+    entry, n = METHODS[spec.method], 1 + len(problem.tasks)
+    if not entry.has_preferences or spec.preference is None:
+        if entry.has_preferences or spec.preference is not None:
+            needs = "a preference" if entry.has_preferences else "no preference"
+            raise ValueError(f"method {spec.method} has {needs}, found preference = {spec.preference}")
+        return
+    if len(spec.preference) != n:
+        raise ValueError(f"start expects {n} preferences (sparsity and tasks), found {spec.preference}")
+    if spec.is_dense != first.is_dense:
+        raise ValueError(f"start expects k0 = 0 in all trials of a pack or in none, found {spec.preference} beside {first.preference}")
+    if not entry.prunes and not spec.is_dense:
+        raise ValueError(f"method {spec.method} does not prune: k0 = 0 expected, found {spec.preference}")

@@ -7,7 +7,7 @@ the tasks, none of them needs a tensor; so an entry holds strings that are impor
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from trainer.facts import ProblemFacts
 from trainer.own_problem import is_own, own_problem
@@ -25,12 +25,71 @@ from trainer.problems.cifar10mnist import Cifar10MnistOptions
 from trainer.problems.multidigits import MultiDigitsOptions
 from trainer.problems.overlap import OverlapOptions
 
-METHODS = ("wcal_growl",)
+Takes = Literal["teachers", "architecture", "start"]
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """Where a method is, and what a grid file must know of it."""
+
+    path: str
+    about: str
+    """In a few words, for people."""
+    has_preferences: bool = True
+    """Whether it trains for a preference vector; otherwise there is one trial a seed."""
+    prunes: bool = False
+    """Whether k0 may be above 0."""
+    model: str | None = None
+    """The only model that it trains; None for any."""
+    takes: Takes | None = None
+    """What it takes over from a study that it comes after: single-task networks to learn from, the masks of a sparse network,
+    or weights to begin with."""
+    giver: str | None = None
+    """The method of that study."""
+    shares_network: bool = False
+    """Whether one network serves all preference vectors of a seed, which are one pack then."""
+    needs: tuple[str, str] | None = None
+    """A package that is no dependency of ours, and the extra that brings it."""
+    depends_on_grid: bool = False
+    """Whether a trial's result depends on the other preference vectors of its study."""
+
+
+METHODS = {
+    "wcal_growl": MethodEntry("trainer.two_phase:TwoPhase", "weighted Chebyshev by an augmented Lagrangian, with GrOWL", prunes=True),
+    "fixed_architecture": MethodEntry(
+        "trainer.methods.fixed_architecture:FixedArchitecture",
+        "a sparse network of an earlier study, trained afresh",
+        takes="architecture",
+        giver="wcal_growl",
+    ),
+    "stl": MethodEntry("trainer.methods.stl:SingleTask", "one network a task", has_preferences=False, model="stl"),
+    "mgda": MethodEntry("trainer.methods.mgda:MGDA", "least common gradient (multiple-gradient descent)", has_preferences=False),
+    "kdmtl": MethodEntry(
+        "trainer.methods.kdmtl:Distillation",
+        "knowledge distillation from single-task networks",
+        has_preferences=False,
+        model="kdmtl",
+        takes="teachers",
+        giver="stl",
+    ),
+    "epo": MethodEntry("trainer.methods.epo:EPO", "exact Pareto optimal search"),
+    "cosmos": MethodEntry("trainer.methods.cosmos:COSMOS", "one network conditioned on the preference", shares_network=True),
+    "moead": MethodEntry(
+        "trainer.methods.moead:Evolved",
+        "evolution of the weights by decomposition",
+        takes="start",
+        giver="wcal_growl",
+        shares_network=True,
+        depends_on_grid=True,
+        needs=("pymoo", "moead"),
+    ),
+}
 MODELS = {
     "mdmtn": "trainer.models.mdmtn:MDMTN",
     "hps": "trainer.models.hps:HPS",
     "mtan": "trainer.models.mtan:MTAN",
     "stl": "trainer.models.stl:STL",
+    "kdmtl": "trainer.models.kdmtl:KDMTL",
     "point": "trainer.problems.analytic.networks:Point",
 }
 
@@ -105,7 +164,7 @@ def resolve(path: str) -> Callable[..., Any]:
 
 _ANALYTIC = (Zdt1Options, Zdt2Options, Dtlz1Options, Dtlz2Options, Vlmop2Options, QuadraticsOptions, OwlOptions)
 
-_IMAGE_MODELS = ("mdmtn", "hps", "mtan", "stl")
+_IMAGE_MODELS = ("mdmtn", "hps", "mtan", "stl", "kdmtl")
 
 PROBLEMS: dict[str, ProblemEntry] = {
     "multidigits": ProblemEntry(

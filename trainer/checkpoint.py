@@ -74,6 +74,18 @@ def model_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> by
     return data
 
 
+def model_tensors(data: bytes) -> dict[str, Tensor]:
+    """The tensors of a file that `model_file` made: parameters, buffers, and the cluster of each row as `<weight>.labels`.
+
+    Raises:
+        CheckpointError: not such a file.
+    """
+    try:
+        return dict(load(data))
+    except Exception as error:
+        raise CheckpointError(f"not a model's file: {error}") from error
+
+
 def nest(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """{group: {name: tensor}} -> {group/name: tensor}."""
     return {f"{group}/{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}

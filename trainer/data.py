@@ -112,6 +112,30 @@ class Stream:
 Part = Split | Stream
 
 
+def first_share(part: Part, share: float) -> Part:
+    """The first `share` of a part, in (0, 1], at least one sample."""
+    n = max(1, round(share * len(part)))
+    if n == len(part):
+        return part
+    if isinstance(part, Split):
+        return Split(part.inputs[:n], part.targets[:n])
+    return replace(part, dataset=_First(part.dataset, n))
+
+
+@dataclass(frozen=True)
+class _First:
+    """The first samples of a data set."""
+
+    dataset: Samples
+    n_samples: int
+
+    def __len__(self) -> int:
+        return self.n_samples
+
+    def __getitem__(self, index: int, /) -> tuple[Any, Any]:
+        return self.dataset[index]
+
+
 def channels_last(inputs: Tensor) -> Tensor:
     """Images, shape (n, channels, height, width), in channels-last order; anything else as it is.
 

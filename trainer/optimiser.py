@@ -1,6 +1,7 @@
 """Adam or stochastic gradient descent over a pack, with moments that can be read, stored and taken up again."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,17 @@ from trainer.pack import Pack
 _ADAM_BETA2 = 0.999
 
 
+@dataclass(frozen=True)
+class Apart:
+    """Parameters that move in their own way."""
+
+    prefix: str
+    """What their names begin with."""
+    learning_rate: float
+    """Of the first step; it is lowered with that of the others."""
+    weight_decay: float
+
+
 class PackOptimiser:
     """One optimiser for all models of a pack.
 
@@ -17,17 +29,32 @@ class PackOptimiser:
         kind: `adam` or `sgd`.
         pack: whose parameters it moves.
         learning_rate: of the first step.
+        momentum: of `sgd`.
+        apart: parameters with a learning rate and a weight decay of their own.
     """
 
-    def __init__(self, kind: str, pack: Pack, learning_rate: float) -> None:
+    def __init__(self, kind: str, pack: Pack, learning_rate: float, momentum: float = 0.0, apart: Apart | None = None) -> None:
         self._pack = pack
-        parameters = [tensor for name in pack.parameters for tensor in pack.optimised(name)]
-        chosen = torch.optim.Adam if kind == "adam" else torch.optim.SGD
-        self._optimiser: torch.optim.Optimizer = chosen(parameters, lr=learning_rate, fused=True)
+        self._learning_rate = learning_rate
+        own = [name for name in pack.parameters if apart is not None and name.startswith(apart.prefix)]
+        groups = [{"params": self._tensors([name for name in pack.parameters if name not in own]), "lr": learning_rate}]
+        if apart is not None and own:
+            groups.append({"params": self._tensors(own), "lr": apart.learning_rate, "weight_decay": apart.weight_decay})
+        self._first_rates = [float(group["lr"]) for group in groups]  # type: ignore[arg-type]
+        if kind == "adam":
+            self._kinds: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
+            self._optimiser: torch.optim.Optimizer = torch.optim.Adam(groups, fused=True)
+        else:
+            self._kinds = ("momentum_buffer",) if momentum else ()
+            self._optimiser = torch.optim.SGD(groups, momentum=momentum, fused=True)
+
+    def _tensors(self, names: list[str]) -> list[Tensor]:
+        return [tensor for name in names for tensor in self._pack.optimised(name)]
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """From the next step on."""
-        self._optimiser.param_groups[0]["lr"] = learning_rate
+        """From the next step on; the rates of parameters apart change by the same factor."""
+        for group, first in zip(self._optimiser.param_groups, self._first_rates, strict=True):
+            group["lr"] = learning_rate if first == self._learning_rate else first * learning_rate / self._learning_rate
 
     def step(self) -> None:
         """Move the parameters by their gradients."""
@@ -35,7 +62,7 @@ class PackOptimiser:
 
     @property
     def n_steps(self) -> float:
-        """Adam's steps so far; 0 for stochastic gradient descent, which has no state."""
+        """Adam's steps so far; 0 for stochastic gradient descent, which does not count them."""
         return next((float(moments["step"]) for moments in self._optimiser.state.values() if "step" in moments), 0.0)
 
     @property
@@ -49,20 +76,27 @@ class PackOptimiser:
         return list(moments[0].unbind(0)) if self._pack.is_stacked else moments
 
     def moments(self) -> dict[str, dict[str, Tensor]]:
-        """`exp_avg` and `exp_avg_sq`, each stacked like the parameters; empty without a step of Adam."""
-        state, names = self._optimiser.state, self._pack.parameters if self.n_steps else ()
+        """Kind (`exp_avg`, `exp_avg_sq`, or `momentum_buffer`) -> name -> stacked like the parameters; empty before the first step."""
+        state, has_moved = self._optimiser.state, bool(self._optimiser.state)
         return {
-            kind: {name: self._pack.stack([state[tensor][kind] for tensor in self._pack.optimised(name)]) for name in names}
-            for kind in ("exp_avg", "exp_avg_sq")
+            kind: {
+                name: self._pack.stack([state[tensor][kind] for tensor in self._pack.optimised(name)])
+                for name in self._pack.parameters
+                if has_moved
+            }
+            for kind in self._kinds
         }
 
     def load(self, moments: Mapping[str, Mapping[str, Tensor]], n_steps: float) -> None:
         """Take over what `moments` and `n_steps` were."""
-        for name, stacked in moments["exp_avg"].items():
-            pieces = self._pack.pieces(stacked), self._pack.pieces(moments["exp_avg_sq"][name])
-            for tensor, exp_avg, exp_avg_sq in zip(self._pack.optimised(name), *pieces, strict=True):
-                self._optimiser.state[tensor] = {
-                    "step": torch.tensor(n_steps),
-                    "exp_avg": torch.empty_like(tensor).copy_(exp_avg),
-                    "exp_avg_sq": torch.empty_like(tensor).copy_(exp_avg_sq),
-                }
+        for kind in self._kinds:
+            for name, stacked in moments[kind].items():
+                for tensor, piece in zip(self._pack.optimised(name), self._pack.pieces(stacked), strict=True):
+                    self._optimiser.state[tensor][kind] = torch.empty_like(tensor).copy_(piece)
+                    if n_steps:
+                        self._optimiser.state[tensor]["step"] = torch.tensor(n_steps)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of moments that `moments` has and `load` takes."""
+        return self._kinds

@@ -18,6 +18,17 @@ from trainer.trial import TrialResult, TrialSpec
 
 
 @dataclass(frozen=True)
+class Lagrange:
+    """Where a trial's multipliers stood in its kept epoch."""
+
+    multipliers: Tensor
+    """Shape (n_active,), float64."""
+    penalty: float
+    has_sparsity: bool
+    """Whether the last phase's multipliers include the sparsity objective."""
+
+
+@dataclass(frozen=True)
 class Measured:
     """Everything measured on one model of a finished pack."""
 
@@ -34,11 +45,8 @@ class Measured:
     """Raw L0 of the final model."""
     anchors: Tensor
     """Shape (n_objectives,), float64."""
-    multipliers: Tensor
-    """Shape (n_active,), float64; those of the kept epoch."""
-    penalty: float
-    has_sparsity: bool
-    """Whether the last phase's multipliers include the sparsity objective."""
+    lagrange: Lagrange | None
+    """None for methods without multipliers."""
     best_epoch: int
     sparsity_reached: bool
     tying_converged: bool
@@ -96,7 +104,7 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         "problem": problem.name,
         "model": spec.model,
         "tasks": [task.name for task in problem.tasks],
-        "preference": list(spec.preference),
+        "preference": None if spec.preference is None else list(spec.preference),
         "seed": spec.seed,
         "growl_layers": list(measured.labels),
         "row_dim": 1,
@@ -118,6 +126,8 @@ def _timing(measured: Measured) -> dict[str, float]:
 
 def _chebyshev_columns(spec: TrialSpec, measured: Measured) -> dict[str, Any]:
     """The scalarised validation value under the full k, and how converged the kept model is on its training losses."""
+    if spec.preference is None:
+        return {"anchors": measured.anchors.tolist()}
     preference = torch.tensor([spec.preference], dtype=torch.float64)
     reference_point = torch.tensor(spec.reference_point or [0.0] * preference.shape[1], dtype=torch.float64)
 
@@ -126,23 +136,29 @@ def _chebyshev_columns(spec: TrialSpec, measured: Measured) -> dict[str, Any]:
         active = preference[:, first:] / preference[:, first:].sum()
         return chebyshev_values(objectives[None, first:], active, reference_point[first:], spec.settings.augmentation)
 
-    first = 0 if measured.has_sparsity else 1
-    residual, spread = convergence(values("train", first), measured.multipliers[None], measured.penalty)
-    return {
+    columns: dict[str, Any] = {
         "scalarized": float(values("validation", 0).max()),
-        "multipliers": [0.0] * first + measured.multipliers.tolist(),
-        "penalty": measured.penalty,
-        "residual": float(residual),
-        "spread": float(spread),
         "anchors": measured.anchors.tolist(),
         "reference_point": reference_point.tolist(),
     }
+    lagrange = measured.lagrange
+    if lagrange is not None:
+        first = 0 if lagrange.has_sparsity else 1
+        residual, spread = convergence(values("train", first), lagrange.multipliers[None], lagrange.penalty)
+        columns |= {
+            "multipliers": [0.0] * first + lagrange.multipliers.tolist(),
+            "penalty": lagrange.penalty,
+            "residual": float(residual),
+            "spread": float(spread),
+        }
+    return columns
 
 
 def _optimum(spec: TrialSpec, problem: Problem, measured: Measured) -> float | None:
     """The exact solutions are those of the plain Chebyshev problem: no augmentation, the origin as reference, raw objectives."""
     is_plain = spec.settings.augmentation == 0 and not any(spec.reference_point or ()) and bool((measured.anchors == 1).all())
-    return problem.optimum(spec.preference, spec.settings.growl) if problem.optimum is not None and is_plain else None
+    is_known = problem.optimum is not None and is_plain and spec.preference is not None
+    return problem.optimum(spec.preference, spec.settings.growl) if is_known else None  # type: ignore[misc, arg-type]
 
 
 def _loss_columns(problem: Problem) -> list[str]:

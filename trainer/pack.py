@@ -91,12 +91,23 @@ class Pack:
             targets: shape (n, n_tasks).
             scalarize: (members, losses of shape (n_members, n_tasks)) -> scalar to differentiate.
         """
-        for index, member in self._living():
+        for index, member in self.living():
             outputs = member(inputs)
             losses = torch.stack(
                 [task.loss(output, targets[:, t]) for t, (task, output) in enumerate(zip(self._tasks, outputs, strict=True))]
             )
             scalarize(slice(index, index + 1), losses[None]).backward()
+
+    def backward_of_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """As `backward`, of the plain sum of the task losses; returns these, shape (n_models, n_tasks), detached."""
+        found = inputs.new_zeros(len(self), len(self._tasks))
+
+        def total(members: slice, losses: Tensor) -> Tensor:
+            found[members] = losses.detach()
+            return losses.sum()
+
+        self.backward(inputs, targets, total)
+        return found
 
     @torch.no_grad()
     def evaluate(self, part: Part) -> tuple[Tensor, Tensor]:
@@ -105,7 +116,7 @@ class Pack:
         Returns:
             Two tensors of shape (n_models, n_tasks); NaN for dead models.
         """
-        living = dict(self._living())
+        living = dict(self.living())
         totals = {index: torch.zeros(2, len(self._tasks), dtype=torch.float64, device=self._device) for index in living}
         with _evaluating(living.values()):
             for inputs, targets in part.in_order(_EVALUATION_BATCH):
@@ -125,7 +136,7 @@ class Pack:
         Returns:
             Shape (n_models, n_tasks), float64; NaN for dead models.
         """
-        living = dict(self._living())
+        living = dict(self.living())
         bounds: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         with _evaluating(living.values()):
             for inputs, _ in part.in_order(_EVALUATION_BATCH):
@@ -138,7 +149,8 @@ class Pack:
             ranges[index, t] = float((high - low).max()) if low.numel() else 0.0
         return ranges
 
-    def _living(self) -> Iterator[tuple[int, nn.Module]]:
+    def living(self) -> Iterator[tuple[int, nn.Module]]:
+        """Place and module of each network that trains on."""
         return ((index, member) for index, member in enumerate(self.members) if self.alive[index])
 
     def _link(self) -> None:

@@ -41,6 +41,11 @@ class Kept:
         self.epoch[models] = epoch
         self.score, self.reached = torch.where(better, score, self.score), torch.where(better, reached, self.reached)
 
+    def group(self, group: str) -> dict[str, Tensor]:
+        """The kept tensors called `<group>/<name>`, by name."""
+        prefix = f"{group}/"
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
     def state(self) -> dict[str, Tensor]:
         """Everything as stacked tensors."""
         return self.tensors | {"#epoch": self.epoch, "#reached": self.reached, "#score": self.score}

@@ -6,7 +6,7 @@ for its error messages and for the JSON Schema. This module imports neither torc
 """
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal, get_type_hints
 
 
@@ -44,10 +44,11 @@ class Checked:
         hints = get_type_hints(type(self), include_extras=True)
         for item in fields(self):  # type: ignore[arg-type]
             for rule in _rules(hints[item.name]):
-                value = getattr(self, item.name)
-                broken = rule.broken_rule(value) if isinstance(rule, Range) and value is not None else None
-                if broken:
-                    raise ValueError(f"{type(self).__name__} expects {item.name} to be {broken}, found {item.name} = {value}")
+                given = getattr(self, item.name)
+                for value in given if isinstance(given, tuple) else (given,):
+                    broken = rule.broken_rule(value) if isinstance(rule, Range) and value is not None else None
+                    if broken:
+                        raise ValueError(f"{type(self).__name__} expects {item.name} to be {broken}, found {item.name} = {value}")
 
 
 def _rules(hint: Any) -> tuple[Any, ...]:
@@ -152,27 +153,105 @@ class LsuvSettings(Checked):
 
 
 @dataclass(frozen=True)
+class OnePhaseSettings(Checked):
+    """The schedule of the methods that neither sparsify nor tie: stl, mgda, kdmtl, epo, cosmos."""
+
+    epochs: PositiveInt = 100
+    """Epochs of the training."""
+    decay_every: PositiveInt = 30
+    """Epochs between two decays of the learning rate by `learning_rate_decay`."""
+    momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9
+    """Of stochastic gradient descent; Adam has its own."""
+
+
+@dataclass(frozen=True)
+class DistillationSettings(Checked):
+    """Knowledge distillation (method kdmtl): how near the shared features are drawn to each task's teacher."""
+
+    weights: tuple[Annotated[float, Range(ge=0)], ...] = ()
+    """Of each task's squared distance, beside the task losses, which weigh 1; empty: 0.025 a task."""
+    adaptor_learning_rate: Annotated[float, Range(gt=0)] = 1e-4
+    """Of the adaptors, which Adam trains."""
+    adaptor_weight_decay: Annotated[float, Range(ge=0)] = 5e-4
+    """Of the adaptors."""
+
+
+@dataclass(frozen=True)
+class CosmosSettings(Checked):
+    """One network for all preferences (method cosmos)."""
+
+    concentration: Annotated[float, Range(gt=0)] = 1.2
+    """Parameter of the Dirichlet distribution that each minibatch's preference is drawn from; 1 is even, more is central."""
+    cosine: Annotated[float, Range(ge=0)] = 2.0
+    """Weight of the cosine between the losses and the ray on which all weighted losses are equal; it spreads the front."""
+
+
+@dataclass(frozen=True)
+class EvolutionSettings(Checked):
+    """Evolution of the weights themselves (method moead)."""
+
+    generations: PositiveInt = 100
+    """Generations, each of one new individual a preference vector."""
+    radius: Annotated[float, Range(gt=0)] = 0.5
+    """How far a weight may go from where it starts, in standard deviations of its tensor."""
+    n_samples: PositiveInt = 2048
+    """Training samples that an individual is measured on, the same for all."""
+
+
+@dataclass(frozen=True)
 class TrainingSettings(Checked):
-    """All constants of one trial's training."""
+    """All constants of one trial's training. Each method reads some of them (`read_by`)."""
 
     batch_size: PositiveInt = 256
     """Samples a step."""
     learning_rate: Annotated[float, Range(gt=0)] = 2.5e-3
-    """Adam's learning rate in the first outer iteration of each phase."""
+    """The optimiser's learning rate in the first outer iteration of each phase."""
     learning_rate_decay: Annotated[float, Range(gt=0, le=1)] = 0.5
-    """Factor on the learning rate after each outer iteration."""
+    """Factor on the learning rate after each outer iteration, or every `one_phase.decay_every` epochs."""
+    data_share: Annotated[float, Range(gt=0, le=1)] = 1.0
+    """The first so large a share of the training data; for a search over settings on a part of it."""
     optimizer: Literal["adam", "sgd"] = "adam"
-    """`adam`, or plain stochastic gradient descent, with which the prox of each step is exact."""
+    """`adam`, or stochastic gradient descent, with which the prox of each step is exact (no momentum where there is a prox)."""
     scalarization: Literal["chebyshev_al", "weighted_sum", "smooth_chebyshev", "paper"] = "chebyshev_al"
     """How the weighted objectives become one: augmented Lagrangian of the Chebyshev problem, plain mean, softmax, or the
     paper's Lagrangian for equalities with a learned t."""
     augmentation: Annotated[float, Range(ge=0)] = 1e-4
     """e of the modified Chebyshev form; above 0 every minimiser is Pareto optimal, at 0 only weakly."""
     selection: Literal["scalarized", "accuracy"] = "scalarized"
-    """The epoch that is kept: least scalarised validation value, or highest mean validation accuracy (the paper's rule)."""
+    """The epoch that is kept: least scalarised validation value (without a preference: least mean validation loss), or highest
+    mean validation accuracy (the paper's rule)."""
     lagrangian: LagrangianSettings = field(default_factory=LagrangianSettings)
     sparsify: SparsifySettings = field(default_factory=SparsifySettings)
     retrain: RetrainSettings = field(default_factory=RetrainSettings)
     growl: GrowlSettings = field(default_factory=GrowlSettings)
     tying: TyingSettings = field(default_factory=TyingSettings)
     lsuv: LsuvSettings = field(default_factory=LsuvSettings)
+    one_phase: OnePhaseSettings = field(default_factory=OnePhaseSettings)
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    cosmos: CosmosSettings = field(default_factory=CosmosSettings)
+    evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
+
+
+_ALL = frozenset(item.name for item in fields(TrainingSettings))
+_TWO_PHASES = _ALL - {"one_phase", "distillation", "cosmos", "evolution"}
+_ONE_PHASE = frozenset(
+    ("batch_size", "learning_rate", "learning_rate_decay", "data_share", "optimizer", "selection", "growl", "lsuv", "one_phase")
+)
+_READ = {
+    "wcal_growl": _TWO_PHASES,
+    "fixed_architecture": _TWO_PHASES - {"tying"},
+    "stl": _ONE_PHASE,
+    "mgda": _ONE_PHASE,
+    "epo": _ONE_PHASE,
+    "kdmtl": _ONE_PHASE | {"distillation"},
+    "cosmos": _ONE_PHASE | {"cosmos"},
+    "moead": frozenset(("batch_size", "data_share", "growl", "lsuv", "evolution")),
+}
+_LATER = {"data_share": 1.0}
+"""Settings that came after results were published, with the value that changes nothing: it is left out of a trial's identity."""
+
+
+def read_by(method: str, settings: TrainingSettings) -> dict[str, Any]:
+    """What a method reads of the settings, as plain values: what its results depend on, and nothing else."""
+    read = {name: value for name, value in asdict(settings).items() if name in _READ[method]}
+    return {name: value for name, value in read.items() if _LATER.get(name, _ALL) != value}

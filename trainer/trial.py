@@ -13,8 +13,8 @@ class TrialSpec:
     trial_id: str
     model: str
     method: str
-    preference: tuple[float, ...]
-    """k = (sparsity, tasks ...), >= 0, sums to 1."""
+    preference: tuple[float, ...] | None
+    """k = (sparsity, tasks ...), >= 0, sums to 1; None for a method that has none."""
     seed: int
     settings: TrainingSettings
     scaling: str = "none"
@@ -25,7 +25,7 @@ class TrialSpec:
     @property
     def is_dense(self) -> bool:
         """True when sparsity has no weight: one phase, nothing pruned."""
-        return self.preference[0] == 0
+        return self.preference is None or self.preference[0] == 0
 
 
 @dataclass(frozen=True)

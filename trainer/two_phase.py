@@ -7,31 +7,24 @@ one parameter; the model of a row is chosen by its scalarised validation value, 
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer.checkpoint import State, group_of, nest
-from trainer.data import channels_last
 from trainer.lagrangian import lagrangian_of
-from trainer.lsuv import initialise_lsuv
-from trainer.metrics import n_parameters, stacked_sparsity_rate, weight_names
-from trainer.notes import data_notes
+from trainer.metrics import stacked_sparsity_rate
 from trainer.optimiser import PackOptimiser
-from trainer.outcome import Measured, result_of
-from trainer.pack import pack_of
+from trainer.outcome import Lagrange
 from trainer.problem import Problem
 from trainer.prox_step import ProxStep
 from trainer.scalarization import chebyshev_values, scalarized
 from trainer.selection import Kept
 from trainer.settings import TrainingSettings
-from trainer.structure import Structure
-from trainer.trial import TrialResult, TrialSpec
-
-_ANCHOR_SEED = 0
+from trainer.training import PackTraining
+from trainer.trial import TrialSpec
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ def phases_of(settings: TrainingSettings, is_dense: bool) -> tuple[Phase, ...]:
     return (sparsify, retrain) if n_second else (sparsify,)
 
 
-class TwoPhase:
+class TwoPhase(PackTraining):
     """One pack on its way through the phases. Every call of `step` trains one epoch.
 
     Args:
@@ -68,42 +61,18 @@ class TwoPhase:
     """
 
     def __init__(self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None = None) -> None:
-        self.specs = tuple(specs)
+        super().__init__(specs, problem, device)
         first = specs[0]
-        self._settings, self._seed, self._device = first.settings, first.seed, device
-        self._phases = phases_of(first.settings, first.is_dense)
+        self._phases = self._phases_of(first)
         self.n_epochs = sum(phase.n_epochs for phase in self._phases)
-        self.epoch = 0
-        self._problem = problem
-        self._train, self._validation = problem.train.on(device), problem.validation.on(device)
-
-        network = self._initial_network(self._seed)
-        self.pack = pack_of(network, len(specs), problem, device)
-        self._bounds: Mapping[str, tuple[float, float]] = getattr(network, "bounds", {})
-        self._dtype = next(network.parameters()).dtype
-        self._weight_names, self._n_parameters = weight_names(network), n_parameters(network)
-        self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
-        weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
-        self.structure = Structure(weights, first.settings.growl, len(specs), device)
-
-        anchors = self._initial_anchors() if first.scaling == "anchors" else [1.0] * (1 + len(problem.tasks))
-        self._anchors = torch.tensor(anchors, dtype=self._dtype, device=device)
-        self._reference_point = torch.tensor(first.reference_point or [0.0] * len(anchors), dtype=self._dtype, device=device)
+        point = first.reference_point or [0.0] * len(self._anchors)
+        self._reference_point = torch.tensor(point, dtype=self._dtype, device=device)
         self._preference = torch.tensor([spec.preference for spec in specs], dtype=self._dtype, device=device)
-        self._tying_converged = torch.ones(len(specs), dtype=torch.bool)
-        self._sparsity_reached = torch.ones(len(specs), dtype=torch.bool)
-        self._records: list[list[dict[str, Any]]] = [[] for _ in specs]
-        self._wall = {"sparsify": 0.0, "tying": 0.0, "retrain": 0.0, "dense": 0.0}
-        self._classifies = [task.metric_name == "accuracy" for task in problem.tasks]
-        self._data_notes = data_notes(problem)
+        self._has_converged = torch.ones(len(specs), dtype=torch.bool)
+        self._has_reached = torch.ones(len(specs), dtype=torch.bool)
         self._begin(0)
         if state is not None:
             self._load(state)
-
-    @property
-    def done(self) -> bool:
-        """True after the last epoch of the last phase."""
-        return self.epoch >= self.n_epochs
 
     def step(self) -> None:
         """Train one epoch; at the end of an outer iteration move the multipliers, at the end of phase 1 cluster."""
@@ -125,83 +94,34 @@ class TwoPhase:
         elif self._outer != outer:
             self._optimiser.set_learning_rate(self._learning_rate())
 
-    def results(self) -> list[TrialResult]:
-        """What the trials leave, in the order of the specs; the only place where test data is read."""
-        if not self.done:
-            raise RuntimeError(f"TwoPhase expects done before results(), found epoch = {self.epoch} of {self.n_epochs}")
-        started = time.perf_counter()
-        parts = {"train": self._train, "validation": self._validation, "test": self._problem.test.on(self._device)}
-        evaluated = {name: self.pack.evaluate(part) for name, part in parts.items()}
-        ranges = self.pack.output_ranges(self._validation)
-        penalty = self.structure.penalty().double().cpu()
-        wall = self._wall | {"results": time.perf_counter() - started}
-        return [
-            result_of(
-                spec,
-                self._problem,
-                Measured(
-                    alive=bool(self.pack.alive[i]),
-                    weights={name: value[i].detach() for name, value in self.pack.parameters.items()},
-                    buffers={name: value[i] for name, value in self.pack.buffers.items()},
-                    weight_names=self._weight_names,
-                    n_parameters=self._n_parameters,
-                    labels={name: value[i] for name, value in self.structure.labels.items()},
-                    losses={name: losses[i] for name, (losses, _) in evaluated.items()},
-                    metrics={name: metrics[i] for name, (_, metrics) in evaluated.items()},
-                    sparsity=float(penalty[i]),
-                    anchors=self._anchors.double().cpu(),
-                    multipliers=self._kept.tensors["#multipliers"][i].double().cpu(),
-                    penalty=float(self._kept.tensors["#penalty"][i]),
-                    has_sparsity=self._phases[-1].has_sparsity,
-                    best_epoch=int(self._kept.epoch[i]),
-                    sparsity_reached=bool(self._sparsity_reached[i]),
-                    tying_converged=bool(self._tying_converged[i]),
-                    output_ranges=ranges[i],
-                    data_notes=self._data_notes,
-                    backend=self.pack.backend,
-                    epochs=self._records[i],
-                    wall=wall,
-                    n_models=len(self.specs),
-                ),
-            )
-            for i, spec in enumerate(self.specs)
-        ]
+    def _phases_of(self, first: TrialSpec) -> tuple[Phase, ...]:
+        return phases_of(first.settings, first.is_dense)
 
-    def progress(self) -> dict[str, float | str]:
-        """Phase, epoch, and of the models as they are now the best mean metric and the mean sparsity rate."""
-        last = [records[-1] for records in self._records if records]
-        figures: dict[str, float | str] = {"phase": self._phases[self._phase].name, "epoch": self.epoch, "n_epochs": self.n_epochs}
-        if last and any(self._classifies):
-            figures["best_metric"] = max(self._mean_accuracy(record["metric.validation"]) for record in last)
-        if last:
-            figures["sparsity_rate"] = sum(record["sparsity_rate"] for record in last) / len(last)
-        return figures
+    @property
+    def _phase_name(self) -> str:
+        return self._phases[self._phase].name
 
-    def _initial_network(self, seed: int) -> nn.Module:
-        """The network that every trial of a seed starts from; the global random state is left alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = self._problem.networks[self.specs[0].model]()
-        inputs, _ = self._problem.train.first(self._settings.lsuv.n_samples)
-        initialise_lsuv(network, inputs, self._settings.lsuv, seed)
-        return network
+    @property
+    def _sparsity_reached(self) -> Tensor:
+        return self._has_reached
 
-    def _initial_anchors(self) -> list[float]:
-        """L0 of the initial network of one fixed seed, so that all seeds share one scale, and the losses of a guess."""
-        weights = dict(self._initial_network(_ANCHOR_SEED).named_parameters())
-        structure = Structure({name: weights[name].detach()[None] for name in self.structure.layers}, self._settings.growl, 1, self._device)
-        return [float(structure.penalty()[0]) or 1.0, *(task.guess_loss for task in self._problem.tasks)]
+    @property
+    def _tying_converged(self) -> Tensor:
+        return self._has_converged
 
-    def _mean_accuracy(self, metrics: Sequence[float]) -> float:
-        return sum(value for value, is_accuracy in zip(metrics, self._classifies, strict=True) if is_accuracy) / sum(self._classifies)
+    def _best_epochs(self) -> list[int]:
+        return [int(epoch) for epoch in self._kept.epoch]
+
+    def _lagrange(self, trial: int) -> Lagrange:
+        kept = self._kept.tensors
+        return Lagrange(kept["#multipliers"][trial].double().cpu(), float(kept["#penalty"][trial]), self._phases[-1].has_sparsity)
 
     # One epoch
 
     def _train_epoch(self) -> Tensor:
         """Returns the mean training loss of each model and task, shape (n_models, n_tasks)."""
         phase, per_step = self._phases[self._phase], self._settings.growl.prox == "step"
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self._train), generator=generator)
+        order, generator = self._epoch_order()
         self._losses = torch.zeros(len(self.specs), len(self._problem.tasks), device=self._device, dtype=self._dtype)
         n_steps = 0
         for inputs, targets in self._batches(order, generator):
@@ -223,12 +143,6 @@ class TwoPhase:
                 if per_step:
                     self._shrink()
         return self._losses / n_steps
-
-    def _batches(self, order: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """The epoch's minibatches, as the problem wants them for training; the whole pack reads the same."""
-        augment = self._problem.augment
-        for inputs, targets in self._train.shuffled(order, self._settings.batch_size):
-            yield (inputs if augment is None else channels_last(augment(inputs, generator))), targets
 
     def _scalarize(self, members: slice, losses: Tensor) -> Tensor:
         """The one number whose gradient moves these members: sum_i p_i g_i."""
@@ -311,13 +225,13 @@ class TwoPhase:
         self._kept = Kept(self._current())
 
     def _end_phase(self) -> None:
-        self.pack.load(*(self._kept_group(group) for group in ("parameters", "buffers")))
-        self.structure.load(self._kept_group("masks"))
+        self.pack.load(self._kept.group("parameters"), self._kept.group("buffers"))
+        self.structure.load(self._kept.group("masks"))
         if self._phases[self._phase].name == "sparsify":
-            self._sparsity_reached = self._kept.reached.clone()
+            self._has_reached = self._kept.reached.clone()
         if self._phase + 1 < len(self._phases):
             started = time.perf_counter()
-            self._tying_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive)
+            self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive)
             self.structure.tie()
             self._wall["tying"] += time.perf_counter() - started
             self._begin(self._phase + 1)
@@ -337,9 +251,6 @@ class TwoPhase:
         groups = {"parameters": self.pack.parameters, "buffers": self.pack.buffers, "masks": self.structure.masks}
         return nest(groups) | {"#multipliers": self._lagrangian.multipliers, "#penalty": penalty}
 
-    def _kept_group(self, group: str) -> dict[str, Tensor]:
-        return {name.removeprefix(f"{group}/"): value for name, value in self._kept.tensors.items() if name.startswith(f"{group}/")}
-
     # State
 
     def state_dict(self) -> State:
@@ -355,8 +266,8 @@ class TwoPhase:
             "pack": {
                 "alive": self.pack.alive,
                 "step_length": self._prox_step.length,
-                "tying_converged": self._tying_converged,
-                "sparsity_reached": self._sparsity_reached,
+                "tying_converged": self._has_converged,
+                "sparsity_reached": self._has_reached,
             },
         }
         scalars = {
@@ -379,7 +290,7 @@ class TwoPhase:
         self._begin(state.scalars["phase"])
         self._epoch_of_phase = state.scalars["epoch_of_phase"]
         self.pack.load(group("parameters"), group("buffers"))
-        self._optimiser.load({kind: group(kind) for kind in ("exp_avg", "exp_avg_sq")}, state.scalars["n_steps"])
+        self._optimiser.load({kind: group(kind) for kind in self._optimiser.kinds}, state.scalars["n_steps"])
         if not self.done:
             self._optimiser.set_learning_rate(self._learning_rate())
         is_fixed = self._phases[self._phase].name != "sparsify" or self._settings.growl.masks == "epoch"
@@ -389,6 +300,6 @@ class TwoPhase:
         pack = group("pack")
         self.pack.alive = pack["alive"]
         self._prox_step.length = pack["step_length"].to(self._device)
-        self._tying_converged, self._sparsity_reached = pack["tying_converged"], pack["sparsity_reached"]
+        self._has_converged, self._has_reached = pack["tying_converged"], pack["sparsity_reached"]
         self._records = [state.scalars["records"][i] for i in index]
         self._wall = dict(state.scalars["wall"])

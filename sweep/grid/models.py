@@ -77,6 +77,15 @@ PackSize = Annotated[
     ),
 ]
 
+After = Annotated[
+    Annotated[str, Tag("<name>")] | Annotated[tuple[str, ...], Field(min_length=1), Tag("<names>")],
+    Discriminator(
+        lambda value: "<name>" if isinstance(value, str) else "<names>" if isinstance(value, list | tuple) else None,
+        custom_error_type="after",
+        custom_error_message="the name of a study, or a list of names expected",
+    ),
+]
+
 # Building the validators waits for the first use: `sweep --help` needs none.
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True)
 
@@ -148,8 +157,17 @@ class StudyConfig(BaseModel):
     """Constants of the training that differ from the top level's, key by key."""
     seeds: Seeds | None = None
     """Random seeds; default: the top level's."""
-    after: str | None = None
-    """Name of the study whose trials must be complete before this one starts."""
+    after: After | None = None
+    """Name of the study whose trials must be complete before this one starts, or a list of names. A method that takes something
+    over takes it from there, and after a study with `candidates` the training has the values of the best one."""
+    candidates: Annotated[tuple[TrainingSettings, ...], Field(min_length=2, max_length=1000)] | None = None
+    """A search: the study is trained once with each of these trainings, which differ from the study's, key by key. The best one
+    has the highest mean validation accuracy over preferences and seeds (without accuracies: the least mean validation loss)."""
+
+    @property
+    def after_names(self) -> tuple[str, ...]:
+        """The studies that this one waits for."""
+        return () if self.after is None else (self.after,) if isinstance(self.after, str) else self.after
 
 
 class SweepConfig(BaseModel):

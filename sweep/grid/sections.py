@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 from sweep.grid.errors import Path
 from sweep.grid.nodes import Node, merge
+from trainer.catalog import METHODS
 from trainer.own_problem import is_own
 from trainer.settings import TrainingSettings
 
@@ -79,6 +80,9 @@ def _section(node: Node) -> Node:
 
 def _study(node: Node) -> Node:
     changed = {name: _section(below) for name, below in node.mapping.items() if name == "training"}
+    candidates = node.child("candidates")
+    if candidates is not None and candidates.items:
+        changed["candidates"] = replace(candidates, value=tuple(map(_section, candidates.items)))
     changed |= {name: _anchored(below) for name, below in node.mapping.items() if name == "preferences"}
     return node.with_items(**changed) if changed else node
 
@@ -101,17 +105,29 @@ def fill_in(top: Node, *, default_name: str, out: str | None) -> Node:
     training, studies = top.child("training") or Node({}), top.child("studies")
     if studies is None:
         return filled
-    inherited = tuple(
-        study.with_items(training=merge(training, study.mapping.get("training", Node({})))) if isinstance(study.value, dict) else study
-        for study in studies.items
-    )
+    inherited = tuple(_inheriting(study, training) if isinstance(study.value, dict) else study for study in studies.items)
     return filled.with_items(studies=replace(studies, value=inherited)) if inherited else filled
 
 
+def _inheriting(study: Node, training: Node) -> Node:
+    """The study with its training laid over the top level's, and each candidate over that."""
+    own = merge(training, study.mapping.get("training", Node({})))
+    candidates = study.child("candidates")
+    if candidates is None or not candidates.items:
+        return study.with_items(training=own)
+    merged = tuple(merge(own, candidate) if isinstance(candidate.value, dict) else candidate for candidate in candidates.items)
+    return study.with_items(training=own, candidates=replace(candidates, value=merged))
+
+
 def with_model(top: Node, models: Sequence[str]) -> Node:
-    """The mapping of one sweep with its model: the first of the problem's, where the file names none and they are known."""
-    given = top.child("model")
-    return top if not models or (given is not None and given.value is not None) else top.with_items(model=Node(models[0]))
+    """The mapping of one sweep with its model: that of the method or the first of the problem's, where the file names none and they
+    are known."""
+    given, method = top.child("model"), top.child("method")
+    if not models or (given is not None and given.value is not None):
+        return top
+    entry = METHODS.get(method.value) if method is not None and isinstance(method.value, str) else None
+    own = entry.model if entry is not None and entry.model in models else None
+    return top.with_items(model=Node(own or models[0]))
 
 
 def without(top: Node, paths: list[Path]) -> Node:

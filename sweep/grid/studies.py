@@ -1,13 +1,15 @@
 """Studies with everything they inherit, in the order in which they can run, and the rules between sections of a grid file."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from sweep.grid.candidates import candidate_mistakes, with_candidates
 from sweep.grid.errors import Mistake, Path, did_you_mean, shown
 from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
-from trainer.catalog import METHODS, MODELS, PROBLEMS
+from trainer.catalog import METHODS, MODELS, PROBLEMS, MethodEntry
 from trainer.facts import ProblemFacts
 from trainer.own_problem import is_own
 from trainer.settings import TrainingSettings
@@ -29,12 +31,19 @@ class Study:
     name: str
     model: str
     method: str
-    preferences: tuple[Vector, ...]
-    """Shape (n_vectors, 1 + n_tasks); k0 comes first, 0 for problems without a sparsity objective."""
+    preferences: tuple[Vector | None, ...]
+    """Shape (n_vectors, 1 + n_tasks); k0 comes first, 0 for problems without a sparsity objective. (None,) for a method without."""
     training: TrainingSettings
+    """Of a study that is `tuned_by` another one: before the best candidate's values are known."""
     seeds: tuple[int, ...]
-    after: str | None
-    """The study whose trials must be complete before these start, or None."""
+    after: tuple[str, ...] = ()
+    """The studies whose trials must be complete before these start."""
+    candidate_of: str | None = None
+    """The search that this is a candidate of."""
+    tuned_by: str | None = None
+    """The search whose best candidate this study trains with."""
+    searched: tuple[tuple[str, ...], ...] = ()
+    """Paths of the settings that the search settles."""
 
 
 def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mistake]]:
@@ -61,26 +70,39 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
             values[key] = getattr(config, key) if own is None else own
             paths[key] = (key,) if own is None else ("studies", index, key)
         training = given.training if given and given.training else config.training
+        mistakes += _seed_mistakes(paths["seeds"], values["seeds"])
+        method = METHODS[values["method"]]
+        if given is not None and given.model is None and method.model is not None:
+            values["model"] = method.model  # the method trains no other
         if values["model"] is not None:
             mistakes += _name_mistakes(paths["model"], values["model"], problem, models)
-        if values["method"] not in METHODS:
-            mistakes.append(_unavailable(paths["method"], values["method"], METHODS))
-        mistakes += _seed_mistakes(paths["seeds"], values["seeds"])
-        values["preferences"] = grids.vectors(values["preferences"], paths["preferences"], mistakes)
-        studies.append(Study(name=given.name if given else ONLY_STUDY, training=training, after=given.after if given else None, **values))
+            mistakes += _method_mistakes(method, paths, values)
+        if method.has_preferences:
+            values["preferences"] = grids.vectors(values["preferences"], paths["preferences"], mistakes)
+            mistakes += _pruning_mistakes(method, paths, values)
+        else:
+            values["preferences"] = (None,)
+        after = given.after_names if given else ()
+        studies.append(Study(name=given.name if given else ONLY_STUDY, training=training, after=after, **values))
     if facts is not None:
         mistakes += _length_mistakes(config, facts)
     ordered, order_mistakes = _ordered(studies)
+    mistakes += order_mistakes
+    candidates = {given.name: given.candidates for given in config.studies or () if given.candidates}
+    mistakes += candidate_mistakes(studies, candidates)
+    if not order_mistakes:
+        mistakes += _giver_mistakes(studies)
+    ordered = with_candidates(ordered, candidates)
     if config.has_auto_reference and facts is not None:
         ordered = _after_anchor_runs(ordered, studies[0], len(facts.tasks))
-    return ordered, mistakes + order_mistakes
+    return ordered, mistakes
 
 
 def _after_anchor_runs(ordered: Sequence[Study], first: Study, n_tasks: int) -> tuple[Study, ...]:
     """The anchor runs in the manner of the file's first study, then the others."""
     alone = tuple((0.0, *(float(task == other) for other in range(n_tasks))) for task in range(n_tasks))
-    anchors = replace(first, name=ANCHOR_STUDY, preferences=alone, seeds=first.seeds[:1], after=None)
-    return (anchors, *(study if study.after else replace(study, after=ANCHOR_STUDY) for study in ordered))
+    anchors = Study(ANCHOR_STUDY, first.model, "wcal_growl", alone, first.training, first.seeds[:1])
+    return (anchors, *(study if study.after else replace(study, after=(ANCHOR_STUDY,)) for study in ordered))
 
 
 class _Grids:
@@ -137,6 +159,50 @@ def _name_mistakes(path: Path, model: str, problem: str, models: Sequence[str] |
     return [_unavailable(path, model, MODELS if models is None else models)]
 
 
+def _method_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Mapping[str, Any]) -> list[Mistake]:
+    """A method with a model of its own, or a model that only one method trains."""
+    if method.needs is not None and find_spec(method.needs[0]) is None:
+        rule = f"a method whose packages are installed expected, {values['method']} needs {method.needs[0]}"
+        return [Mistake(paths["method"], rule, values["method"], f"pip install 'pareto-sweep[{method.needs[1]}]', or leave the study out")]
+    owner = next((name for name, entry in METHODS.items() if entry.model == values["model"] == "kdmtl"), None)
+    if method.model not in (None, values["model"]):
+        rule = f"the model {method.model} expected for the method {values['method']}"
+        return [Mistake(paths["model"], rule, values["model"], f"write `model: {method.model}`")]
+    if owner is not None and owner != values["method"]:
+        rule = f"the method {owner} expected for the model {values['model']}"
+        return [Mistake(paths["method"], rule, values["method"], f"write `method: {owner}`")]
+    return []
+
+
+def _pruning_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Mapping[str, Any]) -> list[Mistake]:
+    pruning = [vector for vector in values["preferences"] if vector[0] > 0]
+    if method.prunes or not pruning:
+        return []
+    rule = f"k0 = 0 expected, since the method {values['method']} does not prune"
+    return [Mistake(paths["preferences"], rule, shown(list(pruning[0])), "for example `preferences: {simplex: {divisions: 10, k0: [0]}}`")]
+
+
+def _giver_mistakes(studies: Sequence[Study]) -> list[Mistake]:
+    """A method that takes something over comes after one study of the method that gives it, and after one search at most."""
+    by_name = {study.name: study for study in studies}
+    mistakes = []
+    for index, study in enumerate(studies):
+        method = METHODS[study.method]
+        givers = [by_name[name] for name in study.after if by_name[name].method == method.giver]
+        path: Path = ("studies", index, "after")
+        if method.takes is not None and len(givers) != 1:
+            rule = f"one study of the method {method.giver} expected, whose {_TAKEN[method.takes]} the method {study.method} takes over"
+            found = ", ".join(giver.name for giver in givers) or "none"
+            mistakes.append(Mistake(path if len(studies) > 1 or study.after else ("method",), rule, found, "name it in `after`"))
+        elif givers and method.takes != "teachers" and givers[0].model != study.model:
+            rule = f"a study of the same model expected ({study.model})"
+            mistakes.append(Mistake(path, rule, f"{givers[0].name} with {givers[0].model}", "the networks must be alike"))
+    return mistakes
+
+
+_TAKEN = {"teachers": "networks", "architecture": "sparse network", "start": "weights"}
+
+
 def _seed_mistakes(path: Path, seeds: Sequence[int]) -> list[Mistake]:
     return [
         Mistake((*path, index), f"each seed once expected (it is seeds[{seeds.index(seed)}] already)", str(seed), "remove one of them")
@@ -174,20 +240,21 @@ def _ordered(studies: Sequence[Study]) -> tuple[tuple[Study, ...], list[Mistake]
         if names.index(study.name) < index:
             rule = f"a name of its own expected (studies[{names.index(study.name)}] has it)"
             mistakes.append(Mistake((*path, "name"), rule, study.name, "rename one of them"))
-        if study.after is not None and study.after not in names:
-            near = did_you_mean(study.after, names)
-            hint = f"did you mean `{near}`?" if near else f"the studies are {', '.join(names)}"
-            mistakes.append(Mistake((*path, "after"), "the name of another study expected", study.after, hint))
+        for name in study.after:
+            if name not in names:
+                near = did_you_mean(name, names)
+                hint = f"did you mean `{near}`?" if near else f"the studies are {', '.join(names)}"
+                mistakes.append(Mistake((*path, "after"), "the name of another study expected", name, hint))
     ordered: list[Study] = []
     waiting = list(studies)
     while waiting:
         done = {study.name for study in ordered}
-        ready = next((study for study in waiting if study.after is None or study.after in done or study.after not in names), None)
+        ready = next((study for study in waiting if all(name in done or name not in names for name in study.after)), None)
         if ready is None:
             circle = _circle(waiting)
             index = names.index(circle[0])
             rule = f"an order expected, this is a circle ({' after '.join([*circle, circle[0]])})"
-            mistakes.append(Mistake(("studies", index, "after"), rule, studies[index].after, "remove one `after`"))
+            mistakes.append(Mistake(("studies", index, "after"), rule, ", ".join(studies[index].after), "remove one `after`"))
             break
         ordered.append(ready)
         waiting.remove(ready)
@@ -196,7 +263,8 @@ def _ordered(studies: Sequence[Study]) -> tuple[tuple[Study, ...], list[Mistake]
 
 def _circle(waiting: Sequence[Study]) -> list[str]:
     """Names of studies that wait for each other, from the first in the file."""
-    after = {study.name: study.after for study in waiting}
+    blocked = {study.name for study in waiting}
+    after = {study.name: next((name for name in study.after if name in blocked), None) for study in waiting}
     seen: list[str] = []
     name: str | None = waiting[0].name
     while name is not None and name not in seen:

@@ -42,7 +42,7 @@ CASES = {
     "scalar for a list": Case("seeds: 3", "2:8: seeds: a list expected", "3", "For example `[0, 1, 2]`"),
     "out of range": Case("training: {growl: {beta1: -1}}", "2:27: training.growl.beta1: a number >= 0 expected", "-1", "Default: 0.8"),
     "at an open end": Case(
-        "training: {learning_rate: 0}", "2:27: training.learning_rate: a number > 0 expected", "0", "Adam's learning rate"
+        "training: {learning_rate: 0}", "2:27: training.learning_rate: a number > 0 expected", "0", "optimiser's learning rate"
     ),
     "not a number": Case(
         "training: {learning_rate: .nan}", "2:27: training.learning_rate: a finite number expected", ".nan", "Default: 0.0025"
@@ -59,12 +59,60 @@ CASES = {
     "repeated seed": Case("seeds: [4, 5, 4]", "2:15: seeds[2]: each seed once expected (it is seeds[0] already)", "4", "remove one"),
     "wrong choice": Case("scaling: anchor", "2:10: scaling: one of none, anchors expected", "anchor", "did you mean `anchors`?"),
     "null for a choice": Case("scaling:", "2:1: scaling: one of none, anchors expected", "null", "Default: none"),
-    "a later version's method": Case(
-        "method: mgda", "2:9: method: not available in this version (available: wcal_growl)", "mgda", "use `wcal_growl`"
+    "an unknown method": Case("method: later", "2:9: method: one of wcal_growl, ", "later", ""),
+    "a method with a model of its own": Case(
+        "method: stl\nmodel: hps", "3:8: model: the model stl expected for the method stl", "hps", "write `model: stl`"
+    ),
+    "a model with a method of its own": Case(
+        "model: kdmtl", "1:1: method: the method kdmtl expected for the model kdmtl", "wcal_growl", "write `method: kdmtl`"
+    ),
+    "a method that does not prune": Case(
+        "method: epo", "1:1: preferences: k0 = 0 expected, since the method epo does not prune", "[0.1, 0.05, 0.85]", "k0: [0]"
+    ),
+    "a method that takes over, without a giver": Case(
+        "method: fixed_architecture\npreferences: {simplex: {divisions: 4, k0: [0]}}",
+        "2:9: method: one study of the method wcal_growl expected, whose sparse network the method fixed_architecture takes over",
+        "none",
+        "name it in `after`",
+    ),
+    "a giver of another model": Case(
+        "studies: [{name: a, model: hps}, {name: b, method: fixed_architecture, after: a, "
+        "preferences: {simplex: {divisions: 4, k0: [0]}}}]",
+        "2:79: studies[1].after: a study of the same model expected (mdmtn)",
+        "a with hps",
+        "the networks must be alike",
+    ),
+    "a search of one": Case(
+        "studies: [{name: a, candidates: [{learning_rate: 1e-3}]}]",
+        "2:33: studies[0].candidates: at least 2 items expected",
+        '[{"learning_rate": 0.001}]',
+        "",
+    ),
+    "two searches": Case(
+        "studies: [{name: a, candidates: [{batch_size: 1}, {batch_size: 2}]}, {name: b, candidates: [{batch_size: 1}, {batch_size: 2}]}, "
+        "{name: c, after: [a, b]}]",
+        "2:146: studies[2].after: one search at most expected (`candidates`)",
+        "a, b",
+        "make one search of them",
+    ),
+    "a name that a candidate has": Case(
+        "studies: [{name: a, candidates: [{batch_size: 1}, {batch_size: 2}]}, {name: a.1}]",
+        "2:77: studies[1].name: another name expected (`a.1` is a candidate of the search a)",
+        "a.1",
+        "rename it",
+    ),
+    "a candidate's key": Case(
+        "studies: [{name: a, candidates: [{batch_sise: 1}, {batch_size: 2}]}]",
+        "2:35: studies[0].candidates[0].batch_sise: unknown key",
+        "1",
+        "did you mean `batch_size`?",
+    ),
+    "after a number": Case(
+        "studies: [{name: a, after: 3}]", "2:28: studies[0].after: the name of a study, or a list of names expected", "3", ""
     ),
     "misspelt method": Case("method: wcal_grow", "2:9: method: one of wcal_growl, ", "wcal_grow", "did you mean `wcal_growl`?"),
     "a later version's model": Case(
-        "model: later", "2:8: model: not available in this version (available: mdmtn, hps", "later", "`mdmtn` or `hps`"
+        "model: later", "2:8: model: not available in this version (available: mdmtn, hps", "later", "use one of them"
     ),
     "misspelt model": Case("model: mdtmn", "2:8: model: not available in this version", "mdtmn", "did you mean `mdmtn`?"),
     "object store": Case(
@@ -395,13 +443,23 @@ def test_a_file_that_grows_without_bound_is_refused(tmp_path):
     assert "at most 1000000 bytes expected (got 2000000 bytes)" in str(error_of(path))
 
 
+def test_a_method_whose_package_is_missing_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sweep.grid.studies.find_spec", lambda name: None)
+    path = tmp_path / "grid.yaml"
+    study = "{name: b, method: moead, preferences: {list: [[0, 1, 0], [0, 0, 1]]}, after: a}"
+    path.write_text(f"problem: multidigits\nstudies:\n  - {{name: a}}\n  - {study}\n")
+    message = str(error_of(path))
+    assert "grid.yaml:4:23: studies[1].method: a method whose packages are installed expected, moead needs pymoo" in message
+    assert "pip install 'pareto-sweep[moead]'" in message
+
+
 def test_all_mistakes_come_at_once_in_the_order_of_the_file(tmp_path):
     path = tmp_path / "grid.yaml"
     path.write_text(
         """\
 problem: {name: multidigits, n_train: -1}
 model: later
-method: mgda
+method: sooner
 preferences: {list: [[0.5, 0.5], [0.1, 0.4, 0.4]]}
 seeds: [1, 1]
 training: {growl: {beta1: -1, pattern: spik}, batch_size: 0}

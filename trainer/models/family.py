@@ -40,9 +40,8 @@ class Layers:
             "hps": lambda: HPS(self.trunk(), self.heads(n_outputs)),
             "mtan": lambda: MTAN(self.trunk(), [self.attention() for _ in each], self.heads(n_outputs)),
             "stl": lambda: STL([self.trunk() for _ in each], self.heads(n_outputs)),
+            "kdmtl": lambda: KDMTL(self.trunk(), self.heads(n_outputs), [self._adaptor() for _ in each]),
         }
 
-    def kdmtl(self, n_outputs: Sequence[int]) -> KDMTL:
-        """HPS with an adaptor a task; the catalog does not list it until its method is there."""
-        adaptors = [nn.Sequential(nn.Linear(self.n_features, self.n_features), nn.ReLU()) for _ in n_outputs]
-        return KDMTL(self.trunk(), self.heads(n_outputs), adaptors)
+    def _adaptor(self) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(self.n_features, self.n_features), nn.ReLU())

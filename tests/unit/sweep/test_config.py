@@ -66,7 +66,7 @@ def test_a_grid_file_with_one_line_has_every_default(tmp_path):
     assert config.resources.memory == 1_500_000_000
     assert config.resources.pack == "auto"
     (study,) = config.resolved_studies
-    assert (study.name, study.model, study.method, study.after) == ("main", "mdmtn", "wcal_growl", None)
+    assert (study.name, study.model, study.method, study.after) == ("main", "mdmtn", "wcal_growl", ())
     assert study.preferences == paper_grid()
 
 
@@ -81,7 +81,7 @@ def test_every_key_is_read(full, tmp_path, monkeypatch):
     assert config.reference_point == (0.0, 0.0, 0.0)
     first, last = config.resolved_studies
     assert (first.name, first.model, first.seeds, len(first.preferences)) == ("first", "hps", (5,), 90 + (22 - 3) + 0 + 1)
-    assert (last.name, last.model, last.after, last.preferences) == ("last", "mdmtn", "first", ((0.2, 0.3, 0.5),))
+    assert (last.name, last.model, last.after, last.preferences) == ("last", "mdmtn", ("first",), ((0.2, 0.3, 0.5),))
     assert first.training == TrainingSettings(learning_rate=1e-3, growl=GrowlSettings(beta1=0.5, beta2=1))
     assert last.training == TrainingSettings(learning_rate=1e-3, growl=GrowlSettings(beta1=0.25, beta2=1))
 

@@ -14,7 +14,7 @@ import trainer.api
 from sweep.config import SweepConfig, parse_config
 from sweep.pack_run import PackJob, PackRun
 from sweep.planning import manifest_of, trials_of
-from sweep.store import Store, StoreWriteError
+from sweep.store import Store, StoreError, StoreWriteError
 from trainer.catalog import PROBLEMS
 
 SPARSE = [[0.02, 0.49, 0.49], [0.05, 0.475, 0.475], [0.1, 0.3, 0.6]]
@@ -395,7 +395,7 @@ def test_a_faulty_pack_of_one_ends_in_an_error_row(tmp_path: Path, monkeypatch: 
 
 def test_a_fault_in_the_results_is_the_trials_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(tmp_path / "out")
-    monkeypatch.setattr("trainer.two_phase.result_of", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("trainer.training.result_of", lambda *arguments: 1 / 0)
     finish(PackRun(job))
     rows = rows_of(tmp_path / "out")
     assert {row["state"] for row in rows.values()} == {"error"}
@@ -584,3 +584,39 @@ def test_a_trainable_asks_for_what_the_grid_file_says(tmp_path: Path) -> None:
     job = job_of(tmp_path / "out")
     request = PackTrainable.default_resource_request({"pack": {"job": job.to_json(), "resources": {"CPU": 2.0, "GPU": 0.0, "memory": 1e9}}})
     assert request.bundles == [{"CPU": 2.0, "memory": 1e9}]
+
+
+def test_a_method_without_preferences_leaves_a_row_without_k_and_its_network_can_be_taken_over(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one_phase = {"one_phase": {"epochs": 2}}
+    first = job_of(tmp_path, 1, is_dense=True, training=one_phase, trial_ids=["teachers"], preferences=[None], model="stl", method="stl")
+    finish(PackRun(first))
+    (row,) = store.read_rows().to_pylist()
+    assert (row["state"], row["k"], row["k_0"], row["sparsity_rate"], row["multipliers"]) == ("ok", None, None, 0.0, None)
+    second = dataclasses.replace(
+        first,
+        pack_id="pack-b",
+        trial_ids=["taught"],
+        model="kdmtl",
+        method="kdmtl",
+        given_sha256=row["weights_sha256"],
+        notes=["taught by it"],
+    )
+    finish(PackRun(second))
+    rows = {row["trial_id"]: row for row in store.read_rows().to_pylist()}
+    assert (rows["taught"]["state"], rows["taught"]["notes"]) == ("ok", ["taught by it"])
+
+
+def test_a_network_that_cannot_be_taken_over_is_a_passing_error(tmp_path: Path) -> None:
+    job = job_of(tmp_path, 1, trial_ids=["taught"], preferences=[None], model="kdmtl", method="kdmtl", given_sha256="0" * 64)
+    with pytest.raises(StoreError, match="no such blob"):
+        PackRun(job)
+    assert Store(tmp_path).complete() == {}
+
+
+def test_trials_that_have_nothing_to_take_over_become_rows_that_say_so(tmp_path: Path) -> None:
+    finish(PackRun(job_of(tmp_path, 2, fault="second takes over the network of a trial of ours, but none ended ok")))
+    rows = Store(tmp_path).read_rows().to_pylist()
+    assert [(row["state"], row["error"]) for row in rows] == [
+        ("error", "second takes over the network of a trial of ours, but none ended ok")
+    ] * 2

@@ -75,9 +75,11 @@ def test_what_does_not_change_the_result_changes_no_id(change: dict[str, Any]) -
     assert ids_by_k(config_of()) == ids_by_k(config_of(**change))
 
 
-def test_the_method_is_part_of_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweep.grid.studies.METHODS", ("wcal_growl", "mgda"))
-    assert ids(trials_of(config_of())).isdisjoint(ids(trials_of(config_of(method="mgda"))))
+def test_the_method_is_part_of_an_id() -> None:
+    dense = {"list": VECTORS[:2]}
+    ours, epo = (ids(trials_of(config_of(preferences=dense, method=method))) for method in ("wcal_growl", "epo"))
+    assert len(ours) == len(epo) == 4
+    assert ours.isdisjoint(epo)
 
 
 def test_preference_and_seed_are_part_of_an_id() -> None:
@@ -152,8 +154,8 @@ def test_anchor_runs_are_one_dense_trial_a_task_before_all_others() -> None:
     ]
     assert len(trials) == 2 + (2 + 2 + 1) * len(VECTORS)
     anchors, *others = config.resolved_studies
-    assert (anchors.name, anchors.model, anchors.after, anchors.training) == ("anchor-runs", "hps", None, config.training)
-    assert {study.name: study.after for study in others} == {"early": "anchor-runs", "other": "anchor-runs", "late": "early"}
+    assert (anchors.name, anchors.model, anchors.after, anchors.training) == ("anchor-runs", "hps", (), config.training)
+    assert {study.name: study.after for study in others} == {"early": ("anchor-runs",), "other": ("anchor-runs",), "late": ("early",)}
     plan = plan_packs(config, trials, {}, [], 2)
     check_packs(plan, {})
     assert {trial.study for pack in plan.packs for trial in pack.trials} == {"anchor-runs"}

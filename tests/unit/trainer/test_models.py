@@ -58,7 +58,7 @@ def test_growl_touches_all_but_input_layers_gates_and_heads(layers: Layers, shap
 
 def test_the_catalog_names_the_classes() -> None:
     networks = MULTIMNIST.networks(TEN_TWICE)
-    assert set(networks) == set(MADE_BY_MANY)
+    assert set(networks) == {*MADE_BY_MANY, "kdmtl"}
     for name, make in networks.items():
         assert type(make()) is resolve(MODELS[name])
 
@@ -111,7 +111,7 @@ def test_single_task_networks_share_nothing() -> None:
 
 
 def test_the_network_of_distillation_gives_the_outputs_of_hps() -> None:
-    kdmtl, hps = MULTIMNIST.kdmtl(TEN_TWICE), MULTIMNIST.networks(TEN_TWICE)["hps"]()
+    kdmtl, hps = MULTIMNIST.networks(TEN_TWICE)["kdmtl"](), MULTIMNIST.networks(TEN_TWICE)["hps"]()
     hps.load_state_dict({name: value for name, value in kdmtl.state_dict().items() if name in hps.state_dict()})
     inputs = torch.randn(4, 1, 28, 28)
     for from_kdmtl, from_hps in zip(kdmtl(inputs), hps(inputs), strict=True):

@@ -44,7 +44,7 @@ def test_a_single_task_network_is_a_trunk_and_a_head(layers: Layers, n_params: i
 
 @pytest.mark.parametrize(("layers", "n_params", "n_rows"), [(MULTIMNIST, 27_450, 531), (CIFAR10MNIST, 44_852, 1299)])
 def test_the_network_of_distillation_is_hps_and_adaptors(layers: Layers, n_params: int, n_rows: int) -> None:
-    check(layers.kdmtl(TEN_TWICE), layers, n_params, n_rows, 2)
+    check(layers.networks(TEN_TWICE)["kdmtl"](), layers, n_params, n_rows, 2)
 
 
 @pytest.mark.parametrize(

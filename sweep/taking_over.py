@@ -1,0 +1,90 @@
+"""What a study takes over from earlier ones: the best candidate's settings, or a network to learn from, prune like, or begin with."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.config import Study
+from sweep.grid.candidates import with_values_of
+from trainer.catalog import METHODS
+from trainer.facts import ProblemFacts
+from trainer.settings import TrainingSettings
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """For the trials of one study and seed."""
+
+    training: TrainingSettings
+    weights_sha256: str | None = None
+    """The blob of the network that is taken over."""
+    notes: tuple[str, ...] = ()
+    """Where it comes from, for the rows."""
+    fault: str | None = None
+    """Why nothing can be taken over; the trials cannot be trained then."""
+
+
+def taken_over(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequence[Row], facts: ProblemFacts) -> Taken:
+    """What the trials of a study and seed begin with. All studies that it waits for are complete.
+
+    Networks come from trials of the same seed where there are any, else from those of all seeds.
+
+    Args:
+        study: the study to train.
+        seed: of its trials.
+        studies: all studies by name.
+        rows: the sweep's complete trials.
+        facts: of the problem.
+    """
+    training, notes = study.training, []
+    if study.tuned_by is not None:
+        parts = [name for name, other in studies.items() if other.candidate_of == study.tuned_by]
+        scores = {name: _mean_score([row for row in rows if row["study"] == name], facts) for name in parts}
+        best = max(parts, key=lambda name: scores[name])
+        if not math.isfinite(scores[best]):
+            return Taken(training, fault=f"no candidate of {study.tuned_by} ended ok")
+        training = with_values_of(training, studies[best].training, study.searched)
+        notes.append(f"settings of {best}, the best candidate of {study.tuned_by} on validation data")
+    method = METHODS[study.method]
+    if method.takes is None:
+        return Taken(training, notes=tuple(notes))
+    giver = next(name for name in study.after if studies[name].method == method.giver)
+    of_giver = [row for row in rows if row["study"] == giver]
+    of_seed = [row for row in of_giver if row["seed"] == seed] or of_giver
+    usable = [row for row in of_seed if _can_give(row, method.takes)]
+    if not usable:
+        which = {"teachers": "", "architecture": " with a suppressed row", "start": " with k0 = 0"}[method.takes]
+        return Taken(training, fault=f"{study.name} takes over the network of a trial of {giver}{which}, but none ended ok")
+    row = max(usable, key=lambda row: score(row, facts))
+    k = "" if row["k"] is None else f", k = ({', '.join(f'{value:.4g}' for value in row['k'])})"
+    notes.append(f"{_WHAT[method.takes]} of trial {row['trial_id']} (study {giver}, seed {row['seed']}{k})")
+    return Taken(training, row["weights_sha256"], tuple(notes))
+
+
+_WHAT = {"teachers": "teachers: the networks", "architecture": "the sparse architecture", "start": "began from the weights"}
+
+
+def score(row: Row, facts: ProblemFacts) -> float:
+    """How good a trial is on validation data, higher is better: mean accuracy; without one, minus the mean loss in units of a guess."""
+    accuracy = row.get("accuracy.validation.mean")
+    if accuracy is not None and all(metric == "accuracy" for metric in facts.metrics.values()):
+        return float(accuracy)
+    losses = [
+        float(row[f"loss.validation.{task}"]) / (abs(guess) or 1) for task, guess in zip(facts.tasks, facts.guess_losses, strict=True)
+    ]
+    return -sum(losses) / len(losses)
+
+
+def _can_give(row: Row, takes: str) -> bool:
+    if row["state"] != "ok" or row["weights_sha256"] is None:
+        return False
+    return takes == "teachers" or (row["sparsity_rate"] > 0) == (takes == "architecture")
+
+
+def _mean_score(rows: Sequence[Row], facts: ProblemFacts) -> float:
+    scores = [score(row, facts) for row in rows if row["state"] == "ok"]
+    finite = [value for value in scores if math.isfinite(value)]
+    return sum(finite) / len(finite) if len(finite) == len(rows) and rows else -math.inf

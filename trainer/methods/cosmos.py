@@ -1,0 +1,100 @@
+"""One network conditioned on the preference: a single training gives the whole front of the tasks."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.checkpoint import State
+from trainer.data import Part
+from trainer.methods.conditioning import Conditioned, condition_on
+from trainer.methods.one_phase import OnePhase
+from trainer.problem import Problem
+from trainer.trial import TrialSpec
+
+
+class COSMOS(OnePhase):
+    """The network reads the preference beside each input; every minibatch draws one from a Dirichlet distribution.
+
+    A minibatch's loss is sum_t k_t L_t - cosine * cos(r, L): the second part draws the losses to the ray r where all k_t L_t
+    are equal, so that the points spread. The authors take cos(k, L), which draws the losses of a task the higher the more it
+    weighs, against the first part; here a larger k_t always means a smaller L_t, as for every other method.
+
+    The trials of the pack share the network, which is measured under the preference of each; its best epoch is that of the
+    least mean sum_t k_t L_t (or the highest mean accuracy) over them.
+
+    Source: Ruchte and Grabocka, ICDM 2021.
+    """
+
+    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None = None) -> None:
+        super().__init__(specs, problem, device, None)
+        preferences = [spec.preference[1:] for spec in specs if spec.preference is not None]
+        self._preferences = torch.tensor(preferences, dtype=self._dtype, device=device)
+        if state is not None:
+            self._load(state)
+
+    @property
+    def _n_networks(self) -> int:
+        return 1
+
+    def _network(self) -> nn.Module:
+        network = super()._network()
+        example, _ = self._problem.train.first(2)
+        n_tasks = len(self._problem.tasks)
+        conditioned = condition_on(network, example.to(next(network.parameters()).dtype), n_tasks)
+        conditioned.condition = torch.full((n_tasks,), 1 / n_tasks)  # for whoever calls it with inputs alone
+        return conditioned
+
+    def _backward(self, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        network = self._conditioned()
+        preference = self._drawn(generator)
+        outputs = network(inputs, preference)
+        losses = torch.stack(
+            [task.loss(output, targets[:, t]) for t, (task, output) in enumerate(zip(self._problem.tasks, outputs, strict=True))]
+        )
+        total = (preference * losses).sum() - self._settings.cosmos.cosine * F.cosine_similarity(equal_ray(preference), losses, dim=0)
+        total.backward()
+        return losses.detach()[None]
+
+    def _drawn(self, generator: torch.Generator) -> Tensor:
+        """A preference over the tasks, shape (n_tasks,)."""
+        concentration = torch.full((len(self._problem.tasks),), self._settings.cosmos.concentration, dtype=torch.float64)
+        gamma = torch._standard_gamma(concentration, generator=generator)
+        return (gamma / gamma.sum()).to(self._device, self._dtype)
+
+    def _conditioned(self) -> Conditioned:
+        (network,) = self.pack.members
+        assert isinstance(network, Conditioned)
+        return network
+
+    def _measure(self, part: Part) -> tuple[Tensor, Tensor]:
+        measured = []
+        for preference in self._preferences:
+            with _under(self._conditioned(), preference):
+                measured.append(self.pack.evaluate(part))
+        losses, metrics = (torch.cat(column) for column in zip(*measured, strict=True))
+        return losses, metrics
+
+    def _scores(self, losses: Tensor, metrics: Tensor) -> list[Tensor]:
+        if self._settings.selection == "accuracy":
+            return [metrics[:, self._classifies].mean().reshape(1)]
+        return [-(self._preferences.double().cpu() * losses).sum(dim=1).mean().reshape(1)]
+
+
+def equal_ray(preference: Tensor) -> Tensor:
+    """A direction in which all preference_t * loss_t are equal, shape (n_tasks,): that of 1 / preference, finite where one is 0."""
+    n_tasks = len(preference)
+    others = preference.expand(n_tasks, n_tasks).masked_fill(torch.eye(n_tasks, dtype=torch.bool, device=preference.device), 1)
+    return others.prod(dim=1)
+
+
+@contextmanager
+def _under(network: Conditioned, preference: Tensor) -> Iterator[None]:
+    """The network under one preference."""
+    before, network.condition = network.condition, preference
+    try:
+        yield
+    finally:
+        network.condition = before

@@ -1,0 +1,76 @@
+"""Knowledge distillation for multi-task learning: the shared features are drawn near those of single-task networks."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.checkpoint import State
+from trainer.methods.one_phase import OnePhase
+from trainer.models.kdmtl import KDMTL
+from trainer.models.stl import STL
+from trainer.optimiser import Apart
+from trainer.problem import Problem
+from trainer.trial import TrialSpec
+
+
+class Distillation(OnePhase):
+    """The sum of the task losses, and for each task the squared distance between its adaptor's and its teacher's features.
+
+    Both are brought to length 1, sample by sample. Only the teacher's feature is detached: trunk and adaptor learn.
+
+    Args:
+        specs, problem, device, state: as for `OnePhase`.
+        given: parameters and buffers of the teachers, a network of the model `stl`.
+
+    Source: Li and Bilen, ECCV 2020 workshops.
+    """
+
+    def __init__(
+        self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None, given: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__(specs, problem, device, state)
+        teachers = problem.networks["stl"]()
+        if not isinstance(teachers, STL) or not all(isinstance(network, KDMTL) for network in self.pack.members):
+            raise ValueError(f"method kdmtl expects the models stl and kdmtl, found {type(teachers).__name__}")
+        teachers.load_state_dict({name: given[name] for name in teachers.state_dict()})
+        self._teachers = teachers.to(device).eval()
+        n_tasks = len(problem.tasks)
+        self._weights = self._settings.distillation.weights or (0.025,) * n_tasks
+        if len(self._weights) != n_tasks:
+            raise ValueError(f"distillation.weights has one number a task ({n_tasks}), found {self._weights}")
+
+    def _moves_apart(self) -> Apart:
+        own = self._settings.distillation
+        return Apart("adaptors.", own.adaptor_learning_rate, own.adaptor_weight_decay)
+
+    def _backward(self, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        losses = torch.zeros(self._n_networks, len(self._problem.tasks), device=self._device, dtype=self._dtype)
+        with torch.no_grad():
+            taught = [F.normalize(trunk(inputs), dim=1) for trunk in self._teachers.trunks]
+        for n, network in self.pack.living():
+            assert isinstance(network, KDMTL)
+            shared = network.trunk(inputs)
+            of_tasks = [
+                task.loss(head(shared), targets[:, t])
+                for t, (task, head) in enumerate(zip(self._problem.tasks, network.heads, strict=True))
+            ]
+            distances = [distance(adapted, teacher) for adapted, teacher in zip(network.adapted(shared), taught, strict=True)]
+            total = sum(of_tasks) + sum(weight * apart for weight, apart in zip(self._weights, distances, strict=True))
+            total.backward()  # type: ignore[union-attr]
+            losses[n] = torch.stack(of_tasks).detach()
+        return losses
+
+
+def distance(adapted: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared distance between features of length 1.
+
+    Args:
+        adapted: shape (n, n_features), of any length.
+        teacher: shape (n, n_features), of length 1.
+
+    Returns:
+        A scalar in [0, 4].
+    """
+    return (F.normalize(adapted, dim=1) - teacher).square().sum(dim=1).mean()

@@ -1,0 +1,128 @@
+"""MOEA/D on the weights of a network: what the paper left out because an evolution of so many numbers could not cope."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.checkpoint import State, nest
+from trainer.data import Split
+from trainer.methods.evolution import Evolution
+from trainer.problem import Problem
+from trainer.training import PackTraining
+from trainer.trial import TrialSpec
+
+_JITTER = 0.1  # of the first individuals, in units of the radius: without it all are alike and crossover changes nothing
+
+
+class Evolved(PackTraining):
+    """One individual a preference vector; an epoch is a generation. Nothing is learned by gradients.
+
+    All begin near the weights of a trained network. The objectives are the task losses on the first training samples. No
+    epoch is chosen: each vector keeps the best individual that its own Chebyshev value has met.
+
+    Args:
+        specs, problem, device: as for `PackTraining`; k0 = 0. The trials are one population.
+        state: of an earlier `state_dict()` of the same trials; None to begin.
+        given: parameters and buffers of the network to begin with.
+
+    Source: Zhang and Li 2007; pymoo's implementation.
+    """
+
+    def __init__(
+        self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None, given: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__(specs, problem, device)
+        own = self._settings.evolution
+        self.n_epochs = own.generations
+        self._names = list(self.pack.parameters)
+        for target in (self.pack.parameters, self.pack.buffers):
+            for name, leaf in target.items():
+                leaf.detach().copy_(given[name].to(leaf))
+        start = torch.cat([given[name].detach().double().flatten() for name in self._names]).numpy()
+        reach = own.radius * np.concatenate([np.full(given[name].numel(), _spread(given[name])) for name in self._names])
+        inputs, targets = self._train.first(own.n_samples)
+        self._sample = Split(inputs, targets).on(device)
+        preferences = np.array([spec.preference[1:] for spec in specs if spec.preference is not None])
+        if state is None:
+            noise = np.random.default_rng(self._seed).uniform(-1, 1, size=(len(specs), len(start)))
+            noise[0] = 0
+            first, values, generation = start + _JITTER * noise * reach, None, 0
+        else:
+            index = [state.trial_ids.index(spec.trial_id) for spec in specs]
+            first, values = (state.tensors[f"population/{name}"][index].numpy() for name in ("positions", "values"))
+            generation = self.epoch = state.epoch
+            self._records = [state.scalars["records"][i] for i in index]
+            self._wall = dict(state.scalars["wall"])
+        self._evolution = Evolution(
+            preferences, first, start - reach, start + reach, self._seed, self._losses_of, values=values, generation=generation
+        )
+        self._show(self._evolution.positions)
+
+    def step(self) -> None:
+        """One generation."""
+        started = time.perf_counter()
+        self._evolution.step()
+        self._show(self._evolution.positions)
+        self.epoch += 1
+        losses, metrics = self._measure(self._validation)
+        penalty = self.structure.penalty().double().cpu()
+        for i, (records, spec) in enumerate(zip(self._records, self.specs, strict=True)):
+            assert spec.preference is not None
+            records.append(
+                {
+                    "epoch": self.epoch,
+                    "phase": self._phase_name,
+                    "outer_iteration": self.epoch,
+                    "objective.sparsity": float(penalty[i]),
+                    "sparsity_rate": 0.0,
+                    "loss.train": self._evolution.values[i].tolist(),
+                    "loss.validation": losses[i].tolist(),
+                    "metric.validation": metrics[i].tolist(),
+                    "scalarized": max(k * loss for k, loss in zip(spec.preference[1:], losses[i].tolist(), strict=True)),
+                }
+            )
+        self._wall["dense"] += time.perf_counter() - started
+
+    def state_dict(self) -> State:
+        """The population, its values and its generation are all there is."""
+        population = {
+            "positions": torch.from_numpy(self._evolution.positions.copy()),
+            "values": torch.from_numpy(self._evolution.values.copy()),
+        }
+        scalars = {"records": self._records, "wall": self._wall}
+        return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest({"population": population}), scalars)
+
+    @property
+    def _phase_name(self) -> str:
+        return "evolve"
+
+    def _best_epochs(self) -> list[int]:
+        return [self.epoch] * len(self.specs)
+
+    def _losses_of(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Task losses of individuals on the sample, shape (n, n_tasks); at most as many individuals at once as there are trials."""
+        alive = self.pack.alive.clone()
+        self.pack.alive = torch.arange(len(self.specs)) < len(positions)
+        self._show(positions)
+        losses = self.pack.evaluate(self._sample)[0][: len(positions)]
+        self.pack.alive = alive
+        return losses.numpy()
+
+    @torch.no_grad()
+    def _show(self, positions: NDArray[np.float64]) -> None:
+        """Load individuals into the first networks of the pack."""
+        values = torch.from_numpy(positions).to(self._device, self._dtype)
+        sizes = [self.pack.parameters[name][0].numel() for name in self._names]
+        for name, part in zip(self._names, values.split(sizes, dim=1), strict=True):
+            leaf = self.pack.parameters[name]
+            leaf[: len(values)] = part.reshape(-1, *leaf.shape[1:])
+
+
+def _spread(tensor: Tensor) -> float:
+    """Standard deviation of a tensor's numbers; of few or equal ones their size, or 1."""
+    deviation = float(tensor.double().std()) if tensor.numel() > 1 else 0.0
+    return deviation or float(tensor.double().abs().max()) or 1.0

@@ -1,0 +1,167 @@
+"""What the gradient methods without phases have in common: one optimiser, one schedule, the best epoch kept."""
+
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.checkpoint import State, group_of, nest
+from trainer.optimiser import Apart, PackOptimiser
+from trainer.problem import Problem
+from trainer.selection import Kept
+from trainer.training import PackTraining
+from trainer.trial import TrialSpec
+
+
+class OnePhase(PackTraining):
+    """Trains the whole networks from the first epoch to the last. A method says how a minibatch becomes gradients.
+
+    Args:
+        specs, problem, device: as for `PackTraining`.
+        state: of an earlier `state_dict()`, whose trials include these; None to begin.
+    """
+
+    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None = None) -> None:
+        super().__init__(specs, problem, device)
+        settings = self._settings
+        self.n_epochs = settings.one_phase.epochs
+        self._optimiser = PackOptimiser(
+            settings.optimizer, self.pack, settings.learning_rate, settings.one_phase.momentum, self._moves_apart()
+        )
+        self._kept = [Kept(self._current(part)) for part in self._parts()]
+        if state is not None:
+            self._load(state)
+
+    @abstractmethod
+    def _backward(self, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        """Add a minibatch's gradients to the pack's.
+
+        Args:
+            inputs: shape (n, ...).
+            targets: shape (n, n_tasks).
+            generator: the epoch's own.
+
+        Returns:
+            Losses of each network and task, shape (n_networks, n_tasks), detached.
+        """
+
+    def _moves_apart(self) -> Apart | None:
+        """Parameters with a learning rate of their own."""
+        return None
+
+    def _parts(self) -> tuple[str, ...]:
+        """Beginnings of the names of what is kept together of one epoch; one empty beginning is the whole network."""
+        return ("",)
+
+    def _scores(self, losses: Tensor, metrics: Tensor) -> list[Tensor]:
+        """How good each part of each network is on validation data, shape (n_networks,) a part; higher is better.
+
+        Args:
+            losses, metrics: of each trial and task, shape (n_trials, n_tasks), float64.
+        """
+        if self._settings.selection == "accuracy":
+            return [metrics[:, self._classifies].mean(dim=1)]
+        return [-losses.mean(dim=1)]
+
+    def step(self) -> None:
+        """Train one epoch, measure it, keep it where it is the best."""
+        started = time.perf_counter()
+        self._optimiser.set_learning_rate(self._learning_rate())
+        train_losses = self._train_epoch()
+        losses, metrics = self._measure(self._validation)
+        self._set_aside(train_losses, losses)
+        scores = self._scores(losses, metrics)
+        everywhere = torch.ones(self._n_networks, dtype=torch.bool)
+        self._record(train_losses, losses, metrics, scores)
+        self.epoch += 1
+        for kept, part, score in zip(self._kept, self._parts(), scores, strict=True):
+            kept.offer(self.epoch, torch.where(self.pack.alive, score, torch.nan), everywhere, self._current(part))
+        if self.done:
+            for kept in self._kept:
+                self._take(kept)
+        self._wall["dense"] += time.perf_counter() - started
+
+    @property
+    def _phase_name(self) -> str:
+        return "train"
+
+    def _best_epochs(self) -> list[int]:
+        return torch.stack([kept.epoch for kept in self._kept]).amax(dim=0).tolist()
+
+    def _learning_rate(self) -> float:
+        return self._settings.learning_rate * self._settings.learning_rate_decay ** (self.epoch // self._settings.one_phase.decay_every)
+
+    def _train_epoch(self) -> Tensor:
+        """Returns the mean training loss of each network and task, shape (n_networks, n_tasks)."""
+        order, generator = self._epoch_order()
+        total, n_steps = torch.zeros(self._n_networks, len(self._problem.tasks), device=self._device, dtype=self._dtype), 0
+        for inputs, targets in self._batches(order, generator):
+            n_steps += 1
+            self.pack.clear_gradients()
+            total += self._backward(inputs, targets, generator)
+            self._optimiser.step()
+            self.pack.keep_within(self._bounds)
+        return total / n_steps
+
+    def _set_aside(self, train_losses: Tensor, losses: Tensor) -> None:
+        """A network with a loss that is not finite trains no further."""
+        finite = losses.isfinite().all(dim=1).reshape(-1, self._n_networks).all(dim=0)
+        self.pack.alive &= finite & train_losses.isfinite().all(dim=1).cpu()
+
+    def _record(self, train_losses: Tensor, losses: Tensor, metrics: Tensor, scores: list[Tensor]) -> None:
+        penalty = self.structure.penalty().double().cpu()
+        for n, records in enumerate(self._records):
+            records.append(
+                {
+                    "epoch": self.epoch + 1,
+                    "phase": self._phase_name,
+                    "outer_iteration": self.epoch // self._settings.one_phase.decay_every + 1,
+                    "learning_rate": self._learning_rate(),
+                    "objective.sparsity": float(penalty[n]),
+                    "sparsity_rate": 0.0,
+                    "loss.train": train_losses[n].tolist(),
+                    "loss.validation": losses[n].tolist(),
+                    "metric.validation": metrics[n].tolist(),
+                    "scalarized": -float(torch.stack([score[n] for score in scores]).mean()),
+                }
+            )
+
+    def _current(self, part: str) -> dict[str, Tensor]:
+        groups = {"parameters": self.pack.parameters, "buffers": self.pack.buffers}
+        mine = {group: {name: value for name, value in tensors.items() if name.startswith(part)} for group, tensors in groups.items()}
+        return nest(mine)
+
+    def _take(self, kept: Kept) -> None:
+        """Go back to the kept epoch."""
+        parameters, buffers = kept.group("parameters"), kept.group("buffers")
+        self.pack.load({**self.pack.parameters, **parameters}, {**self.pack.buffers, **buffers})
+
+    def state_dict(self) -> State:
+        """Everything that is needed to go on after the last finished epoch, bit for bit on a CPU."""
+        groups: dict[str, dict[str, Tensor]] = {
+            "parameters": {name: leaf.detach() for name, leaf in self.pack.parameters.items()},
+            "buffers": self.pack.buffers,
+            **self._optimiser.moments(),
+            **{f"kept{number}": {name: value.clone() for name, value in kept.state().items()} for number, kept in enumerate(self._kept)},
+            "pack": {"alive": self.pack.alive},
+        }
+        scalars = {"n_steps": self._optimiser.n_steps, "records": self._records, "wall": self._wall}
+        return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest(groups), scalars)
+
+    def _load(self, state: State) -> None:
+        found = [state.trial_ids.index(spec.trial_id) for spec in self.specs]
+        index = found if self._n_networks == len(self.specs) else list(range(self._n_networks))
+
+        def group(name: str) -> dict[str, Tensor]:
+            return group_of(state.tensors, name, index)
+
+        self.epoch = state.epoch
+        self.pack.load(group("parameters"), group("buffers"))
+        self._optimiser.load({kind: group(kind) for kind in self._optimiser.kinds}, state.scalars["n_steps"])
+        for number, kept in enumerate(self._kept):
+            kept.load(group(f"kept{number}"))
+        self.pack.alive = group("pack")["alive"]
+        self._records = [state.scalars["records"][i] for i in index]
+        self._wall = dict(state.scalars["wall"])

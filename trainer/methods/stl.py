@@ -1,0 +1,25 @@
+"""Single-task learning: one network a task, trained beside each other and combined into one row."""
+
+from torch import Generator, Tensor
+
+from trainer.methods.one_phase import OnePhase
+
+
+class SingleTask(OnePhase):
+    """The model `stl` with the plain sum of the losses: its networks share nothing, so each trains on its own task alone.
+
+    Each task's network is kept of its own best epoch. Adam moves every number by itself and gradient descent is linear, so
+    training them together changes nothing.
+    """
+
+    def _backward(self, inputs: Tensor, targets: Tensor, generator: Generator) -> Tensor:
+        return self.pack.backward_of_sum(inputs, targets)
+
+    def _parts(self) -> tuple[str, ...]:
+        each = range(len(self._problem.tasks))
+        return tuple(f"{kind}.{t}." for t in each for kind in ("trunks", "heads"))
+
+    def _scores(self, losses: Tensor, metrics: Tensor) -> list[Tensor]:
+        by_accuracy = self._settings.selection == "accuracy"
+        of_task = [metrics[:, t] if by_accuracy and self._classifies[t] else -losses[:, t] for t in range(losses.shape[1])]
+        return [score for score in of_task for _ in ("trunks", "heads")]
