@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from analysis.labels import label_points as label_points
     from analysis.many_objectives import parallel_objectives as parallel_objectives
     from analysis.many_objectives import scatter_matrix as scatter_matrix
+    from analysis.method_formats import method_text as method_text
+    from analysis.method_table import MethodTable as MethodTable
     from analysis.report import write_report as write_report
+    from analysis.second_study import second_study_caption as second_study_caption
+    from analysis.second_study import second_study_figure as second_study_figure
     from analysis.table import ResultsError as ResultsError
     from analysis.table import ResultTable as ResultTable
     from analysis.table import read_results as read_results
@@ -43,6 +47,10 @@ _ROOM_OF = {
     "igd_plus": "indicators",
     "cluster_table": "labels",
     "label_points": "labels",
+    "MethodTable": "method_table",
+    "method_text": "method_formats",
+    "second_study_figure": "second_study",
+    "second_study_caption": "second_study",
     "write_report": "report",
     "summary": "findings",
     "ResultsError": "table",

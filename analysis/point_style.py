@@ -39,7 +39,7 @@ def marker_of(group: str, cluster: int, has_sparsity: bool = True) -> dict[str, 
 def cluster_name(table: ResultTable, group: str, cluster: int, rates: "pd.Series[float]") -> str:
     """Legend entry of a cluster with these sparsity rates (fractions)."""
     if group == DENSE:
-        return "k0 = 0"
+        return "k0 = 0 or no k" if table.ok.frame["k_0"].isna().any() else "k0 = 0"
     if cluster < 0:
         return "trials" if table.sparsity_objective is None else "SR unknown"
     low, high = f"{100 * rates.min():.1f}", f"{100 * rates.max():.1f}"

@@ -19,13 +19,17 @@ from analysis.front import Mode
 from analysis.indicators import MAX_EXACT_OBJECTIVES
 from analysis.labels import label_points
 from analysis.many_objectives import paired_columns, parallel_objectives, scatter_matrix
+from analysis.method_html import as_html, second_as_html
+from analysis.method_table import method_table
 from analysis.point_style import SPARSITY_RATE, axis_title, hover_texts, short_title
 from analysis.report_about import about
 from analysis.report_data import Embedded, choose_rows, exact_front_columns, script_json, to_columns
 from analysis.report_health import health
+from analysis.second_study import second_study_caption, second_study_figure
+from analysis.second_study_pairs import has_second_study
 from analysis.table import ResultTable, read_results
 
-_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "start.js")
+_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "second.js", "start.js")
 
 
 def write_report(
@@ -72,6 +76,8 @@ def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute",
     template = environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8"))
     facts = summary(table, eps, mode)
     views = _views(embedded)
+    methods = method_table(table)
+    pictures = has_second_study([table])
     return template.render(
         table=table,
         facts=facts,
@@ -84,9 +90,12 @@ def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute",
         hypervolume_format="%.5g" if len(table.objectives) <= MAX_EXACT_OBJECTIVES else "≈ %.3g",
         exact_name=EXACT_FRONT_NAME,
         views=views,
+        methods=as_html(methods) if len(methods.lines) > 1 else None,
+        second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
+        second_caption=second_study_caption(table) if pictures else None,
         css=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs()),
-        data=Markup(script_json(_data(table, embedded, views, eps))),
+        data=Markup(script_json(_data(table, embedded, views, eps) | {"second": _second(table) if pictures else None})),
         scripts=Markup("\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS)),
     )
 
@@ -141,6 +150,13 @@ def _views(embedded: Embedded) -> list[dict[str, Any]]:
         matrix = scatter_matrix(points, labels, everything=True)
         views.append(_view("matrix", f"Objectives two at a time{which}", matrix, {}, paired))
     return views
+
+
+def _second(table: ResultTable) -> dict[str, Any]:
+    """The figure of the second study, ready to be drawn; the page gives it its own size and colours of text."""
+    spec = second_study_figure(table).to_plotly_json()
+    layout = {name: item for name, item in spec["layout"].items() if name not in ("template", "width", "height")}
+    return {"traces": list(spec["data"]), "layout": layout, "n_panels": sum(name.startswith("xaxis") for name in layout)}
 
 
 def _view(kind: str, title: str, figure: go.Figure, axes: dict[str, str], columns: list[str]) -> dict[str, Any]:

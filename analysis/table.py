@@ -19,8 +19,10 @@ ACCURACY = "accuracy"
 SPLITS = ("train", "validation", "test")
 _ATTEMPT_COLUMNS = ("trial_id", "attempt", "retry")
 _TEXT_COLUMNS = ("state", "error", "problem", "model", "method", "study", "weights_sha256")
-_LIST_COLUMNS = ("k", "notes", "anchors", "reference_point")
-_REAL_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing", "scalarized", "optimum", "wall_s")
+_LIST_COLUMNS = ("k", "notes", "anchors", "reference_point", "taken_over")
+_RATE_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing")
+_TIME_COLUMNS = ("device_s", "wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain")
+_REAL_COLUMNS = (*_RATE_COLUMNS, "scalarized", "optimum", *_TIME_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)

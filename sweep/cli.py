@@ -257,6 +257,46 @@ def front(folder: Path, eps: float, form: str) -> int:
 
 
 @cli.command()
+@click.argument("folders", metavar="DIR [DIR ...]", type=_FOLDER, nargs=-1, required=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "csv", "json", "markdown", "latex"]),
+    default="text",
+    show_default=True,
+    help="Rounded percents for people, or full precision and fractions (csv, json) for programs.",
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of printing it.")
+@_told_clearly
+def table(folders: tuple[Path, ...], form: str, output: Path | None) -> int:
+    """Compare the methods of the sweeps in DIR ... as the paper's Table I does.
+
+    Every architecture trained by every method: sparsity, test accuracy of each task, training time, means over seeds with
+    95 % intervals. Of several preference vectors the best one on validation data is shown.
+
+    \b
+    Example:
+      sweep table results/table1-multidigits
+      sweep table results/multimnist results/cifar10mnist --format latex --output table1.tex
+    """
+    from analysis.method_formats import folders_text
+    from sweep.storage.files import write_error
+
+    text, unreadable = folders_text(folders, form)
+    if output is None:
+        click.echo(text)
+    else:
+        try:
+            output.write_text(f"{text}\n", encoding="utf-8")
+        except OSError as error:
+            raise write_error(output, error) from error
+        click.echo(output)
+    for reason in unreadable:
+        click.echo(f"unreadable: {reason}", err=True)
+    return 0
+
+
+@cli.command()
 @_told_clearly
 def schema() -> int:
     """Print the JSON Schema of grid files, for editors to complete and check them.

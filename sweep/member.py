@@ -170,6 +170,7 @@ class Member:
             method=study.method,
             training=asdict(taken.training),
             given_sha256=taken.weights_sha256,
+            taken_over=taken.trial_ids,
             notes=taken.notes,
             fault=taken.fault,
             scaling=config.scaling,

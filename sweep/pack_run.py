@@ -60,6 +60,8 @@ class PackJob:
     """Digest of an own problem's source as it was planned: another one trains nothing."""
     given_sha256: str | None = None
     """The blob of an earlier trial's network that the method takes over."""
+    taken_over: Sequence[str] = ()
+    """The trial that it comes from."""
     notes: Sequence[str] = ()
     """What every row should say."""
     fault: str | None = None
@@ -256,6 +258,7 @@ class PackRun:
             "seed": job.seed,
             "k": None if spec.preference is None else list(spec.preference),
             **{f"k_{i}": value for i, value in enumerate(spec.preference or ())},
+            "taken_over": list(job.taken_over) or None,
             "host": platform.node(),
             "device": self._device,
             "backend": "loop",

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 SCHEMA_VERSION = 2
+LATER_COLUMNS = frozenset({"taken_over"})
+"""Columns that came without a new version: files without them are read as if they held nulls."""
 SPLITS = ("train", "validation", "test")
 FINAL_STATES = ("ok", "diverged", "error")
 _TOLERANCE = 1e-9
@@ -35,6 +37,7 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("state", text),
         ("error", text),
         ("notes", pa.list_(text)),  # what a reader should know of this trial; null when there is nothing
+        ("taken_over", pa.list_(text)),  # trials whose network this one began from or learned from; null for none
         ("problem", text),
         ("model", text),
         ("method", text),

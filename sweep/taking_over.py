@@ -21,6 +21,8 @@ class Taken:
     training: TrainingSettings
     weights_sha256: str | None = None
     """The blob of the network that is taken over."""
+    trial_ids: tuple[str, ...] = ()
+    """The trial that it comes from."""
     notes: tuple[str, ...] = ()
     """Where it comes from, for the rows."""
     fault: str | None = None
@@ -61,7 +63,7 @@ def taken_over(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequ
     row = max(usable, key=lambda row: score(row, facts))
     k = "" if row["k"] is None else f", k = ({', '.join(f'{value:.4g}' for value in row['k'])})"
     notes.append(f"{_WHAT[method.takes]} of trial {row['trial_id']} (study {giver}, seed {row['seed']}{k})")
-    return Taken(training, row["weights_sha256"], tuple(notes))
+    return Taken(training, row["weights_sha256"], (row["trial_id"],), tuple(notes))
 
 
 _WHAT = {"teachers": "teachers: the networks", "architecture": "the sparse architecture", "start": "began from the weights"}

@@ -26,7 +26,8 @@ def similarity(rows: Tensor) -> NDArray[np.float64]:
     """
     exact = rows.double()
     squared = exact.square().sum(dim=1)
-    matrix: NDArray[np.float64] = (exact @ exact.T / torch.maximum(squared[:, None], squared[None])).clamp(-1, 1).cpu().numpy()
+    products = exact @ exact.T  # in place from here: of 2,880 rows each copy takes 66 MB
+    matrix: NDArray[np.float64] = products.div_(torch.maximum(squared[:, None], squared[None])).clamp_(-1, 1).cpu().numpy()
     return matrix
 
 
@@ -52,12 +53,14 @@ def cluster_rows(rows: Tensor, settings: TyingSettings, seed: int) -> tuple[NDAr
         return np.zeros(0, np.int64), True
     similarities = similarity(rows)
     n_parts, part = scipy.sparse.csgraph.connected_components(scipy.sparse.csr_array(similarities > settings.preference), directed=False)
+    members_of = [np.flatnonzero(part == index) for index in range(n_parts)]
+    blocks = {index: similarities[np.ix_(members, members)] for index, members in enumerate(members_of) if len(members) > 3}
+    del similarities  # one component may be all of it, and propagation needs eight times its memory
     labels, n_clusters, converged = np.zeros(n_rows, np.int64), 0, True
-    for index in range(n_parts):
-        members = np.flatnonzero(part == index)
+    for index, members in enumerate(members_of):
         local = np.zeros(len(members), np.int64)
-        if len(members) > 3:
-            found = _propagate(similarities[np.ix_(members, members)], settings, seed)
+        if index in blocks:
+            found = _propagate(blocks.pop(index), settings, seed)
             converged &= found is not None
             local = np.arange(len(members)) if found is None else found
         labels[members] = n_clusters + local
@@ -76,6 +79,7 @@ def _propagate(similarities: NDArray[np.float64], settings: TyingSettings, seed:
             damping=damping,
             max_iter=settings.max_iterations,
             random_state=seed,
+            copy=False,  # it writes the preference and noise of 1e-16 into the similarities; a second try begins with that noise
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)

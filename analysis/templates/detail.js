@@ -57,6 +57,7 @@ function detailParts(row) {
     ["study", cell("study", row)],
     ["model, method", [cell("model", row), cell("method", row)].filter(Boolean).join(", ")],
     ["seed", cell("seed", row)],
+    ["began from the trials", cell("taken_over", row)?.join(", ")],
     ["best epoch", cell("best_epoch", row) === null ? null : `${cell("best_epoch", row)} of ${cell("n_epochs", row) ?? "?"}`],
     ["residual of the constraints", measured("residual", row, number)],
     ["tying converged", yesNo(cell("tying_converged", row))],

@@ -85,6 +85,7 @@ function wireControls() {
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     drawLegend();
     refresh();
+    drawSecond();
   });
 }
 
@@ -104,6 +105,7 @@ if (report.views.length) {
 drawHeader();
 list();
 refresh();
+drawSecond();
 document.getElementById("search").addEventListener("input", () => { listing.page = 0; list(); });
 document.getElementById("only-shown").addEventListener("change", () => { listing.page = 0; list(); });
 document.getElementById("csv").addEventListener("click", downloadCsv);

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sweep.schema import SCHEMA_VERSION, SchemaError
+from sweep.schema import LATER_COLUMNS, SCHEMA_VERSION, SchemaError
 from sweep.storage.files import NAME_PATTERN, UnreadableError
 
 _SUM_PREFIX = b"sha256-of-this-file-with-64-zeros-here:"
@@ -109,9 +109,13 @@ def decode_table(data: bytes, schema: pa.Schema, path: Path, columns: Sequence[s
     _check_sum(data, path)
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        _check_schema(file.schema_arrow, schema, path)
+        absent = LATER_COLUMNS.intersection(schema.names).difference(file.schema_arrow.names)
+        _check_schema(file.schema_arrow, pa.schema([field for field in schema if field.name not in absent]), path)
         table = file.read(columns=None if columns is None else list(columns), use_threads=False)
         _check_ids(table, path)
+        if columns is None and absent:
+            nulls = {name: pa.nulls(table.num_rows, schema.field(name).type) for name in absent}
+            table = pa.table({name: nulls[name] if name in absent else table[name] for name in schema.names})
         return table.cast(schema if columns is None else schema.empty_table().select(list(columns)).schema)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise UnreadableError(f"damaged: {error}", path) from error

@@ -104,7 +104,7 @@ _TASKS = ((0, "left"), (1, "right"))
 
 
 def test_every_command_is_here() -> None:
-    assert set(cli.commands) == {"run", "init", "plan", "status", "report", "front", "schema", "data", "verify"}
+    assert set(cli.commands) == {"run", "init", "plan", "status", "report", "front", "table", "schema", "data", "verify"}
     assert isinstance(cli.commands["data"], click.Group)
     assert set(cli.commands["data"].commands) == {"show"}
 
@@ -147,7 +147,7 @@ def test_examples_use_options_that_exist() -> None:
             assert not word.startswith("--") or word in options, f"{name}: {word}"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["front", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["front", "--help"], ["table", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom sweep.cli import main\nsys.argv = ['sweep', *sys.argv[1:]]\ntry:\n    main()\nfinally:\n"
@@ -460,7 +460,7 @@ def test_an_output_that_is_not_ours_is_refused(grid: Path) -> None:
 # -- results folders ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["front", "report", "status", "verify"])
+@pytest.mark.parametrize("command", ["front", "report", "table", "status", "verify"])
 @pytest.mark.parametrize("kind", ["missing", "empty", "other things", "file"])
 def test_a_folder_that_is_no_sweep(command: str, kind: str) -> None:
     folder = Path("folder")
@@ -475,7 +475,7 @@ def test_a_folder_that_is_no_sweep(command: str, kind: str) -> None:
     assert sorted(Path.cwd().rglob("*")) == before, "nothing was written"
 
 
-@pytest.mark.parametrize("command", ["front", "report", "status"])
+@pytest.mark.parametrize("command", ["front", "report", "table", "status"])
 @pytest.mark.parametrize("manifest", ["", "[]", "{}", '{"schema_version": 99}'])
 def test_a_manifest_that_is_broken(results: Store, command: str, manifest: str) -> None:
     (results.root / "manifest.json").write_text(manifest)
@@ -538,6 +538,70 @@ def test_front_before_a_trial_is_complete(grid: Path) -> None:
     assert call("report", "results").exit_code == 0
     assert call("verify", "results").exit_code == 0
     assert "not running" in call("status", "results").stdout
+
+
+def test_table_for_people_and_for_programs(results: Store) -> None:
+    """Of each kind the k that is best on validation data, which is here the one with the least loss."""
+    text = call("table", results.root)
+    assert text.exit_code == 0, text.output
+    assert text.stderr == ""
+    assert text.stdout.splitlines()[0] == "multidigits"
+    assert "87.50" in text.stdout
+    found = json.loads(call("table", results.root, "--format", "json").stdout)
+    assert [(line["label"], line["kind"], line["n_seeds"]) for line in found["lines"]] == [
+        ("WC-AL", "dense", 1),
+        ("WC-AL + GrOWL", "sparse", 1),
+    ]
+    assert {line["values"]["accuracy.test.left"]["mean"] for line in found["lines"]} == {0.875}
+    lines = list(csv.DictReader(io.StringIO(call("table", results.root, "--format", "csv").stdout)))
+    assert [json.loads(line["k"]) for line in lines] == [line["k"] for line in found["lines"]]
+    assert [int(line["n_diverged"]) for line in lines] == [line["n_diverged"] for line in found["lines"]]
+    assert sum(line["n_diverged"] for line in found["lines"]) == sum(line["n_missing"] for line in found["lines"]) == 1
+    assert r"\begin{tabular}" in call("table", results.root, "--format", "latex").stdout
+    assert "| architecture |" in call("table", results.root, "--format", "markdown").stdout
+
+
+def test_table_writes_where_it_says(results: Store) -> None:
+    result = call("table", results.root, "--format", "csv", "--output", "table.csv")
+    assert (result.exit_code, result.stdout) == (0, "table.csv\n")
+    assert Path("table.csv").read_text(encoding="utf-8") == call("table", results.root, "--format", "csv").stdout
+    is_refused(call("table", results.root, "--output", "no/such/folder/table.csv"), "table.csv", "hint: ")
+    result = call("table", results.root, "--output", ".")
+    assert result.exit_code == 2
+    assert "is a directory" in result.stderr
+
+
+def test_table_of_several_folders(grid: Path, results: Store) -> None:
+    other = copied(grid)
+    finished(other)
+    found = json.loads(call("table", results.root, other.output, "--format", "json").stdout)
+    assert {line["sweep"] for line in found["lines"]} == {"grid", "copy"}
+    is_refused(call("table", results.root, results.root), "given twice", "hint: ")
+    is_refused(call("table", results.root, "nowhere"), "nowhere: no such folder")
+
+
+def copied(grid: Path) -> SweepConfig:
+    Path("copy.yaml").write_text(grid.read_text(encoding="utf-8").replace("output: results", "output: others"), encoding="utf-8")
+    return load_config("copy.yaml")
+
+
+@pytest.mark.parametrize("arguments", [[], ["results", "--format", "pdf"], ["results", "--output"]])
+def test_a_wrong_call_of_table(results: Store, arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli, ["table", *arguments])
+    assert result.exit_code == 2
+    assert result.stderr.count("Error: ") == 1
+
+
+def test_table_before_a_trial_is_planned_and_with_a_damaged_file(grid: Path, results: Store) -> None:
+    config = copied(grid)
+    Store(Path(config.output)).create(manifest_of(config, "now"))
+    assert call("table", config.output).stdout == "No trial was planned or trained yet.\n"
+    assert json.loads(call("table", config.output, "--format", "json").stdout)["lines"] == []
+    path, damaged = next(_damages(results))
+    path.write_bytes(damaged)
+    result = call("table", results.root)
+    assert result.exit_code == 0
+    assert f"unreadable: {path}: " in result.stderr
 
 
 def test_report_writes_where_it_says(results: Store) -> None:

@@ -103,12 +103,13 @@ def test_the_table_of_multidigits_runs_from_teachers_to_the_second_study_and_goe
         assert all((row["k"] is None) == (study.preferences == (None,)) for row in by_study[study.name])
     blobs = {row["trial_id"]: row["seed"] for row in by_study["stl"]}
     for row in by_study["kdmtl"]:
-        (teacher,) = [trial_id for trial_id in blobs if any(trial_id in note for note in row["notes"])]
+        (teacher,) = row["taken_over"]
+        assert any(teacher in note for note in row["notes"])
         assert blobs[teacher] == row["seed"]
     assert any("best candidate of kdmtl-search" in note for note in by_study["kdmtl"][0]["notes"])
     sparse = {row["trial_id"]: row["sparsity_rate"] for row in by_study["hps"] if row["sparsity_rate"] > 0}
     for row in by_study["hps-fixed"]:
-        (origin,) = [trial_id for trial_id in sparse if any(trial_id in note for note in row["notes"])]
+        (origin,) = row["taken_over"]
         assert row["sparsity_rate"] == pytest.approx(sparse[origin])
     assert Store(root).verify() == []
     table = sweep_command("table", "out", "--format", "csv", folder=tmp_path)

@@ -601,10 +601,12 @@ def test_a_method_without_preferences_leaves_a_row_without_k_and_its_network_can
         method="kdmtl",
         given_sha256=row["weights_sha256"],
         notes=["taught by it"],
+        taken_over=["teachers"],
     )
     finish(PackRun(second))
     rows = {row["trial_id"]: row for row in store.read_rows().to_pylist()}
-    assert (rows["taught"]["state"], rows["taught"]["notes"]) == ("ok", ["taught by it"])
+    assert (rows["taught"]["state"], rows["taught"]["notes"], rows["taught"]["taken_over"]) == ("ok", ["taught by it"], ["teachers"])
+    assert rows["teachers"]["taken_over"] is None
 
 
 def test_a_network_that_cannot_be_taken_over_is_a_passing_error(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import sweep.store
 from sweep.schema import SchemaError, row_schema
 from sweep.storage.files import UnreadableError
-from sweep.storage.tables import to_table
+from sweep.storage.tables import encode_table, to_table
 from sweep.store import Store, StoreError, StoreWriteError
 
 TASKS = ("left", "right")
@@ -740,3 +740,18 @@ def test_importing_the_store_is_light() -> None:
     code = f"import sys, sweep.store; print([name for name in {heavy} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(Path(sweep.store.__file__).parents[1])}
     assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_row_of_before_a_later_column_is_read_with_a_null(tmp_path: Path) -> None:
+    """A file that lacks any other column is still refused."""
+    store = Store(tmp_path)
+    store.create(manifest_of_a_sweep())
+    store.publish(row_of("new", taken_over=["other"]))
+    store.publish(row_of("old"))
+    paths = {path.name.partition(".")[0]: path for path in (tmp_path / "rows").iterdir()}
+    table = pq.read_table(paths["old"])
+    paths["old"].write_bytes(encode_table(table.drop_columns(["taken_over"])))
+    assert {row["trial_id"]: row["taken_over"] for row in store.read_rows().to_pylist()} == {"new": ["other"], "old": None}
+    store.compact()
+    assert {row["trial_id"]: row["taken_over"] for row in store.read_rows().to_pylist()} == {"new": ["other"], "old": None}
+    assert store.verify() == []

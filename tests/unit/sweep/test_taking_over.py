@@ -164,7 +164,7 @@ def test_the_best_candidate_on_validation_data_settles_what_was_searched() -> No
     found = taken("kdmtl", rows)
     assert found.training.distillation.weights == (0.04, 0.01)
     assert (found.training.learning_rate, found.training.data_share) == (2e-3, 1.0)  # the study's own, not the search's
-    assert found.weights_sha256 == teacher["weights_sha256"]
+    assert (found.weights_sha256, found.trial_ids) == (teacher["weights_sha256"], (teacher["trial_id"],))
     assert found.notes[0] == "settings of search.2, the best candidate of search on validation data"
     assert found.notes[1].startswith("teachers: the networks of trial stl-0-0.9 (study stl, seed 0)")
     assert found.fault is None

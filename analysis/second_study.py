@@ -1,0 +1,134 @@
+"""The paper's Figure 4: sparse networks trained afresh against the dense originals, in the plane of two task losses."""
+
+import html
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from analysis.figure_parts import new_figure
+from analysis.point_style import COLOURS, axis_title, hover_texts
+from analysis.second_study_pairs import Pair, second_study_pairs
+from analysis.table import ResultTable
+
+_FILLED = ("circle", "diamond", "square", "cross")
+"""Symbols of sparse networks; the originals have the same ones open."""
+_PANEL = (400, 380)
+"""Width and height of a panel, in pixels."""
+_FAINT = 0.3
+
+
+def second_study_figure(tables: ResultTable | Sequence[ResultTable]) -> go.Figure:
+    """Compare fixed sparse architectures with their dense originals.
+
+    Each problem is a row: one panel an architecture, then one with the fronts of all of them. Fronts are staircases, of
+    all seeds together, non-dominated in the two losses drawn; dominated trials are faint. An architecture keeps its colour
+    and symbol in every panel; sparse networks are filled with solid lines, originals open with dashed ones.
+
+    Args:
+        tables: one or more sweeps with a `fixed_architecture` study and the `wcal_growl` study (k0 = 0) of the same model;
+            others are left out.
+
+    Returns:
+        A figure; a trace's `customdata` holds trial ids, its `meta` whether it is `sparse` or `dense`.
+
+    Raises:
+        ValueError: no sweep has both studies of a model, with a finished trial each.
+
+    Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, Figure 4 and appendix B.
+    """
+    problems = [pairs for table in _as_list(tables) if (pairs := second_study_pairs(table))]
+    if not problems:
+        raise ValueError(
+            "second_study_figure expects a fixed_architecture study and a wcal_growl study with k0 = 0 of its model, found none"
+        )
+    n_columns = max(map(len, problems)) + 1
+    titles = {
+        (i, j): title for i, pairs in enumerate(problems) for j, title in enumerate(_titles(pairs, len(problems) > 1, n_columns)) if title
+    }
+    grid: list[list[dict[str, Any] | None]] = [[{} if (i, j) in titles else None for j in range(n_columns)] for i in range(len(problems))]
+    figure = make_subplots(
+        rows=len(problems),
+        cols=n_columns,
+        specs=grid,
+        subplot_titles=list(titles.values()),
+        horizontal_spacing=0.22 / n_columns,
+        vertical_spacing=0.3 / len(problems),
+    )
+    looks = {title: i for i, title in enumerate(dict.fromkeys(pair.title for pairs in problems for pair in pairs))}
+    named: set[str] = set()
+    for row, pairs in enumerate(problems, start=1):
+        for number, pair in enumerate(pairs, start=1):
+            for column, is_comparison in ((number, False), (n_columns, True)):
+                for trace in _traces(pair, looks[pair.title], is_comparison):
+                    trace.showlegend = trace.showlegend is not False and trace.legendgroup not in named
+                    named |= {trace.legendgroup} if trace.showlegend else set()
+                    figure.add_trace(trace, row=row, col=column)
+                _name_axes(figure, pair, row, column)
+    figure.update_layout(new_figure().layout)
+    size = {"width": _PANEL[0] * n_columns, "height": _PANEL[1] * len(problems) + 60}
+    figure.update_layout(**size, margin={"t": 40, "b": 90}, legend={"y": -0.22 / len(problems)})
+    return figure
+
+
+def second_study_caption(tables: ResultTable | Sequence[ResultTable]) -> str:
+    """What the figure shows, in a few sentences."""
+    pairs = [pair for table in _as_list(tables) for pair in second_study_pairs(table)]
+    rates = [f"{pair.title} {_percents(*rates)}" for pair in pairs if (rates := pair.sparsity())]
+    sparse = f" Zero rows of the sparse networks: {'; '.join(dict.fromkeys(rates))}." if rates else ""
+    more = any(len(pair.table.task_objectives) > 2 for pair in pairs)
+    return (
+        "Fronts of the task losses that remain when a sparse network is trained afresh (filled symbols, solid lines), beside those of "
+        "the original network without sparsity (open symbols, dashed lines). A staircase joins the trials that no other one of their "
+        f"line dominates in the two losses drawn{', the first two of the sweep' if more else ''}; dominated ones are faint; all seeds "
+        f"are drawn together.{sparse}"
+    )
+
+
+def _as_list(tables: ResultTable | Sequence[ResultTable]) -> list[ResultTable]:
+    return [tables] if isinstance(tables, ResultTable) else list(tables)
+
+
+def _titles(pairs: Sequence[Pair], names_problem: bool, n_columns: int) -> list[str]:
+    """Titles of a row's panels, empty where there is none; the comparison is the last one."""
+    problem = pairs[0].table.manifest.get("problem")
+    name = str(problem.get("name") if isinstance(problem, dict) else problem)
+    suffix = f" on {html.escape(name)}" if names_problem else ""
+    gaps = [""] * (n_columns - 1 - len(pairs))
+    return [*(f"{html.escape(pair.title)}{suffix}" for pair in pairs), *gaps, f"All fronts{suffix}"]
+
+
+def _traces(pair: Pair, look: int, is_comparison: bool) -> Iterator[go.Scatter]:
+    """Sparse and dense trials of a panel; the comparison has the fronts alone."""
+    for kind, rows in (("dense", pair.dense), ("sparse", pair.sparse)):
+        front = pair.on_front(rows)
+        name = f"{html.escape(pair.title)}, {'sparse' if kind == 'sparse' else 'original'}"
+        symbol = _FILLED[look % len(_FILLED)] + ("" if kind == "sparse" else "-open")
+        style = {"marker": {"color": COLOURS[look % len(COLOURS)], "symbol": symbol, "size": 9}, "meta": {"group": kind}}
+        common: dict[str, Any] = {"name": name, "legendgroup": name, **style}
+        if not is_comparison and not front.all():
+            yield go.Scatter(**_points(pair, rows[~front]), **common, mode="markers", opacity=_FAINT, showlegend=False)
+        line = {"shape": "hv", "width": 1.8, "color": COLOURS[look % len(COLOURS)], "dash": "solid" if kind == "sparse" else "dash"}
+        yield go.Scatter(**_points(pair, rows[front]), **common, mode="lines+markers", line=line)
+
+
+def _points(pair: Pair, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Where trials are and what they say, sorted along the front."""
+    x, y = pair.columns
+    frame = pair.table.ok.frame.iloc[rows].sort_values([x, y])
+    hover = {"hovertext": hover_texts(pair.table, frame), "hoverinfo": "text"}
+    return {"x": frame[x].tolist(), "y": frame[y].tolist(), "customdata": frame["trial_id"].tolist(), **hover}
+
+
+def _name_axes(figure: go.Figure, pair: Pair, row: int, column: int) -> None:
+    x, y = pair.columns
+    figure.update_xaxes(title={"text": axis_title(pair.table, x), "standoff": 8}, row=row, col=column)
+    figure.update_yaxes(title={"text": axis_title(pair.table, y), "standoff": 8}, row=row, col=column)
+
+
+def _percents(low: float, high: float) -> str:
+    texts = list(dict.fromkeys(f"{100 * rate:.1f}" for rate in (low, high)))
+    return f"{' to '.join(texts)} %"
