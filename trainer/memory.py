@@ -1,17 +1,30 @@
-"""Memory that was freed, given back to the system."""
+"""Where the C library takes memory from: a worker's glibc keeps what is freed, which is right for steps and wrong for clustering."""
 
+import contextlib
 import ctypes
+import os
 import sys
+from collections.abc import Iterator
+
+_M_MMAP_MAX = -4  # of glibc's mallopt
+_DEFAULT_MAPPINGS = 65_536
 
 
-def return_freed_memory() -> None:
-    """Give back what the C library keeps for later.
+@contextlib.contextmanager
+def large_pieces_apart() -> Iterator[None]:
+    """Within it, large pieces are mapped by themselves and go back to the system when they are freed.
 
-    A worker's glibc is told never to trim its heap, because mapping and unmapping every large tensor of a step is slow. Before
-    something that allocates much in large pieces (clustering: eight matrices of 66 MB for 2,880 rows), the pieces that training
-    left are of no use, and both would add up. Does nothing where there is no glibc.
+    A worker's environment says `MALLOC_MMAP_MAX_=0`, since mapping and unmapping every large tensor of a step is slow. But
+    clustering allocates a dozen matrices of 66 MB (2,880 rows) one after the other, and what training has left in the heap is of
+    no use for them. So the heap is trimmed first. Does nothing where glibc is not told so.
     """
-    if sys.platform.startswith("linux"):
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    if not sys.platform.startswith("linux") or os.environ.get("MALLOC_MMAP_MAX_") != "0":
+        yield
+        return
+    library = ctypes.CDLL(None)
+    library.malloc_trim(0)
+    library.mallopt(_M_MMAP_MAX, _DEFAULT_MAPPINGS)
+    try:
+        yield
+    finally:
+        library.mallopt(_M_MMAP_MAX, 0)

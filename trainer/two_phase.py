@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainer.checkpoint import State, group_of, nest
 from trainer.lagrangian import lagrangian_of
-from trainer.memory import return_freed_memory
+from trainer.memory import large_pieces_apart
 from trainer.metrics import stacked_sparsity_rate
 from trainer.optimiser import PackOptimiser
 from trainer.outcome import Lagrange
@@ -232,8 +232,8 @@ class TwoPhase(PackTraining):
             self._has_reached = self._kept.reached.clone()
         if self._phase + 1 < len(self._phases):
             started = time.perf_counter()
-            return_freed_memory()
-            self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive)
+            with large_pieces_apart():
+                self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive)
             self.structure.tie()
             self._wall["tying"] += time.perf_counter() - started
             self._begin(self._phase + 1)
