@@ -18,6 +18,7 @@ def caption(table: MethodTable) -> str:
     parts = [
         f"Every number is measured on test data and is a mean over seeds; {_intervals(table)}.",
         _seeds(lines),
+        *_schedules(table),
         *_choice(table),
         _marks(table),
         "Seconds are a trial's own share of those of the pack that it was trained in; methods of one phase have them under retrain.",
@@ -29,10 +30,16 @@ def warnings(table: MethodTable) -> tuple[str, ...]:
     """What is missing from the table, one sentence each: seeds, preferences, the time of what was taken over, files."""
     found: list[str] = []
     for dataset in table.datasets:
+        where = f"{dataset.name}, " if len(table.datasets) > 1 else ""
+        empty = []
         for line in (*dataset.lines, *dataset.second):
-            where = f"{dataset.name}, " if len(table.datasets) > 1 else ""
             name = f"{where}{architecture_label(line.study.model)}, {line.label}"
-            found += [f"{name}: {text}." for text in _missing(line)]
+            if line.counts["missing"] == sum(line.counts.values()):
+                empty.append(name)
+            else:
+                found += [f"{name}: {text}." for text in _missing(line)]
+        if empty:
+            found.append(f"No result yet: {'; '.join(empty)}.")
     return (*found, *(f"Could not be read: {reason}." for reason in table.unreadable))
 
 
@@ -54,6 +61,16 @@ def _seeds(lines: tuple[Line, ...]) -> str:
     if len(numbers) == 1:
         return f"Every method has {_count(numbers[0], 'seed')}."
     return f"Methods have {numbers[0]} to {numbers[-1]} seeds; the column seeds says how many."
+
+
+def _schedules(table: MethodTable) -> Iterator[str]:
+    """How much was trained: a short schedule on a part of the data is another experiment than a long one on all of it."""
+    for dataset in table.datasets:
+        samples = " or ".join(f"{n:,} training samples" for n in dataset.n_train)
+        least, most = dataset.n_epochs or (0, 0)
+        epochs = (f"{least} epochs a trial" if least == most else f"{least} to {most} epochs a trial") if dataset.n_epochs else ""
+        if samples or epochs:
+            yield f"{dataset.name}: {', '.join(part for part in (samples, epochs) if part)}."
 
 
 def _choice(table: MethodTable) -> Iterator[str]:

@@ -34,6 +34,10 @@ class DatasetLines:
     """What the shown preferences were chosen by, on validation data."""
     has_sparsity: bool
     """Whether k0 means something."""
+    n_train: tuple[int, ...] = ()
+    """Training samples of the sweeps, as far as they say; different numbers once each."""
+    n_epochs: tuple[int, ...] = ()
+    """Least and most epochs of the trials of its lines (for evolution: generations); empty without one."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,17 @@ def _dataset(tables: Sequence[ResultTable], problem: str, name: str, confidence:
     lines = [line for one in tables for line in lines_of(one, confidence)]
     first, second = (_arranged((line for line in lines if line.study.is_second == is_second), columns) for is_second in (False, True))
     has_sparsity = any(one.sparsity_objective is not None for one in tables)
-    return DatasetLines(name, problem, columns, first, second, chosen_by(tables[0]), has_sparsity)
+    given = {options.get("n_train") for one in tables if isinstance(options := (one.manifest.get("problem") or {}).get("options"), dict)}
+    n_train = tuple(sorted(n for n in given if isinstance(n, int)))
+    shown = {(line.sweep, line.study.name) for line in lines}
+    epochs = [
+        value
+        for one in tables
+        for study, value in zip(one.ok.frame["study"], one.ok.frame["n_epochs"], strict=True)
+        if (one.name, study) in shown and value == value
+    ]
+    n_epochs = (int(min(epochs)), int(max(epochs))) if epochs else ()
+    return DatasetLines(name, problem, columns, first, second, chosen_by(tables[0]), has_sparsity, n_train, n_epochs)
 
 
 def _arranged(lines: Iterable[Line], columns: Sequence[Column]) -> tuple[Line, ...]:

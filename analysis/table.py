@@ -22,7 +22,7 @@ _TEXT_COLUMNS = ("state", "error", "problem", "model", "method", "study", "weigh
 _LIST_COLUMNS = ("k", "notes", "anchors", "reference_point", "taken_over")
 _RATE_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing")
 _TIME_COLUMNS = ("device_s", "wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain")
-_REAL_COLUMNS = (*_RATE_COLUMNS, "scalarized", "optimum", *_TIME_COLUMNS)
+_REAL_COLUMNS = (*_RATE_COLUMNS, "scalarized", "optimum", "n_epochs", *_TIME_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)

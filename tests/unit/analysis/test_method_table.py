@@ -322,3 +322,10 @@ def test_many_studies_take_no_time(tmp_path):
     table = method_table(read)
     assert time.perf_counter() - start < 3
     assert len({line.label for line in table.lines}) == 60
+
+
+def test_the_caption_says_how_much_was_trained(tmp_path):
+    rows = [row | {"n_epochs": 39 if row["study"] == "hps" else 100} for row in table_rows()]
+    problem = {"name": "multimnist", "options": {"n_train": 50_000}, "fingerprint": "d" * 64}
+    write_table_store(tmp_path, rows, problem=problem)
+    assert "multimnist: 50,000 training samples, 39 to 100 epochs a trial." in caption(method_table(read_results(tmp_path)))
