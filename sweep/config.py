@@ -23,7 +23,8 @@ from sweep.grid.nodes import Node, from_python, merge, resolve_scalar
 from sweep.grid.problem_options import read_problem
 from sweep.grid.problems import Part, file_name, length_mistakes, parts_of, said_once
 from sweep.grid.sections import normalise, with_model, without
-from sweep.grid.studies import Study, resolve_studies
+from sweep.grid.studies import resolve_studies
+from sweep.grid.study import Study
 from sweep.grid.validation import locate, validate
 from sweep.grid.yaml_source import read_yaml
 

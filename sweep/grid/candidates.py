@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from sweep.grid.errors import Mistake
+from sweep.grid.study import Study
 from trainer.settings import TrainingSettings
-
-if TYPE_CHECKING:
-    from sweep.grid.studies import Study
 
 KeyPath = tuple[str, ...]
 
 
-def with_candidates(ordered: "Sequence[Study]", candidates: Mapping[str, Sequence[TrainingSettings]]) -> "tuple[Study, ...]":
+def with_candidates(ordered: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]) -> tuple[Study, ...]:
     """The studies with each search replaced by its candidates, called `<search>.1`, `<search>.2`, ...
 
     Args:
@@ -42,7 +40,7 @@ def with_candidates(ordered: "Sequence[Study]", candidates: Mapping[str, Sequenc
     return tuple(found)
 
 
-def candidate_mistakes(studies: "Sequence[Study]", candidates: Mapping[str, Sequence[TrainingSettings]]) -> list[Mistake]:
+def candidate_mistakes(studies: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]) -> list[Mistake]:
     """What is wrong between searches and the other studies of the file, which are given in its order."""
     owners = {part: name for name in candidates for part in _parts(name, candidates)}
     mistakes = []

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 from sweep.grid.errors import ConfigError
 from sweep.grid.json_schema import METHOD_NAMES, MODEL_NAMES
 from sweep.grid.preferences import Preferences
-from sweep.grid.studies import Study, resolve_studies
+from sweep.grid.studies import resolve_studies
+from sweep.grid.study import Study
 from trainer.catalog import Entry, find_problem
 from trainer.facts import ProblemFacts
 from trainer.settings import Range, TrainingSettings

@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sweep.grid.candidates import candidate_mistakes, with_candidates
 from sweep.grid.errors import Mistake, Path, did_you_mean, shown
 from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
+from sweep.grid.study import Study
 from trainer.catalog import METHODS, MODELS, PROBLEMS, MethodEntry
 from trainer.facts import ProblemFacts
 from trainer.own_problem import is_own
-from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from sweep.grid.models import SweepConfig
@@ -22,28 +22,6 @@ ANCHOR_STUDY = "anchor-runs"
 """The study that `reference_point: auto` adds: one dense trial a task, with all weight on it."""
 _MAX_NAMED = 4
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-
-
-@dataclass(frozen=True)
-class Study:
-    """Model x method x preferences, with nothing left to look up."""
-
-    name: str
-    model: str
-    method: str
-    preferences: tuple[Vector | None, ...]
-    """Shape (n_vectors, 1 + n_tasks); k0 comes first, 0 for problems without a sparsity objective. (None,) for a method without."""
-    training: TrainingSettings
-    """Of a study that is `tuned_by` another one: before the best candidate's values are known."""
-    seeds: tuple[int, ...]
-    after: tuple[str, ...] = ()
-    """The studies whose trials must be complete before these start."""
-    candidate_of: str | None = None
-    """The search that this is a candidate of."""
-    tuned_by: str | None = None
-    """The search whose best candidate this study trains with."""
-    searched: tuple[tuple[str, ...], ...] = ()
-    """Paths of the settings that the search settles."""
 
 
 def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mistake]]:

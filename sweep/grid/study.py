@@ -1,0 +1,28 @@
+"""One study of a sweep, with nothing left to look up."""
+
+from dataclasses import dataclass
+
+from sweep.grid.preferences import Vector
+from trainer.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Study:
+    """Model x method x preferences, with nothing left to look up."""
+
+    name: str
+    model: str
+    method: str
+    preferences: tuple[Vector | None, ...]
+    """Shape (n_vectors, 1 + n_tasks); k0 comes first, 0 for problems without a sparsity objective. (None,) for a method without."""
+    training: TrainingSettings
+    """Of a study that is `tuned_by` another one: before the best candidate's values are known."""
+    seeds: tuple[int, ...]
+    after: tuple[str, ...] = ()
+    """The studies whose trials must be complete before these start."""
+    candidate_of: str | None = None
+    """The search that this is a candidate of."""
+    tuned_by: str | None = None
+    """The search whose best candidate this study trains with."""
+    searched: tuple[tuple[str, ...], ...] = ()
+    """Paths of the settings that the search settles."""
