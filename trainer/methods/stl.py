@@ -1,8 +1,9 @@
 """Single-task learning: one network a task, trained beside each other and combined into one row."""
 
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from trainer.methods.one_phase import OnePhase
+from trainer.models.stl import STL
 
 
 class SingleTask(OnePhase):
@@ -14,6 +15,12 @@ class SingleTask(OnePhase):
 
     def _backward(self, inputs: Tensor, targets: Tensor, generator: Generator) -> Tensor:
         return self.pack.backward_of_sum(inputs, targets)
+
+    def _network(self) -> nn.Module:
+        network = super()._network()
+        if not isinstance(network, STL):
+            raise ValueError(f"method stl expects the model stl (trainer.models.stl.STL), found {type(network).__name__}")
+        return network
 
     def _parts(self) -> tuple[str, ...]:
         each = range(len(self._problem.tasks))

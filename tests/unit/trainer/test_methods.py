@@ -267,6 +267,7 @@ def test_a_fixed_architecture_keeps_its_rows_of_zeros_and_ties_nothing(
         ("epo", "hps", (0.2, 0.4, 0.4), "does not prune"),
         ("kdmtl", "kdmtl", None, "takes over teachers"),
         ("nothing", "hps", None, "has methods"),
+        ("stl", "hps", None, "expects the model stl"),
     ],
 )
 def test_what_does_not_fit_is_refused(method: str, model: str, k: tuple[float, ...] | None, message: str, problem: Problem) -> None:
