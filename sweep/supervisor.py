@@ -262,11 +262,18 @@ def _circumstances() -> dict[str, Any]:
     """Who plans, when, and with what: the same for every sweep of a run."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["sweep", *sys.argv[1:]] if sys.argv and Path(sys.argv[0]).name == "sweep" else sys.argv),
+        "command": _command(sys.argv),
         "versions": versions(),
         "git_sha": _git_sha(),
         "host": platform.node(),
     }
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """What a person would type, without the folder that the program lies in: `sweep` and `python -m sweep` are one command."""
+    program = Path(arguments[0]) if arguments else Path()
+    is_ours = program.name == "sweep" or program.parts[-2:] == ("sweep", "__main__.py")
+    return shlex.join(["sweep", *arguments[1:]] if is_ours else arguments)
 
 
 def _git_sha() -> str | None:

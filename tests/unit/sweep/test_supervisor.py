@@ -409,3 +409,16 @@ def test_anchor_runs_of_a_problem_without_sparsity(use: Any, tmp_path: Path) -> 
     assert manifest is not None
     assert len(manifest["reference_point_values"]) == 2
     assert started[-1].packs[0]["reference_point"] == (0.0, *manifest["reference_point_values"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["/opt/env/bin/sweep", "run", "my grid.yaml"], "sweep run 'my grid.yaml'"),
+        (["/opt/env/lib/sweep/__main__.py", "run", "grid.yaml"], "sweep run grid.yaml"),
+        (["notebook.py", "--x"], "notebook.py --x"),
+        ([], ""),
+    ],
+)
+def test_a_plan_names_the_command_as_a_person_would_type_it(arguments: list[str], command: str) -> None:
+    assert supervisor._command(arguments) == command
