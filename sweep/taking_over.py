@@ -60,6 +60,8 @@ def taken_over(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequ
     if not usable:
         which = {"teachers": "", "architecture": " with a suppressed row", "start": " with k0 = 0"}[method.takes]
         return Taken(training, fault=f"{study.name} takes over the network of a trial of {giver}{which}, but none ended ok")
+    if method.takes == "architecture":  # those that are as sparse as was asked for, where there are any
+        usable = [row for row in usable if row.get("sparsity_reached")] or usable
     row = max(usable, key=lambda row: score(row, facts))
     k = "" if row["k"] is None else f", k = ({', '.join(f'{value:.4g}' for value in row['k'])})"
     notes.append(f"{_WHAT[method.takes]} of trial {row['trial_id']} (study {giver}, seed {row['seed']}{k})")

@@ -199,6 +199,12 @@ def test_the_architecture_is_that_of_the_best_sparse_trial_and_evolution_begins_
     assert "with k0 = 0, but none ended ok" in taken("evolved", rows[2:]).fault
 
 
+def test_an_architecture_that_is_as_sparse_as_was_asked_for_comes_first() -> None:
+    rows = [row("ours", 0.97, sparsity_rate=0.01, sparsity_reached=False), row("ours", 0.95, sparsity_rate=0.4, sparsity_reached=True)]
+    assert taken("second", rows).weights_sha256 == "ours-0.95"
+    assert taken("second", rows[:1]).weights_sha256 == "ours-0.97"
+
+
 def test_without_accuracies_the_least_mean_loss_counts() -> None:
     losses = [{"loss.validation.left": 0.3, "loss.validation.right": 0.2}, {"loss.validation.left": 0.2, "loss.validation.right": 0.2}]
     rows = [row("ours", None, sparsity_rate=0.1, weights_sha256=str(i), **values) for i, values in enumerate(losses)]
