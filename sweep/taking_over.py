@@ -85,7 +85,9 @@ def score(row: Row, facts: ProblemFacts) -> float:
 def _can_give(row: Row, takes: str) -> bool:
     if row["state"] != "ok" or row["weights_sha256"] is None:
         return False
-    return takes == "teachers" or (row["sparsity_rate"] > 0) == (takes == "architecture")
+    if takes == "architecture":
+        return (row["sparsity_rate"] or 0) > 0  # null where nothing can be pruned
+    return takes == "teachers" or row["k_0"] == 0
 
 
 def _mean_score(rows: Sequence[Row], facts: ProblemFacts) -> float:

@@ -46,7 +46,12 @@ def row(study: str, accuracy: float | None, seed: int = 0, **changes: Any) -> di
         "sparsity_rate": 0.0,
         "weights_sha256": f"{study}-{accuracy}",
     }
-    return base | losses | {"study": study, "seed": seed, "accuracy.validation.mean": accuracy} | changes
+    return (
+        base
+        | losses
+        | {"study": study, "seed": seed, "accuracy.validation.mean": accuracy, "k_0": (changes.get("k") or [None])[0]}
+        | changes
+    )
 
 
 def taken(name: str, rows: list[dict[str, Any]], seed: int = 0, config: SweepConfig | None = None) -> Any:
@@ -197,6 +202,15 @@ def test_the_architecture_is_that_of_the_best_sparse_trial_and_evolution_begins_
     assert taken("evolved", rows).weights_sha256 == "ours-0.97"
     assert "with a suppressed row, but none ended ok" in taken("second", rows[:2]).fault
     assert "with k0 = 0, but none ended ok" in taken("evolved", rows[2:]).fault
+
+
+def test_evolution_begins_from_k0_of_0_and_not_from_what_merely_was_not_pruned() -> None:
+    rows = [row("ours", 0.97, k=[0.1, 0.5, 0.4]), row("ours", 0.95, k=[0.0, 0.5, 0.5])]
+    assert taken("evolved", rows).weights_sha256 == "ours-0.95"
+
+
+def test_a_trial_without_a_sparsity_rate_gives_no_architecture() -> None:
+    assert taken("second", [row("ours", 0.9, k=[0.0, 0.5, 0.5], sparsity_rate=None)]).fault is not None
 
 
 def test_an_architecture_that_is_as_sparse_as_was_asked_for_comes_first() -> None:
