@@ -10,8 +10,10 @@ import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.beaten import beaten
+from analysis.lead import largest_lead
+
 Mode = Literal["absolute", "ideal", "range"]
-_CHUNK_CELLS = 100_000  # two arrays of this size stay in a core's cache; 1,000,000 takes twice as long
 
 
 def nondominated(values: ArrayLike) -> NDArray[np.bool_]:
@@ -29,6 +31,8 @@ def nondominated(values: ArrayLike) -> NDArray[np.bool_]:
     """
     points = _as_points(values)
     finite = np.isfinite(points).all(axis=1)
+    if finite.all() and len(points):
+        return _front_of_finite(points)
     mask = np.zeros(len(points), dtype=bool)
     if finite.any():
         mask[finite] = _front_of_finite(points[finite])
@@ -56,13 +60,14 @@ def eps_nondominated(values: ArrayLike, eps: ArrayLike = 0.0, mode: Mode = "abso
     """
     points = _as_points(values)
     tolerance = _as_eps(eps, points.shape[1])
-    unit = unit_of_eps(points, mode)
-    if tolerance.ndim == 0:
-        return slack(points, unit=unit) <= tolerance
-    front = nondominated(points)
-    rest = ~front & np.isfinite(points).all(axis=1)
-    mask = front.copy()
-    mask[rest] = _largest_lead(points[rest], points[front], unit * tolerance) < 1
+    mask = nondominated(points)
+    unit = _unit_on_front(points[mask], mode)
+    if tolerance.ndim == 0 and tolerance == 0:
+        return mask
+    rest = ~mask & np.isfinite(points).all(axis=1)
+    if rest.any():
+        unit, least = (unit, float(tolerance)) if tolerance.ndim == 0 else (unit * tolerance, 1.0)
+        mask[rest] = ~beaten(points[rest], points[mask], unit, least)
     return mask
 
 
@@ -84,11 +89,14 @@ def slack(values: ArrayLike, mode: Mode = "absolute", unit: ArrayLike | None = N
         ValueError: a negative or non-finite unit, a wrong shape or an unknown mode.
     """
     points = _as_points(values)
-    scale = unit_of_eps(points, mode) if unit is None else np.broadcast_to(_as_eps(unit, points.shape[1], "unit"), points.shape[1:])
     front = nondominated(points)
+    if unit is None:
+        scale = _unit_on_front(points[front], mode)
+    else:
+        scale = np.broadcast_to(_as_eps(unit, points.shape[1], "unit"), points.shape[1:])
     rest = ~front & np.isfinite(points).all(axis=1)
     result = np.where(front, 0.0, np.inf)
-    result[rest] = np.nextafter(np.maximum(_largest_lead(points[rest], points[front], scale), 0.0), np.inf)
+    result[rest] = np.nextafter(np.maximum(largest_lead(points[rest], points[front], scale), 0.0), np.inf)
     return result
 
 
@@ -99,14 +107,7 @@ def unit_of_eps(values: ArrayLike, mode: Mode = "absolute") -> NDArray[np.float6
         ValueError: an unknown mode.
     """
     points = _as_points(values)
-    if mode not in get_args(Mode):
-        raise ValueError(f"eps expects mode one of {', '.join(get_args(Mode))}, found mode = {mode!r}")
-    front = points[nondominated(points)]
-    if mode == "absolute" or not len(front):
-        return np.ones(points.shape[1])
-    if mode == "ideal":
-        return np.asarray(np.abs(front.min(axis=0)))
-    return np.asarray(front.max(axis=0) - front.min(axis=0))
+    return _unit_on_front(points[nondominated(points)], mode)
 
 
 def thin_front(values: ArrayLike, eps: ArrayLike) -> NDArray[np.bool_]:
@@ -183,58 +184,18 @@ def _as_eps(eps: ArrayLike, n_objectives: int, name: str = "eps") -> NDArray[np.
     return tolerance
 
 
+def _unit_on_front(front: NDArray[np.float64], mode: Mode) -> NDArray[np.float64]:
+    """`unit_of_eps` of a set whose exact front these rows are."""
+    if mode not in get_args(Mode):
+        raise ValueError(f"eps expects mode one of {', '.join(get_args(Mode))}, found mode = {mode!r}")
+    if mode == "absolute" or not len(front):
+        return np.ones(front.shape[1])
+    if mode == "ideal":
+        return np.asarray(np.abs(front.min(axis=0)))
+    return np.asarray(front.max(axis=0) - front.min(axis=0))
+
+
 def _front_of_finite(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     if points.shape[1] == 1:
         return np.asarray(points[:, 0] == points[:, 0].min())
     return np.asarray(moocore.is_nondominated(points, keep_weakly=True), dtype=bool)
-
-
-def _largest_lead(points: NDArray[np.float64], front: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
-    """max over front rows j of min over objectives m of (points_im - front_jm) / unit_m, shape (n_points,).
-
-    Only the exact front needs to be asked: subtraction and division round monotonically, so whoever beats a point by
-    eps is itself beaten, or equalled, by a front point that leads by as much.
-    """
-    front = np.unique(front, axis=0)
-    if not len(points):
-        return np.zeros(0)
-    if points.shape[1] == 2:
-        return _largest_lead_2d(points, front, unit)
-    leads = np.empty(len(points))
-    step = max(1, _CHUNK_CELLS // len(front))
-    for start in range(0, len(points), step):
-        chunk = points[start : start + step]
-        least = np.full((len(chunk), len(front)), np.inf)
-        for m in range(points.shape[1]):
-            np.minimum(least, _lead(chunk[:, None, m], front[None, :, m], unit[m]), out=least)
-        leads[start : start + step] = least.max(axis=1)
-    return leads
-
-
-def _largest_lead_2d(points: NDArray[np.float64], front: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same for two objectives in O(n log n).
-
-    Along the front, sorted by the first objective, the lead in the first falls and the lead in the second rises, so the
-    largest minimum of the two lies at their crossing, which bisection finds.
-    """
-    low, high = np.zeros(len(points), dtype=np.int64), np.full(len(points), len(front))
-    while (low < high).any():
-        middle = np.minimum((low + high) // 2, len(front) - 1)
-        falls = _lead(points[:, 0], front[middle, 0], unit[0])
-        rises = _lead(points[:, 1], front[middle, 1], unit[1])
-        before = (falls > rises) & (low < high)
-        low, high = np.where(before, middle + 1, low), np.where(before, high, np.minimum(middle, high))
-    leads = np.full(len(points), -np.inf)
-    for j in (np.maximum(low - 1, 0), np.minimum(low, len(front) - 1)):
-        lead = np.minimum(_lead(points[:, 0], front[j, 0], unit[0]), _lead(points[:, 1], front[j, 1], unit[1]))
-        leads = np.maximum(leads, lead)
-    return leads
-
-
-def _lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
-    """(worse - better) / unit; without a unit any lead is enough for every eps, and any lag too much."""
-    with np.errstate(over="ignore"):
-        difference = worse - better
-        if unit == 0:
-            return np.where(difference >= 0, np.inf, -np.inf)
-        return np.asarray(difference / unit)

@@ -202,3 +202,33 @@ def test_the_two_ways_to_the_same_slack_agree(n_objectives):
     padded = np.hstack([values, np.zeros((500, n_objectives - 2))])
     unit = [1.0, 1.0, 0.0][:n_objectives]
     assert (slack(padded, unit=unit) == slack(values)).all()
+
+
+@pytest.mark.parametrize("n_objectives", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("kind", ["floats", "few values", "thick front"])
+def test_the_filter_and_the_slack_agree_on_large_fronts(kind, n_objectives):
+    """The filter looks a point up among the sorted front; slack compares it with every front point."""
+    rng = np.random.default_rng(n_objectives)
+    values = rng.random((700, n_objectives))
+    if kind == "few values":
+        values = np.round(8 * values) / 8
+    if kind == "thick front":
+        values = (
+            1 - values / np.linalg.norm(values, axis=1, keepdims=True) * np.where(np.arange(700) % 3, rng.uniform(0.8, 1, 700), 1)[:, None]
+        )
+    for mode in ("absolute", "ideal", "range"):
+        slacks = slack(values, mode)
+        for eps in (0.0, 1e-300, 0.125, *rng.choice(slacks, 20)):
+            if np.isfinite(eps):
+                assert ((slacks <= eps) == eps_nondominated(values, eps, mode)).all()
+
+
+@exact
+@given(values=points(st.floats(-4, 4)), data=st.data())
+def test_eps_per_objective_is_the_comparison_of_all_pairs(values, data):
+    """For any floats, also denormal ones, F_i - F_j >= eps is meant as it is computed."""
+    eps = np.array([data.draw(st.floats(0, 4)) for _ in range(values.shape[1])])
+    eps[eps > 0] = 2.0 ** np.round(np.log2(np.maximum(eps[eps > 0], 2.0**-20)))  # a division by a power of two is exact
+    leads = (values[:, None, :] - values[None, :, :] >= eps).all(axis=2)
+    differs = (values[:, None, :] != values[None, :, :]).any(axis=2)
+    assert (eps_nondominated(values, eps) == ~(leads & differs).any(axis=1)).all()

@@ -1,0 +1,57 @@
+"""By how much one point is better than another, in its own unit for each objective, and the largest such lead over a point."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CHUNK_CELLS = 100_000  # two arrays of this size stay in a core's cache; 1,000,000 takes twice as long
+
+
+def lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
+    """(worse - better) / unit; without a unit any lead is enough for every eps, and any lag too much."""
+    with np.errstate(over="ignore"):
+        difference = worse - better
+        if unit == 0:
+            return np.where(difference >= 0, np.inf, -np.inf)
+        return np.asarray(difference / unit)
+
+
+def largest_lead(points: NDArray[np.float64], front: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """max over front rows j of min over objectives m of (points_im - front_jm) / unit_m, shape (n_points,).
+
+    Only the exact front needs to be asked: subtraction and division round monotonically, so whoever beats a point by
+    eps is itself beaten, or equalled, by a front point that leads by as much.
+    """
+    front = np.unique(front, axis=0)
+    if not len(points):
+        return np.zeros(0)
+    if points.shape[1] == 2:
+        return _largest_lead_2d(points, front, unit)
+    leads = np.empty(len(points))
+    step = max(1, _CHUNK_CELLS // len(front))
+    for start in range(0, len(points), step):
+        chunk = points[start : start + step]
+        least = np.full((len(chunk), len(front)), np.inf)
+        for m in range(points.shape[1]):
+            np.minimum(least, lead(chunk[:, None, m], front[None, :, m], unit[m]), out=least)
+        leads[start : start + step] = least.max(axis=1)
+    return leads
+
+
+def _largest_lead_2d(points: NDArray[np.float64], front: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same for two objectives in O(n log n).
+
+    Along the front, sorted by the first objective, the lead in the first falls and the lead in the second rises, so the
+    largest minimum of the two lies at their crossing, which bisection finds.
+    """
+    low, high = np.zeros(len(points), dtype=np.int64), np.full(len(points), len(front))
+    while (low < high).any():
+        middle = np.minimum((low + high) // 2, len(front) - 1)
+        falls = lead(points[:, 0], front[middle, 0], unit[0])
+        rises = lead(points[:, 1], front[middle, 1], unit[1])
+        before = (falls > rises) & (low < high)
+        low, high = np.where(before, middle + 1, low), np.where(before, high, np.minimum(middle, high))
+    leads = np.full(len(points), -np.inf)
+    for j in (np.maximum(low - 1, 0), np.minimum(low, len(front) - 1)):
+        smaller = np.minimum(lead(points[:, 0], front[j, 0], unit[0]), lead(points[:, 1], front[j, 1], unit[1]))
+        leads = np.maximum(leads, smaller)
+    return leads
