@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_CHUNK_CELLS = 100_000  # two arrays of this size stay in a core's cache; 1,000,000 takes twice as long
+_BLOCK = 128  # leads of one block over another stay in a core's cache
 
 
 def lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
@@ -26,15 +26,44 @@ def largest_lead(points: NDArray[np.float64], front: NDArray[np.float64], unit: 
         return np.zeros(0)
     if points.shape[1] == 2:
         return _largest_lead_2d(points, front, unit)
-    leads = np.empty(len(points))
-    step = max(1, _CHUNK_CELLS // len(front))
-    for start in range(0, len(points), step):
-        chunk = points[start : start + step]
-        least = np.full((len(chunk), len(front)), np.inf)
-        for m in range(points.shape[1]):
-            np.minimum(least, lead(chunk[:, None, m], front[None, :, m], unit[m]), out=least)
-        leads[start : start + step] = least.max(axis=1)
+    leads = np.full(len(points), -np.inf)
+    blocks = [front[rows] for rows in _blocks(front)]
+    corners = np.array([block.min(axis=0) for block in blocks])
+    for rows in _blocks(points):
+        chunk = points[rows]
+        best = np.full(len(rows), -np.inf)
+        bounds = _least_lead(chunk.max(axis=0)[None, :], corners, unit)[0]
+        for number in np.argsort(-bounds, kind="stable"):
+            if bounds[number] <= best.min():
+                break  # no point of that block, nor of those after it, leads by more
+            np.maximum(best, _least_lead(chunk, blocks[number], unit).max(axis=1), out=best)
+        leads[rows] = best
     return leads
+
+
+def _least_lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """min over objectives of the lead of each `better` row over each `worse` row, shape (n_worse, n_better)."""
+    least = np.full((len(worse), len(better)), np.inf)
+    for m in range(len(unit)):
+        np.minimum(least, lead(worse[:, None, m], better[None, :, m], unit[m]), out=least)
+    return least
+
+
+def _blocks(points: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Rows of neighbours, at most `_BLOCK` a block: halved along the objective that spans most of its range, as long as there are more."""
+    blocks, waiting = [], [np.arange(len(points))]
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = np.maximum(np.ptp(points, axis=0), np.finfo(np.float64).tiny)
+        while waiting:
+            rows = waiting.pop()
+            if len(rows) <= _BLOCK:
+                blocks.append(rows)
+                continue
+            widest = int(np.argmax(np.ptp(points[rows], axis=0) / scale))
+            half = len(rows) // 2
+            order = rows[np.argpartition(points[rows, widest], half)]
+            waiting += [order[:half], order[half:]]
+    return blocks
 
 
 def _largest_lead_2d(points: NDArray[np.float64], front: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -232,3 +232,17 @@ def test_eps_per_objective_is_the_comparison_of_all_pairs(values, data):
     leads = (values[:, None, :] - values[None, :, :] >= eps).all(axis=2)
     differs = (values[:, None, :] != values[None, :, :]).any(axis=2)
     assert (eps_nondominated(values, eps) == ~(leads & differs).any(axis=1)).all()
+
+
+@pytest.mark.parametrize("n_objectives", [3, 4, 6])
+@pytest.mark.parametrize("unit", [(1.0,) * 6, (1.0, 4.0, 0.25, 1.0, 2.0, 1.0), (1.0, 0.0, 1.0, 1.0, 1.0, 1.0)])
+def test_slack_is_the_largest_lead_of_all_pairs(n_objectives, unit):
+    """Many more points than one block; blocks that cannot lead by more are skipped, which must not show."""
+    rng = np.random.default_rng(n_objectives)
+    for values in (rng.random((900, n_objectives)) * 2.0 ** np.arange(n_objectives), rng.integers(0, 9, (900, n_objectives)) / 4.0):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            leads = (values[:, None, :] - values[None, :, :]) / np.array(unit[:n_objectives])
+        leads[np.isnan(leads)] = np.inf  # no unit and no difference: enough for every eps
+        largest = leads.min(axis=2).max(axis=1)
+        expected = np.where(nondominated(values), 0.0, np.nextafter(np.maximum(largest, 0.0), np.inf))
+        assert (slack(values, unit=unit[:n_objectives]) == expected).all()
