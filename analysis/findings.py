@@ -17,13 +17,14 @@ from analysis.table import ResultTable
 _MAX_METRICS = 3
 
 
-def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute") -> dict[str, Any]:
+def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", labels: pd.DataFrame | None = None) -> dict[str, Any]:
     """Facts about a sweep, plain values ready for JSON.
 
     Args:
         table: what `read_results` gave.
         eps: tolerance of the filter, as in `label_points`.
         mode: what eps is relative to.
+        labels: what `label_points` returned for these arguments, if it is known already.
 
     Returns:
         `name`, `folder`, `counts` (as `ResultTable.counts`), `eps`, `mode`, `n_front` (points kept), `n_front_sparse`,
@@ -38,7 +39,7 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute") -> di
     Raises:
         ResultsError: trials of one study have different scalings.
     """
-    labels = label_points(table, eps, mode)
+    labels = label_points(table, eps, mode) if labels is None else labels
     kept, group = labels["kept"], labels["group"]
     dense, sparse, close = _best_models(table)
     reference = table.manifest.get("hypervolume_reference")

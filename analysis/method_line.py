@@ -62,8 +62,9 @@ def lines_of(table: ResultTable, confidence: float) -> list[Line]:
         ValueError: the confidence is not between 0 and 1.
     """
     qualities, measured = quality(table, table.ok.frame), measurements(table)
-    seconds = {str(trial): float(own) for trial, own in zip(table.frame["trial_id"], _seconds(table), strict=True)}
-    studies = {str(trial): str(study) for trial, study in zip(table.frame["trial_id"], table.frame["study"], strict=True)}
+    seconds = {str(trial): float(own) for trial, own in zip(table.frame["trial_id"].to_list(), _seconds(table), strict=True)}
+    named = zip(table.frame["trial_id"].to_list(), table.frame["study"].to_list(), strict=True)
+    studies = {str(trial): str(study) for trial, study in named}
     given = table.ok.frame["taken_over"].to_list()
     has_hypervolume = has_loss_hypervolume(table)
     lines = []

@@ -106,7 +106,7 @@ def _dataset(tables: Sequence[ResultTable], problem: str, name: str, confidence:
     epochs = [
         value
         for one in tables
-        for study, value in zip(one.ok.frame["study"], one.ok.frame["n_epochs"], strict=True)
+        for study, value in zip(one.ok.frame["study"].to_list(), one.ok.frame["n_epochs"].to_list(), strict=True)
         if (one.name, study) in shown and value == value
     ]
     n_epochs = (int(min(epochs)), int(max(epochs))) if epochs else ()

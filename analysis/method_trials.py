@@ -52,12 +52,13 @@ def line_trials(table: ResultTable) -> list[LineTrials]:
             states[name][key] = state
             if row is not None:
                 rows.setdefault(name, {})[key] = row
+    has_sparsity = table.sparsity_objective is not None
     lines = []
     for study in compared_studies(table):
         of_study = states.get(study.name, {})
         seeds = tuple(dict.fromkeys(seed for _, seed in of_study))
         for kind in get_args(Kind):
-            keys = [key for key in of_study if _kind_of(table, key[0]) == kind]
+            keys = [key for key in of_study if _kind_of(key[0], has_sparsity) == kind]
             if keys:
                 found = rows.get(study.name, {})
                 lines.append(
@@ -83,18 +84,18 @@ def _planned(table: ResultTable) -> Iterator[_Trial]:
 
 
 def _trained(table: ResultTable) -> Iterator[_Trial]:
-    finished: dict[Any, int] = {trial_id: row for row, trial_id in enumerate(table.ok.frame["trial_id"])}
-    columns: Sequence[Any] = [table.frame[name] for name in ("trial_id", "study", "k", "seed", "state")]
+    finished: dict[Any, int] = {trial_id: row for row, trial_id in enumerate(table.ok.frame["trial_id"].to_list())}
+    columns: Sequence[Any] = [table.frame[name].to_list() for name in ("trial_id", "study", "k", "seed", "state")]
     for trial_id, study, k, seed, ended in zip(*columns, strict=True):
         row = finished.get(trial_id)
         state: State = "ok" if row is not None else "diverged" if ended == "diverged" else "error"
         yield _name_of(study), (_preference_of(k), _seed_of(seed)), state, row
 
 
-def _kind_of(table: ResultTable, preference: Preference) -> Kind:
+def _kind_of(preference: Preference, has_sparsity: bool) -> Kind:
     if preference is None:
         return "none"
-    return "sparse" if table.sparsity_objective is not None and preference[0] > 0 else "dense"
+    return "sparse" if has_sparsity and preference[0] > 0 else "dense"
 
 
 def _name_of(study: Any) -> str:
@@ -102,7 +103,7 @@ def _name_of(study: Any) -> str:
 
 
 def _preference_of(k: Any) -> Preference:
-    return tuple(float(share) for share in k) if hasattr(k, "__len__") and len(k) else None
+    return tuple(map(float, k)) if hasattr(k, "__len__") and len(k) else None
 
 
 def _seed_of(seed: Any) -> int:

@@ -86,7 +86,7 @@ def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
     gap = gaps(replace(table, frame=frame))
     has_sparsity = table.sparsity_objective is not None
     texts = []
-    for i, row in enumerate(zip(frame["trial_id"], frame["k"], *(frame[name] for name in _RATES), strict=True)):
+    for i, row in enumerate(zip(*(frame[name].to_list() for name in ("trial_id", "k", *_RATES)), strict=True)):
         trial_id, k, *rates = row
         lines = [f"<b>{html.escape(str(trial_id))}</b>", f"k = {preference_text(k, has_sparsity)}"]
         if not np.isnan(rates[0]):

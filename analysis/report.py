@@ -74,7 +74,7 @@ def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute",
     folder = files("analysis.templates")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8"))
-    facts = summary(table, eps, mode)
+    facts = summary(table, eps, mode, labels)
     views = _views(embedded)
     methods = method_table(table)
     pictures = has_second_study([table])
@@ -118,6 +118,8 @@ def _data(table: ResultTable, embedded: Embedded, views: list[dict[str, Any]], e
         "eps": eps,
         "n_points": len(points.frame),
         "n_rows": len(points.frame) + len(embedded.others),
+        "n_finished": len(table.ok.frame),
+        "n_trials": len(table.frame),
         "columns": to_columns(embedded),
         "hover": hover_texts(table, points.frame),
         "views": views,

@@ -18,7 +18,7 @@ def about(table: ResultTable, facts: dict[str, Any]) -> list[tuple[str, str]]:
     manifest, plan = table.manifest, table.plan or {}
     problem = manifest.get("problem")
     has_sparsity = table.sparsity_objective is not None
-    n_unplanned = len(set(table.frame["trial_id"]) - set(table.planned_ids))
+    n_unplanned = len(set(table.frame["trial_id"].to_list()).difference(table.planned_ids))
     pairs = [
         ("Problem", problem.get("name") if isinstance(problem, dict) else problem),
         ("Studies", "\n".join(_study(study) for study in manifest.get("studies") or [])),

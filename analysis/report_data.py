@@ -11,8 +11,9 @@ import pandas as pd
 from analysis.exactness import gaps
 from analysis.table import ResultTable
 
-MAX_ROWS = 20_000
-"""Trials that a report embeds; more make a browser slow."""
+MAX_VALUES = 24_000
+"""Trials times objectives that a report embeds: 8,000 trials of three objectives, about 1 kB each. More make a file that is slow to
+send and to open; what a trial takes grows with the objectives."""
 MAX_FRONT_POINTS = 1_500
 """Points of the exact front that a report embeds."""
 _NOT_EMBEDDED = ("versions", "pack_id")
@@ -32,30 +33,39 @@ class Embedded:
     """What was left out, for people; empty when nothing was."""
 
 
-def choose_rows(table: ResultTable, labels: pd.DataFrame, max_rows: int = MAX_ROWS, seed: int = 0) -> Embedded:
-    """Choose the trials to embed: all of them, or those near the front, some failures and a sample of the rest.
+def choose_rows(table: ResultTable, labels: pd.DataFrame, max_rows: int | None = None, seed: int = 0) -> Embedded:
+    """Choose the trials to embed: all of them, or the front, those nearest to it, a sample of the rest and some failures.
+
+    Of the places for finished trials a tenth is always a sample of all that are left; at least half goes by distance from
+    the front. Of trials at the same distance, and of a front that is larger than its places, a sample is taken too.
 
     Args:
         table: what `read_results` gave.
         labels: what `label_points` returned for it.
-        max_rows: more trials than this are thinned.
-        seed: of the sample, so that a report can be made twice.
+        max_rows: more trials than this are thinned; default: so that there are at most `MAX_VALUES` values.
+        seed: of the samples, so that a report can be made twice.
     """
+    max_rows = MAX_VALUES // max(3, len(table.objectives)) if max_rows is None else max_rows
     frame = table.frame
-    others = frame[~frame["trial_id"].isin(table.ok.frame["trial_id"])]
+    others = frame[~table.is_ok]
     if len(frame) <= max_rows:
         return Embedded(table.ok, labels, others, "")
     shown_others = others.head(max_rows // 10)
-    room = max_rows - len(shown_others)
-    by_slack = np.argsort(labels["slack"].to_numpy(), kind="stable")
-    near, rest = by_slack[: room // 2], by_slack[room // 2 :]
-    sample = np.random.default_rng(seed).permutation(rest)[: room - len(near)]
+    room = min(max_rows - len(shown_others), len(labels))
+    kept = labels["kept"].to_numpy(dtype=bool)
+    rng = np.random.default_rng(seed)
+    by_slack = np.lexsort((rng.permutation(len(labels)), labels["slack"].to_numpy()))
+    n_near = min(max(room // 2, int(kept.sum())), room - room // 10)
+    near, sample = by_slack[:n_near], rng.permutation(by_slack[n_near:])[: room - n_near]
     rows = np.sort(np.concatenate([near, sample]))
     points = replace(table, frame=table.ok.frame.iloc[rows].reset_index(drop=True))
+    n_front, n_embedded = int(kept.sum()), int(kept[near].sum())
+    front = f"all {n_front:,}" if n_embedded == n_front else f"{n_embedded:,} of the {n_front:,}"
     note = (
-        f"{len(rows) + len(shown_others):,} of {len(frame):,} trials are embedded: the {len(near):,} nearest to the front, a sample "
-        f"of {len(sample):,} of the other finished ones (seed {seed}) and {len(shown_others):,} of {len(others):,} without a result. "
-        "Counts, the summary and the hypervolume are of all trials."
+        f"{len(rows) + len(shown_others):,} of {len(frame):,} trials are embedded in this page: {front} on the front, "
+        f"{n_near - n_embedded:,} nearest to it, a sample of {len(sample):,} of the {len(labels) - n_near:,} other finished ones "
+        f"(seed {seed}) and {len(shown_others):,} of {len(others):,} without a result. The pictures, the table of trials and its CSV "
+        "hold no others; counts, the summary, methods, health and the hypervolume are of all trials."
     )
     return Embedded(points, labels.iloc[rows].reset_index(drop=True), shown_others, note)
 
@@ -105,7 +115,7 @@ def _cells(column: "pd.Series[Any]") -> list[Any]:
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
         values = column.to_numpy()
         return [cell if known else None for cell, known in zip(values.tolist(), np.isfinite(values).tolist(), strict=True)]
-    return [_plain(cell) for cell in column]
+    return [_plain(cell) for cell in column.to_list()]
 
 
 def _plain(value: Any) -> Any:

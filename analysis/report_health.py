@@ -49,7 +49,7 @@ def health(table: ResultTable) -> list[Finding]:
     ok = (frame["state"] == "ok").to_numpy(dtype=bool)
     diverged = (frame["state"] == "diverged").to_numpy(dtype=bool)
     finite = np.isfinite(table.values()).all(axis=1)
-    present = set(frame["trial_id"])
+    present = set(frame["trial_id"].to_list())
     missing = tuple((trial_id, "") for trial_id in table.planned_ids if trial_id not in present)
     files = tuple((path, reason) for path, _, reason in (entry.partition(": ") for entry in table.unreadable))
     findings = [
@@ -88,7 +88,7 @@ def _of_notes(frame: pd.DataFrame) -> Finding:
     """What trials say of themselves, each text once with its trials, the most frequent first."""
     trials = defaultdict(list)
     n_trials = 0
-    for trial_id, notes in zip(frame["trial_id"], frame["notes"], strict=True):
+    for trial_id, notes in zip(frame["trial_id"].to_list(), frame["notes"].to_list(), strict=True):
         texts = notes_of(notes)
         n_trials += bool(texts)
         for text in dict.fromkeys(texts):
@@ -114,4 +114,4 @@ def _is_false(frame: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dty
     """Where a nullable flag is there and false, shape (n_trials,)."""
     if column not in frame:
         return np.zeros(len(frame), dtype=bool)
-    return np.asarray([cell is not None and cell is not pd.NA and cell == False for cell in frame[column]])  # noqa: E712
+    return np.asarray([cell is not None and cell is not pd.NA and cell == False for cell in frame[column].to_list()])  # noqa: E712

@@ -28,7 +28,7 @@ def check_one_scaling(table: ResultTable) -> None:
     """
     frame = table.ok.frame
     scalings: dict[str, dict[Scaling, list[str]]] = {}
-    columns = (frame[name] for name in ("study", "trial_id", "anchors", "reference_point"))
+    columns = (frame[name].to_list() for name in ("study", "trial_id", "anchors", "reference_point"))
     for study, trial_id, anchors, reference in zip(*columns, strict=True):
         scale = _numbers(anchors)
         if scale is None:

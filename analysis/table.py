@@ -78,11 +78,11 @@ class ResultTable:
         where it is not known. Two objectives: sorted by the first one, one curve."""
         return true_front_of(self.manifest)[0]
 
-    @property
+    @cached_property
     def planned_ids(self) -> tuple[str, ...]:
         """Trials of the latest plan, each once; those of the rows when there is no plan."""
         if self.plan is None:
-            return tuple(self.frame["trial_id"])
+            return tuple(self.frame["trial_id"].to_list())
         return tuple(dict.fromkeys(str(trial["trial_id"]) for trial in self.plan.get("trials", [])))
 
     @property
@@ -109,11 +109,14 @@ class ResultTable:
         return np.asarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan) * signs)
 
     @cached_property
+    def is_ok(self) -> NDArray[np.bool_]:
+        """Mark the trials in state `ok` whose objectives are all finite, shape (n_trials,)."""
+        return np.isfinite(self.values()).all(axis=1) & (self.frame["state"] == "ok").to_numpy(dtype=bool)
+
+    @cached_property
     def ok(self) -> "ResultTable":
-        """Only the trials in state `ok` whose objectives are all finite."""
-        finite = np.isfinite(self.values()).all(axis=1)
-        keep = finite & (self.frame["state"] == "ok").to_numpy(dtype=bool)
-        return replace(self, frame=self.frame[keep].reset_index(drop=True))
+        """Only the trials that `is_ok` marks."""
+        return replace(self, frame=self.frame[self.is_ok].reset_index(drop=True))
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -126,7 +129,7 @@ class ResultTable:
             "diverged": diverged,
             "error": len(state) - ok - diverged,
             "non_finite": ok - len(self.ok.frame),
-            "missing": len(set(self.planned_ids) - set(self.frame["trial_id"])),
+            "missing": len(set(self.planned_ids).difference(self.frame["trial_id"].to_list())),
             "unreadable": len(self.unreadable),
         }
 

@@ -89,11 +89,15 @@ function wireControls() {
   });
 }
 
+// A very large sweep is embedded in part, and every count says so.
+const leftOut = (n) => (n > 0 ? `; ${n.toLocaleString("en")} more are not on this page` : "");
+
 function refresh() {
   if (report.views.length) {
     drawViews();
     drawClusters();
-    document.getElementById("shown").textContent = `${shownRows().length} of ${report.n_points} points shown`;
+    document.getElementById("shown").textContent = 
+      `${shownRows().length} of ${report.n_points} points shown${leftOut(report.n_finished - report.n_points)}`;
   }
   if (document.getElementById("only-shown").checked) list();
 }

@@ -84,7 +84,7 @@ function drawRows() {
   const start = listing.page * PAGE_ROWS;
   const page = listing.rows.slice(start, start + PAGE_ROWS);
   document.querySelector("#trial-table tbody").replaceChildren(...(page.length ? page.map(tableLine) : [emptyLine()]));
-  document.getElementById("listed").textContent = `${listing.rows.length} of ${report.n_rows} listed`;
+  document.getElementById("listed").textContent = `${listing.rows.length} of ${report.n_rows} listed${leftOut(report.n_trials - report.n_rows)}`;
   document.getElementById("page").textContent = listing.rows.length ? `${start + 1} to ${start + page.length}` : "none";
   document.getElementById("previous").disabled = listing.page === 0;
   document.getElementById("next").disabled = start + PAGE_ROWS >= listing.rows.length;

@@ -228,6 +228,16 @@ def test_very_many_points_are_cut_in_the_matrix_and_it_says_so(browser, store):
     assert browser.find_element("id", "view-note-3").text == "the 2000 points nearest to the front, of 3000"
 
 
+def test_counts_say_that_a_big_sweep_is_embedded_in_part(browser, store, monkeypatch):
+    monkeypatch.setattr("analysis.report_data.MAX_VALUES", 60)
+    show(browser, store(n_trials=50))
+    set_value(browser, "eps", "100")
+    assert browser.find_element("id", "shown").text == "20 of 20 points shown; 30 more are not on this page"
+    assert browser.find_element("id", "listed").text == "20 of 20 listed; 30 more are not on this page"
+    assert browser.find_element("css selector", ".banner").text.startswith("20 of 50 trials are embedded in this page")
+    assert problems(browser) == []
+
+
 @pytest.mark.parametrize("width", [390, 1400])
 @pytest.mark.parametrize("n_tasks", [1, 2, 3, 5])
 def test_nothing_is_wider_than_the_page(browser, tmp_path, resize, n_tasks, width):

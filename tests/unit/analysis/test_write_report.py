@@ -230,20 +230,54 @@ def test_a_failed_report_leaves_the_old_one(tmp_path):
     assert (tmp_path / "report.html").read_bytes() == before
 
 
-def test_big_sweeps_embed_the_near_front_and_a_sample_and_say_so(tmp_path):
-    write_manifest(tmp_path, TWO_TASKS)
+def write_big_store(folder: Path) -> Path:
+    """300 compacted trials, one of them failed."""
+    write_manifest(folder, TWO_TASKS)
     rows = [trial_row(i, k, TWO_TASKS) for i, k in enumerate(preference_grid(2, 300))]
     rows[7] |= {"state": "error"}
-    write_parquet(tmp_path / "trials.parquet", rows, row_schema(TWO_TASKS))
-    table = read_results(tmp_path)
+    write_parquet(folder / "trials.parquet", rows, row_schema(TWO_TASKS))
+    return folder
+
+
+def test_big_sweeps_embed_the_front_and_a_sample_and_say_so(tmp_path):
+    table = read_results(write_big_store(tmp_path))
     labels = label_points(table)
     embedded = choose_rows(table, labels, max_rows=200)
     assert len(embedded.points.frame) + len(embedded.others) == 200
-    front = set(table.ok.frame["trial_id"][labels["kept"]].head(100))
-    assert len(front & set(embedded.points.frame["trial_id"])) >= min(len(front), 99)
-    assert "200 of 300 trials are embedded" in embedded.note
+    front = set(table.ok.frame["trial_id"][labels["kept"]])
+    assert front <= set(embedded.points.frame["trial_id"])
+    assert (embedded.labels["slack"] == 0).sum() == len(front)
+    assert f"200 of 300 trials are embedded in this page: all {len(front)} on the front" in embedded.note
     again = choose_rows(table, labels, max_rows=200)
     assert again.points.frame["trial_id"].tolist() == embedded.points.frame["trial_id"].tolist()
+
+
+def test_a_front_that_is_too_large_is_sampled_and_a_tenth_stays_for_the_rest(tmp_path):
+    table = read_results(write_big_store(tmp_path))
+    labels = label_points(table, eps=0.01)
+    n_front = int(labels["kept"].sum())
+    embedded = choose_rows(table, labels, max_rows=50)
+    n_near = 49 - 4
+    assert n_front > n_near
+    assert embedded.labels["kept"].sum() >= n_near
+    assert f"50 of 300 trials are embedded in this page: {n_near} of the {n_front} on the front, 0 nearest to it" in embedded.note
+    assert f"a sample of 4 of the {299 - n_near} other finished ones" in embedded.note
+
+
+def test_a_sample_of_equals_does_not_prefer_the_first(tmp_path):
+    table = read_results(write_big_store(tmp_path))
+    labels = label_points(table).assign(slack=0.0, kept=True)
+    places = np.flatnonzero(table.ok.frame["trial_id"].isin(choose_rows(table, labels, max_rows=100).points.frame["trial_id"]))
+    assert 120 < places.mean() < 180
+
+
+def test_the_page_of_a_big_sweep_knows_what_it_leaves_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("analysis.report_data.MAX_VALUES", 300)
+    path = write_report(write_big_store(tmp_path))
+    data = data_of(path)
+    assert (data["n_rows"], data["n_trials"], data["n_points"], data["n_finished"]) == (100, 300, 99, 299)
+    assert "100 of 300 trials are embedded in this page" in markup_of(path)
+    assert "299</b> ok" in markup_of(path)
 
 
 def test_a_problem_without_sparsity_or_preferences(tmp_path):
