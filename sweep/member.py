@@ -138,7 +138,7 @@ class Member:
             if any(trial.trial_id not in complete for trial in self._anchors):
                 return None
             wanted = {trial.trial_id for trial in self._anchors}
-            rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in wanted}
+            rows = {row["trial_id"]: row for row in self.store.read_rows(wanted).to_pylist()}
             self.store.fix_reference_point(below_anchor_runs(self.config, self._anchors, rows))
             manifest = self.store.manifest() or {}
         return tuple(manifest["reference_point_values"])
@@ -147,8 +147,8 @@ class Member:
         """What a study that waits for others has from them; they are complete."""
         if study.tuned_by is None and METHODS[study.method].takes is None:
             return Taken(study.training)
-        wanted = {trial.trial_id: trial for trial in self.trials}
-        rows = [row for row in self.store.read_rows().to_pylist() if row["trial_id"] in wanted]
+        wanted = {trial.trial_id: trial for trial in self.trials if trial.study in study.after}
+        rows = self.store.read_rows(wanted).to_pylist()
         # A trial that two studies ask for is in the store under the first one's name.
         named = [row | {"study": wanted[row["trial_id"]].study} for row in rows]
         return taken_over(study, seed, self._studies, named, self.config.problem.facts)

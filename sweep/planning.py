@@ -288,6 +288,6 @@ def expected_seconds(config: SweepConfig, plan: Plan, n_workers: int) -> float |
 
     None until a trial is complete.
     """
-    rows = Store(Path(config.output)).read_rows() if plan.complete else None
+    rows = Store(Path(config.output)).read_rows(columns=["device_s"]) if plan.complete else None
     seconds = [value for value in rows.column("device_s").to_pylist() if value is not None] if rows is not None else []
     return plan.n_todo * sum(seconds) / len(seconds) / n_workers if seconds else None

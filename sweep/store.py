@@ -36,7 +36,7 @@ from sweep.storage.files import (
 from sweep.storage.folder import COMPACTED, FOLDERS, SUFFIX, Folder, Version, make_writable, remove
 from sweep.storage.identity import agreed_manifest, check_manifest
 from sweep.storage.lock import Lock, LockedError, holder_of
-from sweep.storage.tables import decode_table, encode_table, latest_of, merged_curves, to_table
+from sweep.storage.tables import decode_table, encode_table, latest_of, merged_curves, of_trials, to_table
 
 __all__ = ["Checkpoint", "Finding", "LockedError", "Store", "StoreError", "StoreWriteError", "UnreadableError"]
 
@@ -203,9 +203,15 @@ class Store:
         table = latest_of([*self._known_loose(versions, schema), compacted])
         return dict(zip(table["trial_id"].to_pylist(), table["state"].to_pylist(), strict=True))
 
-    def read_rows(self) -> pa.Table:
-        """The latest row of each trial, once, in the order of trial ids. Rows that cannot be read are left out: see `unreadable`."""
-        return self._latest_rows(None)
+    def read_rows(self, trial_ids: Collection[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """The latest row of each trial, once, in the order of trial ids. Rows that cannot be read are left out: see `unreadable`.
+
+        Args:
+            trial_ids: only of these trials; None: of all.
+            columns: read these and the key columns (trial id, attempt, retry, state) only; none of `LATER_COLUMNS`. None: all.
+        """
+        rows = self._latest_rows(None if columns is None else list(dict.fromkeys((*_KEY_COLUMNS, *columns))))
+        return rows if trial_ids is None else of_trials(rows, trial_ids)
 
     def unreadable(self) -> list[tuple[Path, str]]:
         """Every result and checkpoint that cannot be read, and why. Reads every table whole."""

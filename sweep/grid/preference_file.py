@@ -53,24 +53,27 @@ def read_vectors(path: Path, objectives: Sequence[str], keys: Keys) -> tuple[lis
             continue
         position = Position(str(path), number, 1)
         cells = [cell.strip() for cell in content.split(",")]
-        if header_allowed and not any(_is_number(cell) for cell in cells):
+        if header_allowed and all(_number(cell) is None for cell in cells):
             mistakes += _wrong_header(cells, objectives, position, keys)
         else:
-            wrong = [cell for cell in cells if not _is_number(cell)]
-            if wrong:
-                mistakes.append(
-                    Mistake(keys, "numbers with commas between them expected", shown(wrong[0]), f"write {_format(objectives)}", position)
-                )
+            numbers = [_number(cell) for cell in cells]
+            if None in numbers:
+                wrong = shown(cells[numbers.index(None)])
+                mistakes.append(Mistake(keys, "numbers with commas between them expected", wrong, f"write {_format(objectives)}", position))
             else:
-                rows.append(Row(position, tuple(float(cell.lstrip(".") if _NOT_FINITE.fullmatch(cell) else cell) for cell in cells)))
+                rows.append(Row(position, tuple(number for number in numbers if number is not None)))
         header_allowed = False
     if not rows and not mistakes:
         mistakes.append(Mistake(keys, "at least 1 vector expected", shown(str(path)), f"one line a vector: {_format(objectives)}"))
     return rows, mistakes
 
 
-def _is_number(cell: str) -> bool:
-    return bool(_NUMBER.fullmatch(cell) or _NOT_FINITE.fullmatch(cell))
+def _number(cell: str) -> float | None:
+    """The number in a cell, which may be infinite or NaN; None for anything else."""
+    if _NUMBER.fullmatch(cell):
+        return float(cell)
+    match = _NOT_FINITE.fullmatch(cell)
+    return float(cell.replace(".", "")) if match else None
 
 
 def _format(objectives: Sequence[str]) -> str:

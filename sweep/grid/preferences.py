@@ -133,8 +133,8 @@ def preference_vectors(preferences: Preferences, objectives: Sequence[str]) -> t
     for index, part in enumerate(parts):
         path: Keys = (index,) if isinstance(preferences, tuple) else ()
         try:
-            for vector in _grid(part, objectives, path):
-                vectors.setdefault(_rounded(vector), vector)
+            for rounded, vector in _grid(part, objectives, path).items():
+                vectors.setdefault(rounded, vector)
         except PreferenceError as error:
             mistakes += error.mistakes
     if len(vectors) > MAX_VECTORS:
@@ -144,7 +144,8 @@ def preference_vectors(preferences: Preferences, objectives: Sequence[str]) -> t
     return tuple(vectors.values())
 
 
-def _grid(grid: Any, objectives: Sequence[str], path: Keys) -> Iterable[Vector]:
+def _grid(grid: Any, objectives: Sequence[str], path: Keys) -> dict[Vector, Vector]:
+    """The different vectors of one grid, by their rounded numbers, in their order."""
     has_sparsity = SPARSITY in objectives
     if grid == "paper":
         if len(objectives) != 3 or not has_sparsity:
@@ -152,15 +153,22 @@ def _grid(grid: Any, objectives: Sequence[str], path: Keys) -> Iterable[Vector]:
             hint = f"use `preferences: {{simplex: {{divisions: 12{k0}}}}}` for this problem"
             rule = f"the grid `paper` needs sparsity and exactly two tasks (the objectives are {', '.join(objectives)})"
             raise PreferenceError([Mistake(path, rule, "paper", hint)])
-        return paper_grid()
+        return _different(paper_grid())
     if grid.simplex is not None:
-        return simplex_grid(grid.simplex, len(objectives) - has_sparsity, (*path, "simplex"), has_sparsity=has_sparsity)
+        return _different(simplex_grid(grid.simplex, len(objectives) - has_sparsity, (*path, "simplex"), has_sparsity=has_sparsity))
     if grid.list is not None:
         return _checked([((*path, "list", index), None, f"list[{index}]", row) for index, row in enumerate(grid.list)], objectives)
     rows, mistakes = read_vectors(Path(grid.file), objectives, (*path, "file"))
     if mistakes:
         raise PreferenceError(mistakes)
     return _checked([((*path, "file"), row.position, f"line {row.position.line}", row.numbers) for row in rows], objectives)
+
+
+def _different(vectors: Iterable[Vector]) -> dict[Vector, Vector]:
+    found: dict[Vector, Vector] = {}
+    for vector in vectors:
+        found.setdefault(_rounded(vector), vector)
+    return found
 
 
 def paper_grid() -> tuple[Vector, ...]:
@@ -229,19 +237,20 @@ def _compositions(total: int, floors: Sequence[int]) -> Iterator[tuple[int, ...]
         yield tuple(bounds[i + 1] - bounds[i] - 1 + floor for i, floor in enumerate(floors))
 
 
-def _checked(rows: Sequence[tuple[Keys, Any, str, Sequence[float]]], objectives: Sequence[str]) -> list[Vector]:
+def _checked(rows: Sequence[tuple[Keys, Any, str, Sequence[float]]], objectives: Sequence[str]) -> dict[Vector, Vector]:
     """The rows (path, position, name, numbers) as vectors; a row whose sum is off by at most 1e-6 is divided by its sum."""
     mistakes: list[Mistake] = []
-    vectors: list[Vector] = []
+    vectors: dict[Vector, Vector] = {}
     first: dict[Vector, str] = {}
     for path, position, name, numbers in rows:
         broken = _broken_rule(numbers, objectives)
         if broken is None:
             vector = _normalised(numbers)
-            earlier = first.setdefault(_rounded(vector), name)
-            if earlier == name:
-                vectors.append(vector)
+            rounded = _rounded(vector)
+            if rounded not in vectors:
+                vectors[rounded], first[rounded] = vector, name
                 continue
+            earlier = first[rounded]
             broken = f"{name} repeats {earlier}", "remove one of them"
         mistakes.append(Mistake(path, broken[0], shown(list(numbers)), broken[1], position))
     if mistakes:

@@ -1,7 +1,7 @@
 """Tables of the store: Parquet bytes that are checked to the last bit, and the rules by which tables are merged."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 def latest_of(tables: Sequence[pa.Table]) -> pa.Table:
     """The row with the highest (attempt, retry) of each trial, in the order of trial ids."""
     table = pa.concat_tables(tables)
+    if _is_sorted(table["trial_id"]):  # a compacted file alone
+        return table.combine_chunks()
     keys = zip(*(table[name].to_pylist() for name in ("trial_id", "attempt", "retry")), strict=True)
     latest: dict[str, tuple[int, int, int]] = {}
     for position, (trial_id, attempt, retry) in enumerate(keys):
@@ -47,6 +49,20 @@ def latest_of(tables: Sequence[pa.Table]) -> pa.Table:
         if known is None or (attempt, retry) > known[:2]:
             latest[trial_id] = (attempt, retry, position)
     return table.take(pa.array([latest[trial_id][2] for trial_id in sorted(latest)], pa.int64())).combine_chunks()
+
+
+def _is_sorted(ids: pa.ChunkedArray) -> bool:
+    """Whether each id comes once, in order."""
+    import pyarrow.compute as pc
+
+    return len(ids) < 2 or bool(pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py())
+
+
+def of_trials(table: pa.Table, trial_ids: Collection[str]) -> pa.Table:
+    """The rows of these trials."""
+    import pyarrow.compute as pc
+
+    return table.filter(pc.is_in(table["trial_id"], value_set=pa.array(list(trial_ids), pa.string())))
 
 
 def merged_curves(old: pa.Table, loose: Sequence[pa.Table], latest: pa.Table) -> pa.Table:

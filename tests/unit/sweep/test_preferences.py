@@ -180,6 +180,7 @@ def test_a_file_of_vectors(tmp_path):
         ("# c\n0.1,0.4,0.6\n", 2, "the sum is 1.1"),
         ("0.1,0.4,0.5\n0.1,nan,0.5\n", 2, "left is .nan"),
         ("0.1,0.4,0.5\n0.1,1e999,0.5\n", 2, "left is .inf"),
+        ("0.1,0.4,0.5\n0.1,-.inf,0.5\n", 2, "left is -.inf"),
         ("0.1,0.4,0.5\n0,1,0\n0.1,0.4,0.5\n", 3, "line 3 repeats line 1"),
     ],
 )

@@ -309,6 +309,20 @@ def test_of_a_trial_the_highest_attempt_and_retry_counts(store: Store) -> None:
     assert store.read_rows()["attempt"].to_pylist() == [10]
 
 
+def test_rows_of_some_trials_and_columns_alone_are_read(store: Store) -> None:
+    for trial_id in "bca":
+        store.publish(row_of(trial_id, device_s=float(ord(trial_id))))
+    store.publish(row_of("b", 2, device_s=7.0))
+    for _ in range(2):
+        whole = store.read_rows()
+        assert store.read_rows(["c", "a", "unknown"]).equals(whole.take([0, 2]))
+        some = store.read_rows(columns=["device_s", "state"])
+        assert some.equals(whole.select(some.column_names))
+        assert store.read_rows({"b"}, ["device_s"])["device_s"].to_pylist() == [7.0]
+        assert store.read_rows([]).num_rows == 0
+        store.compact()
+
+
 operations = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.integers(0, 1)) | st.just("compact"), max_size=12)
 
 
