@@ -1,0 +1,37 @@
+"""Reading a compacted store: rows and curves, by the orchestrator and by the analysis."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from analysis import read_results
+from sweep.config import load_config
+from sweep.store import Store
+from tests.bench.scale.figures import seconds, show
+from tests.bench.scale.made_sweep import write_grid, write_results
+
+_EPOCHS = 3
+_LIMIT_S = 1.0
+_ROUNDS = 3
+
+
+def measure(folder: Path, asked: Namespace) -> None:
+    """The yardstick is pandas reading the same file, unchecked."""
+    root = write_results(load_config(write_grid(folder, asked.trials // 5, 5)), _EPOCHS)
+    rows, curves = root / "trials.parquet", root / "epochs.parquet"
+    plain = seconds(lambda: pq.read_table(rows).to_pandas(), _ROUNDS)
+    show(f"pandas reads trials.parquet ({rows.stat().st_size / 1e6:.0f} MB)", plain, "s")
+    for name, function in (
+        ("Store.complete: what need not be trained", lambda: Store(root).complete()),
+        ("Store.read_rows: all rows, every byte checked", lambda: Store(root).read_rows()),
+        ("analysis.read_results: the same as a ResultTable", lambda: read_results(root)),
+    ):
+        duration = seconds(function, _ROUNDS)
+        show(name, duration, "s", _LIMIT_S, f"{duration / plain:.1f} times pandas")
+    table = read_results(root)
+    plain = seconds(lambda: pq.read_table(curves).to_pandas(), _ROUNDS)
+    show(f"pandas reads epochs.parquet ({curves.stat().st_size / 1e6:.0f} MB)", plain, "s")
+    duration = seconds(table.read_epochs, _ROUNDS)
+    show(f"read_epochs: curves of all trials ({_EPOCHS} epochs each)", duration, "s", _LIMIT_S, f"{duration / plain:.1f} times pandas")
+    show("read_epochs: curves of one trial", seconds(lambda: table.read_epochs(table.frame["trial_id"][0]), _ROUNDS), "s", _LIMIT_S)
