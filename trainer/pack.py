@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from trainer.kernels.conv_pool import fuse
+from trainer.kernels.library import why_missing
 from trainer.problem import Part, Problem
 
 _EVALUATION_BATCH = 512
@@ -34,7 +36,7 @@ class Pack:
     def __init__(self, initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> None:
         self._tasks = problem.tasks
         self._device = device
-        initial = initial.to(device)
+        initial = self._prepared(initial.to(device))
         self.parameters = {name: self._stack(value.detach(), n_models) for name, value in initial.named_parameters()}
         self.buffers = {name: self._stack(value, n_models) for name, value in initial.named_buffers()}
         for name, value in initial.named_parameters():
@@ -42,6 +44,12 @@ class Pack:
         self.members = [copy.deepcopy(initial) for _ in range(n_models)]
         self.alive = torch.ones(n_models, dtype=torch.bool)
         self._link()
+
+    def _prepared(self, network: nn.Module) -> nn.Module:
+        """The network with the CPU's fused kernel in it, where this machine has one and the network a use for it."""
+        if self._device.type == "cpu" and why_missing() is None and fuse(network):
+            self.backend = "loop+kernel"
+        return network
 
     def _stack(self, value: Tensor, n_models: int) -> Tensor:
         return _aligned_stack(value, n_models)
@@ -177,6 +185,9 @@ class VectorisedPack(Pack):
         super().__init__(initial, n_models, problem, device)
         for leaf in self.parameters.values():
             leaf.requires_grad_()
+
+    def _prepared(self, network: nn.Module) -> nn.Module:
+        return network
 
     def _stack(self, value: Tensor, n_models: int) -> Tensor:
         return value.expand(n_models, *value.shape).clone()
