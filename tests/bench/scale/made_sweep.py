@@ -2,7 +2,8 @@
 
     python -m tests.bench.scale.made_sweep FOLDER --vectors 20000 --seeds 5 --epochs 3
 
-Trial ids, manifest, plan and schema are the product's own, and so is the writer of the compacted files.
+Trial ids, manifest, plan and schema are the product's own, and so is the writer of the compacted files. Rows name weights, as real
+ones do, but there are none.
 """
 
 import argparse

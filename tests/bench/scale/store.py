@@ -1,4 +1,4 @@
-"""Reading a compacted store: rows and curves, by the orchestrator and by the analysis."""
+"""Reading a compacted store: rows and curves, by the orchestrator and by the analysis; publishing rows and compacting them into it."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -12,6 +12,7 @@ from tests.bench.scale.figures import seconds, show
 from tests.bench.scale.made_sweep import write_grid, write_results
 
 _EPOCHS = 3
+_N_NEW = 100
 _LIMIT_S = 1.0
 _ROUNDS = 3
 
@@ -35,3 +36,17 @@ def measure(folder: Path, asked: Namespace) -> None:
     duration = seconds(table.read_epochs, _ROUNDS)
     show(f"read_epochs: curves of all trials ({_EPOCHS} epochs each)", duration, "s", _LIMIT_S, f"{duration / plain:.1f} times pandas")
     show("read_epochs: curves of one trial", seconds(lambda: table.read_epochs(table.frame["trial_id"][0]), _ROUNDS), "s", _LIMIT_S)
+    _write(Store(root))
+
+
+def _write(store: Store) -> None:
+    """What a worker does for each trial, and what a run does at its end."""
+    row = {name: value for name, value in store.read_rows().slice(0, 1).to_pylist()[0].items() if not isinstance(value, list)}
+    curves = [{"epoch": epoch, "phase": "sparsify"} for epoch in range(1, _EPOCHS + 1)]
+
+    def publish() -> None:
+        for number in range(_N_NEW):
+            store.publish({**row, "trial_id": f"new-{number}"}, curves)
+
+    show("Store.publish: ms a row with its curves, synced", 1000 * seconds(publish) / _N_NEW, "ms")
+    show(f"Store.compact: {_N_NEW} rows more", seconds(store.compact), "s")
