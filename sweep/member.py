@@ -179,6 +179,7 @@ class Member:
             trial_ids=[trial.trial_id for trial in pack.trials],
             preferences=[trial.preference and list(trial.preference) for trial in pack.trials],
             device=config.resources.device,
+            backend=config.resources.backend,
             checkpoint_s=config.resources.checkpoint_s,
             checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
             problem_folders=config.problem.import_from or (),

@@ -50,6 +50,7 @@ class PackJob:
     preferences: Sequence[Sequence[float] | None]
     """None for a method without preferences."""
     device: str = "cpu"
+    backend: str = "auto"
     checkpoint_s: float = 5.0
     """Seconds between two checkpoints; 0 keeps every epoch."""
     checkpoint_pack_id: str | None = None
@@ -216,7 +217,9 @@ class PackRun:
         try:
             if part.training is None:
                 specs = [self._specs[trial_id] for trial_id in part.trial_ids]
-                part.training = start(specs, self._problem, device=self._device, state=self._state, given=self._given)
+                part.training = start(
+                    specs, self._problem, device=self._device, backend=self.job.backend, state=self._state, given=self._given
+                )
             if not part.training.done:
                 part.training.step()
             return part.training.results() if part.training.done else None
@@ -261,7 +264,7 @@ class PackRun:
             "taken_over": list(job.taken_over) or None,
             "host": platform.node(),
             "device": self._device,
-            "backend": "loop",
+            "backend": None,  # a training's own columns say which
             "versions": versions(),
             "peak_memory_mb": peak_memory_mb(),
             "finished_at": datetime.now(UTC),

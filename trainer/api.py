@@ -22,6 +22,7 @@ from trainer.check_problem import check_problem
 from trainer.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
 from trainer.facts import ProblemFacts
 from trainer.own_source import ProblemError
+from trainer.place import Place
 from trainer.problem import Problem, Split, Stream, Task, classification, regression
 from trainer.settings import TrainingSettings
 from trainer.trial import TrialResult, TrialSpec
@@ -79,6 +80,7 @@ def start(
     problem: Problem,
     *,
     device: str = "cpu",
+    backend: str = "auto",
     state: State | None = None,
     given: Mapping[str, Tensor] | None = None,
 ) -> Training:
@@ -88,6 +90,7 @@ def start(
         specs: the trials. They share everything but `trial_id` and `preference`, and all have k0 = 0 or none.
         problem: data and networks.
         device: `auto`, `cpu`, `cuda`, `mps` or another torch device.
+        backend: how the pack's passes are computed, one of `trainer.place.BACKENDS`; `auto` takes the device's default.
         state: an earlier `state_dict()` that includes these trials (it may hold more); None to begin.
         given: the parameters of an earlier trial's network, name -> tensor, for a method that takes something over
             (`trainer.catalog.METHODS` says which): `model_tensors` reads them from its file.
@@ -99,16 +102,21 @@ def start(
     entry = METHODS[specs[0].method]
     if (entry.takes is None) != (given is None):
         raise ValueError(f"method {specs[0].method} takes over {entry.takes or 'nothing'}, found given = {given and list(given)}")
-    arguments = (specs, problem, resolve_device(device), state, *(() if given is None else (given,)))
+    arguments = (specs, problem, Place(resolve_device(device), backend), state, *(() if given is None else (given,)))
     training: Training = resolve(entry.path)(*arguments)
     return training
 
 
 def train(
-    specs: Sequence[TrialSpec], problem: Problem, *, device: str = "cpu", given: Mapping[str, Tensor] | None = None
+    specs: Sequence[TrialSpec],
+    problem: Problem,
+    *,
+    device: str = "cpu",
+    backend: str = "auto",
+    given: Mapping[str, Tensor] | None = None,
 ) -> list[TrialResult]:
     """Train a pack to its end; arguments and errors as for `start`."""
-    training = start(specs, problem, device=device, given=given)
+    training = start(specs, problem, device=device, backend=backend, given=given)
     while not training.done:
         training.step()
     return training.results()

@@ -51,17 +51,23 @@ def scale_rows(weight: Tensor, scale: Tensor) -> None:
     weight.mul_(scale.reshape(scale.shape[0], 1, scale.shape[1], *[1] * (weight.dim() - 3)))
 
 
-def growl_penalty(norms: Tensor, theta: Tensor) -> Tensor:
+def is_spike(theta: Tensor) -> bool:
+    """Whether all weights but the first are equal."""
+    return bool((theta[1:] == theta[-1]).all())
+
+
+def growl_penalty(norms: Tensor, theta: Tensor, spike: bool | None = None) -> Tensor:
     """sum_i theta_i ||w_[i]||, rows sorted by norm, largest first.
 
     Args:
         norms: shape (n_models, n_rows).
         theta: shape (n_rows,), non-increasing.
+        spike: `is_spike(theta)`, where it is known: asking makes the CPU wait for a GPU.
 
     Returns:
         Shape (n_models,).
     """
-    if bool((theta[1:] == theta[-1]).all()):
+    if is_spike(theta) if spike is None else spike:
         return theta[-1].to(norms) * norms.sum(dim=1) + (theta[0] - theta[-1]).to(norms) * norms.amax(dim=1)
     return norms.sort(dim=1, descending=True).values @ theta.to(norms)
 
@@ -95,7 +101,7 @@ def prox_growl(norms: Tensor, theta: Tensor, step: Tensor) -> Tensor:
         raise ValueError(f"prox_growl expects theta >= 0 and non-increasing, found theta = {theta.tolist()}")
     if bool((norms < 0).any()) or bool((step < 0).any()):
         raise ValueError(f"prox_growl expects norms and step >= 0, found least norm = {norms.min()}, least step = {step.min()}")
-    if bool((theta[1:] == theta[-1]).all()):
+    if is_spike(theta):
         return prox_spike(norms, float(theta[0] - theta[-1]), float(theta[-1]), step)
     order = norms.argsort(dim=1, descending=True)
     shifted = (norms.gather(1, order).double() - step.double()[:, None] * theta).cpu().numpy()

@@ -6,13 +6,11 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
-from trainer.kernels.conv_pool import fuse
-from trainer.kernels.library import why_missing
 from trainer.problem import Part, Problem
 
-_EVALUATION_BATCH = 512
+EVALUATION_BATCH = 512
+"""Samples that are measured at once."""
 _CACHE_LINE = 64  # bytes
 
 
@@ -46,9 +44,7 @@ class Pack:
         self._link()
 
     def _prepared(self, network: nn.Module) -> nn.Module:
-        """The network with the CPU's fused kernel in it, where this machine has one and the network a use for it."""
-        if self._device.type == "cpu" and why_missing() is None and fuse(network):
-            self.backend = "loop+kernel"
+        """The network as this backend computes it; names and values of its parameters stay."""
         return network
 
     def _stack(self, value: Tensor, n_models: int) -> Tensor:
@@ -85,6 +81,9 @@ class Pack:
         """Move parameters back into their boxes: name -> (least, largest value)."""
         for name, (low, high) in bounds.items():
             self.parameters[name].clamp_(low, high)
+
+    def begin_epoch(self) -> None:
+        """Called before an epoch's first step; `alive` does not change until its end."""
 
     def clear_gradients(self) -> None:
         """Set the stacked gradients to zero, in place (the modules look into them)."""
@@ -126,8 +125,8 @@ class Pack:
         """
         living = dict(self.living())
         totals = {index: torch.zeros(2, len(self._tasks), dtype=torch.float64, device=self._device) for index in living}
-        with _evaluating(living.values()):
-            for inputs, targets in part.in_order(_EVALUATION_BATCH):
+        with evaluating(living.values()):
+            for inputs, targets in part.in_order(EVALUATION_BATCH):
                 for index, member in living.items():
                     for t, (task, output) in enumerate(zip(self._tasks, member(inputs), strict=True)):
                         totals[index][0, t] += task.loss(output, targets[:, t]).double() * len(inputs)
@@ -146,8 +145,8 @@ class Pack:
         """
         living = dict(self.living())
         bounds: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        with _evaluating(living.values()):
-            for inputs, _ in part.in_order(_EVALUATION_BATCH):
+        with evaluating(living.values()):
+            for inputs, _ in part.in_order(EVALUATION_BATCH):
                 for index, member in living.items():
                     for t, output in enumerate(member(inputs)):
                         low, high = bounds.get((index, t), (output[0], output[0]))
@@ -172,67 +171,6 @@ class Pack:
                 member.get_submodule(owner)._buffers[key] = self.buffers[name][index]
 
 
-class VectorisedPack(Pack):
-    """A pack whose forward and backward pass is one vectorised call for all models: for networks of a few numbers.
-
-    Its results agree with `Pack` to rounding, and so do packs of different sizes.
-    """
-
-    backend = "vmap"
-    is_stacked = True
-
-    def __init__(self, initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> None:
-        super().__init__(initial, n_models, problem, device)
-        for leaf in self.parameters.values():
-            leaf.requires_grad_()
-
-    def _prepared(self, network: nn.Module) -> nn.Module:
-        return network
-
-    def _stack(self, value: Tensor, n_models: int) -> Tensor:
-        return value.expand(n_models, *value.shape).clone()
-
-    def optimised(self, name: str) -> list[Tensor]:
-        """The stacked tensor itself."""
-        return [self.parameters[name]]
-
-    def pieces(self, stacked: Tensor) -> list[Tensor]:
-        """The tensor as it is."""
-        return [stacked]
-
-    def stack(self, pieces: Sequence[Tensor]) -> Tensor:
-        """The only piece."""
-        return pieces[0]
-
-    def backward(self, inputs: Tensor, targets: Tensor, scalarize: Callable[[slice, Tensor], Tensor]) -> None:
-        """Forward and backward of the pack on one minibatch; arguments as for `Pack.backward`."""
-        losses = self._measure(inputs, targets)[0]
-        scalarize(slice(0, len(self)), torch.where(self.alive[:, None].to(losses.device), losses, 0)).backward()
-
-    @torch.no_grad()
-    def evaluate(self, part: Part) -> tuple[Tensor, Tensor]:
-        """Mean loss and metric of each model and task, as `Pack.evaluate`; the part in one batch."""
-        ((inputs, targets),) = part.in_order(len(part))
-        found = [value.double().cpu() for value in self._measure(inputs, targets)]
-        losses, metrics = (torch.where(self.alive[:, None], value, torch.nan) for value in found)
-        return losses, metrics
-
-    def _measure(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            outputs = functional_call(self.members[0], (parameters, buffers), (inputs,))
-            pairs = [(task, output, targets[:, t]) for t, (task, output) in enumerate(zip(self._tasks, outputs, strict=True))]
-            losses = torch.stack([task.loss(output, target) for task, output, target in pairs])
-            return losses, torch.stack([task.metric(output, target).mean() for task, output, target in pairs])
-
-        found: tuple[Tensor, Tensor] = vmap(one)(self.parameters, self.buffers)
-        return found
-
-
-def pack_of(initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> Pack:
-    """The kind of pack that fits the problem."""
-    return (VectorisedPack if problem.is_small else Pack)(initial, n_models, problem, device)
-
-
 def _aligned_stack(value: Tensor, n_models: int) -> Tensor:
     """Copies of `value` along a new first dimension.
 
@@ -249,7 +187,8 @@ def _aligned_stack(value: Tensor, n_models: int) -> Tensor:
 
 
 @contextmanager
-def _evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
+def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Within it the modules are in evaluation mode."""
     were_training = [(module, module.training) for module in modules]
     for module, _ in were_training:
         module.eval()

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.growl import growl_gradient, growl_penalty, limit_suppression, prox_growl, row_matrix, row_norms, scale_rows, theta_pattern
+from trainer.growl import (
+    growl_gradient,
+    growl_penalty,
+    is_spike,
+    limit_suppression,
+    prox_growl,
+    row_matrix,
+    row_norms,
+    scale_rows,
+    theta_pattern,
+)
 from trainer.settings import GrowlSettings, TyingSettings
 from trainer.tying import Tie, cluster_rows
 
@@ -28,6 +38,14 @@ class Layer:
     """Stacked, shape (n_models, out, in, ...); the pack's own tensor."""
     theta: Tensor
     """Shape (n_rows,)."""
+    is_spike: bool
+    """Whether all weights of theta but the first are equal."""
+
+    @staticmethod
+    def of(weight: Tensor, settings: GrowlSettings) -> "Layer":
+        """The layer with the weights theta that the settings give it."""
+        theta = theta_of(settings, weight.shape[2])
+        return Layer(weight, theta.to(weight), is_spike(theta))
 
 
 class Structure:
@@ -42,10 +60,10 @@ class Structure:
 
     def __init__(self, weights: Mapping[str, Tensor], settings: GrowlSettings, n_models: int, device: torch.device) -> None:
         self._zero = torch.zeros(n_models, device=device)
-        self.layers = {name: Layer(weight, theta_of(settings, weight.shape[2]).to(weight)) for name, weight in weights.items()}
+        self.layers = {name: Layer.of(weight, settings) for name, weight in weights.items()}
         self.masks = {name: torch.ones(w.shape[0], w.shape[2], dtype=torch.bool, device=w.device) for name, w in weights.items()}
         self.labels = {name: torch.full_like(mask, UNTIED, dtype=torch.int64) for name, mask in self.masks.items()}
-        self._ties: list[tuple[str, int, Tie]] = []
+        self._ties: dict[str, Tie] = {}
         self._is_masked = False
 
     def load(self, masks: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None, is_fixed: bool = True) -> None:
@@ -59,7 +77,7 @@ class Structure:
         """L0 = sum over the layers of their GrOWL penalty, shape (n_models,), raw (not scaled)."""
         total = self._zero
         for layer in self.layers.values():
-            total = total + growl_penalty(row_norms(layer.weight.detach()), layer.theta)
+            total = total + growl_penalty(row_norms(layer.weight.detach()), layer.theta, layer.is_spike)
         return total
 
     @torch.no_grad()
@@ -126,14 +144,14 @@ class Structure:
     def tie(self) -> None:
         """Set suppressed rows to zero and the rows of each cluster to their mean: the start of phase 2."""
         self.enforce()
-        for name, model, tie in self._ties:
-            tie.average(self.layers[name].weight[model])
+        for name, tie in self._ties.items():
+            tie.average(self.layers[name].weight)
 
     @torch.no_grad()
     def share_gradients(self) -> None:
         """Make the tied rows one parameter: each gets the gradient of its whole cluster."""
-        for name, model, tie in self._ties:
-            tie.share_gradient(self.layers[name].weight.grad[model])  # type: ignore[index]
+        for name, tie in self._ties.items():
+            tie.share_gradient(self.layers[name].weight.grad)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def enforce(self) -> None:
@@ -141,10 +159,10 @@ class Structure:
         if self._is_masked:
             for name, layer in self.layers.items():
                 scale_rows(layer.weight, self.masks[name].to(layer.weight.dtype))
-        for name, model, tie in self._ties:
-            tie.copy(self.layers[name].weight[model])
+        for name, tie in self._ties.items():
+            tie.copy(self.layers[name].weight)
 
     def _index(self, is_fixed: bool) -> None:
         self._is_masked = is_fixed and any(not bool(mask.all()) for mask in self.masks.values())
-        ties = ((name, model, Tie.from_labels(line)) for name, labels in self.labels.items() for model, line in enumerate(labels))
-        self._ties = [(name, model, tie) for name, model, tie in ties if tie is not None]
+        ties = {name: Tie.from_labels(labels) for name, labels in self.labels.items()}
+        self._ties = {name: tie for name, tie in ties.items() if tie is not None}

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.backends import pack_of
 from trainer.checkpoint import State
 from trainer.data import Part, channels_last, first_share
 from trainer.lsuv import initialise_lsuv
 from trainer.metrics import n_parameters, weight_names
 from trainer.notes import data_notes
 from trainer.outcome import Lagrange, Measured, result_of
-from trainer.pack import pack_of
+from trainer.place import Place
 from trainer.problem import Problem
 from trainer.structure import Structure
 from trainer.trial import TrialResult, TrialSpec
@@ -29,7 +30,7 @@ class PackTraining(ABC):
     Args:
         specs: the trials of the pack; they differ only in id and preference.
         problem: data and networks.
-        device: where to train.
+        place: device and backend.
 
     Attributes:
         epoch: epochs that are finished.
@@ -40,10 +41,11 @@ class PackTraining(ABC):
 
     n_epochs: int
 
-    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device) -> None:
+    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, place: Place) -> None:
         self.specs = tuple(specs)
         first = specs[0]
-        self._settings, self._seed, self._device = first.settings, first.seed, device
+        self._settings, self._seed, self._device = first.settings, first.seed, place.device
+        device = place.device
         self._problem = replace(problem, train=first_share(problem.train, first.settings.data_share))
         self._train, self._validation = self._problem.train.on(device), problem.validation.on(device)
         self.epoch = 0
@@ -53,7 +55,7 @@ class PackTraining(ABC):
         self._bounds: Mapping[str, tuple[float, float]] = getattr(network, "bounds", {})
         self._weight_names, self._n_parameters = weight_names(network), n_parameters(network)
         self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
-        self.pack = pack_of(network, self._n_networks, problem, device)
+        self.pack = pack_of(network, self._n_networks, problem, place)
         weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
         self.structure = Structure(weights, first.settings.growl, self._n_networks, device)
         anchors = self._initial_anchors() if first.scaling == "anchors" else [1.0] * (1 + len(problem.tasks))

@@ -19,6 +19,7 @@ from trainer.memory import large_pieces_apart
 from trainer.metrics import stacked_sparsity_rate
 from trainer.optimiser import PackOptimiser
 from trainer.outcome import Lagrange
+from trainer.place import Place
 from trainer.problem import Problem
 from trainer.prox_step import ProxStep
 from trainer.scalarization import chebyshev_values, scalarized
@@ -57,18 +58,18 @@ class TwoPhase(PackTraining):
     Args:
         specs: the trials of the pack: same model, seed, settings, scaling and reference point, and all dense or none.
         problem: data and networks.
-        device: where to train.
+        place: device and backend.
         state: of an earlier `state_dict()`, whose trials include these; None to begin.
     """
 
-    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None = None) -> None:
-        super().__init__(specs, problem, device)
+    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, place: Place, state: State | None = None) -> None:
+        super().__init__(specs, problem, place)
         first = specs[0]
         self._phases = self._phases_of(first)
         self.n_epochs = sum(phase.n_epochs for phase in self._phases)
         point = first.reference_point or [0.0] * len(self._anchors)
-        self._reference_point = torch.tensor(point, dtype=self._dtype, device=device)
-        self._preference = torch.tensor([spec.preference for spec in specs], dtype=self._dtype, device=device)
+        self._reference_point = torch.tensor(point, dtype=self._dtype, device=self._device)
+        self._preference = torch.tensor([spec.preference for spec in specs], dtype=self._dtype, device=self._device)
         self._has_converged = torch.ones(len(specs), dtype=torch.bool)
         self._has_reached = torch.ones(len(specs), dtype=torch.bool)
         self._begin(0)
@@ -122,6 +123,7 @@ class TwoPhase(PackTraining):
     def _train_epoch(self) -> Tensor:
         """Returns the mean training loss of each model and task, shape (n_models, n_tasks)."""
         phase, per_step = self._phases[self._phase], self._settings.growl.prox == "step"
+        self.pack.begin_epoch()
         order, generator = self._epoch_order()
         self._losses = torch.zeros(len(self.specs), len(self._problem.tasks), device=self._device, dtype=self._dtype)
         n_steps = 0

@@ -93,35 +93,39 @@ def _propagate(similarities: NDArray[np.float64], settings: TyingSettings, seed:
 
 @dataclass(frozen=True)
 class Tie:
-    """The rows of one layer of one model that share their values."""
+    """The rows of one layer that share their values, in all models of a pack at once."""
 
+    models: Tensor
+    """Shape (n_tied,): the model of each row that is in a cluster of at least two."""
     rows: Tensor
-    """Shape (n_tied,): indices of rows whose cluster has at least two."""
+    """Shape (n_tied,): its index in the layer."""
     cluster: Tensor
-    """Shape (n_tied,): the cluster of each, 0 .. n_clusters - 1."""
+    """Shape (n_tied,): its cluster, 0 .. n_clusters - 1; no two models have one in common."""
     sizes: Tensor
     """Shape (n_clusters,)."""
 
     @staticmethod
     def from_labels(labels: Tensor) -> "Tie | None":
-        """Of labels of shape (n_rows,), -1 for suppressed rows; None when no two rows are tied."""
-        rows = torch.nonzero(labels >= 0).flatten()
-        _, cluster, sizes = labels[rows].unique(return_inverse=True, return_counts=True)
+        """Of labels of shape (n_models, n_rows), -1 for suppressed rows; None when no two rows are tied."""
+        models, rows = torch.nonzero(labels >= 0, as_tuple=True)
+        apart = labels[models, rows] + models * (labels.max() + 1)
+        _, cluster, sizes = apart.unique(return_inverse=True, return_counts=True)
         shared = sizes[cluster] > 1
         if not bool(shared.any()):
             return None
         _, cluster = cluster[shared].unique(return_inverse=True)
-        return Tie(rows[shared], cluster, torch.bincount(cluster))
+        return Tie(models[shared], rows[shared], cluster, torch.bincount(cluster))
 
     @torch.no_grad()
     def average(self, weight: Tensor) -> None:
-        """Replace, in place, each tied row of `weight` (out, in, ...) by the mean of its cluster."""
-        weight[:, self.rows] = self._sums(weight)[:, self.cluster] / self._row_shaped(self.sizes.to(weight.dtype)[self.cluster], weight)
+        """Replace, in place, each tied row of `weight` (n_models, out, in, ...) by the mean of its cluster."""
+        sizes = self.sizes.to(weight.dtype)[self.cluster]
+        weight[self.models, :, self.rows] = self._sums(weight)[self.cluster] / sizes.reshape(-1, *[1] * (weight.dim() - 2))
 
     @torch.no_grad()
     def share_gradient(self, gradient: Tensor) -> None:
         """Give, in place, each tied row the sum of its cluster's gradients: that of the one parameter they are."""
-        gradient[:, self.rows] = self._sums(gradient)[:, self.cluster]
+        gradient[self.models, :, self.rows] = self._sums(gradient)[self.cluster]
 
     @torch.no_grad()
     def copy(self, weight: Tensor) -> None:
@@ -129,18 +133,23 @@ class Tie:
 
         Their gradients and moments are equal, so their updates are too, but for the last bits of a fused optimiser.
         """
-        weight[:, self.rows] = weight[:, self.rows[self._first]][:, self.cluster]
+        weight[self.models, :, self.rows] = weight[self._first_models, :, self._first_rows]
 
     @cached_property
     def _first(self) -> Tensor:
-        """Place in `rows` of each cluster's first row, shape (n_clusters,)."""
+        """Place in `rows` of each tied row's cluster's first row, shape (n_tied,)."""
         places = torch.arange(len(self.rows), device=self.rows.device)
-        return torch.full_like(self.sizes, len(self.rows)).scatter_reduce_(0, self.cluster, places, "amin")
+        return torch.full_like(self.sizes, len(self.rows)).scatter_reduce_(0, self.cluster, places, "amin")[self.cluster]
+
+    @cached_property
+    def _first_models(self) -> Tensor:
+        return self.models[self._first]
+
+    @cached_property
+    def _first_rows(self) -> Tensor:
+        return self.rows[self._first]
 
     def _sums(self, rows_of: Tensor) -> Tensor:
-        sums = rows_of.new_zeros(rows_of.shape[0], len(self.sizes), *rows_of.shape[2:])
-        return sums.index_add_(1, self.cluster, rows_of[:, self.rows])
-
-    @staticmethod
-    def _row_shaped(values: Tensor, weight: Tensor) -> Tensor:
-        return values.reshape(-1, *[1] * (weight.dim() - 2))
+        """Shape (n_clusters, out, ...)."""
+        rows = rows_of[self.models, :, self.rows]
+        return rows.new_zeros(len(self.sizes), *rows.shape[1:]).index_add_(0, self.cluster, rows)

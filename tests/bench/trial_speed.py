@@ -33,6 +33,7 @@ from torch import Tensor
 
 from trainer.api import Problem, Split, TrainingSettings, TrialSpec, classification, to_bytes
 from trainer.models.published import MULTIMNIST
+from trainer.place import Place
 from trainer.settings import RetrainSettings, SparsifySettings
 from trainer.two_phase import TwoPhase
 
@@ -111,7 +112,7 @@ def training(problem: Problem, model: str, k0: float, n_models: int, epochs: int
     for i in range(n_models):
         left = (1 - k0) * (0.5 + 0.01 * i)
         specs.append(TrialSpec(str(i), model, "wcal_growl", (k0, left, 1 - k0 - left), 0, settings(epochs)))
-    return Timed(specs, problem, torch.device("cpu"))
+    return Timed(specs, problem, Place())
 
 
 def median_of(measure: Callable[[], float], rounds: int) -> float:

@@ -70,11 +70,13 @@ def test_a_component_that_does_not_converge_is_left_untied_and_said() -> None:
 
 
 def test_tied_rows_are_equal_to_the_bit_and_their_mean_stays() -> None:
-    weight = torch.rand(5, 6, 2, 2)
-    before = weight.clone()
-    tie = Tie.from_labels(torch.tensor([0, 1, 0, -1, 2, 0]))
+    stacked = torch.rand(2, 5, 6, 2, 2)
+    weight, before, other = stacked[0], stacked[0].clone(), stacked[1].clone()
+    tie = Tie.from_labels(torch.tensor([[0, 1, 0, -1, 2, 0], [0, 1, 2, 3, 4, 1]]))
     assert tie is not None
-    tie.average(weight)
+    tie.average(stacked)
+    assert torch.equal(stacked[1][:, [0, 2, 3, 4]], other[:, [0, 2, 3, 4]])
+    torch.testing.assert_close(stacked[1][:, 5], other[:, [1, 5]].mean(dim=1))
     assert torch.equal(weight[:, 0], weight[:, 2])
     assert torch.equal(weight[:, 0], weight[:, 5])
     torch.testing.assert_close(weight[:, 0], before[:, [0, 2, 5]].mean(dim=1))
@@ -83,11 +85,10 @@ def test_tied_rows_are_equal_to_the_bit_and_their_mean_stays() -> None:
 
 def test_tied_rows_are_one_parameter() -> None:
     """Their gradient is that of one shared row (by autograd), and a copy makes them equal to the bit again."""
-    labels = torch.tensor([0, 1, 0, -1, 2, 0])
-    tie = Tie.from_labels(labels)
+    tie = Tie.from_labels(torch.tensor([[0, 1, 0, -1, 2, 0]]))
     assert tie is not None
     weight = torch.rand(5, 6, dtype=torch.float64)
-    tie.average(weight)
+    tie.average(weight[None])
     inputs = torch.rand(7, 6, dtype=torch.float64)
     separate = weight.clone().requires_grad_()
     (inputs @ separate.T).square().sum().backward()
@@ -95,14 +96,14 @@ def test_tied_rows_are_one_parameter() -> None:
     (inputs @ shared[:, [0, 1, 0, 2, 3, 0]].T).square().sum().backward()
     assert separate.grad is not None
     assert shared.grad is not None
-    tie.share_gradient(separate.grad)
+    tie.share_gradient(separate.grad[None])
     torch.testing.assert_close(separate.grad[:, [0, 1, 3, 4]], shared.grad)
     assert torch.equal(separate.grad[:, 0], separate.grad[:, 5])
     weight[:, 5] += 1e-7
-    tie.copy(weight)
+    tie.copy(weight[None])
     assert torch.equal(weight[:, 0], weight[:, 5])
     assert torch.equal(weight[:, 0], weight[:, 2])
 
 
 def test_single_rows_need_no_tie() -> None:
-    assert Tie.from_labels(torch.tensor([0, 1, 2, -1])) is None
+    assert Tie.from_labels(torch.tensor([[0, 1, 2, -1], [0, -1, -1, 1]])) is None

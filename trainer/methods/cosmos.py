@@ -11,6 +11,7 @@ from trainer.checkpoint import State
 from trainer.data import Part
 from trainer.methods.conditioning import Conditioned, condition_on
 from trainer.methods.one_phase import OnePhase
+from trainer.place import Place
 from trainer.problem import Problem
 from trainer.trial import TrialSpec
 
@@ -28,10 +29,10 @@ class COSMOS(OnePhase):
     Source: Ruchte and Grabocka, ICDM 2021.
     """
 
-    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None = None) -> None:
-        super().__init__(specs, problem, device, None)
+    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, place: Place, state: State | None = None) -> None:
+        super().__init__(specs, problem, place, None)
         preferences = [spec.preference[1:] for spec in specs if spec.preference is not None]
-        self._preferences = torch.tensor(preferences, dtype=self._dtype, device=device)
+        self._preferences = torch.tensor(preferences, dtype=self._dtype, device=self._device)
         if state is not None:
             self._load(state)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from trainer.checkpoint import State
 from trainer.growl import row_matrix
+from trainer.place import Place
 from trainer.problem import Problem
 from trainer.trial import TrialSpec
 from trainer.two_phase import TwoPhase
@@ -16,21 +16,21 @@ class FixedArchitecture(TwoPhase):
     """WC-AL over the tasks from the initial network with the suppressed rows of another one; nothing is tied.
 
     Args:
-        specs, problem, device, state: as for `TwoPhase`; k0 = 0.
+        specs, problem, place, state: as for `TwoPhase`; k0 = 0.
         given: parameters of the sparse network; its rows of zeros are the masks.
 
     Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, appendix B.
     """
 
     def __init__(
-        self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None, given: Mapping[str, Tensor]
+        self, specs: Sequence[TrialSpec], problem: Problem, place: Place, state: State | None, given: Mapping[str, Tensor]
     ) -> None:
-        super().__init__(specs, problem, device)
+        super().__init__(specs, problem, place)
         masks = {}
         for name, layer in self.structure.layers.items():
             if given[name].shape != layer.weight.shape[1:]:
                 raise ValueError(f"{name}: shape {tuple(layer.weight.shape[1:])} expected of the sparse network, found {given[name].shape}")
-            mask = (row_matrix(given[name][None])[0] != 0).any(dim=1).to(device)
+            mask = (row_matrix(given[name][None])[0] != 0).any(dim=1).to(self._device)
             masks[name] = mask.expand(len(specs), -1)
         self.structure.load(masks)
         self.structure.enforce()

@@ -11,6 +11,7 @@ from trainer.methods.one_phase import OnePhase
 from trainer.models.kdmtl import KDMTL
 from trainer.models.stl import STL
 from trainer.optimiser import Apart
+from trainer.place import Place
 from trainer.problem import Problem
 from trainer.trial import TrialSpec
 
@@ -21,21 +22,21 @@ class Distillation(OnePhase):
     Both are brought to length 1, sample by sample. Only the teacher's feature is detached: trunk and adaptor learn.
 
     Args:
-        specs, problem, device, state: as for `OnePhase`.
+        specs, problem, place, state: as for `OnePhase`.
         given: parameters and buffers of the teachers, a network of the model `stl`.
 
     Source: Li and Bilen, ECCV 2020 workshops.
     """
 
     def __init__(
-        self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None, given: Mapping[str, Tensor]
+        self, specs: Sequence[TrialSpec], problem: Problem, place: Place, state: State | None, given: Mapping[str, Tensor]
     ) -> None:
-        super().__init__(specs, problem, device, state)
+        super().__init__(specs, problem, place, state)
         teachers = problem.networks["stl"]()
         if not isinstance(teachers, STL) or not all(isinstance(network, KDMTL) for network in self.pack.members):
             raise ValueError(f"method kdmtl expects the models stl and kdmtl, found {type(teachers).__name__}")
         teachers.load_state_dict({name: given[name] for name in teachers.state_dict()})
-        self._teachers = teachers.to(device).eval()
+        self._teachers = teachers.to(self._device).eval()
         n_tasks = len(problem.tasks)
         self._weights = self._settings.distillation.weights or (0.025,) * n_tasks
         if len(self._weights) != n_tasks:

@@ -11,6 +11,7 @@ from torch import Tensor
 from trainer.checkpoint import State, nest
 from trainer.data import Split
 from trainer.methods.evolution import Evolution
+from trainer.place import Place
 from trainer.problem import Problem
 from trainer.training import PackTraining
 from trainer.trial import TrialSpec
@@ -25,7 +26,7 @@ class Evolved(PackTraining):
     epoch is chosen: each vector keeps the best individual that its own Chebyshev value has met.
 
     Args:
-        specs, problem, device: as for `PackTraining`; k0 = 0. The trials are one population.
+        specs, problem, place: as for `PackTraining`; k0 = 0. The trials are one population.
         state: of an earlier `state_dict()` of the same trials; None to begin.
         given: parameters and buffers of the network to begin with.
 
@@ -33,9 +34,9 @@ class Evolved(PackTraining):
     """
 
     def __init__(
-        self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None, given: Mapping[str, Tensor]
+        self, specs: Sequence[TrialSpec], problem: Problem, place: Place, state: State | None, given: Mapping[str, Tensor]
     ) -> None:
-        super().__init__(specs, problem, device)
+        super().__init__(specs, problem, place)
         own = self._settings.evolution
         self.n_epochs = own.generations
         self._names = list(self.pack.parameters)
@@ -45,7 +46,7 @@ class Evolved(PackTraining):
         start = torch.cat([given[name].detach().double().flatten() for name in self._names]).numpy()
         reach = own.radius * np.concatenate([np.full(given[name].numel(), _spread(given[name])) for name in self._names])
         inputs, targets = self._train.first(own.n_samples)
-        self._sample = Split(inputs, targets).on(device)
+        self._sample = Split(inputs, targets).on(self._device)
         preferences = np.array([spec.preference[1:] for spec in specs if spec.preference is not None])
         if state is None:
             noise = np.random.default_rng(self._seed).uniform(-1, 1, size=(len(specs), len(start)))

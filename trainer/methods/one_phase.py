@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainer.checkpoint import State, group_of, nest
 from trainer.optimiser import Apart, PackOptimiser
+from trainer.place import Place
 from trainer.problem import Problem
 from trainer.selection import Kept
 from trainer.training import PackTraining
@@ -19,12 +20,12 @@ class OnePhase(PackTraining):
     """Trains the whole networks from the first epoch to the last. A method says how a minibatch becomes gradients.
 
     Args:
-        specs, problem, device: as for `PackTraining`.
+        specs, problem, place: as for `PackTraining`.
         state: of an earlier `state_dict()`, whose trials include these; None to begin.
     """
 
-    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, device: torch.device, state: State | None = None) -> None:
-        super().__init__(specs, problem, device)
+    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, place: Place, state: State | None = None) -> None:
+        super().__init__(specs, problem, place)
         settings = self._settings
         self.n_epochs = settings.one_phase.epochs
         self._optimiser = PackOptimiser(
@@ -96,6 +97,7 @@ class OnePhase(PackTraining):
     def _train_epoch(self) -> Tensor:
         """Returns the mean training loss of each network and task, shape (n_networks, n_tasks)."""
         order, generator = self._epoch_order()
+        self.pack.begin_epoch()
         total, n_steps = torch.zeros(self._n_networks, len(self._problem.tasks), device=self._device, dtype=self._dtype), 0
         for inputs, targets in self._batches(order, generator):
             n_steps += 1

@@ -1,0 +1,36 @@
+"""Which backend computes a pack's passes. Everything else in the trainer is the same for all of them."""
+
+from torch import nn
+
+from trainer.kernel_pack import KernelPack
+from trainer.kernels.library import why_missing
+from trainer.pack import Pack
+from trainer.packed import PackedPack, ProductsPack
+from trainer.place import BACKENDS, Place
+from trainer.problem import Problem
+from trainer.stacked_pack import VectorisedPack
+
+_PACKS: dict[str, type[Pack]] = {pack.backend: pack for pack in (Pack, KernelPack, VectorisedPack, PackedPack, ProductsPack)}
+
+
+def pack_of(initial: nn.Module, n_models: int, problem: Problem, place: Place) -> Pack:
+    """A pack of copies of a network.
+
+    Raises:
+        ValueError: no such backend, or not here; the message names it.
+    """
+    name = backend_of(problem, place)
+    if name not in _PACKS:
+        raise ValueError(f"backend expects auto or one of {', '.join(BACKENDS)}, found {name}")
+    return _PACKS[name](initial, n_models, problem, place.device)
+
+
+def backend_of(problem: Problem, place: Place) -> str:
+    """The backend that a place asks for. `auto` measures nothing: on a CPU a timed choice would break repeatability."""
+    if place.backend != "auto":
+        return place.backend
+    if problem.is_small:
+        return "vmap"
+    if place.device.type == "cpu":
+        return "loop" if why_missing() else "loop+kernel"
+    return "packed"
