@@ -1,15 +1,16 @@
-"""How close is a trial's training to the network's plain training step, on one core?
+"""How fast is a trial's training beside the network's plain training step, on one core?
 
-    python -m tests.bench.trial_speed [--rounds 5] [--models mdmtn hps] [--pack 1]
+    python -m tests.bench.trial_speed [--rounds 5] [--models mdmtn hps] [--packs 1 4] [--backends loop loop+kernel]
 
 The yardstick of the same run is what a reader of PyTorch's tutorials would write for the same network when asked to be
 fast: one thread, channels-last, fused Adam, loss weights of one half, data resident and indexed. Beside it stands the same
-step in plain (NCHW) order. Against it `TwoPhase` trains whole epochs of both kinds: `step` counts the optimiser's steps alone
-(the prox, the measuring after an epoch and the kept model left out), `epoch` all of it but clustering, `trial` a whole
-trial with clustering, rows and test data, each in CPU seconds a step and model.
+step in plain (NCHW) order. Against them `TwoPhase` trains whole epochs of both kinds, on each backend and pack size: `steps`
+counts the optimiser's steps alone, `trial` a whole trial of 39 epochs of 196 steps, with measuring on validation data, prox,
+kept models, clustering, checkpoints every five seconds, test data and rows.
 
-Inputs are noise of Multi-MNIST's shape, batches of 256. Variants take turns; medians of CPU time over the rounds. The
-last line says how much memory the process took at its peak, and how loaded the machine was.
+Inputs are noise of Multi-MNIST's shape, batches of 256. Variants take turns; medians of CPU time over the rounds. `workers`
+trains the same in two processes at once and in one. The last line says how much memory the process took at its peak, and how
+loaded the machine was.
 """
 
 import argparse
@@ -17,9 +18,10 @@ import gc
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sweep.driver import WORKER_ENVIRONMENT
 
@@ -81,9 +83,9 @@ class PlainStep:
 
 
 class Timed(TwoPhase):
-    """Notes the CPU time of an epoch's optimiser steps, and of the whole epoch."""
+    """Notes the CPU time of an epoch's optimiser steps, of measuring on validation data, and of the whole epoch."""
 
-    steps_s = 0.0
+    steps_s = evaluation_s = 0.0
 
     def _train_epoch(self) -> Tensor:
         started = time.process_time()
@@ -91,12 +93,15 @@ class Timed(TwoPhase):
         self.steps_s = time.process_time() - started
         return losses
 
-    def timed(self) -> tuple[float, float]:
-        """CPU seconds a step and model: in the steps alone, and in all of the epoch."""
+    def timed(self) -> tuple[float, float, float]:
+        """CPU seconds a step and model: in the steps, in measuring, and in the rest of an epoch of `STEPS_AN_EPOCH` steps."""
         started = time.process_time()
         self.step()
-        n = _STEPS * len(self.specs)
-        return self.steps_s / n, (time.process_time() - started) / n
+        total = time.process_time() - started
+        evaluation = seconds(lambda: self.pack.evaluate(self._validation))
+        n = len(self.specs)
+        rest = max(0.0, total - self.steps_s - evaluation)
+        return self.steps_s / n / _STEPS, evaluation / n / _STEPS, rest / n / STEPS_AN_EPOCH
 
 
 def settings(epochs: int) -> TrainingSettings:
@@ -106,13 +111,13 @@ def settings(epochs: int) -> TrainingSettings:
     )
 
 
-def training(problem: Problem, model: str, k0: float, n_models: int, epochs: int) -> Timed:
+def training(problem: Problem, model: str, k0: float, n_models: int, epochs: int, backend: str) -> Timed:
     """A pack with even preferences over the tasks, moved a little so that no two are equal."""
     specs = []
     for i in range(n_models):
         left = (1 - k0) * (0.5 + 0.01 * i)
         specs.append(TrialSpec(str(i), model, "wcal_growl", (k0, left, 1 - k0 - left), 0, settings(epochs)))
-    return Timed(specs, problem, Place())
+    return Timed(specs, problem, Place(backend=backend))
 
 
 def median_of(measure: Callable[[], float], rounds: int) -> float:
@@ -133,61 +138,111 @@ def multiply_rate() -> float:
     return 2 * _MULTIPLY**3 / median_of(lambda: seconds(lambda: a @ a), 9) / 1e9
 
 
-def measure(problem: Problem, model: str, n_models: int, rounds: int) -> None:
+def measure(problem: Problem, model: str, packs: Sequence[int], backends: Sequence[str], rounds: int) -> None:
     """Print one network's table."""
     plain = {name: PlainStep(problem, model, kind) for name, kind in (("NCHW", torch.contiguous_format), ("NHWC", torch.channels_last))}
-    dense = training(problem, model, 0.0, n_models, rounds + 3)
-    sparse = training(problem, model, 1e-3, n_models, rounds + 5)
-    for _ in range(3):  # warm up; the sparse pack is in phase 2 from its third epoch on
-        sparse.timed()
-    dense.timed()
-    found: dict[str, list[float]] = {}
+    variants = {(backend, n): training(problem, model, 1e-3, n, rounds + 5, backend) for backend in backends for n in packs}
+    for pack in variants.values():
+        for _ in range(3):  # warm up; the packs are in phase 2 from their third epoch on
+            pack.timed()
+    steps: dict[str, list[float]] = {}
+    others: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for _ in range(rounds):
         for name, step in plain.items():
-            found.setdefault(f"plain step, {name}", []).append(step.epoch())
-        for name, pack in (("dense", dense), ("phase 2", sparse)):
-            in_steps, in_all = pack.timed()
-            found.setdefault(f"{name}: steps", []).append(in_steps)
-            found.setdefault(f"{name}: epoch", []).append(in_all)
-    shrinking = training(problem, model, 1e-3, n_models, 4)
-    epochs = [shrinking.timed() for _ in range(2)]
-    found["phase 1: steps"] = [in_steps for in_steps, _ in epochs]
-    found["phase 1: epoch"] = [in_all for _, in_all in epochs]
-    while not sparse.done:
-        sparse.step()
-    once = {
-        "clustering": shrinking._wall["tying"] / n_models,
-        "checkpoint": seconds(lambda: to_bytes(sparse.state_dict())) / n_models,
-        # Its parts have 1.4 samples for each of training.
-        "row, test data": seconds(sparse.results) / n_models * STEPS_AN_EPOCH / _STEPS,
+            steps.setdefault(name, []).append(step.epoch())
+        for key, pack in variants.items():
+            in_steps, in_evaluation, in_rest = pack.timed()
+            steps.setdefault(label(*key), []).append(in_steps)
+            others.setdefault(key, []).append((in_evaluation, in_rest))
+    middle = {name: statistics.median(values) for name, values in steps.items()}
+    print(f"\n{model}: CPU ms a step and model, and how many times as fast as the plain steps (NCHW, channels-last)")
+    for name, values in steps.items():
+        ratios = f"{middle['NCHW'] / middle[name]:6.2f} {middle['NHWC'] / middle[name]:6.2f}"
+        print(f"  {name:24s} {middle[name] * 1e3:8.2f} {ratios}   [{min(values) * 1e3:.2f} .. {max(values) * 1e3:.2f}]")
+    print("  limits: 1.5 times NCHW without a compiler; 1.2 times channels-last in packs of 4 and more with the kernel")
+    for key, pack in variants.items():
+        overhead(problem, model, *key, pack, middle[label(*key)], middle["NHWC"], others[key])
+
+
+def overhead(
+    problem: Problem, model: str, backend: str, n: int, pack: Timed, steps: float, yardstick: float, others: Sequence[tuple[float, float]]
+) -> None:
+    """Print what a whole trial costs beside its steps."""
+    shrinking = training(problem, model, 1e-3, n, 4, backend)
+    prox = statistics.median(shrinking.timed()[2] for _ in range(2))
+    while not pack.done:
+        pack.step()
+    a_trial = 1 / (STEPS_AN_EPOCH * EPOCHS)
+    checkpoint = seconds(lambda: to_bytes(pack.state_dict())) / n
+    a_checkpoint_s = max(5.0, steps * n * STEPS_AN_EPOCH)  # no more than one an epoch
+    parts = {
+        "validation": statistics.median(evaluation for evaluation, _ in others),
+        "epochs' rest": (statistics.median(rest for _, rest in others) * (EPOCHS - 9) + prox * 9) / EPOCHS,  # nine in phase 1
+        "clustering": shrinking._wall["tying"] / n * a_trial,
+        "checkpoints": checkpoint * n * steps / a_checkpoint_s,
+        "test, rows": seconds(pack.results) / n * STEPS_AN_EPOCH / _STEPS * a_trial,
     }
-    yardstick = statistics.median(found["plain step, NHWC"])
-    print(
-        f"\n{model}, {n_models} model{'s' if n_models > 1 else ''} a pack: CPU ms a step and model, ratio to the plain channels-last step"
-    )
-    for name, values in found.items():
-        middle = statistics.median(values)
-        print(f"  {name:20s} {middle * 1e3:8.2f} {middle / yardstick:7.2f}   [{min(values) * 1e3:.2f} .. {max(values) * 1e3:.2f}]")
-    for name, value in once.items():
-        print(f"  {name:20s} {value * 1e3 / STEPS_AN_EPOCH / EPOCHS:8.3f}           ({value:.2f} s once a trial, checkpoint: each)")
-    of_trial = statistics.median(found["phase 2: epoch"]) + (once["clustering"] + once["row, test data"]) / STEPS_AN_EPOCH / EPOCHS
-    of_steps = statistics.median(found["phase 2: steps"])
-    print(f"  a sparse trial of {EPOCHS} epochs of {STEPS_AN_EPOCH} steps: {of_trial / yardstick:.2f} times the plain steps;")
-    print(f"  what is not an optimiser step is {100 * (of_trial - of_steps) / of_steps:.1f} % of those")
+    shares = ", ".join(f"{name} {100 * part / steps:.1f}" for name, part in parts.items())
+    total = sum(parts.values())
+    print(f"  {label(backend, n)}: a sparse trial takes {(steps + total) / yardstick:.2f} times its plain channels-last steps;")
+    print(f"    beside its own steps {100 * total / steps:.1f} % (limit 8): {shares}")
+
+
+def label(backend: str, n: int) -> str:
+    """What a line is called."""
+    return f"{backend}, {n} a pack"
+
+
+def workers(model: str, rounds: int) -> None:
+    """Print how much two processes at once get done, against one."""
+    command = [sys.executable, "-m", "tests.bench.trial_speed", "--one-worker", model]
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for n in rates:
+            processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) for _ in range(n)]
+            for process in processes:
+                assert process.stdout is not None
+                assert process.stdout.readline()  # it has warmed up
+            for process in processes:
+                process.stdin.write("go\n")  # type: ignore[union-attr]
+                process.stdin.flush()  # type: ignore[union-attr]
+            rates[n].append(sum(float(process.communicate()[0]) for process in processes))
+    ratio = statistics.median(rates[2]) / statistics.median(rates[1])
+    print(f"\n{model}: two workers get {ratio:.2f} times as much done as one, by the clock (limit 1.9)")
+
+
+def one_worker(problem: Problem, model: str) -> None:
+    """Train when told so, and say how many steps and models a second."""
+    pack = training(problem, model, 1e-3, 1, 20, "auto")
+    for _ in range(3):
+        pack.step()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    started = time.perf_counter()
+    for _ in range(8):
+        pack.step()
+    print(8 * _STEPS / (time.perf_counter() - started))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", nargs="+", default=["mdmtn", "hps"])
-    parser.add_argument("--pack", type=int, default=1)
+    parser.add_argument("--packs", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--backends", nargs="+", default=["loop", "loop+kernel"])
+    parser.add_argument("--one-worker", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     problem = made_problem()
+    if asked.one_worker:
+        one_worker(problem, asked.one_worker)
+        return
     print(f"torch {torch.__version__}, one thread, batch {BATCH}, matrix product {multiply_rate():.0f} GF/s")
     for model in asked.models:
-        measure(problem, model, asked.pack, asked.rounds)
+        measure(problem, model, asked.packs, asked.backends, asked.rounds)
         gc.collect()
+    for model in asked.models:
+        workers(model, 3)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
     print(f"\npeak memory of this process {peak:,.0f} MiB, load {', '.join(f'{value:.1f}' for value in os.getloadavg())}")
 

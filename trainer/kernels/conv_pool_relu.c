@@ -21,10 +21,16 @@
 #endif
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
 #define NOTHING 4 /* place of a value that relu set to zero */
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 49")
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
 typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef WHOLE mask __attribute__((vector_size(VECTOR_BYTES))); /* integers as long as REAL */
+typedef uint8_t bytes __attribute__((vector_size(VECTOR_BYTES / sizeof(REAL))));
 
 typedef struct {
     int64_t n, channels, height, width, outputs, size, relu;
@@ -33,6 +39,24 @@ typedef struct {
 int sweep_lanes(void) { return LANES; }
 
 INLINE vec select_lanes(mask where, vec yes, vec no) { return (vec)((where & (mask)yes) | (~where & (mask)no)); }
+
+/* The larger of two and its place; `best` is kept where they are equal. A NaN wins and stays. */
+INLINE void keep_larger(vec *best, mask *place, vec other, mask other_place) {
+    const mask better = ~(mask)(other <= *best) & (mask)(*best == *best);
+    *best = select_lanes(better, other, *best);
+    *place = (better & other_place) | (~better & *place);
+}
+
+INLINE void keep_places(uint8_t *to, mask place) {
+    const bytes narrow = __builtin_convertvector(place, bytes);
+    memcpy(to, &narrow, LANES);
+}
+
+INLINE mask kept_places(const uint8_t *from) {
+    bytes narrow;
+    memcpy(&narrow, from, LANES);
+    return __builtin_convertvector(narrow, mask);
+}
 
 /* Samples first .. first + LANES of a strided tensor (n, channels, height, width) as a tile; zeros beyond n. */
 static void read_tile(REAL *tile, const REAL *from, const int64_t *stride, int64_t first, int64_t n, int64_t channels, int64_t height, int64_t width) {
@@ -70,16 +94,16 @@ static void write_tile(REAL *to, const int64_t *stride, const REAL *tile, int64_
 INLINE void forward_pixel(const shape *s, const int size, const int block, const vec *x, const REAL *weight, const REAL *bias, int64_t py,
                           int64_t px, int64_t pixel, int64_t pixels, vec *pooled, uint8_t *places) {
     vec sums[MAX_BLOCK][4];
-    for (int o = 0; o < block; o++)
-        for (int q = 0; q < 4; q++) sums[o][q] = (vec){0} + bias[o];
+    UNROLL for (int o = 0; o < block; o++)
+        UNROLL for (int q = 0; q < 4; q++) sums[o][q] = (vec){0} + bias[o];
     for (int64_t c = 0; c < s->channels; c++) {
         const vec *corner = x + (c * s->height + 2 * py) * s->width + 2 * px;
         const REAL *w = weight + c * size * size;
         for (int ky = 0; ky < size; ky++)
-            for (int kx = 0; kx < size; kx++) {
+            UNROLL for (int kx = 0; kx < size; kx++) {
                 const vec *at = corner + ky * s->width + kx;
                 const vec x0 = at[0], x1 = at[1], x2 = at[s->width], x3 = at[s->width + 1];
-                for (int o = 0; o < block; o++) {
+                UNROLL for (int o = 0; o < block; o++) {
                     const REAL factor = w[o * s->channels * size * size + ky * size + kx];
                     sums[o][0] += factor * x0;
                     sums[o][1] += factor * x1;
@@ -88,22 +112,19 @@ INLINE void forward_pixel(const shape *s, const int size, const int block, const
                 }
             }
     }
-    for (int o = 0; o < block; o++) {
-        vec best = sums[o][0];
-        mask place = {0};
-        for (int q = 1; q < 4; q++) { /* the first of equals; a NaN wins and stays */
-            const mask better = ~(mask)(sums[o][q] <= best) & (mask)(best == best);
-            best = select_lanes(better, sums[o][q], best);
-            place = (better & q) | (~better & place);
-        }
+    UNROLL for (int o = 0; o < block; o++) {
+        vec best = sums[o][0], low = sums[o][2];
+        mask place = (mask){0}, low_place = (mask){0} + 2;
+        keep_larger(&best, &place, sums[o][1], (mask){0} + 1);
+        keep_larger(&low, &low_place, sums[o][3], (mask){0} + 3);
+        keep_larger(&best, &place, low, low_place);
         if (s->relu) {
             const mask dead = (mask)(best <= 0);
             best = select_lanes(dead, (vec){0}, best);
             place = (dead & NOTHING) | (~dead & place);
         }
         pooled[o * pixels + pixel] = best;
-        if (places)
-            for (int i = 0; i < LANES; i++) places[(o * pixels + pixel) * LANES + i] = (uint8_t)place[i];
+        if (places) keep_places(places + (o * pixels + pixel) * LANES, place);
     }
 }
 
@@ -127,13 +148,17 @@ INLINE void forward_tile(const shape *s, const int size, const vec *x, const REA
     }
 }
 
-/* The gradient of one output channel's pooled values at their four places: lanes of zero but at the largest. */
-static void spread(const vec *gradient, const uint8_t *places, int64_t pixels, vec *four) {
+/* The gradient of one output channel's pooled values at their four places: lanes of zero but at the largest. Returns its sum. */
+static vec spread(const vec *gradient, const uint8_t *places, int64_t pixels, vec *four) {
+    vec totals[4] = {{0}};
     for (int64_t p = 0; p < pixels; p++) {
-        mask place;
-        for (int i = 0; i < LANES; i++) place[i] = places[p * LANES + i];
-        for (int q = 0; q < 4; q++) four[4 * p + q] = (vec)((mask)(place == q) & (mask)gradient[p]);
+        const mask place = kept_places(places + p * LANES);
+        UNROLL for (int q = 0; q < 4; q++) {
+            four[4 * p + q] = (vec)((mask)(place == q) & (mask)gradient[p]);
+            totals[q] += four[4 * p + q];
+        }
     }
+    return (totals[0] + totals[1]) + (totals[2] + totals[3]);
 }
 
 /* Sums over the tile's lanes stay apart: `sums` has shape (channels, size, size) of vectors, of one output channel. */
@@ -141,14 +166,14 @@ INLINE void weight_gradient(const shape *s, const int size, const vec *x, const 
     const int64_t rows = (s->height - size + 1) / 2, columns = (s->width - size + 1) / 2;
     for (int64_t c = 0; c < s->channels; c++) {
         vec total[7 * 7];
-        for (int t = 0; t < size * size; t++) total[t] = sums[c * size * size + t];
+        UNROLL for (int t = 0; t < size * size; t++) total[t] = sums[c * size * size + t];
         for (int64_t py = 0; py < rows; py++)
             for (int64_t px = 0; px < columns; px++) {
                 const vec *corner = x + (c * s->height + 2 * py) * s->width + 2 * px;
                 const vec *g = four + 4 * (py * columns + px);
                 const vec g0 = g[0], g1 = g[1], g2 = g[2], g3 = g[3];
-                for (int r = 0; r <= size; r++)
-                    for (int t = 0; t <= size; t++) {
+                UNROLL for (int r = 0; r <= size; r++)
+                    UNROLL for (int t = 0; t <= size; t++) {
                         const vec value = corner[r * s->width + t];
                         if (r < size && t < size) total[r * size + t] += g0 * value;
                         if (r < size && t > 0) total[r * size + t - 1] += g1 * value;
@@ -156,7 +181,7 @@ INLINE void weight_gradient(const shape *s, const int size, const vec *x, const 
                         if (r > 0 && t > 0) total[(r - 1) * size + t - 1] += g3 * value;
                     }
             }
-        for (int t = 0; t < size * size; t++) sums[c * size * size + t] = total[t];
+        UNROLL for (int t = 0; t < size * size; t++) sums[c * size * size + t] = total[t];
     }
 }
 
@@ -173,10 +198,10 @@ INLINE void input_block(const shape *s, const int size, const int block, const v
                 for (int64_t ky = low; ky <= high; ky++) {
                     const vec *row = wide + (o * rows + y - ky) * span + x;
                     const REAL *w = weight + ((o * s->channels + first) * size + ky) * size;
-                    for (int kx = 0; kx < size; kx++) {
+                    UNROLL for (int kx = 0; kx < size; kx++) {
                         const vec *at = row + size - 1 - kx;
                         const vec g0 = at[0], g1 = at[1], g2 = at[2], g3 = at[3]; /* beyond the row: read, not stored */
-                        for (int c = 0; c < block; c++) {
+                        UNROLL for (int c = 0; c < block; c++) {
                             const REAL factor = w[c * size * size + kx];
                             sums[c][0] += factor * g0;
                             sums[c][1] += factor * g1;
@@ -255,11 +280,8 @@ int sweep_backward(const shape *s, const REAL *x, const int64_t *x_stride, const
         read_tile((REAL *)tile, x, x_stride, first, s->n, s->channels, s->height, s->width);
         read_tile((REAL *)g, gradient, gradient_stride, first, s->n, s->outputs, rows, columns);
         for (int64_t o = 0; o < s->outputs; o++) {
-            spread(g + o * pixels, places + (t * s->outputs + o) * pixels * LANES, pixels, four);
+            sums[o * (a_filter + 1) + a_filter] += spread(g + o * pixels, places + (t * s->outputs + o) * pixels * LANES, pixels, four);
             weight_gradient_any(s, tile, four, sums + o * (a_filter + 1));
-            vec total = sums[o * (a_filter + 1) + a_filter];
-            for (int64_t p = 0; p < 4 * pixels; p++) total += four[p];
-            sums[o * (a_filter + 1) + a_filter] = total;
             if (x_gradient)
                 for (int64_t p = 0; p < pixels; p++)
                     for (int q = 0; q < 4; q++)
