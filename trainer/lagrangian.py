@@ -60,7 +60,10 @@ class Lagrangian:
         return self._step_weights(self.multipliers[members], self.penalty, mean)
 
     def end_step(self, learning_rate: float) -> None:
-        """Note that every member has made one more step, of this learning rate."""
+        """Called after every member made one more step, of this learning rate."""
+
+    def count_step(self) -> None:
+        """Note that every member has made one more step: what a recorded step cannot do."""
         self._n_steps += 1
 
     def update(self) -> None:
@@ -109,8 +112,7 @@ class EqualityLagrangian(Lagrangian):
         return weights
 
     def end_step(self, learning_rate: float) -> None:
-        """Note that every member has made one more step, and move t."""
-        super().end_step(learning_rate)
+        """Move t."""
         self._t -= learning_rate * self._slope
 
     def update(self) -> None:

@@ -43,7 +43,7 @@ class PackOptimiser:
         self._first_rates = [float(group["lr"]) for group in groups]  # type: ignore[arg-type]
         if kind == "adam":
             self._kinds: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
-            self._optimiser: torch.optim.Optimizer = torch.optim.Adam(groups, fused=True)
+            self._optimiser: torch.optim.Optimizer = torch.optim.Adam(groups, fused=True, capturable=pack.is_on_gpu)
         else:
             self._kinds = ("momentum_buffer",) if momentum else ()
             self._optimiser = torch.optim.SGD(groups, momentum=momentum, fused=True)
@@ -94,7 +94,9 @@ class PackOptimiser:
                 for tensor, piece in zip(self._pack.optimised(name), self._pack.pieces(stacked), strict=True):
                     self._optimiser.state[tensor][kind] = torch.empty_like(tensor).copy_(piece)
                     if n_steps:
-                        self._optimiser.state[tensor]["step"] = torch.tensor(n_steps)
+                        self._optimiser.state[tensor]["step"] = torch.tensor(
+                            n_steps, device=tensor.device if self._pack.is_on_gpu else None
+                        )
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -82,6 +82,11 @@ class Pack:
         for name, (low, high) in bounds.items():
             self.parameters[name].clamp_(low, high)
 
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether its tensors are a CUDA device's."""
+        return self._device.type == "cuda"
+
     def begin_epoch(self) -> None:
         """Called before an epoch's first step; `alive` does not change until its end."""
 

@@ -100,8 +100,8 @@ class ProxStep:
             second_moments: Adam's raw ones; none with another optimiser.
             correction: their bias, 1 - beta2^t: without it a step is 7 times too long after 20 steps.
         """
-        return self._rule(self.length * correction**0.5 if second_moments else self.length, second_moments)
+        return self._rule(self.length * (correction**0.5 if second_moments else 1.0), second_moments)
 
     def reset(self) -> None:
         """Begin anew, after a prox."""
-        self.length = torch.zeros_like(self.length)
+        self.length.zero_()

@@ -54,6 +54,7 @@ class Structure:
     Attributes:
         layers: weight name -> Layer.
         masks: weight name -> bool, shape (n_models, n_rows); False for a suppressed row, which stays zero for good.
+        n_changes: how often what a step does has changed: rows began to be masked, or tied.
         labels: weight name -> int64, shape (n_models, n_rows); the cluster of each row, -1 for a suppressed row, and
             everywhere before clustering.
     """
@@ -65,10 +66,12 @@ class Structure:
         self.labels = {name: torch.full_like(mask, UNTIED, dtype=torch.int64) for name, mask in self.masks.items()}
         self._ties: dict[str, Tie] = {}
         self._is_masked = False
+        self.n_changes = 0
 
     def load(self, masks: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None, is_fixed: bool = True) -> None:
         """Take over masks, and labels if given, of the shapes of the attributes; `is_fixed`: masked rows stay zero."""
-        self.masks = {name: masks[name].bool().clone() for name in self.layers}
+        for name, mask in self.masks.items():
+            mask.copy_(masks[name])
         if labels is not None:
             self.labels = {name: labels[name].long().clone() for name in self.layers}
         self._index(is_fixed)
@@ -119,7 +122,7 @@ class Structure:
         """Take the rows that are zero now into the masks; `is_fixed`: they stay zero from now on."""
         for name, layer in self.layers.items():
             survives = row_norms(layer.weight) != 0  # NaN survives: a broken model is not a sparse one
-            self.masks[name] = self.masks[name] & survives if is_fixed else survives
+            self.masks[name].copy_(self.masks[name] & survives if is_fixed else survives)
         self._index(is_fixed)
 
     def cluster(self, settings: TyingSettings, seed: int, alive: Tensor) -> Tensor:
@@ -163,6 +166,8 @@ class Structure:
             tie.copy(self.layers[name].weight)
 
     def _index(self, is_fixed: bool) -> None:
+        was_masked, had_ties = self._is_masked, bool(self._ties)
         self._is_masked = is_fixed and any(not bool(mask.all()) for mask in self.masks.values())
         ties = {name: Tie.from_labels(labels) for name, labels in self.labels.items()}
         self._ties = {name: tie for name, tie in ties.items() if tie is not None}
+        self.n_changes += was_masked != self._is_masked or had_ties or bool(self._ties)

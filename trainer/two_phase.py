@@ -25,6 +25,7 @@ from trainer.prox_step import ProxStep
 from trainer.scalarization import chebyshev_values, scalarized
 from trainer.selection import Kept
 from trainer.settings import TrainingSettings
+from trainer.step_graph import StepGraph, recorder_for
 from trainer.training import PackTraining
 from trainer.trial import TrialSpec
 
@@ -70,6 +71,9 @@ class TwoPhase(PackTraining):
         point = first.reference_point or [0.0] * len(self._anchors)
         self._reference_point = torch.tensor(point, dtype=self._dtype, device=self._device)
         self._preference = torch.tensor([spec.preference for spec in specs], dtype=self._dtype, device=self._device)
+        self._losses = torch.zeros(len(specs), len(problem.tasks), device=self._device, dtype=self._dtype)
+        # A prox after each step asks the CPU, so such steps cannot be recorded.
+        self._steps = StepGraph(self._take_step, None if first.settings.growl.prox == "step" else recorder_for(self._device))
         self._has_converged = torch.ones(len(specs), dtype=torch.bool)
         self._has_reached = torch.ones(len(specs), dtype=torch.bool)
         self._begin(0)
@@ -124,28 +128,35 @@ class TwoPhase(PackTraining):
         """Returns the mean training loss of each model and task, shape (n_models, n_tasks)."""
         phase, per_step = self._phases[self._phase], self._settings.growl.prox == "step"
         self.pack.begin_epoch()
+        self._losses.zero_()
         order, generator = self._epoch_order()
-        self._losses = torch.zeros(len(self.specs), len(self._problem.tasks), device=self._device, dtype=self._dtype)
+        constants = (self._phase, self._outer, self.structure.n_changes)
         n_steps = 0
         for inputs, targets in self._batches(order, generator):
             n_steps += 1
-            self.pack.clear_gradients()
-            if phase.has_sparsity:
-                self._sparsity = self.structure.penalty()
-                self._sparsity_weight = torch.zeros_like(self._sparsity)
-            self.pack.backward(inputs, targets, self._scalarize)
-            if phase.name == "retrain" and phase.has_sparsity:
-                self.structure.add_penalty_gradient(self._sparsity_weight)
-            self.structure.share_gradients()
-            self._optimiser.step()
-            self._lagrangian.end_step(self._learning_rate())
-            self.structure.enforce()
-            self.pack.keep_within(self._bounds)
-            if phase.name == "sparsify":
-                self._prox_step.add(self._learning_rate(), self._sparsity_weight)
-                if per_step:
-                    self._shrink()
+            self._steps.run(constants, inputs, targets)
+            self._lagrangian.count_step()
+            if phase.name == "sparsify" and per_step:
+                self._shrink()
         return self._losses / n_steps
+
+    def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
+        """One step of every model. It works in place on tensors alone, so that a GPU's can be recorded (trainer/step_graph.py)."""
+        phase = self._phases[self._phase]
+        self.pack.clear_gradients()
+        if phase.has_sparsity:
+            self._sparsity = self.structure.penalty()
+            self._sparsity_weight = torch.zeros_like(self._sparsity)
+        self.pack.backward(inputs, targets, self._scalarize)
+        if phase.name == "retrain" and phase.has_sparsity:
+            self.structure.add_penalty_gradient(self._sparsity_weight)
+        self.structure.share_gradients()
+        self._optimiser.step()
+        self._lagrangian.end_step(self._learning_rate())
+        self.structure.enforce()
+        self.pack.keep_within(self._bounds)
+        if phase.name == "sparsify":
+            self._prox_step.add(self._learning_rate(), self._sparsity_weight)
 
     def _scalarize(self, members: slice, losses: Tensor) -> Tensor:
         """The one number whose gradient moves these members: sum_i p_i g_i."""

@@ -48,7 +48,7 @@ def solve(problem: Callable[[Tensor], Tensor], scalarization: str) -> tuple[Tens
         for _ in range(50):
             values = chebyshev_values(problem(x), K, torch.zeros(2, dtype=torch.float64), 0.0)
             weights = lagrangian.weigh(everyone, values.detach())
-            lagrangian.end_step(0.0)
+            lagrangian.count_step()
             (gradient,) = torch.autograd.grad((weights * values).sum(), x)
             with torch.no_grad():
                 x -= rate * gradient
@@ -93,12 +93,12 @@ def test_multipliers_move_once_an_outer_iteration_and_the_penalty_stops_growing(
     before = lagrangian.multipliers.clone()
     for value in (0.0, 0.5):
         lagrangian.weigh(slice(0, 1), torch.tensor([[value, 0.0]]))
-        lagrangian.end_step(0.0)
+        lagrangian.count_step()
         assert torch.equal(lagrangian.multipliers, before)
     lagrangian.update()
     assert lagrangian.multipliers.tolist() == [[0.625, 0.375]]
     assert lagrangian.penalty == 4
     lagrangian.weigh(slice(0, 1), torch.zeros(1, 2))
-    lagrangian.end_step(0.0)
+    lagrangian.count_step()
     lagrangian.update()
     assert lagrangian.penalty == 8

@@ -141,6 +141,7 @@ def test_the_papers_penalty_makes_its_lagrangian_a_weighted_sum() -> None:
         for _ in range(30):
             weights = lagrangian.weigh(slice(0, 1), torch.tensor([[3.5, 1.2, 0.9]], dtype=torch.float64))
             lagrangian.end_step(1e-3)
+            lagrangian.count_step()
         lagrangian.update()
     torch.testing.assert_close(weights, torch.full((1, 3), 1 / 3, dtype=torch.float64), rtol=0, atol=1e-4)
 

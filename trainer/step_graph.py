@@ -1,0 +1,115 @@
+"""A training step recorded once and replayed: on a GPU the launches of a step's hundreds of small kernels cost more than they do."""
+
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+_N_WARM_UP = 3
+"""Steps before a recording: they make the optimiser's moments and the libraries' workspaces."""
+
+
+class Recorder(Protocol):
+    """Records what a function does to tensors. Both methods run it on the recorder's own stream."""
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Do it, without recording."""
+
+    def record(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Do not do it, but return what does it again and again, on the same memory.
+
+        Raises:
+            RuntimeError: the function does what cannot be recorded, such as waiting for a result.
+        """
+
+
+class CudaRecorder:
+    """Records CUDA graphs."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream: Any = torch.cuda.Stream(device)
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """See `Recorder`."""
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            function()
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+
+    def record(self, function: Callable[[], None]) -> Callable[[], None]:
+        """See `Recorder`."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            function()
+        replay: Callable[[], None] = graph.replay
+        return replay
+
+
+class StepGraph:
+    """Runs a step on minibatches, recorded where a recorder is given.
+
+    What the step reads besides its minibatch must stay in the same tensors, or the `key` must change with it: a recording
+    is of memory, and Python's numbers are constants in it. Minibatches of another size than the first are not recorded.
+
+    Args:
+        step: (inputs, targets) of a minibatch; works on tensors alone, and waits for none of them.
+        recorder: None runs every step as it is.
+
+    Attributes:
+        failure: why steps are not recorded although a recorder was given; None while they are.
+    """
+
+    def __init__(self, step: Callable[[Tensor, Tensor], None], recorder: Recorder | None) -> None:
+        self._step, self._recorder = step, recorder
+        self._batch: tuple[Tensor, Tensor] | None = None
+        self._key: Hashable = None
+        self._replay: Callable[[], None] | None = None
+        self._n_warm = 0
+        self.failure: str | None = None
+
+    def run(self, key: Hashable, inputs: Tensor, targets: Tensor) -> None:
+        """One step.
+
+        Args:
+            key: of the step's constants; another one is recorded anew.
+            inputs, targets: a minibatch.
+        """
+        if self._recorder is None or self.failure is not None:
+            self._step(inputs, targets)
+            return
+        if self._batch is None:
+            self._batch = torch.empty_like(inputs), torch.empty_like(targets)
+        if any(part.shape != fixed.shape for part, fixed in zip((inputs, targets), self._batch, strict=True)):
+            self._recorder.warm_up(lambda: self._step(inputs, targets))
+            return
+        for part, fixed in zip((inputs, targets), self._batch, strict=True):
+            fixed.copy_(part)
+        if key != self._key:
+            self._key, self._replay, self._n_warm = key, None, 0
+        if self._replay is None and self._n_warm >= _N_WARM_UP:
+            self._record()
+        if self._replay is None:
+            self._recorder.warm_up(self._on_batch)
+            self._n_warm += 1
+        else:
+            self._replay()
+
+    def _on_batch(self) -> None:
+        assert self._batch is not None
+        self._step(*self._batch)
+
+    def _record(self) -> None:
+        assert self._recorder is not None
+        try:
+            self._replay = self._recorder.record(self._on_batch)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.failure = str(error).strip().partition("\n")[0]
+
+
+def recorder_for(device: torch.device) -> Recorder | None:
+    """CUDA graphs on a CUDA device; None elsewhere."""
+    return CudaRecorder(device) if device.type == "cuda" else None
