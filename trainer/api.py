@@ -81,6 +81,7 @@ def start(
     *,
     device: str = "cpu",
     backend: str = "auto",
+    n_threads: int = 1,
     state: State | None = None,
     given: Mapping[str, Tensor] | None = None,
 ) -> Training:
@@ -91,6 +92,7 @@ def start(
         problem: data and networks.
         device: `auto`, `cpu`, `cuda`, `mps` or another torch device.
         backend: how the pack's passes are computed, one of `trainer.place.BACKENDS`; `auto` takes the device's default.
+        n_threads: CPU threads that cluster the rows of a pack's models, side by side; results do not depend on it.
         state: an earlier `state_dict()` that includes these trials (it may hold more); None to begin.
         given: the parameters of an earlier trial's network, name -> tensor, for a method that takes something over
             (`trainer.catalog.METHODS` says which): `model_tensors` reads them from its file.
@@ -102,7 +104,7 @@ def start(
     entry = METHODS[specs[0].method]
     if (entry.takes is None) != (given is None):
         raise ValueError(f"method {specs[0].method} takes over {entry.takes or 'nothing'}, found given = {given and list(given)}")
-    arguments = (specs, problem, Place(resolve_device(device), backend), state, *(() if given is None else (given,)))
+    arguments = (specs, problem, Place(resolve_device(device), backend, n_threads), state, *(() if given is None else (given,)))
     training: Training = resolve(entry.path)(*arguments)
     return training
 

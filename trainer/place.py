@@ -1,4 +1,4 @@
-"""Where a pack trains, and by which backend."""
+"""Where and how a pack trains."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,10 @@ BACKENDS = ("loop", "loop+kernel", "vmap", "packed", "packed+products")
 
 @dataclass(frozen=True)
 class Place:
-    """A device and a backend."""
+    """A device, a backend and the threads beside them."""
 
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
     backend: str = "auto"
     """One of `BACKENDS`, or `auto`."""
+    n_threads: int = 1
+    """CPU threads for what the device does not do: clustering."""

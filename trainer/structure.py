@@ -19,7 +19,7 @@ from trainer.growl import (
     theta_pattern,
 )
 from trainer.settings import GrowlSettings, TyingSettings
-from trainer.tying import Tie, cluster_rows
+from trainer.tying import Tie, cluster_each
 
 UNTIED = -1
 _TINY = 1e-12
@@ -125,21 +125,22 @@ class Structure:
             self.masks[name].copy_(self.masks[name] & survives if is_fixed else survives)
         self._index(is_fixed)
 
-    def cluster(self, settings: TyingSettings, seed: int, alive: Tensor) -> Tensor:
-        """Find the ties among the surviving rows of each layer of each living model.
+    def cluster(self, settings: TyingSettings, seed: int, alive: Tensor, n_threads: int = 1) -> Tensor:
+        """Find the ties among the surviving rows of each layer of each living model; needs no device while it computes.
 
         Returns:
             Whether the clustering of every layer converged, shape (n_models,), bool.
         """
         converged = torch.ones(len(alive), dtype=torch.bool)
+        models = torch.nonzero(alive).flatten().tolist()
         for name, layer in self.layers.items():
-            rows = row_matrix(layer.weight.detach())
-            self.labels[name] = torch.full_like(self.labels[name], UNTIED)
-            for model in torch.nonzero(alive).flatten().tolist():
-                kept = torch.nonzero(self.masks[name][model]).flatten()
-                labels, is_converged = cluster_rows(rows[model, kept], settings, seed)
-                self.labels[name][model, kept] = torch.from_numpy(labels).to(kept.device)
+            rows, masks = row_matrix(layer.weight.detach()).cpu(), self.masks[name].cpu()
+            labels = torch.full(masks.shape, UNTIED)
+            found = cluster_each([rows[model, masks[model]] for model in models], settings, seed, n_threads)
+            for model, (of_rows, is_converged) in zip(models, found, strict=True):
+                labels[model, masks[model]] = torch.from_numpy(of_rows)
                 converged[model] &= is_converged
+            self.labels[name] = labels.to(self.labels[name].device)
         self._index(is_fixed=True)
         return converged
 

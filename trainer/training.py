@@ -45,7 +45,7 @@ class PackTraining(ABC):
         self.specs = tuple(specs)
         first = specs[0]
         self._settings, self._seed, self._device = first.settings, first.seed, place.device
-        device = place.device
+        self._place, device = place, place.device
         self._problem = replace(problem, train=first_share(problem.train, first.settings.data_share))
         self._train, self._validation = self._problem.train.on(device), problem.validation.on(device)
         self.epoch = 0

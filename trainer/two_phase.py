@@ -28,6 +28,7 @@ from trainer.settings import TrainingSettings
 from trainer.step_graph import StepGraph, recorder_for
 from trainer.training import PackTraining
 from trainer.trial import TrialSpec
+from trainer.turns import turn_on
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ class TwoPhase(PackTraining):
 
     def step(self) -> None:
         """Train one epoch; at the end of an outer iteration move the multipliers, at the end of phase 1 cluster."""
+        with turn_on(self._device):
+            self._train_and_measure()
+        if self._epoch_of_phase == self._phases[self._phase].n_epochs:
+            self._end_phase()
+
+    def _train_and_measure(self) -> None:
         started = time.perf_counter()
         phase, outer = self._phases[self._phase], self._outer
         losses = self._train_epoch()
@@ -95,9 +102,7 @@ class TwoPhase(PackTraining):
         if self._epoch_of_phase % phase.epochs_per_outer == 0:
             self._lagrangian.update()
         self._wall[phase.name] += time.perf_counter() - started
-        if self._epoch_of_phase == phase.n_epochs:
-            self._end_phase()
-        elif self._outer != outer:
+        if self._epoch_of_phase < phase.n_epochs and self._outer != outer:
             self._optimiser.set_learning_rate(self._learning_rate())
 
     def _phases_of(self, first: TrialSpec) -> tuple[Phase, ...]:
@@ -246,7 +251,7 @@ class TwoPhase(PackTraining):
         if self._phase + 1 < len(self._phases):
             started = time.perf_counter()
             with large_pieces_apart():
-                self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive)
+                self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive, self._place.n_threads)
             self.structure.tie()
             self._wall["tying"] += time.perf_counter() - started
             self._begin(self._phase + 1)

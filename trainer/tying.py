@@ -1,6 +1,8 @@
 """Which surviving rows of a layer become one: similarity, affinity propagation, and the tie itself."""
 
 import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -68,9 +70,18 @@ def cluster_rows(rows: Tensor, settings: TyingSettings, seed: int) -> tuple[NDAr
     return labels, converged
 
 
+def cluster_each(rows: Sequence[Tensor], settings: TyingSettings, seed: int, n_threads: int = 1) -> list[tuple[NDArray[np.int64], bool]]:
+    """`cluster_rows` of several networks' rows, on some threads side by side; the results do not depend on their number.
+
+    Most of the time numpy is at work on large matrices, where threads do not wait for each other.
+    """
+    with warnings.catch_warnings(), ThreadPoolExecutor(n_threads) as threads:
+        warnings.simplefilter("ignore", UserWarning)  # what does not converge is said by the result
+        return list(threads.map(lambda of_one: cluster_rows(of_one, settings, seed), rows))
+
+
 def _propagate(similarities: NDArray[np.float64], settings: TyingSettings, seed: int) -> NDArray[np.int64] | None:
     from sklearn.cluster import AffinityPropagation
-    from sklearn.exceptions import ConvergenceWarning
 
     for damping in (settings.damping, max(settings.damping, _LAST_DAMPING)):
         model = AffinityPropagation(
@@ -81,11 +92,10 @@ def _propagate(similarities: NDArray[np.float64], settings: TyingSettings, seed:
             random_state=seed,
             copy=False,  # it writes the preference and noise of 1e-16 into the similarities; a second try begins with that noise
         )
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(similarities)
-        # scikit-learn warns when it gives up, but keeps its last labels; -1 stands for "no exemplar at all".
-        if not any(issubclass(item.category, ConvergenceWarning) for item in caught) and (model.labels_ >= 0).all():
+        model.fit(similarities)
+        # scikit-learn keeps its last labels when it gives up; -1 stands for "no exemplar at all". Its warning is not asked for:
+        # warnings are the process's, not a thread's.
+        if model.n_iter_ < settings.max_iterations and (model.labels_ >= 0).all():
             labels: NDArray[np.int64] = np.unique(model.labels_, return_inverse=True)[1].astype(np.int64)
             return labels
     return None

@@ -1,5 +1,7 @@
 """Clustering: the decomposition into components, against plain affinity propagation; ties that hold to the bit."""
 
+import warnings
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import AffinityPropagation
 
 from trainer.settings import TyingSettings
-from trainer.tying import Tie, cluster_rows, similarity
+from trainer.tying import Tie, cluster_each, cluster_rows, similarity
 
 EXACT = settings(deadline=None, derandomize=True, max_examples=30)
 
@@ -67,6 +69,20 @@ def test_a_component_that_does_not_converge_is_left_untied_and_said() -> None:
     labels, converged = cluster_rows(rows, TyingSettings(max_iterations=1), seed=0)
     assert not converged
     assert len(set(labels)) == 12
+
+
+def test_threads_change_nothing_and_each_network_has_its_own_verdict() -> None:
+    """Among them one that does not converge, whose warning must not reach the others or the user."""
+    tying = TyingSettings(max_iterations=25)
+    sets = [noisy_copies(1 + seed % 4, 12, 0.35 + 0.05 * (seed % 5), seed=seed) for seed in range(24)]
+    alone = [cluster_rows(rows, tying, seed=0) for rows in sets]
+    assert {converged for _, converged in alone} == {True, False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        together = cluster_each(sets, tying, seed=0, n_threads=4)
+    for (labels, converged), (expected, expected_converged) in zip(together, alone, strict=True):
+        assert converged == expected_converged
+        np.testing.assert_array_equal(labels, expected)
 
 
 def test_tied_rows_are_equal_to_the_bit_and_their_mean_stays() -> None:
