@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from sweep.store import Store, StoreError
+from sweep.store import Checkpoint, Store, StoreError
 from trainer.catalog import find_problem
 from trainer.own_problem import OwnProblem
 from trainer.own_source import SourceError, described
@@ -84,9 +84,13 @@ class Spent:
 
 @dataclass
 class _Part:
-    """Trials that train together: the whole pack, or one trial of a pack that a fault split."""
+    """Trials that train together: the whole pack, or what memory or a fault left of it."""
 
+    name: str
+    """What its checkpoints are called: the pack's id, and behind it which part."""
     trial_ids: tuple[str, ...]
+    state: "State | None" = None
+    """Where it goes on."""
     training: "Training | None" = None
     error: str | None = field(default=None)
 
@@ -96,8 +100,9 @@ class PackRun:
 
     A fault of one trial's own (an exception out of training) ends a pack of one with an `error` row; a larger pack is
     split and its trials train one at a time, so that only the guilty one is lost. An own problem that cannot be trained
-    is the fault of every trial. Passing errors (out of memory, files, a missing package) are raised: the caller may try
-    again, from the last checkpoint.
+    is the fault of every trial. Where a pack's memory is not enough its halves train one after the other, from its last
+    checkpoint. Passing errors (one trial out of memory, files, a missing package) are raised: the caller may try again, from
+    the last checkpoint.
 
     Raises:
         StoreError, OSError, MemoryError, torch.OutOfMemoryError: passing; from the constructor and from `step`.
@@ -120,11 +125,9 @@ class PackRun:
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
         self._device = str(resolve_device(job.device))
         self._retry = self._next_retry()
-        self._state = self._stored_state()
-        self._parts = [_Part(tuple(self._specs))] if self._specs else []
+        self._parts = self._first_parts()
         self._checkpointed_at = time.monotonic()
         self._started_at = time.time()
-        self._is_split = False
         if self._parts:
             self._report_live(self._parts[0])
         self.spent.setup_s = time.perf_counter() - started
@@ -140,11 +143,13 @@ class PackRun:
             return True
         part = self._parts[0]
         started = time.perf_counter()
-        results = self._advance(part)
+        results, is_too_large = self._advance(part)
         self.spent.training_s += time.perf_counter() - started
 
         started = time.perf_counter()
-        if part.error is not None:
+        if is_too_large:
+            self._halve(part)
+        elif part.error is not None:
             self._settle_fault(part)
         elif results is not None:
             self._publish(part, results)
@@ -166,11 +171,11 @@ class PackRun:
     def checkpoint(self) -> None:
         """Keep the last finished epoch."""
         part = self._parts[0] if self._parts else None
-        if part is None or part.training is None or self._is_split:
+        if part is None or part.training is None:
             return
         from trainer.api import to_bytes
 
-        self._store.save_checkpoint(self.job.pack_id, self.job.attempt, self._retry, to_bytes(part.training.state_dict()))
+        self._store.save_checkpoint(part.name, self.job.attempt, self._retry, to_bytes(part.training.state_dict()))
         self._checkpointed_at = time.monotonic()
 
     def progress(self) -> dict[str, Any]:
@@ -206,37 +211,56 @@ class PackRun:
 
         return model_tensors(self._store.get_blob(self.job.given_sha256))
 
-    def _advance(self, part: _Part) -> list[Any] | None:
+    def _advance(self, part: _Part) -> tuple[list[Any] | None, bool]:
+        """Train an epoch. Returns the results, if it was the last one, and whether memory was not enough for so many trials."""
         from torch import OutOfMemoryError
 
         from trainer.api import start
 
         if self._problem is None:
             part.error = self._fault
-            return None
+            return None, False
         try:
             if part.training is None:
                 specs = [self._specs[trial_id] for trial_id in part.trial_ids]
                 part.training = start(
-                    specs, self._problem, device=self._device, backend=self.job.backend, state=self._state, given=self._given
+                    specs, self._problem, device=self._device, backend=self.job.backend, state=part.state, given=self._given
                 )
             if not part.training.done:
                 part.training.step()
-            return part.training.results() if part.training.done else None
-        except (OutOfMemoryError, MemoryError, OSError, ImportError, StoreError):
+            return part.training.results() if part.training.done else None, False
+        except (OutOfMemoryError, MemoryError):
+            if len(part.trial_ids) == 1:
+                raise
+            return None, True
+        except (OSError, ImportError, StoreError):
             raise
         except Exception as error:  # noqa: BLE001 - the worker's edge: whatever a trial raises becomes its row
             part.error = f"{type(error).__name__}: {error}"
-            return None
+            return None, False
+
+    def _halve(self, part: _Part) -> None:
+        """Its halves go on from the last checkpoint; the epochs since then are trained again."""
+        from torch import cuda
+
+        part.training = None
+        if cuda.is_available():
+            cuda.empty_cache()
+        self._parts.pop(0)
+        middle = (len(part.trial_ids) + 1) // 2
+        halves = (("a", part.trial_ids[:middle]), ("b", part.trial_ids[middle:]))
+        self._parts = [_Part(f"{part.name}-{letter}", ids, self._furthest_state(ids)) for letter, ids in halves] + self._parts
+        note = f"memory was not enough for a pack of {len(part.trial_ids)}: its halves were trained one after the other"
+        self._notes.append(note)
 
     def _settle_fault(self, part: _Part) -> None:
-        if self._state is not None:  # perhaps the checkpoint is at fault: once more without it
-            self._state, part.training, part.error = None, None, None
+        if part.state is not None:  # perhaps the checkpoint is at fault: once more without it
+            part.state, part.training, part.error = None, None, None
             return
         self._parts.pop(0)
         if len(part.trial_ids) > 1:
-            self._is_split = True
-            self._parts = [_Part((trial_id,)) for trial_id in part.trial_ids] + self._parts
+            alone = [_Part(f"{part.name}-{number}", (trial_id,)) for number, trial_id in enumerate(part.trial_ids, start=1)]
+            self._parts = alone + self._parts
             return
         (trial_id,) = part.trial_ids
         self._store.publish(self._row(trial_id) | {"state": "error", "error": part.error})
@@ -290,18 +314,37 @@ class PackRun:
         ]
         return max(tries, default=-1) + 1
 
-    def _stored_state(self) -> "State | None":
-        """The furthest checkpoint that includes all trials of this pack."""
+    def _first_parts(self) -> list[_Part]:
+        """The pack as one, or divided as an earlier try has left it: each part where its furthest checkpoint is."""
+        parts, left = [], dict.fromkeys(self._specs)
+        for checkpoint in self._own_checkpoints():
+            ids = tuple(trial_id for trial_id in left if trial_id in checkpoint.trial_ids)
+            is_part = checkpoint.pack_id.startswith(f"{self.job.pack_id}-")
+            state = self._read_state(checkpoint) if ids and (is_part or len(ids) == len(left)) else None
+            if state is not None:
+                parts.append(_Part(checkpoint.pack_id if is_part else self.job.pack_id, ids, state))
+                left = {trial_id: None for trial_id in left if trial_id not in ids}
+        return [*parts, _Part(self.job.pack_id, tuple(left))] if left else parts
+
+    def _own_checkpoints(self) -> list[Checkpoint]:
+        """Those of this pack, of its parts and of the pack that it continues; the furthest first."""
+        wanted = (self.job.pack_id, self.job.checkpoint_pack_id)
+        own = [c for c in self._store.checkpoints() if c.pack_id in wanted or c.pack_id.startswith(f"{self.job.pack_id}-")]
+        return sorted(own, key=lambda checkpoint: (-checkpoint.epoch, -len(checkpoint.trial_ids)))
+
+    def _furthest_state(self, trial_ids: Sequence[str]) -> "State | None":
+        """Of a checkpoint that includes these trials."""
+        fitting = (self._read_state(c) for c in self._own_checkpoints() if set(trial_ids) <= set(c.trial_ids))
+        return next((state for state in fitting if state is not None), None)
+
+    def _read_state(self, checkpoint: Checkpoint) -> "State | None":
+        """None where the checkpoint is damaged."""
         from trainer.api import CheckpointError, from_bytes
 
-        wanted = {self.job.pack_id, self.job.checkpoint_pack_id}
-        fitting = [c for c in self._store.checkpoints() if c.pack_id in wanted and set(self._specs) <= set(c.trial_ids)]
-        for checkpoint in sorted(fitting, key=lambda c: -c.epoch):
-            try:
-                return from_bytes(self._store.load_checkpoint(checkpoint))
-            except (CheckpointError, StoreError):
-                continue
-        return None
+        try:
+            return from_bytes(self._store.load_checkpoint(checkpoint))
+        except (CheckpointError, StoreError):
+            return None
 
     def _checkpoint_if_due(self, part: _Part) -> None:
         if time.monotonic() - self._checkpointed_at >= self.job.checkpoint_s or self.stop_requested():

@@ -423,7 +423,7 @@ def test_a_split_pack_that_is_killed_keeps_what_it_has_published(tmp_path: Path,
 def test_a_passing_error_is_raised_and_not_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, in_epoch: int | None
 ) -> None:
-    job = job_of(tmp_path / "out")
+    job = job_of(tmp_path / "out", n_trials=1)
     with monkeypatch.context() as patch:
         raise_for(patch, job.trial_ids[0], error, in_epoch=in_epoch)
         with pytest.raises(type(error)):
@@ -434,6 +434,53 @@ def test_a_passing_error_is_raised_and_not_recorded(
     assert {row["state"] for row in rows.values()} == {"ok"}
     assert {(row["attempt"], row["retry"]) for row in rows.values()} == {(1, 1)}, "a retry writes files of its own"
     assert retry.is_done
+
+
+def too_large_for(monkeypatch: pytest.MonkeyPatch, n_trials: int, error: BaseException, in_epoch: int) -> list[tuple[int, int]]:
+    """Packs of more trials run out of memory in an epoch. Returns the list of (size, epochs done) of every start."""
+    start, starts = trainer.api.start, []
+
+    def failing(specs: Sequence[Any], *arguments: Any, **named: Any) -> Any:
+        training = start(specs, *arguments, **named)
+        starts.append((len(specs), training.epoch))
+        step = training.step
+
+        def failing_step() -> None:
+            if len(specs) > n_trials and training.epoch + 1 == in_epoch:
+                raise error
+            step()
+
+        training.step = failing_step  # type: ignore[method-assign]
+        return training
+
+    monkeypatch.setattr(trainer.api, "start", failing)
+    return starts
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_a_pack_that_memory_is_not_enough_for_goes_on_in_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """From its checkpoint, with the same results, and again in halves after a kill."""
+    whole = job_of(tmp_path / "whole", n_trials=3)
+    finish(PackRun(whole))
+    job = job_of(tmp_path / "out", n_trials=3)
+    with monkeypatch.context() as patch:
+        starts = too_large_for(patch, 1, error, in_epoch=3)
+        run = PackRun(job)
+        while len(Store(tmp_path / "out").complete()) < 1:
+            run.step()
+        assert starts == [(3, 0), (2, 2), (1, 2)]
+        run.step()
+        del run
+        finish(PackRun(dataclasses.replace(job, attempt=2)))
+        assert starts[3:] == [(1, 2), (1, 3), (1, 2)]
+    rows, expected = rows_of(tmp_path / "out"), rows_of(tmp_path / "whole")
+    assert {row["state"] for row in rows.values()} == {"ok"}
+    for trial_id, row in rows.items():
+        assert row["weights_sha256"] == expected[trial_id]["weights_sha256"]
+    assert any("memory was not enough for a pack of 3" in note for row in rows.values() for note in row["notes"] or ())
+    assert Store(tmp_path / "out").checkpoints() == []
 
 
 def test_a_store_that_takes_no_rows_is_a_passing_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
