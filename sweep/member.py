@@ -180,6 +180,7 @@ class Member:
             preferences=[trial.preference and list(trial.preference) for trial in pack.trials],
             device=config.resources.device,
             backend=config.resources.backend,
+            n_threads=max(1, int(config.resources.cpus)) if config.resources.uses_gpus else 1,
             checkpoint_s=config.resources.checkpoint_s,
             checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
             problem_folders=config.problem.import_from or (),

@@ -51,6 +51,8 @@ class PackJob:
     """None for a method without preferences."""
     device: str = "cpu"
     backend: str = "auto"
+    n_threads: int = 1
+    """CPU threads beside a GPU."""
     checkpoint_s: float = 5.0
     """Seconds between two checkpoints; 0 keeps every epoch."""
     checkpoint_pack_id: str | None = None
@@ -224,7 +226,13 @@ class PackRun:
             if part.training is None:
                 specs = [self._specs[trial_id] for trial_id in part.trial_ids]
                 part.training = start(
-                    specs, self._problem, device=self._device, backend=self.job.backend, state=part.state, given=self._given
+                    specs,
+                    self._problem,
+                    device=self._device,
+                    backend=self.job.backend,
+                    n_threads=self.job.n_threads,
+                    state=part.state,
+                    given=self._given,
                 )
             if not part.training.done:
                 part.training.step()

@@ -248,10 +248,13 @@ def pack_size(config: SweepConfig, n_trials: int, n_workers: int, n_sweeps: int 
 
     `auto` on a CPU: few enough that every worker gets at least two packs (of this sweep, or of those that share the
     workers) and one epoch of a pack stays in the seconds (60,000 samples), so that progress is visible and a fault
-    repeats little.
+    repeats little. On GPUs as many as there are workers for, in one pack each: a step takes about as long for one trial as
+    for many, and a worker divides what its memory is not enough for.
     """
     if config.resources.pack != "auto":
         return int(config.resources.pack)
+    if config.resources.uses_gpus:
+        return max(1, math.ceil(n_trials / max(1, n_workers // n_sweeps)))
     by_epoch = _SAMPLES_PER_EPOCH // config.problem.facts.n_train
     n_packs = math.ceil(max(1, n_workers) * _PACKS_PER_WORKER / n_sweeps)
     return max(1, min(by_epoch, math.ceil(n_trials / n_packs)))

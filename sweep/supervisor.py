@@ -83,10 +83,20 @@ def n_local_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def n_local_gpus() -> int:
+    """The CUDA devices that this process may use, without asking CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip()])
+    return len([path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+
+
 def expected_workers(config: SweepConfig, address: str | None) -> int:
     """How many packs can probably run at once."""
     if address is not None:
         return _CLUSTER_WORKERS
+    if config.resources.uses_gpus:
+        return max(1, int(n_local_gpus() // config.resources.gpus))
     return max(1, int(n_local_cpus() // config.resources.cpus)) if config.resources.cpus else 1
 
 

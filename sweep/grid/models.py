@@ -130,9 +130,9 @@ class Resources(BaseModel):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where workers train; `auto` takes a GPU where there is one."""
     cpus: Annotated[float, Range(gt=0, le=10_000)] = 1.0
-    """CPU cores of one worker."""
+    """CPU cores of one worker. On a CPU it trains on one thread; beside a GPU it clusters on all of them."""
     gpus: Annotated[float, Range(ge=0, le=1_000)] = 0.0
-    """GPUs of one worker; 0.5 lets two workers share one."""
+    """GPUs of one worker; 0.5 lets two workers share one, of which one trains while the other clusters or writes its rows."""
     memory: Bytes = 1_500_000_000
     """Memory of one worker, as text with a unit (GB = 1e9 bytes, GiB = 2^30) or in bytes."""
     checkpoint_s: Annotated[float, Range(ge=0, le=86_400)] = 5.0
@@ -143,6 +143,11 @@ class Resources(BaseModel):
     `loop+kernel` on a CPU with a C compiler, `loop` without, `packed` on a GPU."""
     pack: PackSize = "auto"
     """How many trials a worker trains in lockstep: a number, or `auto`."""
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether a worker asks Ray for a GPU or a part of one."""
+        return self.gpus > 0
 
 
 class StudyConfig(BaseModel):

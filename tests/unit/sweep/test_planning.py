@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sweep.config import SweepConfig, parse_config
 from sweep.planning import Plan, Trial, expected_seconds, manifest_of, pack_size, plan_packs, plan_sweeps, trials_of
 from sweep.store import Checkpoint, Store
+from sweep.supervisor import expected_workers, n_local_gpus
 
 VECTORS = [[0.0, 0.5, 0.5], [0.0, 0.25, 0.75], [0.25, 0.25, 0.5], [0.125, 0.375, 0.5], [0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]
 GRID: dict[str, Any] = {
@@ -264,6 +265,23 @@ def test_auto_gives_every_worker_several_packs_and_short_epochs() -> None:
     assert large * 512 <= 100_000, "an epoch of a pack is short"
     assert pack_size(config_of(problem={"name": "multidigits", "n_train": 10**6}, resources={"pack": "auto"}), 10_000, 2) == 1
     assert pack_size(config, n_trials=0, n_workers=0) == 1
+
+
+def test_on_gpus_each_worker_gets_one_large_pack() -> None:
+    """Whatever the length of an epoch; sparse and dense trials apart, all of a kind alike."""
+    config = config_of(problem={"name": "multidigits", "n_train": 50_000}, resources={"pack": "auto", "gpus": 0.5})
+    assert pack_size(config, 90, n_workers=2) == 45
+    assert pack_size(config, 90, n_workers=8) == 12
+    assert pack_size(config, 90, n_workers=8, n_sweeps=2) == 23
+    assert pack_size(config_of(resources={"pack": 7, "gpus": 1}), 90, n_workers=2) == 7
+
+
+def test_the_gpus_of_this_machine_are_counted_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(resources={"gpus": 0.5})
+    for visible, n_gpus in (("0,1,3", 3), ("GPU-aa", 1), ("", 0)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert n_local_gpus() == n_gpus
+        assert expected_workers(config, None) == max(1, 2 * n_gpus)
 
 
 def test_sweeps_that_share_the_workers_make_few_packs() -> None:
