@@ -111,6 +111,7 @@ class Member:
         counts = Counter(plan.complete.values())
         n_trained = len(plan.complete) - self.n_before
         if n_trained:
+            self.store.record_backends()
             self.store.compact()
             self.store.remove_checkpoints()  # those whose trials ended in different packs
         if not plan.n_todo:
@@ -180,6 +181,7 @@ class Member:
             preferences=[trial.preference and list(trial.preference) for trial in pack.trials],
             device=config.resources.device,
             backend=config.resources.backend,
+            gpus=config.resources.gpus,
             n_threads=max(1, int(config.resources.cpus)) if config.resources.uses_gpus else 1,
             checkpoint_s=config.resources.checkpoint_s,
             checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ class PackJob:
     """None for a method without preferences."""
     device: str = "cpu"
     backend: str = "auto"
+    gpus: float = 0.0
+    """GPUs of this worker, or its share of one."""
     n_threads: int = 1
     """CPU threads beside a GPU."""
     checkpoint_s: float = 5.0
@@ -127,7 +130,8 @@ class PackRun:
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
         self._device = str(resolve_device(job.device))
         self._retry = self._next_retry()
-        self._parts = self._first_parts()
+        self._backend = self._settled_backend()
+        self._parts = [part for first in self._first_parts() for part in self._as_memory_allows(first)]
         self._checkpointed_at = time.monotonic()
         self._started_at = time.time()
         if self._parts:
@@ -229,7 +233,7 @@ class PackRun:
                     specs,
                     self._problem,
                     device=self._device,
-                    backend=self.job.backend,
+                    backend=self._backend,
                     n_threads=self.job.n_threads,
                     state=part.state,
                     given=self._given,
@@ -333,6 +337,37 @@ class PackRun:
                 parts.append(_Part(checkpoint.pack_id if is_part else self.job.pack_id, ids, state))
                 left = {trial_id: None for trial_id in left if trial_id not in ids}
         return [*parts, _Part(self.job.pack_id, tuple(left))] if left else parts
+
+    def _settled_backend(self) -> str:
+        """On a GPU, `auto` is what the sweep's first worker found to be the fastest."""
+        from trainer.api import resolve_device, timed_backend
+
+        job = self.job
+        if job.backend != "auto" or self._problem is None or not self._specs or resolve_device(self._device).type != "cuda":
+            return job.backend
+        problem, specs = self._problem, list(self._specs.values())
+
+        def choose() -> dict[str, Any]:
+            found = timed_backend(specs, problem, device=self._device)
+            name, seconds = found or ("auto", {})
+            return {"backend": name, "seconds_a_step_and_model": seconds, "device": self._device}
+
+        return self._store.settle_backend(job.model, choose)
+
+    def _as_memory_allows(self, part: _Part) -> list[_Part]:
+        """The part, or equal parts of it where a GPU's memory does not take it whole."""
+        from trainer.api import fits
+
+        if self._problem is None:
+            return [part]
+        specs = [self._specs[trial_id] for trial_id in part.trial_ids]
+        largest = fits(specs, self._problem, device=self._device, backend=self._backend, share=min(1.0, self.job.gpus or 1.0))
+        if largest is None or len(part.trial_ids) <= largest:
+            return [part]
+        n_parts = -(-len(part.trial_ids) // largest)
+        bounds = [round(i * len(part.trial_ids) / n_parts) for i in range(n_parts + 1)]
+        pieces = [part.trial_ids[start:stop] for start, stop in pairwise(bounds)]
+        return [_Part(f"{part.name}-{number}", ids, part.state) for number, ids in enumerate(pieces, start=1)]
 
     def _own_checkpoints(self) -> list[Checkpoint]:
         """Those of this pack, of its parts and of the pack that it continues; the furthest first."""

@@ -30,6 +30,7 @@ from sweep.storage.files import (
     read_error,
     read_json,
     read_whole,
+    write_first,
     write_json,
     write_whole,
 )
@@ -133,6 +134,26 @@ class Store:
         if len(values) != len(manifest["objectives"]) or finite(values) != values:
             raise StoreError(f"{name} has {len(manifest['objectives'])} finite values, found {values}", self.root / "manifest.json")
         write_json(self.root / "manifest.json", {**manifest, key: values})
+
+    def settle_backend(self, model: str, choose: Callable[[], Mapping[str, Any]]) -> str:
+        """The backend that this sweep's GPUs train a model with: what the first worker chose holds for all.
+
+        Args:
+            model: its name.
+            choose: measures; returns `backend` and whatever else should be kept. Called where nothing is settled yet.
+        """
+        path = self.root / "plans" / f"backend-{checked_name(model, 'model')}.json"
+        settled = (self.manifest() or {}).get("backends", {}).get(model)
+        if settled is None and not path.exists():
+            write_first(path, dict(choose()))
+        return str((settled or read_json(path))["backend"])
+
+    def record_backends(self) -> None:
+        """Take what the workers settled into the manifest. The caller holds the lock."""
+        found = {path.stem.removeprefix("backend-"): read_json(path) for path in self._folder.paths("plans", ".json") if "-" in path.stem}
+        manifest = self._known_manifest()
+        if not found.keys() <= manifest.get("backends", {}).keys():
+            write_json(self.root / "manifest.json", {**manifest, "backends": {**found, **manifest.get("backends", {})}})
 
     # -- plans ------------------------------------------------------------------------------------------------------
 

@@ -21,11 +21,13 @@ from trainer.catalog import METHODS, resolve
 from trainer.check_problem import check_problem
 from trainer.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
 from trainer.facts import ProblemFacts
+from trainer.fitting import CudaMemory, fastest_backend, largest_pack
 from trainer.own_source import ProblemError
 from trainer.place import Place
 from trainer.problem import Problem, Split, Stream, Task, classification, regression
 from trainer.settings import TrainingSettings
 from trainer.trial import TrialResult, TrialSpec
+from trainer.turns import turn_on
 
 __all__ = [
     "CheckpointError",
@@ -42,11 +44,13 @@ __all__ = [
     "TrialSpec",
     "check_problem",
     "classification",
+    "fits",
     "from_bytes",
     "model_tensors",
     "regression",
     "resolve_device",
     "start",
+    "timed_backend",
     "to_bytes",
     "train",
 ]
@@ -107,6 +111,34 @@ def start(
     arguments = (specs, problem, Place(resolve_device(device), backend, n_threads), state, *(() if given is None else (given,)))
     training: Training = resolve(entry.path)(*arguments)
     return training
+
+
+def fits(specs: Sequence[TrialSpec], problem: Problem, *, device: str, backend: str = "auto", share: float = 1.0) -> int | None:
+    """How many of these trials one pack may hold on a CUDA device; None elsewhere, and for methods that train otherwise.
+
+    Args:
+        specs, problem, device, backend: as for `start`.
+        share: of the device that this process may use, in (0, 1].
+    """
+    where = resolve_device(device)
+    if where.type != "cuda" or METHODS[specs[0].method].path != METHODS["wcal_growl"].path:
+        return None
+    with turn_on(where):
+        return largest_pack(specs, problem, Place(where, backend), CudaMemory(where), share)
+
+
+def timed_backend(specs: Sequence[TrialSpec], problem: Problem, *, device: str) -> tuple[str, dict[str, float]] | None:
+    """The fastest backend for these trials on a CUDA device, and seconds a step and model of each; None as for `fits`.
+
+    Raises:
+        RuntimeError: no backend can train this network there.
+    """
+    where = resolve_device(device)
+    if where.type != "cuda" or problem.is_small or METHODS[specs[0].method].path != METHODS["wcal_growl"].path:
+        return None
+    with turn_on(where):
+        found = fastest_backend(specs, problem, Place(where), CudaMemory(where), len(specs))
+    return found.backend, dict(found.step_s)
 
 
 def train(

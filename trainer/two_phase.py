@@ -9,6 +9,7 @@ one parameter; the model of a row is chosen by its scalarised validation value, 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import torch
 from torch import Tensor
@@ -87,6 +88,13 @@ class TwoPhase(PackTraining):
             self._train_and_measure()
         if self._epoch_of_phase == self._phases[self._phase].n_epochs:
             self._end_phase()
+
+    def take_steps(self, n: int) -> None:
+        """Some optimiser steps and nothing else, to measure their speed and memory; the training is of no use afterwards."""
+        self.pack.begin_epoch()
+        batches = cycle(list(islice(self._batches(*self._epoch_order()), 4)))
+        for inputs, targets in islice(batches, n):
+            self._steps.run("measured", inputs, targets)
 
     def _train_and_measure(self) -> None:
         started = time.perf_counter()

@@ -4,6 +4,7 @@ A file is written aside under a name that no Parquet reader picks up, synced, re
 needs neither hard links nor flock nor mmap, so it holds on NFS too.
 """
 
+import contextlib
 import errno
 import json
 import math
@@ -179,6 +180,23 @@ def delete(path: Path) -> None:
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Write an object as JSON that any JSON reader takes (no NaN)."""
     write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), durable=durable)
+
+
+def write_first(path: Path, value: Any) -> None:
+    """Put a JSON file at `path` unless one is there: of several writers the first one's stays, whole.
+
+    Raises:
+        StoreWriteError: as for `write_whole`.
+    """
+    aside = temporary_beside(path)
+    try:
+        _write_new(aside, json.dumps(value, indent=2).encode(), durable=True)
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

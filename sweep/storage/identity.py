@@ -8,7 +8,7 @@ from typing import Any
 from sweep.schema import SCHEMA_VERSION
 from sweep.storage.files import StoreError, UnreadableError
 
-_NOT_IDENTITY = ("created", "name", "versions", "hypervolume_reference", "reference_point_values", "true_front", "studies")
+_NOT_IDENTITY = ("created", "name", "versions", "hypervolume_reference", "reference_point_values", "true_front", "studies", "backends")
 _ABSENT = object()
 
 

@@ -483,6 +483,22 @@ def test_a_pack_that_memory_is_not_enough_for_goes_on_in_halves(
     assert Store(tmp_path / "out").checkpoints() == []
 
 
+def test_a_pack_is_divided_into_equal_parts_that_fit_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spy: list[Any]) -> None:
+    whole = job_of(tmp_path / "whole", n_trials=3)
+    finish(PackRun(whole))
+    job = job_of(tmp_path / "out", n_trials=3)
+    monkeypatch.setattr(trainer.api, "fits", lambda specs, *arguments, **named: 2)
+    spy.clear()
+    run = PackRun(job)
+    run.step()
+    run.step()
+    del run
+    finish(PackRun(dataclasses.replace(job, attempt=2)))
+    assert [(len(ids), epoch) for ids, epoch in spy] == [(2, 0), (2, 2), (1, 0)]
+    rows, expected = rows_of(tmp_path / "out"), rows_of(tmp_path / "whole")
+    assert {k: row["weights_sha256"] for k, row in rows.items()} == {k: row["weights_sha256"] for k, row in expected.items()}
+
+
 def test_a_store_that_takes_no_rows_is_a_passing_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(tmp_path / "out")
 

@@ -769,3 +769,22 @@ def test_a_row_of_before_a_later_column_is_read_with_a_null(tmp_path: Path) -> N
     store.compact()
     assert {row["trial_id"]: row["taken_over"] for row in store.read_rows().to_pylist()} == {"new": ["other"], "old": None}
     assert store.verify() == []
+
+
+def test_the_first_workers_backend_holds_for_all_and_comes_into_the_manifest(store: Store) -> None:
+    def never() -> dict[str, Any]:
+        raise AssertionError("it is settled")
+
+    assert store.settle_backend("mdmtn", lambda: {"backend": "packed", "seconds_a_step_and_model": {"packed": 1e-4}}) == "packed"
+    assert store.settle_backend("mdmtn", never) == "packed"
+    # Two that measure at once: the slower one takes what is there by then.
+    assert store.settle_backend("hps", lambda: {"backend": store.settle_backend("hps", lambda: {"backend": "vmap"}) + "?"}) == "vmap"
+    store.record_backends()
+    assert store.manifest()["backends"]["mdmtn"]["backend"] == "packed"  # type: ignore[index]
+    for path in (store.root / "plans").glob("backend-*.json"):
+        path.unlink()
+    assert store.settle_backend("hps", never) == "vmap"
+    assert store.verify() == []
+    again = {key: value for key, value in store.manifest().items() if key != "backends"}  # type: ignore[union-attr]
+    store.create(again)
+    assert set(store.manifest()["backends"]) == {"mdmtn", "hps"}  # type: ignore[index]
