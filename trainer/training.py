@@ -112,7 +112,7 @@ class PackTraining(ABC):
                     sparsity_reached=bool(reached[n]),
                     tying_converged=bool(converged[n]),
                     output_ranges=ranges[n],
-                    data_notes=self._data_notes,
+                    data_notes=(*self._data_notes, *self._own_notes),
                     backend=self.pack.backend,
                     epochs=self._records[n],
                     wall=wall,
@@ -145,6 +145,11 @@ class PackTraining(ABC):
     @abstractmethod
     def _best_epochs(self) -> list[int]:
         """The epoch that each network is kept of."""
+
+    @property
+    def _own_notes(self) -> tuple[str, ...]:
+        """What every row should say of how it was trained."""
+        return ()
 
     @property
     def _sparsity_reached(self) -> Tensor:

@@ -121,6 +121,11 @@ class TwoPhase(PackTraining):
         return self._phases[self._phase].name
 
     @property
+    def _own_notes(self) -> tuple[str, ...]:
+        failure = self._steps.failure
+        return () if failure is None else (f"steps were launched one by one, not as a CUDA graph: {failure}",)
+
+    @property
     def _sparsity_reached(self) -> Tensor:
         return self._has_reached
 

@@ -147,6 +147,23 @@ def test_recorded_steps_train_what_plain_steps_train(case: str, backend: str) ->
         assert ours.columns["multipliers"] == pytest.approx(theirs.columns["multipliers"], abs=1e-12)
 
 
+def test_the_row_says_that_steps_were_not_recorded() -> None:
+    class Refusing(OperationRecorder):
+        def record(self, function: Callable[[], None]) -> Callable[[], None]:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    problem = noise((1, 28, 28), MULTIMNIST.networks([10, 10]))
+    settings = replace(SETTINGS, sparsify=SparsifySettings(1, 1), retrain=RetrainSettings(1, 1))
+    refused, plain = (training(problem, "hps", settings, "packed", 0.0) for _ in range(2))
+    refused._steps = StepGraph(refused._take_step, Refusing())
+    for one in (refused, plain):
+        while not one.done:
+            one.step()
+    notes = refused.results()[0].columns["notes"]
+    assert "steps were launched one by one, not as a CUDA graph: operation not permitted when stream is capturing" in notes
+    assert torch.equal(refused.pack.parameters["trunk.0.weight"], plain.pack.parameters["trunk.0.weight"])
+
+
 def test_what_cannot_be_recorded_is_done_step_by_step_and_said() -> None:
     done = []
 
