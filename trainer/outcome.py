@@ -51,7 +51,7 @@ class Measured:
     sparsity_reached: bool
     tying_converged: bool
     output_ranges: Tensor
-    """Shape (n_tasks,), float64: how much the outputs vary over the validation data."""
+    """Shape (n_tasks,), float64: how much the outputs vary over the first validation data."""
     data_notes: tuple[str, ...]
     backend: str
     epochs: list[dict[str, Any]]

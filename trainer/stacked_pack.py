@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from trainer.pack import EVALUATION_BATCH, Pack, evaluating
+from trainer.pack import EVALUATION_BATCH, N_COMPARED_BATCHES, Pack, evaluating
 from trainer.problem import Part, Problem
 
 
@@ -68,10 +69,10 @@ class StackedPack(Pack):
 
     @torch.no_grad()
     def output_ranges(self, part: Part) -> Tensor:
-        """Largest difference between two samples in any component of the outputs, as `Pack.output_ranges`."""
+        """Largest difference between two of the first samples in any component of the outputs, as `Pack.output_ranges`."""
         bounds: list[tuple[Tensor, Tensor]] = []
         with evaluating(self.members[:1]):
-            for inputs, _ in part.in_order(EVALUATION_BATCH):
+            for inputs, _ in islice(part.in_order(EVALUATION_BATCH), N_COMPARED_BATCHES):
                 found = [(output.amin(dim=1), output.amax(dim=1)) for output in self._outputs(inputs)]
                 pairs = zip(bounds or found, found, strict=True)
                 bounds = [(torch.minimum(low, lower), torch.maximum(high, higher)) for (low, high), (lower, higher) in pairs]

@@ -25,20 +25,20 @@ def conv_pool_relu(inputs: Tensor, weight: Tensor, bias: Tensor | None, relu: bo
         MemoryError: no memory for the kernel's tiles.
     """
     zero = weight.new_zeros(weight.shape[0]) if bias is None else bias
-    found: Tensor = _ConvPool.apply(inputs, weight, zero, relu)
+    found: Tensor = _ConvPool.apply(inputs, weight, zero, relu, torch.is_grad_enabled())
     return found
 
 
 class _ConvPool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, relu: bool, is_recorded: bool) -> Tensor:
         library = library_of(inputs.dtype)
         weight, bias = weight.contiguous(), bias.contiguous()
         n, n_outputs, size = len(inputs), len(weight), weight.shape[2]
         height, width = (inputs.shape[2] - size + 1) // 2, (inputs.shape[3] - size + 1) // 2
         outputs = inputs.new_empty(n_outputs, height, width, n).permute(3, 0, 1, 2)
         n_tiles = -(-n // library.lanes)
-        is_differentiated = any(ctx.needs_input_grad)
+        is_differentiated = is_recorded and any(ctx.needs_input_grad)
         places = torch.empty(n_tiles * n_outputs * height * width * library.lanes if is_differentiated else 0, dtype=torch.uint8)
         shape = _whole(n, *inputs.shape[1:], n_outputs, size, int(relu))
         failed = library.forward(
@@ -57,7 +57,7 @@ class _ConvPool(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
         inputs, weight, places = ctx.saved_tensors
         n, channels, height, width = inputs.shape
         of_weight, of_bias = torch.empty_like(weight), weight.new_empty(len(weight))
@@ -74,7 +74,7 @@ class _ConvPool(torch.autograd.Function):
         )
         if failed:
             raise MemoryError("no memory for a convolution's tiles")
-        return of_inputs, of_weight, of_bias, None
+        return of_inputs, of_weight, of_bias, None, None
 
 
 def _described(tensor: Tensor) -> tuple[ctypes.c_void_p, Any]:

@@ -91,7 +91,7 @@ static void write_tile(REAL *to, const int64_t *stride, const REAL *tile, int64_
 }
 
 /* Pooled values of `block` output channels at one pooled pixel. */
-INLINE void forward_pixel(const shape *s, const int size, const int block, const vec *x, const REAL *weight, const REAL *bias, int64_t py,
+INLINE void forward_pixel(const shape *s, const int size, const int block, const int keeps, const vec *x, const REAL *weight, const REAL *bias, int64_t py,
                           int64_t px, int64_t pixel, int64_t pixels, vec *pooled, uint8_t *places) {
     vec sums[MAX_BLOCK][4];
     UNROLL for (int o = 0; o < block; o++)
@@ -124,25 +124,25 @@ INLINE void forward_pixel(const shape *s, const int size, const int block, const
             place = (dead & NOTHING) | (~dead & place);
         }
         pooled[o * pixels + pixel] = best;
-        if (places) keep_places(places + (o * pixels + pixel) * LANES, place);
+        if (keeps) keep_places(places + (o * pixels + pixel) * LANES, place);
     }
 }
 
-INLINE void forward_tile(const shape *s, const int size, const vec *x, const REAL *weight, const REAL *bias, vec *pooled, uint8_t *places) {
+INLINE void forward_tile(const shape *s, const int size, const int keeps, const vec *x, const REAL *weight, const REAL *bias, vec *pooled, uint8_t *places) {
     const int64_t rows = (s->height - size + 1) / 2, columns = (s->width - size + 1) / 2, pixels = rows * columns;
     const int64_t a_filter = s->channels * size * size;
     int64_t o = 0;
     while (o < s->outputs) {
         const int64_t left = s->outputs - o;
         const int block = left >= MAX_BLOCK ? MAX_BLOCK : 1;
-        uint8_t *marks = places ? places + o * pixels * LANES : NULL;
+        uint8_t *marks = keeps ? places + o * pixels * LANES : NULL;
         for (int64_t py = 0; py < rows; py++)
             for (int64_t px = 0; px < columns; px++) {
                 const int64_t pixel = py * columns + px;
                 if (block == MAX_BLOCK)
-                    forward_pixel(s, size, MAX_BLOCK, x, weight + o * a_filter, bias + o, py, px, pixel, pixels, pooled + o * pixels, marks);
+                    forward_pixel(s, size, MAX_BLOCK, keeps, x, weight + o * a_filter, bias + o, py, px, pixel, pixels, pooled + o * pixels, marks);
                 else
-                    forward_pixel(s, size, 1, x, weight + o * a_filter, bias + o, py, px, pixel, pixels, pooled + o * pixels, marks);
+                    forward_pixel(s, size, 1, keeps, x, weight + o * a_filter, bias + o, py, px, pixel, pixels, pooled + o * pixels, marks);
             }
         o += block;
     }
@@ -230,8 +230,13 @@ INLINE void input_gradient(const shape *s, const int size, const vec *wide, cons
     }
 
 static __attribute__((noinline)) void forward_any(const shape *s, const vec *x, const REAL *weight, const REAL *bias, vec *pooled, uint8_t *places) {
-    FOR_SIZE(forward_tile(s, 3, x, weight, bias, pooled, places), forward_tile(s, 5, x, weight, bias, pooled, places),
-             forward_tile(s, 7, x, weight, bias, pooled, places))
+    if (places) {
+        FOR_SIZE(forward_tile(s, 3, 1, x, weight, bias, pooled, places), forward_tile(s, 5, 1, x, weight, bias, pooled, places),
+                 forward_tile(s, 7, 1, x, weight, bias, pooled, places))
+    } else {
+        FOR_SIZE(forward_tile(s, 3, 0, x, weight, bias, pooled, places), forward_tile(s, 5, 0, x, weight, bias, pooled, places),
+                 forward_tile(s, 7, 0, x, weight, bias, pooled, places))
+    }
 }
 
 static __attribute__((noinline)) void weight_gradient_any(const shape *s, const vec *x, const vec *four, vec *sums) {
