@@ -15,6 +15,7 @@ class KernelPack(Pack):
     """
 
     backend = "loop+kernel"
+    evaluation_batch = 256  # what lies between the layers stays in the processor's cache
 
     def _prepared(self, network: nn.Module) -> nn.Module:
         if self._device.type != "cpu":

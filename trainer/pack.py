@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from trainer.problem import Part, Problem
 
-EVALUATION_BATCH = 512
-"""Samples that are measured at once."""
 N_COMPARED_BATCHES = 2
 """So many of them tell whether outputs depend on the input."""
 _CACHE_LINE = 64  # bytes
@@ -31,6 +29,8 @@ class Pack:
 
     backend = "loop"
     """Name of the way in which the models' passes are computed."""
+    evaluation_batch = 512
+    """Samples that are measured at once."""
     is_stacked = False
     """Whether an optimiser moves one stacked tensor a parameter, instead of one tensor a model."""
 
@@ -134,7 +134,7 @@ class Pack:
         living = dict(self.living())
         totals = {index: torch.zeros(2, len(self._tasks), dtype=torch.float64, device=self._device) for index in living}
         with evaluating(living.values()):
-            for inputs, targets in part.in_order(EVALUATION_BATCH):
+            for inputs, targets in part.in_order(self.evaluation_batch):
                 for index, member in living.items():
                     for t, (task, output) in enumerate(zip(self._tasks, member(inputs), strict=True)):
                         totals[index][0, t] += task.loss(output, targets[:, t]).double() * len(inputs)
@@ -146,7 +146,7 @@ class Pack:
 
     @torch.no_grad()
     def output_ranges(self, part: Part) -> Tensor:
-        """Largest difference between two of a part's first 1,024 samples in any component of each model's outputs.
+        """Largest difference between two of a part's first samples in any component of each model's outputs.
 
         Returns:
             Shape (n_models, n_tasks), float64; NaN for dead models.
@@ -154,7 +154,7 @@ class Pack:
         living = dict(self.living())
         bounds: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         with evaluating(living.values()):
-            for inputs, _ in islice(part.in_order(EVALUATION_BATCH), N_COMPARED_BATCHES):
+            for inputs, _ in islice(part.in_order(self.evaluation_batch), N_COMPARED_BATCHES):
                 for index, member in living.items():
                     for t, output in enumerate(member(inputs)):
                         low, high = bounds.get((index, t), (output[0], output[0]))

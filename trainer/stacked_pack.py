@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from trainer.pack import EVALUATION_BATCH, N_COMPARED_BATCHES, Pack, evaluating
+from trainer.pack import N_COMPARED_BATCHES, Pack, evaluating
 from trainer.problem import Part, Problem
 
 
@@ -60,7 +60,7 @@ class StackedPack(Pack):
         """Mean loss and metric of each model and task, as `Pack.evaluate`."""
         total = torch.zeros(2, len(self), len(self._tasks), dtype=torch.float64, device=self._device)
         with evaluating(self.members[:1]):
-            for inputs, targets in part.in_order(EVALUATION_BATCH):
+            for inputs, targets in part.in_order(self.evaluation_batch):
                 outputs = self._outputs(inputs)
                 total[0] += self._losses(outputs, targets).double() * len(inputs)
                 total[1] += self._metrics(outputs, targets).double()
@@ -72,7 +72,7 @@ class StackedPack(Pack):
         """Largest difference between two of the first samples in any component of the outputs, as `Pack.output_ranges`."""
         bounds: list[tuple[Tensor, Tensor]] = []
         with evaluating(self.members[:1]):
-            for inputs, _ in islice(part.in_order(EVALUATION_BATCH), N_COMPARED_BATCHES):
+            for inputs, _ in islice(part.in_order(self.evaluation_batch), N_COMPARED_BATCHES):
                 found = [(output.amin(dim=1), output.amax(dim=1)) for output in self._outputs(inputs)]
                 pairs = zip(bounds or found, found, strict=True)
                 bounds = [(torch.minimum(low, lower), torch.maximum(high, higher)) for (low, high), (lower, higher) in pairs]

@@ -1,0 +1,65 @@
+"""Do the backends train networks that are equally good? In float32 their trajectories part after a few steps.
+
+    python -m tests.bench.backends [--backends loop loop+kernel packed] [--seeds 5] [--model mdmtn] [--n-train 3000]
+
+MultiDigits with the quickstart's schedule: a dense trial and three sparse ones a seed. Prints for each backend mean and standard
+deviation over the seeds of the mean test accuracy and of the sparsity rate, and the paired difference to the first backend with
+its 95 % interval.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from scipy.stats import t as student
+
+from trainer.api import TrainingSettings, TrialSpec, train
+from trainer.catalog import PROBLEMS
+from trainer.settings import RetrainSettings, SparsifySettings
+
+SETTINGS = TrainingSettings(learning_rate=5e-3, sparsify=SparsifySettings(3, 2), retrain=RetrainSettings(4, 2))
+DENSE = ((0.0, 0.5, 0.5),)
+SPARSE = ((0.008, 0.496, 0.496), (0.01, 0.3, 0.69), (0.015, 0.6, 0.385))
+
+
+def measured(backend: str, model: str, seed: int, n_train: int) -> tuple[float, float]:
+    """Mean test accuracy of the dense and sparse trials of a seed, and mean sparsity rate of the sparse ones."""
+    entry = PROBLEMS["multidigits"]
+    problem = entry.build(entry.options(n_train=n_train))
+    results = []
+    for preferences in (DENSE, SPARSE):
+        specs = [TrialSpec(str(i), model, "wcal_growl", k, seed, SETTINGS) for i, k in enumerate(preferences)]
+        results += train(specs, problem, backend=backend)
+    accuracy = statistics.mean(result.columns["accuracy.test.mean"] for result in results)
+    return accuracy, statistics.mean(result.columns["sparsity_rate"] for result in results[len(DENSE) :])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--backends", nargs="+", default=["loop", "loop+kernel", "packed"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--model", default="mdmtn")
+    parser.add_argument("--n-train", type=int, default=3000)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    first: list[float] = []
+    print(
+        f"multidigits, {asked.n_train} training samples, {asked.model}, {asked.seeds} seeds: test accuracy and SR, mean +- deviation, in %"
+    )
+    for backend in asked.backends:
+        started = time.process_time()
+        found = [measured(backend, asked.model, seed, asked.n_train) for seed in range(asked.seeds)]
+        accuracies, rates = ([100 * value for value in column] for column in zip(*found, strict=True))
+        first = first or accuracies
+        gaps = [mine - theirs for mine, theirs in zip(accuracies, first, strict=True)]
+        spread = statistics.stdev(gaps) if asked.seeds > 1 else float("nan")
+        half = float(student.ppf(0.975, asked.seeds - 1)) * spread / asked.seeds**0.5 if asked.seeds > 1 else float("nan")
+        deviations = [statistics.stdev(values) if asked.seeds > 1 else float("nan") for values in (accuracies, rates)]
+        figures = f"{statistics.mean(accuracies):6.2f} +- {deviations[0]:.2f}   SR {statistics.mean(rates):5.1f} +- {deviations[1]:.1f}"
+        gap = f"against {asked.backends[0]} {statistics.mean(gaps):+.2f} +- {half:.2f}"
+        print(f"  {backend:16s} {figures}   {gap}   {time.process_time() - started:.0f} CPU s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
