@@ -1,10 +1,13 @@
 """Small originals of the paper's data sets, for tests in any folder. (This file also puts `original_files` on Python's path.)"""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from original_files import write_cifar_binary, write_idx
+
+os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton's functions are made: the GPU's kernel runs on the CPU
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from trainer.fused_packed import FusedPackedPack
 from trainer.kernel_pack import KernelPack
 from trainer.kernels.library import why_missing
 from trainer.pack import Pack
@@ -10,7 +11,8 @@ from trainer.place import BACKENDS, Place
 from trainer.problem import Problem
 from trainer.stacked_pack import VectorisedPack
 
-_PACKS: dict[str, type[Pack]] = {pack.backend: pack for pack in (Pack, KernelPack, VectorisedPack, PackedPack, ProductsPack)}
+_KINDS = (Pack, KernelPack, VectorisedPack, PackedPack, ProductsPack, FusedPackedPack)
+_PACKS: dict[str, type[Pack]] = {pack.backend: pack for pack in _KINDS}
 
 
 def pack_of(initial: nn.Module, n_models: int, problem: Problem, place: Place) -> Pack:

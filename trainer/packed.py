@@ -52,7 +52,7 @@ class PackedTensor(Tensor):
                 return function(*args, **kwargs)
         leaves, _ = pytree.tree_flatten((args, kwargs))
         products = any(leaf.products for leaf in leaves if isinstance(leaf, PackedTensor))
-        rule = _RULES.get(function)
+        rule = RULES.get(function)
         found = rule(*args, **kwargs) if rule is not None else NotImplemented
         if found is NotImplemented:
             found = _one_at_a_time(function, args, kwargs)
@@ -167,13 +167,14 @@ def _batch_norm(
     return _apart(values, len(inputs.stacked))
 
 
-_RULES: dict[Callable[..., Any], Callable[..., Any]] = {
+RULES: dict[Callable[..., Any], Callable[..., Any]] = {
     F.conv2d: _conv2d,
     F.linear: _linear,
     torch.max_pool2d: _pooled(F.max_pool2d),
     F.avg_pool2d: _pooled(F.avg_pool2d),
     F.batch_norm: _batch_norm,
 }
+"""Function -> what computes it for a pack: takes the function's arguments, returns stacked tensors, or NotImplemented for vmap."""
 
 
 class PackedPack(StackedPack):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-BACKENDS = ("loop", "loop+kernel", "vmap", "packed", "packed+products")
+BACKENDS = ("loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+kernel")
 """Ways to compute a pack's passes; `auto` chooses among them (trainer/backends.py)."""
 
 

@@ -96,6 +96,16 @@ class TwoPhase(PackTraining):
         for inputs, targets in islice(batches, n):
             self._steps.run("measured", inputs, targets)
 
+    def first_gradients(self) -> dict[str, Tensor]:
+        """Of the sum of the task losses on the first minibatch, name -> shape of the parameters; to compare backends."""
+        self.pack.begin_epoch()
+        self.pack.clear_gradients()
+        inputs, targets = next(self._batches(*self._epoch_order()))
+        self.pack.backward_of_sum(inputs, targets)
+        found = {name: leaf.grad.clone() for name, leaf in self.pack.parameters.items() if leaf.grad is not None}
+        self.pack.clear_gradients()
+        return found
+
     def _train_and_measure(self) -> None:
         started = time.perf_counter()
         phase, outer = self._phases[self._phase], self._outer

@@ -137,10 +137,10 @@ class Resources(BaseModel):
     """Memory of one worker, as text with a unit (GB = 1e9 bytes, GiB = 2^30) or in bytes."""
     checkpoint_s: Annotated[float, Range(ge=0, le=86_400)] = 5.0
     """Seconds between two checkpoints of a pack; 0 keeps every epoch. An epoch is the smallest unit."""
-    backend: Literal["auto", "loop", "loop+kernel", "vmap", "packed", "packed+products"] = "auto"
+    backend: Literal["auto", "loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+kernel"] = "auto"
     """How a pack's passes are computed: one network after the other (`loop`; with the CPU's fused kernel: `loop+kernel`), by
-    `torch.func.vmap`, or all at once (`packed`; with matrix products instead of grouped convolutions: `packed+products`). `auto`:
-    `loop+kernel` on a CPU with a C compiler, `loop` without, `packed` on a GPU."""
+    `torch.func.vmap`, or all at once (`packed`; with matrix products instead of grouped convolutions: `packed+products`; with a
+    GPU's fused kernel: `packed+kernel`). `auto`: `loop+kernel` on a CPU with a C compiler, `loop` without; on a GPU the fastest."""
     pack: PackSize = "auto"
     """How many trials a worker trains in lockstep: a number, or `auto`."""
 

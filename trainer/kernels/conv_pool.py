@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 from trainer.kernels.library import SIZES, TYPES, library_of, pointer
 
@@ -24,6 +25,8 @@ def conv_pool_relu(inputs: Tensor, weight: Tensor, bias: Tensor | None, relu: bo
         KernelError: there is no kernel for this type of numbers here.
         MemoryError: no memory for the kernel's tiles.
     """
+    if has_torch_function((inputs, weight, bias)):
+        return handle_torch_function(conv_pool_relu, (inputs, weight, bias), inputs, weight, bias, relu)
     zero = weight.new_zeros(weight.shape[0]) if bias is None else bias
     found: Tensor = _ConvPool.apply(inputs, weight, zero, relu, torch.is_grad_enabled())
     return found

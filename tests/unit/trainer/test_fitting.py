@@ -67,8 +67,21 @@ def test_the_fastest_of_the_backends_that_work_is_taken(monkeypatch: pytest.Monk
     memory = Counted(monkeypatch, 1, 1, 1000)
     found = fastest_backend(SPECS, small({"net": dense}), Place(), memory, n_models=3)
     assert found.n_models == 3
-    assert set(found.step_s) == set(CANDIDATES)
+    assert {"packed", "packed+products", "vmap"} <= set(found.step_s) <= set(CANDIDATES)
     assert found.step_s[found.backend] == min(found.step_s.values())
+
+
+def test_a_backend_that_computes_something_else_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = TwoPhase.first_gradients
+
+    def wrong(training: TwoPhase) -> dict[str, Tensor]:
+        scale = 1.1 if training.pack.backend == "vmap" else 1.0
+        return {name: scale * value for name, value in original(training).items()}
+
+    monkeypatch.setattr(TwoPhase, "first_gradients", wrong)
+    found = fastest_backend(SPECS, small({"net": dense}), Place(), Counted(monkeypatch, 1, 1, 1000), n_models=2)
+    assert "vmap" not in found.step_s
+    assert "packed+products" in found.step_s
 
 
 class Asking(HPS):
