@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,7 @@ from sweep.grid.studies import ANCHOR_STUDY
 from sweep.outcome import SweepError
 from sweep.schema import SCHEMA_VERSION
 from sweep.store import Checkpoint, Store, StoreError
+from sweep.warm_starts import nearest_dense
 from trainer.catalog import METHODS
 from trainer.facts import SPARSITY
 from trainer.own_problem import OwnProblem
@@ -34,6 +35,8 @@ class Trial:
     preference: tuple[float, ...] | None
     """None for a method that has none."""
     seed: int
+    giver: str | None = None
+    """The trial whose network this one starts from (`training.warm_start: neighbour`); None for the initial network."""
 
     @property
     def is_dense(self) -> bool:
@@ -61,7 +64,7 @@ class Plan:
     packs: tuple[PackPlan, ...]
     """What can be trained now."""
     n_waiting: int
-    """Trials of studies whose `after` is not complete."""
+    """Trials of studies whose `after` is not complete, and those whose giver is not."""
 
     @property
     def n_todo(self) -> int:
@@ -143,11 +146,14 @@ def _study_identity(study: Study) -> dict[str, Any]:
 
 
 def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...]:
-    """All trials of a grid file, in the order of its studies, seeds and preferences; the first `limit` if given.
+    """All trials of a grid file, in the order of its studies, seeds and preferences; the first `limit` if given. Where sparse
+    trials start from dense ones (`training.warm_start: neighbour`), the dense ones of each seed come first.
 
     A trial's id is a hash of everything its result depends on (problem, data, model, method, training, scaling,
     reference point, preference, seed) and of nothing else, so a larger grid keeps the ids of a smaller one. For
-    `reference_point: auto` it says which anchor runs the numbers come from, so that it is known before they are trained.
+    `reference_point: auto` it says which anchor runs the numbers come from, so that it is known before they are trained; with a
+    warm start it says which trial gives the network, which depends on nothing but the grid. The ids of dense trials are the
+    same with and without warm starts.
     """
     fingerprint = fingerprint_of(config)
     trials: dict[str, Trial] = {}
@@ -166,12 +172,35 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
         for seed in study.seeds:
             if givers:  # what is taken over depends on all that it is chosen from
                 facts["from"] = [ids[other].get(seed, ids[other]) if not by_name[other].candidate_of else ids[other] for other in givers]
-            identity = json.dumps(facts, sort_keys=True)
-            for preference in study.preferences:
-                digest = hashlib.sha256(f"{identity}|{seed}|{json.dumps(preference)}".encode()).hexdigest()[:_ID_LENGTH]
-                ids.setdefault(study.name, {}).setdefault(seed, []).append(digest)
-                trials.setdefault(digest, Trial(digest, study.name, preference if preference is None else tuple(preference), seed))
+            of_seed = ids.setdefault(study.name, {}).setdefault(seed, [])
+            for trial in _trials_of_seed(study, seed, facts):
+                of_seed.append(trial.trial_id)
+                trials.setdefault(trial.trial_id, trial)
     return tuple(trials.values())[:limit]
+
+
+def _trials_of_seed(study: Study, seed: int, facts: dict[str, Any]) -> Iterator[Trial]:
+    """Trials of a study, those that start from the initial network first."""
+    is_warm = "warm_start" in facts["training"]
+    cold = facts | {"training": {key: value for key, value in facts["training"].items() if key != "warm_start"}}
+    identity = json.dumps(cold, sort_keys=True)
+    sparse, givers = [], {}
+    for preference in study.preferences:
+        if is_warm and preference is not None and preference[0] > 0:
+            sparse.append(preference)
+            continue
+        trial = Trial(_digest(identity, seed, preference), study.name, preference if preference is None else tuple(preference), seed)
+        if preference is not None:
+            givers[tuple(preference)] = trial.trial_id
+        yield trial
+    for preference in sparse:
+        giver = givers[nearest_dense(preference, list(givers))]
+        identity = json.dumps(facts | {"giver": giver}, sort_keys=True)
+        yield Trial(_digest(identity, seed, preference), study.name, tuple(preference), seed, giver)
+
+
+def _digest(identity: str, seed: int, preference: Sequence[float] | None) -> str:
+    return hashlib.sha256(f"{identity}|{seed}|{json.dumps(preference)}".encode()).hexdigest()[:_ID_LENGTH]
 
 
 def plan_packs(
@@ -185,7 +214,8 @@ def plan_packs(
     """Divide what is not complete into packs.
 
     Unfinished checkpoints are adopted first, so another pack size loses nothing. New packs hold trials of one study,
-    seed and kind (dense or sparse), evenly filled; the largest come first.
+    seed and kind (dense or sparse), evenly filled; the largest come first. A trial that starts from another one's network
+    waits until that is complete.
 
     Args:
         config: the grid file.
@@ -202,7 +232,7 @@ def plan_packs(
     for trial in trials:
         if trial.trial_id in complete:
             continue
-        if not unfinished.isdisjoint(waits_for[trial.study]):
+        if not unfinished.isdisjoint(waits_for[trial.study]) or (trial.giver is not None and trial.giver not in states):
             n_waiting += 1
         else:
             ready[trial.trial_id] = trial

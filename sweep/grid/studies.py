@@ -13,6 +13,7 @@ from sweep.grid.study import Study
 from trainer.catalog import METHODS, MODELS, PROBLEMS, MethodEntry
 from trainer.facts import ProblemFacts
 from trainer.own_problem import is_own
+from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from sweep.grid.models import SweepConfig
@@ -48,6 +49,7 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
             values[key] = getattr(config, key) if own is None else own
             paths[key] = (key,) if own is None else ("studies", index, key)
         training = given.training if given and given.training else config.training
+        of_training: Path = ("studies", index, "training") if given and given.training else ("training",)
         mistakes += _seed_mistakes(paths["seeds"], values["seeds"])
         method = METHODS[values["method"]]
         if given is not None and given.model is None and method.model is not None:
@@ -58,6 +60,7 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
         if method.has_preferences:
             values["preferences"] = grids.vectors(values["preferences"], paths["preferences"], mistakes)
             mistakes += _pruning_mistakes(method, paths, values)
+            mistakes += _warm_start_mistakes(method, training, (*of_training, "warm_start"), values["preferences"])
         else:
             values["preferences"] = (None,)
         after = given.after_names if given else ()
@@ -79,7 +82,9 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
 def _after_anchor_runs(ordered: Sequence[Study], first: Study, n_tasks: int) -> tuple[Study, ...]:
     """The anchor runs in the manner of the file's first study, then the others."""
     alone = tuple((0.0, *(float(task == other) for other in range(n_tasks))) for task in range(n_tasks))
-    anchors = Study(ANCHOR_STUDY, first.model, "wcal_growl", alone, first.training, first.seeds[:1])
+    # Dense runs start from the initial network whatever the study's sparse ones do.
+    training = replace(first.training, warm_start="none")
+    anchors = Study(ANCHOR_STUDY, first.model, "wcal_growl", alone, training, first.seeds[:1])
     return (anchors, *(study if study.after else replace(study, after=(ANCHOR_STUDY,)) for study in ordered))
 
 
@@ -158,6 +163,15 @@ def _pruning_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Ma
         return []
     rule = f"k0 = 0 expected, since the method {values['method']} does not prune"
     return [Mistake(paths["preferences"], rule, shown(list(pruning[0])), "for example `preferences: {simplex: {divisions: 10, k0: [0]}}`")]
+
+
+def _warm_start_mistakes(method: MethodEntry, training: TrainingSettings, path: Path, vectors: Sequence[Vector]) -> list[Mistake]:
+    """Sparse trials that start from dense ones need some."""
+    is_warm = method.prunes and training.warm_start == "neighbour" and any(vector[0] > 0 for vector in vectors)
+    if not is_warm or any(vector[0] == 0 for vector in vectors):
+        return []
+    rule = "preferences with k0 = 0 expected, whose networks the others start from"
+    return [Mistake(path, rule, training.warm_start, "add them, for example `preferences: {simplex: {divisions: 16, k0: [0, 1e-2]}}`")]
 
 
 def _giver_mistakes(studies: Sequence[Study]) -> list[Mistake]:

@@ -27,6 +27,7 @@ Results are kept in --out, one file a model, start, schedule and seed: a run tha
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -40,6 +41,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
+from sweep.warm_starts import Vector, nearest_dense
 from trainer.settings import GrowlSettings, RetrainSettings, SparsifySettings, TrainingSettings
 
 QUICKSTART = "3x2+4x2"
@@ -49,8 +51,6 @@ SHARES = (0.25, 0.5, 0.75)
 """Of the first task among the tasks."""
 LEARNING_RATE = 5e-3
 REFERENCE = (1.0, 1.5, 1.5)
-
-Weights = tuple[float, ...]
 
 
 def settings_of(schedule: str, learning_rate: float) -> TrainingSettings:
@@ -69,12 +69,6 @@ def n_epochs(schedule: str) -> int:
     """Of both phases."""
     settings = settings_of(schedule, 1.0)
     return settings.sparsify.outer_iterations * settings.sparsify.epochs + settings.retrain.outer_iterations * settings.retrain.epochs
-
-
-def nearest(preference: Sequence[float], givers: Sequence[Weights]) -> Weights:
-    """The task weights nearest to a preference's, which are renormalised without k0; the first of equals."""
-    tasks = np.array(preference[1:]) / sum(preference[1:])
-    return min(givers, key=lambda weights: float(np.linalg.norm(tasks - np.array(weights))))
 
 
 class Bench:
@@ -113,32 +107,24 @@ class Bench:
     def _network_file(self, seed: int, share: float) -> Path:
         return self._folder / f"dense.{seed}.{share:g}.safetensors"
 
-    def _dense_networks(self, seed: int) -> dict[Weights, dict[str, Any]]:
+    def _dense_networks(self, seed: int) -> dict[Vector, dict[str, Any]]:
         from trainer.api import model_tensors
 
-        return {(share, 1 - share): model_tensors(self._network_file(seed, share).read_bytes()) for share in SHARES}
+        return {(0.0, share, 1 - share): model_tensors(self._network_file(seed, share).read_bytes()) for share in SHARES}
 
-    def _train(self, k0: float, schedule: str, seed: int, givers: Mapping[Weights, Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    def _train(self, k0: float, schedule: str, seed: int, givers: Mapping[Vector, Mapping[str, Any]] | None) -> list[dict[str, Any]]:
         """One pack: a k0 over all shares, each trial from the network of its giver, or all from the initial one."""
         import torch
 
         from trainer.api import TrialSpec, start
-        from trainer.two_phase import TwoPhase
 
         torch.set_num_threads(1)
         problem = self._built()
-        settings = settings_of(schedule, self._learning_rate)
+        settings = dataclasses.replace(settings_of(schedule, self._learning_rate), warm_start="none" if givers is None else "neighbour")
         preferences = [(k0, (1 - k0) * share, (1 - k0) * (1 - share)) for share in SHARES]
         specs = [TrialSpec(f"{i}", self._model, "wcal_growl", k, seed, settings) for i, k in enumerate(preferences)]
-        training = start(specs, problem)
-        assert isinstance(training, TwoPhase)
-        if givers is not None:
-            given = [givers[nearest(k, list(givers))] for k in preferences]
-            parameters, buffers = (
-                {name: torch.stack([network[name] for network in given]) for name in names}
-                for names in (training.pack.parameters, training.pack.buffers)
-            )
-            training.pack.load(parameters, buffers)
+        starts = None if givers is None else [givers[nearest_dense(k, list(givers))] for k in preferences]
+        training = start(specs, problem, starts=starts)
         while not training.done:
             training.step()
         rows = []
