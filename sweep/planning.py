@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sweep.config import Study, SweepConfig
-from sweep.grid.studies import ANCHOR_STUDY
+from sweep.grid.studies import ANCHOR_STUDY, dense_givers
 from sweep.outcome import SweepError
 from sweep.schema import SCHEMA_VERSION
 from sweep.store import Checkpoint, Store, StoreError
-from sweep.warm_starts import nearest_dense
+from sweep.warm_starts import Vector, nearest_dense
 from trainer.catalog import METHODS
 from trainer.facts import SPARSITY
 from trainer.own_problem import OwnProblem
@@ -158,6 +158,7 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
     fingerprint = fingerprint_of(config)
     trials: dict[str, Trial] = {}
     ids: dict[str, dict[int, list[str]]] = {}  # study -> seed -> trial ids
+    dense: dict[tuple[str, int], dict[Vector, str]] = {}  # of a study and seed: vector -> trial id
     by_name = {study.name: study for study in config.resolved_studies}
     reference: Any = config.given_reference if any(config.given_reference or ()) else None
     for study in config.resolved_studies:
@@ -172,19 +173,29 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
         for seed in study.seeds:
             if givers:  # what is taken over depends on all that it is chosen from
                 facts["from"] = [ids[other].get(seed, ids[other]) if not by_name[other].candidate_of else ids[other] for other in givers]
-            of_seed = ids.setdefault(study.name, {}).setdefault(seed, [])
-            for trial in _trials_of_seed(study, seed, facts):
-                of_seed.append(trial.trial_id)
-                trials.setdefault(trial.trial_id, trial)
+            found = list(_trials_of_seed(study, seed, facts, _earlier_dense(study, by_name, dense, seed)))
+            trials |= {trial.trial_id: trial for trial in found if trial.trial_id not in trials}
+            ids.setdefault(study.name, {})[seed] = [trial.trial_id for trial in found]
+            dense[study.name, seed] = {trial.preference: trial.trial_id for trial in found if trial.preference and trial.is_dense}
     return tuple(trials.values())[:limit]
 
 
-def _trials_of_seed(study: Study, seed: int, facts: dict[str, Any]) -> Iterator[Trial]:
-    """Trials of a study, those that start from the initial network first."""
+def _earlier_dense(
+    study: Study, studies: Mapping[str, Study], dense: Mapping[tuple[str, int], dict[Vector, str]], seed: int
+) -> dict[Vector, str]:
+    """The dense trials of other studies that may give networks to this one's, vector -> id; of two with one vector the first."""
+    found: dict[Vector, str] = {}
+    for giver in dense_givers(study, studies):
+        found = dense.get((giver.name, seed), {}) | found
+    return found
+
+
+def _trials_of_seed(study: Study, seed: int, facts: dict[str, Any], earlier: Mapping[Vector, str]) -> Iterator[Trial]:
+    """Trials of a study, those that start from the initial network first; `earlier`: dense ones of other studies."""
     is_warm = "warm_start" in facts["training"]
     cold = facts | {"training": {key: value for key, value in facts["training"].items() if key != "warm_start"}}
     identity = json.dumps(cold, sort_keys=True)
-    sparse, givers = [], {}
+    sparse, givers = [], dict(earlier)
     for preference in study.preferences:
         if is_warm and preference is not None and preference[0] > 0:
             sparse.append(preference)

@@ -221,8 +221,8 @@ class TrainingSettings(Checked):
     """The epoch that is kept: least scalarised validation value (without a preference: least mean validation loss), or highest
     mean validation accuracy (the paper's rule)."""
     warm_start: Literal["none", "neighbour"] = "none"
-    """Where a sparse trial (k0 > 0) starts: the initial network, or the trained network of the dense trial (k0 = 0) of its study and
-    seed whose task weights are nearest. It prunes more at the same k0 then, and needs fewer epochs."""
+    """Where a sparse trial (k0 > 0) starts: the initial network, or the trained network of the dense trial (k0 = 0) of its seed whose
+    task weights are nearest, of its study or of one that this comes after. It prunes more at the same k0 then, and needs fewer epochs."""
     lagrangian: LagrangianSettings = field(default_factory=LagrangianSettings)
     sparsify: SparsifySettings = field(default_factory=SparsifySettings)
     retrain: RetrainSettings = field(default_factory=RetrainSettings)

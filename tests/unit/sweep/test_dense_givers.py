@@ -111,6 +111,36 @@ def test_a_grid_without_dense_vectors_is_refused() -> None:
     config_of(training=WARM, method="epo", model="hps", preferences={"simplex": {"divisions": 4, "k0": [0]}})
 
 
+DENSE, SPARSE = ({"simplex": {"divisions": 4, "k0": [k0]}} for k0 in (0, 0.1))
+
+
+def test_a_study_without_dense_vectors_starts_from_those_of_the_one_it_comes_after() -> None:
+    """So that dense trials can have a longer schedule than the sparse ones that start from them."""
+    first = {"name": "first", "preferences": DENSE}
+    second = {"name": "second", "preferences": SPARSE, "after": "first", "training": WARM | {"retrain": {"epochs": 1}}}
+    for reference in ({}, {"reference_point": "auto"}):
+        trials = by_id(config_of(studies=[first, second], **reference))
+        sparse = [trial for trial in trials.values() if trial.study == "second"]
+        assert len(sparse) == 6
+        for trial in sparse:
+            giver = trials[trial.giver or ""]
+            assert (giver.study, giver.seed) == ("first", trial.seed)
+            assert task_weights(giver.preference or ()) == pytest.approx(task_weights(trial.preference or ()))
+    longer = by_id(config_of(studies=[first | {"training": {"retrain": {"epochs": 4}}}, second]))
+    assert set(longer).isdisjoint(by_id(config_of(studies=[first, second])))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "hps"}, {"seeds": [0]}, {"preferences": SPARSE}, {"candidates": [{"learning_rate": 1e-3}, {"learning_rate": 2e-3}]}],
+    ids=str,
+)
+def test_a_study_that_cannot_give_is_refused(change: dict[str, Any]) -> None:
+    second = {"name": "second", "model": "mdmtn", "preferences": SPARSE, "after": "first", "training": WARM}
+    with pytest.raises(ConfigError, match=r"studies\[1\]\.training\.warm_start: preferences with k0 = 0 expected"):
+        config_of(studies=[{"name": "first", "model": "mdmtn", "preferences": DENSE} | change, second])
+
+
 def test_a_warm_start_is_not_searched_for() -> None:
     search = {"name": "search", "candidates": [{"learning_rate": 1e-3}, WARM]}
     with pytest.raises(ConfigError, match=r"studies\[0\]\.candidates\[1\]\.warm_start: what the search's own"):
@@ -180,6 +210,20 @@ def test_dense_trials_train_first_and_each_row_names_its_giver(tmp_path: Path, m
     assert givers[0.0, 0.5, 0.5] is None
     assert givers[0.1, 0.45, 0.45] == givers[0.05, 0.5, 0.45] == [dense[0.5, 0.5]]
     assert givers[0.1, 0.18, 0.72] == [dense[0.2, 0.8]]
+
+
+def test_the_givers_may_be_of_another_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dense, sparse = ([vector for vector in VECTORS if (vector[0] == 0) == is_dense] for is_dense in (True, False))
+    studies = [
+        {"name": "long", "preferences": {"list": dense}, "training": {"retrain": {"epochs": 3}}},
+        {"name": "short", "preferences": {"list": sparse}, "after": "long"},
+    ]
+    run(tmp_path, monkeypatch, studies=studies)
+    rows = rows_of(tmp_path)
+    epochs = {row["study"]: row["n_epochs"] for row in rows.values()}
+    assert epochs["long"] > epochs["short"]
+    for row in rows.values():
+        assert [rows[giver]["study"] for giver in row["taken_over"] or ()] == ["long"] * (row["study"] == "short")
 
 
 def test_packs_interruptions_and_what_was_complete_when_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
