@@ -17,6 +17,7 @@ from sweep.planning import PackPlan, Plan, manifest_of, refuse_changed_source, t
 from sweep.reference_point import anchor_trials, below_anchor_runs, padded
 from sweep.store import Store
 from sweep.taking_over import Taken, taken_over
+from sweep.warm_starts import warm_start
 from trainer.catalog import METHODS
 from trainer.own_problem import OwnProblem
 from trainer.own_source import SourceError
@@ -154,6 +155,12 @@ class Member:
         named = [row | {"study": wanted[row["trial_id"]].study} for row in rows]
         return taken_over(study, seed, self._studies, named, self.config.problem.facts)
 
+    def _starts(self, pack: PackPlan) -> dict[str, dict[str, str | None]]:
+        """Where the networks of trials that start from others begin (`PackJob.starts`); the givers are complete."""
+        givers = {trial.giver for trial in pack.trials if trial.giver is not None}
+        rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in givers} if givers else {}
+        return {trial.trial_id: warm_start(rows[trial.giver]) for trial in pack.trials if trial.giver is not None}
+
     def _job(self, pack: PackPlan, attempt: int) -> PackJob:
         config, first = self.config, pack.trials[0]
         study = self._studies[first.study]
@@ -172,6 +179,7 @@ class Member:
             training=asdict(taken.training),
             given_sha256=taken.weights_sha256,
             taken_over=taken.trial_ids,
+            starts=self._starts(pack),
             notes=taken.notes,
             fault=taken.fault,
             scaling=config.scaling,

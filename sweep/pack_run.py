@@ -68,6 +68,9 @@ class PackJob:
     """The blob of an earlier trial's network that the method takes over."""
     taken_over: Sequence[str] = ()
     """The trial that it comes from."""
+    starts: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    """trial_id -> where its network begins: `giver` (a trial's id), `weights_sha256` (its blob, null for the initial network) and
+    `note`, for the row, or null. Empty where all begin with the initial network or with what the method takes over."""
     notes: Sequence[str] = ()
     """What every row should say."""
     fault: str | None = None
@@ -125,6 +128,7 @@ class PackRun:
         self._problem, notes = (None, []) if job.fault else self._build_problem()
         self._notes = [*job.notes, *notes]
         self._given = self._read_given()
+        self._starts = self._read_starts()
         # A retry of a pack that was cut off while it published its rows has only the others left.
         complete = self._store.complete()
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
@@ -217,6 +221,14 @@ class PackRun:
 
         return model_tensors(self._store.get_blob(self.job.given_sha256))
 
+    def _read_starts(self) -> "dict[str, dict[str, Tensor]]":
+        """trial_id -> the network that it begins with, where that is not the initial one."""
+        from trainer.api import model_tensors
+
+        blobs = {trial_id: start["weights_sha256"] for trial_id, start in self.job.starts.items()}
+        networks = {sha: model_tensors(self._store.get_blob(sha)) for sha in dict.fromkeys(blobs.values()) if sha is not None}
+        return {trial_id: networks[sha] for trial_id, sha in blobs.items() if sha is not None}
+
     def _advance(self, part: _Part) -> tuple[list[Any] | None, bool]:
         """Train an epoch. Returns the results, if it was the last one, and whether memory was not enough for so many trials."""
         from torch import OutOfMemoryError
@@ -229,6 +241,7 @@ class PackRun:
         try:
             if part.training is None:
                 specs = [self._specs[trial_id] for trial_id in part.trial_ids]
+                starts = [self._starts.get(trial_id) for trial_id in part.trial_ids] if self.job.starts else None
                 part.training = start(
                     specs,
                     self._problem,
@@ -237,6 +250,7 @@ class PackRun:
                     n_threads=self.job.n_threads,
                     state=part.state,
                     given=self._given,
+                    starts=starts,
                 )
             if not part.training.done:
                 part.training.step()
@@ -280,7 +294,8 @@ class PackRun:
     def _publish(self, part: _Part, results: list[Any]) -> None:
         for result in results:
             row = self._row(result.trial_id) | result.columns | {"state": result.state, "error": result.error}
-            row["notes"] = [*self._notes, *(result.columns.get("notes") or ())] or None
+            own = self.job.starts.get(result.trial_id, {}).get("note")
+            row["notes"] = [*self._notes, *([own] if own else ()), *(result.columns.get("notes") or ())] or None
             self._store.publish(row, result.epochs, result.weights)
 
     def _row(self, trial_id: str) -> dict[str, Any]:
@@ -297,7 +312,7 @@ class PackRun:
             "seed": job.seed,
             "k": None if spec.preference is None else list(spec.preference),
             **{f"k_{i}": value for i, value in enumerate(spec.preference or ())},
-            "taken_over": list(job.taken_over) or None,
+            "taken_over": [*job.taken_over, *self._givers_of(trial_id)] or None,
             "host": platform.node(),
             "device": self._device,
             "backend": None,  # a training's own columns say which
@@ -305,6 +320,12 @@ class PackRun:
             "peak_memory_mb": peak_memory_mb(),
             "finished_at": datetime.now(UTC),
         }
+
+    def _givers_of(self, trial_id: str) -> list[str]:
+        """The trial whose network this one began with."""
+        start = self.job.starts.get(trial_id, {})
+        giver = start.get("giver")
+        return [giver] if giver is not None and start.get("weights_sha256") is not None else []
 
     def _make_specs(self) -> "list[TrialSpec]":
         from trainer.api import TrialSpec

@@ -3,17 +3,18 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from sweep.config import Study, SweepConfig
-from sweep.grid.studies import ANCHOR_STUDY
+from sweep.grid.studies import ANCHOR_STUDY, dense_givers
 from sweep.outcome import SweepError
 from sweep.schema import SCHEMA_VERSION
 from sweep.store import Checkpoint, Store, StoreError
+from sweep.warm_starts import Vector, nearest_dense
 from trainer.catalog import METHODS
 from trainer.facts import SPARSITY
 from trainer.own_problem import OwnProblem
@@ -34,6 +35,8 @@ class Trial:
     preference: tuple[float, ...] | None
     """None for a method that has none."""
     seed: int
+    giver: str | None = None
+    """The trial whose network this one starts from (`training.warm_start: neighbour`); None for the initial network."""
 
     @property
     def is_dense(self) -> bool:
@@ -61,7 +64,7 @@ class Plan:
     packs: tuple[PackPlan, ...]
     """What can be trained now."""
     n_waiting: int
-    """Trials of studies whose `after` is not complete."""
+    """Trials of studies whose `after` is not complete, and those whose giver is not."""
 
     @property
     def n_todo(self) -> int:
@@ -143,15 +146,19 @@ def _study_identity(study: Study) -> dict[str, Any]:
 
 
 def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...]:
-    """All trials of a grid file, in the order of its studies, seeds and preferences; the first `limit` if given.
+    """All trials of a grid file, in the order of its studies, seeds and preferences; the first `limit` if given. Where sparse
+    trials start from dense ones (`training.warm_start: neighbour`), the dense ones of each seed come first.
 
     A trial's id is a hash of everything its result depends on (problem, data, model, method, training, scaling,
     reference point, preference, seed) and of nothing else, so a larger grid keeps the ids of a smaller one. For
-    `reference_point: auto` it says which anchor runs the numbers come from, so that it is known before they are trained.
+    `reference_point: auto` it says which anchor runs the numbers come from, so that it is known before they are trained; with a
+    warm start it says which trial gives the network, which depends on nothing but the grid. The ids of dense trials are the
+    same with and without warm starts.
     """
     fingerprint = fingerprint_of(config)
     trials: dict[str, Trial] = {}
     ids: dict[str, dict[int, list[str]]] = {}  # study -> seed -> trial ids
+    dense: dict[tuple[str, int], dict[Vector, str]] = {}  # of a study and seed: vector -> trial id
     by_name = {study.name: study for study in config.resolved_studies}
     reference: Any = config.given_reference if any(config.given_reference or ()) else None
     for study in config.resolved_studies:
@@ -166,12 +173,45 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
         for seed in study.seeds:
             if givers:  # what is taken over depends on all that it is chosen from
                 facts["from"] = [ids[other].get(seed, ids[other]) if not by_name[other].candidate_of else ids[other] for other in givers]
-            identity = json.dumps(facts, sort_keys=True)
-            for preference in study.preferences:
-                digest = hashlib.sha256(f"{identity}|{seed}|{json.dumps(preference)}".encode()).hexdigest()[:_ID_LENGTH]
-                ids.setdefault(study.name, {}).setdefault(seed, []).append(digest)
-                trials.setdefault(digest, Trial(digest, study.name, preference if preference is None else tuple(preference), seed))
+            found = list(_trials_of_seed(study, seed, facts, _earlier_dense(study, by_name, dense, seed)))
+            trials |= {trial.trial_id: trial for trial in found if trial.trial_id not in trials}
+            ids.setdefault(study.name, {})[seed] = [trial.trial_id for trial in found]
+            dense[study.name, seed] = {trial.preference: trial.trial_id for trial in found if trial.preference and trial.is_dense}
     return tuple(trials.values())[:limit]
+
+
+def _earlier_dense(
+    study: Study, studies: Mapping[str, Study], dense: Mapping[tuple[str, int], dict[Vector, str]], seed: int
+) -> dict[Vector, str]:
+    """The dense trials of other studies that may give networks to this one's, vector -> id; of two with one vector the first."""
+    found: dict[Vector, str] = {}
+    for giver in dense_givers(study, studies):
+        found = dense.get((giver.name, seed), {}) | found
+    return found
+
+
+def _trials_of_seed(study: Study, seed: int, facts: dict[str, Any], earlier: Mapping[Vector, str]) -> Iterator[Trial]:
+    """Trials of a study, those that start from the initial network first; `earlier`: dense ones of other studies."""
+    is_warm = "warm_start" in facts["training"]
+    cold = facts | {"training": {key: value for key, value in facts["training"].items() if key != "warm_start"}}
+    identity = json.dumps(cold, sort_keys=True)
+    sparse, givers = [], dict(earlier)
+    for preference in study.preferences:
+        if is_warm and preference is not None and preference[0] > 0:
+            sparse.append(preference)
+            continue
+        trial = Trial(_digest(identity, seed, preference), study.name, preference if preference is None else tuple(preference), seed)
+        if preference is not None:
+            givers[tuple(preference)] = trial.trial_id
+        yield trial
+    for preference in sparse:
+        giver = givers[nearest_dense(preference, list(givers))]
+        identity = json.dumps(facts | {"giver": giver}, sort_keys=True)
+        yield Trial(_digest(identity, seed, preference), study.name, tuple(preference), seed, giver)
+
+
+def _digest(identity: str, seed: int, preference: Sequence[float] | None) -> str:
+    return hashlib.sha256(f"{identity}|{seed}|{json.dumps(preference)}".encode()).hexdigest()[:_ID_LENGTH]
 
 
 def plan_packs(
@@ -185,7 +225,8 @@ def plan_packs(
     """Divide what is not complete into packs.
 
     Unfinished checkpoints are adopted first, so another pack size loses nothing. New packs hold trials of one study,
-    seed and kind (dense or sparse), evenly filled; the largest come first.
+    seed and kind (dense or sparse), evenly filled; the largest come first. A trial that starts from another one's network
+    waits until that is complete.
 
     Args:
         config: the grid file.
@@ -202,7 +243,7 @@ def plan_packs(
     for trial in trials:
         if trial.trial_id in complete:
             continue
-        if not unfinished.isdisjoint(waits_for[trial.study]):
+        if not unfinished.isdisjoint(waits_for[trial.study]) or (trial.giver is not None and trial.giver not in states):
             n_waiting += 1
         else:
             ready[trial.trial_id] = trial

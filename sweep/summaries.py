@@ -20,8 +20,12 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], n_workers:
             waits_for = dict.fromkeys(searches.get(name) or name for name in study.after)
             after = f", after {', '.join(waits_for)}" if study.after else ""
             yield f"  study {study.name}: {study.model}, {study.method}{after}: {len(mine)} trials, {n_complete} complete"
+            givers = {trial.giver for trial in mine if trial.giver is not None}
+            if givers:
+                n_warm = sum(trial.giver is not None for trial in mine)
+                yield f"    {n_warm} sparse trials start from the networks of {len(givers)} dense ones (warm_start: neighbour)"
         n_failed = sum(state != "ok" for state in plan.complete.values())
-        yield f"complete: {len(plan.complete)} ({n_failed} failed); to train: {plan.n_todo}; waiting for another study: {plan.n_waiting}"
+        yield f"complete: {len(plan.complete)} ({n_failed} failed); to train: {plan.n_todo}; waiting for others: {plan.n_waiting}"
     packs = [pack for plan in plans for pack in plan.packs]
     if packs:
         sizes = [len(pack.trials) for pack in packs]

@@ -88,6 +88,7 @@ def start(
     n_threads: int = 1,
     state: State | None = None,
     given: Mapping[str, Tensor] | None = None,
+    starts: Sequence[Mapping[str, Tensor] | None] | None = None,
 ) -> Training:
     """Begin to train a pack, or go on with one.
 
@@ -100,6 +101,8 @@ def start(
         state: an earlier `state_dict()` that includes these trials (it may hold more); None to begin.
         given: the parameters of an earlier trial's network, name -> tensor, for a method that takes something over
             (`trainer.catalog.METHODS` says which): `model_tensors` reads them from its file.
+        starts: for each sparse trial with `warm_start: neighbour` the parameters and buffers of the network that it begins with, or
+            None for the initial one; for all other trials None as a whole.
 
     Raises:
         ValueError: the specs do not fit together or the problem; the message names the value.
@@ -108,7 +111,12 @@ def start(
     entry = METHODS[specs[0].method]
     if (entry.takes is None) != (given is None):
         raise ValueError(f"method {specs[0].method} takes over {entry.takes or 'nothing'}, found given = {given and list(given)}")
-    arguments = (specs, problem, Place(resolve_device(device), backend, n_threads), state, *(() if given is None else (given,)))
+    is_warm = entry.prunes and not specs[0].is_dense and specs[0].settings.warm_start == "neighbour"
+    if is_warm != (starts is not None):
+        rule = "a network or None for each trial" if is_warm else "no networks, as warm_start is none or nothing is pruned"
+        raise ValueError(f"start expects starts to be {rule}, found {starts and len(starts)}")
+    taken = given if starts is None else starts
+    arguments = (specs, problem, Place(resolve_device(device), backend, n_threads), state, *(() if taken is None else (taken,)))
     training: Training = resolve(entry.path)(*arguments)
     return training
 
@@ -148,9 +156,10 @@ def train(
     device: str = "cpu",
     backend: str = "auto",
     given: Mapping[str, Tensor] | None = None,
+    starts: Sequence[Mapping[str, Tensor] | None] | None = None,
 ) -> list[TrialResult]:
     """Train a pack to its end; arguments and errors as for `start`."""
-    training = start(specs, problem, device=device, backend=backend, given=given)
+    training = start(specs, problem, device=device, backend=backend, given=given, starts=starts)
     while not training.done:
         training.step()
     return training.results()

@@ -220,6 +220,9 @@ class TrainingSettings(Checked):
     selection: Literal["scalarized", "accuracy"] = "scalarized"
     """The epoch that is kept: least scalarised validation value (without a preference: least mean validation loss), or highest
     mean validation accuracy (the paper's rule)."""
+    warm_start: Literal["none", "neighbour"] = "none"
+    """Where a sparse trial (k0 > 0) starts: the initial network, or the trained network of the dense trial (k0 = 0) of its seed whose
+    task weights are nearest, of its study or of one that this comes after. It prunes more at the same k0 then, and needs fewer epochs."""
     lagrangian: LagrangianSettings = field(default_factory=LagrangianSettings)
     sparsify: SparsifySettings = field(default_factory=SparsifySettings)
     retrain: RetrainSettings = field(default_factory=RetrainSettings)
@@ -239,7 +242,7 @@ _ONE_PHASE = frozenset(
 )
 _READ = {
     "wcal_growl": _TWO_PHASES,
-    "fixed_architecture": _TWO_PHASES - {"tying"},
+    "fixed_architecture": _TWO_PHASES - {"tying", "warm_start"},
     "stl": _ONE_PHASE,
     "mgda": _ONE_PHASE,
     "epo": _ONE_PHASE,
@@ -247,7 +250,7 @@ _READ = {
     "cosmos": _ONE_PHASE | {"cosmos"},
     "moead": frozenset(("batch_size", "data_share", "growl", "lsuv", "evolution")),
 }
-_LATER = {"data_share": 1.0}
+_LATER = {"data_share": 1.0, "warm_start": "none"}
 """Settings that came after results were published, with the value that changes nothing: it is left out of a trial's identity."""
 
 

@@ -7,7 +7,7 @@ one parameter; the model of a row is chosen by its scalarised validation value, 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -30,6 +30,7 @@ from trainer.step_graph import StepGraph, recorder_for
 from trainer.training import PackTraining
 from trainer.trial import TrialSpec
 from trainer.turns import turn_on
+from trainer.warm_start import load_starts
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,21 @@ class TwoPhase(PackTraining):
         problem: data and networks.
         place: device and backend.
         state: of an earlier `state_dict()`, whose trials include these; None to begin.
+        starts: the network that each trial begins with, None for the initial one; without it all begin with that. Anchors are
+            those of the initial network in any case.
     """
 
-    def __init__(self, specs: Sequence[TrialSpec], problem: Problem, place: Place, state: State | None = None) -> None:
+    def __init__(
+        self,
+        specs: Sequence[TrialSpec],
+        problem: Problem,
+        place: Place,
+        state: State | None = None,
+        starts: Sequence[Mapping[str, Tensor] | None] | None = None,
+    ) -> None:
         super().__init__(specs, problem, place)
+        if starts is not None:
+            load_starts(self.pack, starts)
         first = specs[0]
         self._phases = self._phases_of(first)
         self.n_epochs = sum(phase.n_epochs for phase in self._phases)

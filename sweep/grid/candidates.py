@@ -45,6 +45,11 @@ def candidate_mistakes(studies: Sequence[Study], candidates: Mapping[str, Sequen
     owners = {part: name for name in candidates for part in _parts(name, candidates)}
     mistakes = []
     for index, study in enumerate(studies):
+        for number, candidate in enumerate(candidates.get(study.name, ())):
+            if candidate.warm_start != study.training.warm_start:  # ids say which trial gives a network before any is trained
+                rule = f"what the search's own `training` has expected ({study.training.warm_start}): a warm start is not searched for"
+                path = ("studies", index, "candidates", number, "warm_start")
+                mistakes.append(Mistake(path, rule, candidate.warm_start, "write it under `training`"))
         searches = [name for name in study.after if name in candidates]
         if len(searches) > 1:
             rule = "one search at most expected (`candidates`)"

@@ -38,6 +38,7 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
         mistakes.append(_unavailable(("problem", "name"), problem, PROBLEMS, hint))
     models = _models_of(config)
     studies = []
+    training_paths: list[Path] = []
     facts = _facts_of(config)
     grids = _Grids(facts)
     for index, given in enumerate(config.studies or (None,)):
@@ -48,6 +49,7 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
             values[key] = getattr(config, key) if own is None else own
             paths[key] = (key,) if own is None else ("studies", index, key)
         training = given.training if given and given.training else config.training
+        training_paths.append(("studies", index, "training") if given and given.training else ("training",))
         mistakes += _seed_mistakes(paths["seeds"], values["seeds"])
         method = METHODS[values["method"]]
         if given is not None and given.model is None and method.model is not None:
@@ -70,6 +72,7 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
     mistakes += candidate_mistakes(studies, candidates)
     if not order_mistakes:
         mistakes += _giver_mistakes(studies)
+        mistakes += _warm_start_mistakes(studies, training_paths, candidates)
     ordered = with_candidates(ordered, candidates)
     if config.has_auto_reference and facts is not None:
         ordered = _after_anchor_runs(ordered, studies[0], len(facts.tasks))
@@ -79,7 +82,9 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
 def _after_anchor_runs(ordered: Sequence[Study], first: Study, n_tasks: int) -> tuple[Study, ...]:
     """The anchor runs in the manner of the file's first study, then the others."""
     alone = tuple((0.0, *(float(task == other) for other in range(n_tasks))) for task in range(n_tasks))
-    anchors = Study(ANCHOR_STUDY, first.model, "wcal_growl", alone, first.training, first.seeds[:1])
+    # Dense runs start from the initial network whatever the study's sparse ones do.
+    training = replace(first.training, warm_start="none")
+    anchors = Study(ANCHOR_STUDY, first.model, "wcal_growl", alone, training, first.seeds[:1])
     return (anchors, *(study if study.after else replace(study, after=(ANCHOR_STUDY,)) for study in ordered))
 
 
@@ -158,6 +163,40 @@ def _pruning_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Ma
         return []
     rule = f"k0 = 0 expected, since the method {values['method']} does not prune"
     return [Mistake(paths["preferences"], rule, shown(list(pruning[0])), "for example `preferences: {simplex: {divisions: 10, k0: [0]}}`")]
+
+
+def dense_givers(study: Study, studies: Mapping[str, Study]) -> tuple[Study, ...]:
+    """The studies whose dense trials give their networks to the sparse ones of a study with a warm start.
+
+    That is the study itself; where it has no vector with k0 = 0, those that it comes after, if they are of the same model and
+    have all its seeds. The candidates of a search and the anchor runs give nothing.
+    """
+    others = [studies[name] for name in study.after if name in studies and name != ANCHOR_STUDY]
+    fitting = [
+        other
+        for other in others
+        if METHODS[other.method].prunes and other.model == study.model and set(study.seeds) <= set(other.seeds) and not other.candidate_of
+    ]
+    return (study,) if _has_dense(study) else tuple(other for other in fitting if _has_dense(other))
+
+
+def _has_dense(study: Study) -> bool:
+    return any(vector is not None and vector[0] == 0 for vector in study.preferences)
+
+
+def _warm_start_mistakes(studies: Sequence[Study], paths: Sequence[Path], searches: Iterable[str]) -> list[Mistake]:
+    """Sparse trials that start from dense ones need some."""
+    by_name = {study.name: study for study in studies if study.name not in set(searches)}
+    mistakes = []
+    for study, path in zip(studies, paths, strict=True):
+        is_warm = METHODS[study.method].prunes and study.training.warm_start == "neighbour"
+        has_sparse = any(vector is not None and vector[0] > 0 for vector in study.preferences)
+        is_unknown = any(not by_name[name].preferences for name in study.after if name in by_name)  # a mistake that is told already
+        if is_warm and has_sparse and not is_unknown and not dense_givers(study, by_name):
+            rule = "preferences with k0 = 0 expected, whose networks the others start from"
+            hint = "add them to this study, or name one in `after` that has them, with the same model and seeds"
+            mistakes.append(Mistake((*path, "warm_start"), rule, study.training.warm_start, hint))
+    return mistakes
 
 
 def _giver_mistakes(studies: Sequence[Study]) -> list[Mistake]:

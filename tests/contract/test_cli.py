@@ -284,7 +284,7 @@ def test_plan_shows_what_a_run_would_do(grid: Path) -> None:
     lines = result.stdout.splitlines()
     assert lines[0] == f"sweep grid: {N_TRIALS} trials -> results"
     assert lines[1] == "  study main: mdmtn, wcal_growl: 8 trials, 0 complete"
-    assert lines[2] == "complete: 0 (0 failed); to train: 8; waiting for another study: 0"
+    assert lines[2] == "complete: 0 (0 failed); to train: 8; waiting for others: 0"
     assert lines[-1] == "time: unknown until a trial is complete"
     assert not Path("results").exists(), "plan writes nothing"
 
@@ -293,7 +293,7 @@ def test_plan_of_a_folder_with_results(grid: Path, results: Store) -> None:
     before = sorted(results.root.rglob("*"))
     result = call("plan", grid)
     assert result.exit_code == 0
-    assert "complete: 7 (1 failed); to train: 1; waiting for another study: 0" in result.stdout
+    assert "complete: 7 (1 failed); to train: 1; waiting for others: 0" in result.stdout
     assert "time: about " in result.stdout
     assert sorted(results.root.rglob("*")) == before
 
@@ -309,7 +309,7 @@ def test_plan_says_what_waits(grid: Path) -> None:
     grid.write_text(f"{GRID}studies: [{{name: first}}, {{name: second, model: hps, after: first}}]\n", encoding="utf-8")
     result = call("plan", grid)
     assert "study second: hps, wcal_growl, after first: 8 trials, 0 complete" in result.stdout
-    assert "to train: 16; waiting for another study: 8" in result.stdout
+    assert "to train: 16; waiting for others: 8" in result.stdout
 
 
 # -- several problems ---------------------------------------------------------------------------------------------------
@@ -328,10 +328,10 @@ def test_plan_of_several_problems(grid: Path) -> None:
     assert result.stdout.splitlines()[:6] == [
         "sweep grid-multidigits: 10 trials -> results/multidigits",
         "  study main: mdmtn, wcal_growl: 10 trials, 0 complete",
-        "complete: 0 (0 failed); to train: 10; waiting for another study: 0",
+        "complete: 0 (0 failed); to train: 10; waiting for others: 0",
         "sweep grid-zdt1: 4 trials -> results/zdt1",
         "  study main: point, wcal_growl: 4 trials, 0 complete",
-        "complete: 0 (0 failed); to train: 4; waiting for another study: 0",
+        "complete: 0 (0 failed); to train: 4; waiting for others: 0",
     ]
     assert len(result.stdout.splitlines()) == 8, "packs and time are told once"
     assert result.stdout.splitlines()[6].startswith("packs: ")

@@ -685,3 +685,28 @@ def test_trials_that_have_nothing_to_take_over_become_rows_that_say_so(tmp_path:
     assert [(row["state"], row["error"]) for row in rows] == [
         ("error", "second takes over the network of a trial of ours, but none ended ok")
     ] * 2
+
+
+def test_trials_that_start_from_others_name_them_and_lose_only_the_one_whose_giver_does_not_fit(tmp_path: Path) -> None:
+    warm = {"training": {"warm_start": "neighbour"}}
+    finish(PackRun(job_of(tmp_path, 1, is_dense=True, trial_ids=["fits"], **warm)))
+    finish(PackRun(job_of(tmp_path, 1, is_dense=True, trial_ids=["other"], model="hps", pack_id="pack-b", **warm)))
+    blobs = {trial_id: row["weights_sha256"] for trial_id, row in rows_of(tmp_path).items()}
+    starts = {
+        "a": {"giver": "fits", "weights_sha256": blobs["fits"], "note": None},
+        "b": {"giver": "other", "weights_sha256": blobs["other"], "note": None},
+        "c": {"giver": "lost", "weights_sha256": None, "note": "its giver diverged"},
+    }
+    finish(PackRun(job_of(tmp_path, 3, trial_ids=list(starts), starts=starts, pack_id="pack-c", **warm)))
+    rows = rows_of(tmp_path)
+    assert {trial_id: rows[trial_id]["state"] for trial_id in starts} == {"a": "ok", "b": "error", "c": "ok"}
+    assert "expected of the network to start from" in rows["b"]["error"]
+    assert (rows["a"]["taken_over"], rows["a"]["notes"]) == (["fits"], None)
+    assert (rows["c"]["taken_over"], rows["c"]["notes"]) == (None, ["its giver diverged"])
+
+
+def test_a_network_to_start_from_that_is_not_there_is_a_passing_error(tmp_path: Path) -> None:
+    starts = {"a": {"giver": "gone", "weights_sha256": "0" * 64, "note": None}}
+    with pytest.raises(StoreError, match="no such blob"):
+        PackRun(job_of(tmp_path, 1, trial_ids=["a"], training={"warm_start": "neighbour"}, starts=starts))
+    assert Store(tmp_path).complete() == {}
