@@ -2,9 +2,9 @@
 
     python -m tests.bench.backends [--backends loop loop+kernel packed] [--seeds 5] [--model mdmtn] [--n-train 3000]
 
-MultiDigits with the quickstart's schedule: a dense trial and three sparse ones a seed. Prints for each backend mean and standard
-deviation over the seeds of the mean test accuracy and of the sparsity rate, and the paired difference to the first backend with
-its 95 % interval.
+MultiDigits (or --problem multifashion) with the quickstart's schedule: a dense trial and three sparse ones a seed. Prints for
+each backend mean and standard deviation over the seeds of the mean test accuracy and of the sparsity rate, and the paired
+difference to the first backend with its 95 % interval.
 """
 
 import argparse
@@ -23,10 +23,11 @@ DENSE = ((0.0, 0.5, 0.5),)
 SPARSE = ((0.008, 0.496, 0.496), (0.01, 0.3, 0.69), (0.015, 0.6, 0.385))
 
 
-def measured(backend: str, model: str, seed: int, n_train: int) -> tuple[float, float]:
+def measured(problem_name: str, backend: str, model: str, seed: int, n_train: int) -> tuple[float, float]:
     """Mean test accuracy of the dense and sparse trials of a seed, and mean sparsity rate of the sparse ones."""
-    entry = PROBLEMS["multidigits"]
-    problem = entry.build(entry.options(n_train=n_train))
+    entry = PROBLEMS[problem_name]
+    parts = {} if problem_name == "multidigits" else {"n_validation": n_train // 5, "n_test": n_train // 5}
+    problem = entry.build(entry.options(n_train=n_train, **parts))
     results = []
     for preferences in (DENSE, SPARSE):
         specs = [TrialSpec(str(i), model, "wcal_growl", k, seed, SETTINGS) for i, k in enumerate(preferences)]
@@ -39,17 +40,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--backends", nargs="+", default=["loop", "loop+kernel", "packed"])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--problem", choices=("multidigits", "multifashion"), default="multidigits")
     parser.add_argument("--model", default="mdmtn")
     parser.add_argument("--n-train", type=int, default=3000)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     first: list[float] = []
-    print(
-        f"multidigits, {asked.n_train} training samples, {asked.model}, {asked.seeds} seeds: test accuracy and SR, mean +- deviation, in %"
-    )
+    of = f"{asked.problem}, {asked.n_train} training samples, {asked.model}, {asked.seeds} seeds"
+    print(f"{of}: test accuracy and SR, mean +- deviation, in %")
     for backend in asked.backends:
         started = time.process_time()
-        found = [measured(backend, asked.model, seed, asked.n_train) for seed in range(asked.seeds)]
+        found = [measured(asked.problem, backend, asked.model, seed, asked.n_train) for seed in range(asked.seeds)]
         accuracies, rates = ([100 * value for value in column] for column in zip(*found, strict=True))
         first = first or accuracies
         gaps = [mine - theirs for mine, theirs in zip(accuracies, first, strict=True)]

@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -69,6 +70,8 @@ def library_of(dtype: torch.dtype) -> Library:
 
 
 def _built(real: str, whole: str) -> Path:
+    if sys.platform == "win32":
+        raise KernelError("no kernel on Windows")
     compiler = next((found for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and (found := shutil.which(name))), None)
     if compiler is None:
         raise KernelError("no C compiler found (cc, gcc or clang)")
