@@ -106,6 +106,7 @@ def start(
 
     Raises:
         ValueError: the specs do not fit together or the problem; the message names the value.
+        ImportError: this machine or device lacks what the backend needs.
     """
     _check(specs, problem, state)
     entry = METHODS[specs[0].method]

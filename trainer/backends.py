@@ -19,7 +19,8 @@ def pack_of(initial: nn.Module, n_models: int, problem: Problem, place: Place) -
     """A pack of copies of a network.
 
     Raises:
-        ValueError: no such backend, or not here; the message names it.
+        ValueError: no such backend; the message names it.
+        BackendMissingError: not on this machine or device.
     """
     name = backend_of(problem, place)
     if name not in _PACKS:

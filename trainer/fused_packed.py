@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from trainer.kernels.conv_pool import conv_pool_relu, fuse
 from trainer.packed import RULES, PackedPack, PackedTensor
+from trainer.place import BackendMissingError
 
 
 def why_missing(device: torch.device) -> str | None:
@@ -26,7 +27,7 @@ class FusedPackedPack(PackedPack):
     """A packed pack whose convolutions do the pooling and relu behind them.
 
     Raises:
-        ValueError: there is no Triton for this device.
+        BackendMissingError: there is no Triton for this device.
     """
 
     backend = "packed+kernel"
@@ -34,7 +35,7 @@ class FusedPackedPack(PackedPack):
     def _prepared(self, network: nn.Module) -> nn.Module:
         missing = why_missing(self._device)
         if missing is not None:
-            raise ValueError(f"backend packed+kernel is not available: {missing}; backend: auto takes what is there")
+            raise BackendMissingError(f"backend packed+kernel is not available: {missing}; backend: auto takes what is there")
         if not fuse(network):
             self.backend = "packed"  # nothing in this network that it could do
         return network

@@ -8,6 +8,10 @@ BACKENDS = ("loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+
 """Ways to compute a pack's passes; `auto` chooses among them (trainer/backends.py)."""
 
 
+class BackendMissingError(ImportError):
+    """This machine or device lacks what a backend needs; the message says what. Another machine may have it."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A device, a backend and the threads beside them."""

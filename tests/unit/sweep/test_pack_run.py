@@ -499,6 +499,19 @@ def test_a_pack_is_divided_into_equal_parts_that_fit_a_gpu(tmp_path: Path, monke
     assert {k: row["weights_sha256"] for k, row in rows.items()} == {k: row["weights_sha256"] for k, row in expected.items()}
 
 
+def test_the_grid_files_backend_trains_and_is_in_the_row(tmp_path: Path) -> None:
+    finish(PackRun(job_of(tmp_path / "out", n_trials=1, backend="packed")))
+    assert {row["backend"] for row in rows_of(tmp_path / "out").values()} == {"packed"}
+
+
+def test_a_backend_that_a_machine_lacks_costs_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine, or the next try, may have it."""
+    monkeypatch.setattr("trainer.kernel_pack.why_missing", lambda: "no C compiler found (cc, gcc or clang)")
+    with pytest.raises(ImportError, match=r"backend loop\+kernel is not available: no C compiler"):
+        finish(PackRun(job_of(tmp_path / "out", backend="loop+kernel")))
+    assert Store(tmp_path / "out").complete() == {}
+
+
 def test_a_store_that_takes_no_rows_is_a_passing_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(tmp_path / "out")
 

@@ -11,7 +11,7 @@ from trainer.api import Problem, Split, TrainingSettings, TrialSpec, classificat
 from trainer.backends import backend_of, pack_of
 from trainer.kernels.library import why_missing
 from trainer.models.published import CIFAR10MNIST, MULTIMNIST
-from trainer.place import BACKENDS, Place
+from trainer.place import BACKENDS, BackendMissingError, Place
 from trainer.settings import RetrainSettings, SparsifySettings
 from trainer.two_phase import TwoPhase
 
@@ -148,5 +148,5 @@ def test_without_a_compiler_a_cpu_takes_the_plain_loop(monkeypatch: pytest.Monke
     assert backend_of(problem, Place()) == "loop"
     assert backend_of(replace(problem, is_small=True), Place()) == "vmap"
     assert backend_of(problem, Place(torch.device("cuda"))) == "packed"
-    with pytest.raises(ValueError, match="no C compiler found"):
+    with pytest.raises(BackendMissingError, match="no C compiler found"):
         pack_of(problem.networks["hps"](), 1, problem, Place(backend="loop+kernel"))
