@@ -54,6 +54,7 @@ class Member:
         refuse_changed_source(self.store.manifest() or {}, manifest, self.store.root)
         self.store.create(manifest | {"versions": versions()})
         self.store.clear_control()
+        self.store.remove_temporaries()
 
     def take_plan(self, plan: Plan) -> None:
         """Go on with this plan; with a reference point from anchor runs as soon as they are complete, and never without it.
@@ -115,6 +116,7 @@ class Member:
             self.store.record_backends()
             self.store.compact()
             self.store.remove_checkpoints()  # those whose trials ended in different packs
+        self.store.remove_temporaries()
         if not plan.n_todo:
             self.store.clear_control()
         is_interrupted = bool(plan.n_todo and was_interrupted)

@@ -269,12 +269,15 @@ class Store:
             old = self._compacted("epochs", schemas["epochs"])
             self._publish_compacted("epochs", merged_curves(old, [table for _, table in curves], latest))
             remove(version.path for version, _ in curves)
-        self._folder.remove_stale_temporaries()
+
+    def remove_temporaries(self) -> None:
+        """Remove files whose writing never ended. The caller holds the lock, before its run begins or when it is over."""
+        self._folder.remove_temporaries()
 
     def verify(self) -> list[Finding]:
         """Everything wrong in this folder: reads and checks every file but the report."""
         stray = "being written right now, or left by a write that did not end"
-        found = [Finding(path, stray, "compaction removes it when it is an hour old") for path in self._folder.temporaries()]
+        found = [Finding(path, stray, "the next run removes it") for path in self._folder.temporaries()]
         manifest = self.root / "manifest.json"
         try:
             self._known_manifest()

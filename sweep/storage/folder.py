@@ -67,9 +67,12 @@ class Folder:
         folders = [self.root, *(self.root / folder for folder in FOLDERS)]
         return [path for folder in folders for path in sorted(folder.glob(".*.tmp")) if is_temporary(path.name)]
 
-    def remove_stale_temporaries(self) -> None:
-        """Remove what a crash left an hour ago or earlier."""
-        remove(path for path in self.temporaries() if _age(path) > _STALE_S)
+    def remove_temporaries(self) -> None:
+        """Remove what crashes left: all in the subfolders, where only a run writes; beside them what is an hour old.
+
+        A writer that was cut off and comes back finds its file gone and ends; its work was planned again.
+        """
+        remove(path for path in self.temporaries() if path.parent != self.root or _age(path) > _STALE_S)
 
     def is_new(self) -> bool:
         """Neither identity nor results: before the first run."""

@@ -528,17 +528,18 @@ def test_a_damaged_write_is_noticed_before_anything_is_removed(store: Store, mon
     assert store.complete() == {"a": "ok"}
 
 
-def test_only_old_temporary_files_are_removed(store: Store) -> None:
-    fresh = store.root / "rows" / ".a.1-0.parquet.0123abcd.tmp"
-    stale = store.root / "blobs" / ".abc.0123abcd.tmp"
+def test_a_run_removes_what_was_never_written_whole(store: Store) -> None:
+    left = store.root / "rows" / ".a.1-0.parquet.0123abcd.tmp"
+    others = store.root / ".report.html.0123abcd.tmp"
+    stale = store.root / ".manifest.json.0123abcd.tmp"
     foreign = store.root / "rows" / ".keep"
-    for path in (fresh, stale, foreign):
+    for path in (left, others, stale, foreign):
         path.touch()
     for path in (stale, foreign):
         os.utime(path, (time.time() - 7200,) * 2)
-    assert [finding.path for finding in store.verify()] == [fresh, stale]
-    store.compact()
-    assert (fresh.exists(), stale.exists(), foreign.exists()) == (True, False, True)
+    assert {finding.path for finding in store.verify()} == {left, others, stale}
+    store.remove_temporaries()
+    assert [path.exists() for path in (left, others, stale, foreign)] == [False, True, False, True]
 
 
 def test_a_forgotten_trial_is_planned_again(store: Store) -> None:
