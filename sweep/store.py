@@ -37,6 +37,8 @@ from sweep.storage.files import (
 from sweep.storage.folder import COMPACTED, FOLDERS, SUFFIX, Folder, Version, make_writable, remove
 from sweep.storage.identity import agreed_manifest, check_manifest
 from sweep.storage.lock import Lock, LockedError, holder_of
+from sweep.storage.plain_file import HINT, NotPlainError, open_plain
+from sweep.storage.records import check_plan
 from sweep.storage.tables import decode_table, encode_table, latest_of, merged_curves, of_trials, to_table
 
 __all__ = ["Checkpoint", "Finding", "LockedError", "Store", "StoreError", "StoreWriteError", "UnreadableError"]
@@ -176,7 +178,7 @@ class Store:
     def latest_plan(self) -> dict[str, Any] | None:
         """The plan of the last run; None before the first."""
         plans = self._folder.plans()
-        return read_json(plans[max(plans)]) if plans else None
+        return _read_plan(plans[max(plans)]) if plans else None
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
@@ -287,7 +289,8 @@ class Store:
         for path in self._folder.paths("blobs"):
             problems += _problems(path, partial(self.get_blob, path.name))
         for path in (path for folder in ("plans", "live", ".") for path in self._folder.paths(folder, ".json")):
-            problems += _problems(path, partial(read_json, path))
+            is_plan = path.parent.name == "plans" and "-" not in path.stem
+            problems += _problems(path, partial(_read_plan if is_plan else read_json, path))
         return [*found, *(Finding(path, problem, _hint(path)) for path, problem in problems), *self._wrong_rows()]
 
     def _wrong_rows(self) -> Iterator[Finding]:
@@ -400,10 +403,12 @@ class Store:
 
     def _checkpoint(self, version: Version) -> Checkpoint:
         try:
-            with version.path.open("rb") as file:
+            with open_plain(version.path) as file:
                 trial_ids, epoch = checkpoint_header(file, os.fstat(file.fileno()).st_size, version.path)
         except FileNotFoundError:
             raise
+        except NotPlainError as error:
+            raise UnreadableError(str(error), version.path, HINT) from error
         except OSError as error:
             raise read_error(version.path, error) from error
         return Checkpoint(version.id, version.attempt, version.retry, trial_ids, epoch, version.path)
@@ -564,6 +569,12 @@ def _read_loose(version: Version, schema: pa.Schema, columns: Sequence[str] | No
     if version.path.parent.name == "rows" and table.num_rows != 1:
         raise UnreadableError(f"one row expected, found {table.num_rows}", version.path)
     return table
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    plan = read_json(path)
+    check_plan(plan, path)
+    return plan
 
 
 def _problems(path: Path, load: Callable[[], object]) -> list[tuple[Path, str]]:
