@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sweep.terminal import plain
+
 _PLAIN_EVERY_S = 10.0
 _MAX_PACKS = 12
 
@@ -93,7 +95,7 @@ class PlainLines:
 
     def message(self, text: str) -> None:
         """The text, as it is."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the command line's own output
+        print(plain(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the command line's own output
 
     def update(self, snapshot: Snapshot) -> None:
         """A line, if it is time."""
@@ -117,7 +119,7 @@ class LiveTable:
 
     def message(self, text: str) -> None:
         """The text, above the table."""
-        self._live.console.print(text, highlight=False, markup=False)
+        self._live.console.print(plain(text), highlight=False, markup=False)
 
     def update(self, snapshot: Snapshot) -> None:
         """Redraw."""
