@@ -29,6 +29,7 @@ __all__ = [
     "largest_difference",
     "load_compressed",
     "macs_of",
+    "macs_of_program",
     "trace",
 ]
 
@@ -76,7 +77,7 @@ def compress(network: nn.Module, sample: Tensor, *, ties: bool = True) -> Compre
 def compressed(traced: Program, *, ties: bool = True) -> Compressed:
     """`compress` of a network that is traced already."""
     found = shrink(traced, ties)
-    return Compressed(found.program, found.program.n_parameters, macs_of(CompactNetwork(found.program), traced.input_shape), found.notes)
+    return Compressed(found.program, found.program.n_parameters, macs_of_program(found.program), found.notes)
 
 
 def load_compressed(data: bytes) -> tuple[CompactNetwork, dict[str, Any]]:
@@ -110,6 +111,11 @@ def largest_difference(network: nn.Module, other: nn.Module, inputs: Iterable[Te
                 largest, scale = max(largest, float((a - b).abs().max())), max(scale, float(a.abs().max()))
     network.train(was_training)
     return largest / scale
+
+
+def macs_of_program(program: Program) -> int:
+    """`macs_of` of a traced network."""
+    return macs_of(CompactNetwork(program), program.input_shape)
 
 
 @torch.no_grad()
