@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from sweep.storage.tables import encode_table
 from tests.fuzz.hostile import NUMBERS, TEXTS, any_value, changed_bytes, changed_tree
 
+_MAX_BYTES = 2**24
 _PLACES = ("rows", "epochs", "blobs", "live", "checkpoints", "plans", "logs", ".")
 _NAMES = (
     "x.1-0.parquet",
@@ -50,7 +51,7 @@ def mutate(folder: Path, outside: Path, rng: random.Random) -> list[str]:
 
 
 def _once(folder: Path, outside: Path, rng: random.Random) -> str:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and path.stat().st_size < _MAX_BYTES)
     if not files:
         return "nothing is left"
     kind = rng.random()

@@ -68,6 +68,39 @@ def test_a_table_without_rows_is_no_error(tmp_path):
     assert "No front yet" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("k", pa.array(["x"])),
+        ("k", pa.array([["x"]])),
+        ("k_1", pa.array(["0.5"])),
+        ("loss.validation.left", pa.array(["0.5"])),
+        ("sparsity_rate", pa.array([True])),
+        ("seed", pa.array([b"0"])),
+        ("study", pa.array([3])),
+        ("notes", pa.array([[1.0]])),
+        ("trial_id", pa.array([["x"]])),
+    ],
+)
+def test_a_column_of_another_kind_is_named(folder, name, column):
+    path = sorted((folder / "rows").iterdir())[0]
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index(name), name, column), path)
+    results = read_results(folder)
+    assert len(results.frame) == 3
+    assert results.unreadable[0].startswith(f"rows/{path.name}: column {name}: ")
+    write_report(folder)
+
+
+def test_a_column_of_nulls_fits_everything(folder):
+    path = sorted((folder / "rows").iterdir())[0]
+    table = pq.read_table(path)
+    for name in ("notes", "error", "taken_over", "optimum", "k"):
+        table = table.set_column(table.column_names.index(name), name, pa.nulls(1))
+    pq.write_table(table, path)
+    assert read_results(folder).unreadable == ()
+
+
 def test_many_rows_in_few_bytes_are_refused(folder):
     schema = row_schema(TWO_TASKS)
     row = trial_row(1, preference_grid(2, 2)[1], TWO_TASKS)
