@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 SCHEMA_VERSION = 2
-LATER_COLUMNS = frozenset({"taken_over", "energy_estimated"})
+LATER_COLUMNS = frozenset({"taken_over", "energy_estimated", "n_macs"})
 """Columns that came without a new version: files without them are read as if they held nulls."""
 SPLITS = ("train", "validation", "test")
 FINAL_STATES = ("ok", "diverged", "error")
@@ -57,8 +57,9 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("parameter_sharing_params", real),
         ("n_rows", whole),
         ("n_params", whole),
-        ("removable_params", whole),
-        ("removable_macs", whole),
+        ("removable_params", whole),  # in zero rows
+        ("n_macs", whole),  # multiply-adds of the forward pass on one sample
+        ("removable_macs", whole),  # in zero rows
         ("layer_sparsity", pa.map_(text, real)),
         ("sparsity_reached", pa.bool_()),
         ("tying_converged", pa.bool_()),

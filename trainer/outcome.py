@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainer.checkpoint import model_file
 from trainer.lagrangian import convergence
+from trainer.macs import removable_macs
 from trainer.metrics import layer_sparsity, sparsity_metrics
 from trainer.notes import model_notes
 from trainer.problem import Problem
@@ -37,6 +38,8 @@ class Measured:
     buffers: Mapping[str, Tensor]
     weight_names: tuple[str, ...]
     n_parameters: int
+    macs: Mapping[str, int]
+    """Multiply-adds of each weight tensor's layer on one sample."""
     labels: Mapping[str, Tensor]
     losses: Mapping[str, Tensor]
     """Split -> shape (n_tasks,), float64."""
@@ -85,6 +88,8 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         **_chebyshev_columns(spec, measured),
         "objective.sparsity": measured.sparsity,
         "n_params": measured.n_parameters,
+        "n_macs": sum(measured.macs.values()) or None,
+        "removable_macs": removable_macs(measured.macs, layers) if measured.macs else None,
         "layer_sparsity": layers,
         "sparsity_reached": measured.sparsity_reached,
         "tying_converged": measured.tying_converged,
