@@ -58,7 +58,7 @@ def _sentence(table: ResultTable, used: Spent, saved: tuple[Saving, ...]) -> str
     energy = "" if used.kwh is None else f" ({energy_text(used.kwh)} {_how(used)})"
     text = f"The sweep took {figure(used.device_h)} device hours{energy}"
     most = max(saved, key=lambda saving: saving.params, default=None)
-    if most is None:
+    if most is None or most.params == 0:
         return f"{text}."
     where = f" of {most.study}" if len(saved) > 1 else ""
     return f"{text}; the sparsest trial{where} within {_near(table)} has {_fewer(most)}."

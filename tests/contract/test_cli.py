@@ -312,6 +312,47 @@ def test_plan_says_what_it_costs_at_the_grid_file_s_prices(grid: Path, results: 
     assert [*before[:-2], before[-1]] == [*after[:-2], after[-1]]
 
 
+def test_the_report_says_what_it_cost(grid: Path, results: Store) -> None:
+    """At an option's price, else at that of the run's grid file."""
+    assert call("report", "results").exit_code == 0
+    page = (results.root / "report.html").read_text(encoding="utf-8")
+    assert '<h2 id="cost-title">What it cost</h2>' in page
+    assert "The sweep took 0.00778 device hours" in page
+    assert "USD for devices" not in page
+    assert call("report", "results", "--usd-per-device-hour", 900, "--g-co2-per-kwh", 380).exit_code == 0
+    page = (results.root / "report.html").read_text(encoding="utf-8")
+    assert "7 USD for devices, at 900 USD an hour" in page
+    assert "not known, as no energy was measured" in page
+    assert call("report", "results").exit_code == 0
+    assert "USD for devices" not in (results.root / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", ["--usd-per-device-hour", "--usd-per-kwh", "--g-co2-per-kwh"])
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "much"])
+def test_a_price_is_a_finite_number(results: Store, option: str, value: str) -> None:
+    result = call("report", "results", option, value)
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert not (results.root / "report.html").exists()
+
+
+def test_a_run_with_nothing_to_do_prices_the_report_anew(grid: Path) -> None:
+    """Prices are no part of what was trained."""
+    config = load_config(grid)
+    store = finished(config)
+    row = store.read_rows().to_pylist()[0]
+    store.publish({**row, "attempt": 2, "device_s": 7200.0})
+    assert call("run", grid).exit_code == 0
+    assert "USD for devices" not in (store.root / "report.html").read_text(encoding="utf-8")
+    for price, total in ((3, "6 USD for devices"), (5, "10 USD for devices")):
+        grid.write_text(f"{GRID}costs: {{usd_per_device_hour: {price}}}\n", encoding="utf-8")
+        result = call("run", grid)
+        assert result.exit_code == 0
+        assert "nothing to do: every trial is complete" in result.stdout
+        assert total in (store.root / "report.html").read_text(encoding="utf-8")
+    assert "costs" not in (store.root / "manifest.json").read_text(encoding="utf-8")
+
+
 def test_status_says_what_was_used(results: Store) -> None:
     assert USED in call("status", "results").stdout.splitlines()
     used = json.loads(call("status", "results", "--format", "json").stdout)["used"]
