@@ -31,7 +31,7 @@ class Spent:
     """Trials that had their device for themselves."""
     measured_kwh: float
     n_estimated: int
-    """Trials whose energy is a share of what a device used."""
+    """Trials beside which others used the device."""
     estimated_kwh: float
 
     @property

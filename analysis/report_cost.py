@@ -10,7 +10,7 @@ from analysis.savings import NEAR_ACCURACY, Saving, savings
 from analysis.table import ResultTable
 
 _KWH_FROM = 0.1  # less is said in Wh
-_ESTIMATED = "a share of what a device used that others used too"
+_ESTIMATED = "others used the device too"
 
 
 @dataclass(frozen=True)

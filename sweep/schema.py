@@ -80,7 +80,7 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("device_s", real),  # this trial's share of its pack's seconds
         ("peak_memory_mb", real),
         ("energy_wh", real),  # of those seconds; null where nothing counts it
-        ("energy_estimated", pa.bool_()),  # whether that is a share of what a device used that others used too; null where energy_wh is
+        ("energy_estimated", pa.bool_()),  # whether others used the device too; null where energy_wh is
         ("host", text),
         ("device", text),
         ("backend", text),

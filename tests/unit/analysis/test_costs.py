@@ -49,9 +49,7 @@ def test_measured_estimated_and_unknown_energies_are_told_apart(tmp_path: Path) 
     facts = facts_of(table)
     assert facts["Device hours"] == "3.5, of 4 of 5 trials"
     assert facts["Energy"] == (
-        "0.5 kWh measured in 2 trials\n"
-        "0.75 kWh estimated in 1 trial (a share of what a device used that others used too)\n"
-        "not measured in 2 trials"
+        "0.5 kWh measured in 2 trials\n0.75 kWh estimated in 1 trial (others used the device too)\nnot measured in 2 trials"
     )
     assert "CO2" not in facts
     assert "Money" not in facts
