@@ -135,7 +135,7 @@ def _hints(used: Spent, saved: tuple[Saving, ...]) -> Iterator[str]:
     if used.kwh is not None:
         yield "Energy is that of the GPU or of the processors alone, without memory, disks, network, power supply and cooling."
     if saved:
-        yield "Parameters and multiply-adds of rows that are all zero count as saved; tied rows do not."
+        yield "Saved is what compression removes from the network; where a row does not say that, the weights in rows that are all zero."
 
 
 def _part_of(used: Spent) -> str:

@@ -1,5 +1,6 @@
 """What sparsity saved in the networks of a study: parameters, and multiply-adds at inference."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ class Saving:
     study: str
     trial_id: str
     params: float
-    """Share of the parameters that it needs less than the dense network, a fraction; 0 where no sparse one is as good."""
+    """Share of the parameters that it needs less than the best dense network of the study, a fraction; 0 where no sparse one is as good."""
     macs: float | None
     """The same of the multiply-adds of one sample; None where the rows do not have them."""
     accuracy_test: float | None
@@ -35,46 +36,57 @@ class Saving:
 def savings(table: ResultTable) -> tuple[Saving, ...]:
     """One a study in which a network has zero rows, in the order of `compared_studies`.
 
-    Parameters and multiply-adds in zero rows are saved: their inputs contribute nothing. Networks are compared on validation data.
+    Networks are compared on validation data. What compression removes is saved; where a row does not say what that is, the
+    weights in zero rows.
     """
-    found = []
-    for study in compared_studies(table):
-        rows = table.ok.frame[(table.ok.frame["study"].astype(object).where(table.ok.frame["study"].notna(), "") == study.name).to_numpy()]
-        zero = _zero_share(rows)
-        best = best_row(table, rows)
-        if best is None or not (zero > 0).any():
-            continue
-        near = rows[(quality(table, rows) >= _least_quality(table, best)) & np.isfinite(zero)]
-        sparsest = near[_zero_share(near) == _zero_share(near).max()] if len(near) else near
-        chosen = best_row(table, sparsest)
-        if chosen is None:
-            continue
-        dense = best_row(table, rows[zero == 0])
-        found.append(_saving(study.name, chosen, best, dense))
-    return tuple(found)
+    frame = table.ok.frame
+    names = frame["study"].astype(object).where(frame["study"].notna(), "").to_numpy()
+    found = [_of_study(table, study.name, frame[names == study.name]) for study in compared_studies(table)]
+    return tuple(saving for saving in found if saving is not None)
 
 
-def _saving(study: str, chosen: pd.Series, best: pd.Series, dense: pd.Series | None) -> Saving:
+def _of_study(table: ResultTable, name: str, rows: pd.DataFrame) -> Saving | None:
+    best, zero = best_row(table, rows), _numbers(rows, "sparsity_rate")
+    if best is None or not (zero > 0).any():
+        return None
+    near = rows[(quality(table, rows) >= _least_quality(table, best)) & np.isfinite(_kept_params(rows))]
+    chosen = best_row(table, near[_kept_params(near) == _kept_params(near).min()]) if len(near) else None
+    if chosen is None:
+        return None
+    dense = best_row(table, rows[zero == 0])
+    is_sparse = chosen["sparsity_rate"] > 0
     return Saving(
-        study=study,
+        study=name,
         trial_id=str(chosen["trial_id"]),
-        params=float(_zero_share(chosen.to_frame().T)[0]),
-        macs=_saved_macs(chosen),
+        params=(_saved(_kept_params, chosen, dense) or 0.0) if is_sparse else 0.0,
+        macs=_saved(_kept_macs, chosen, dense) if is_sparse else None,
         accuracy_test=_number(chosen["accuracy.test.mean"]),
         best_accuracy_test=_number(best["accuracy.test.mean"]),
         has_dense=dense is not None,
     )
 
 
-def _zero_share(rows: pd.DataFrame) -> NDArray[np.float64]:
-    """Parameters in zero rows of all, shape (n_rows,); where only the share of the weights is known, that."""
-    of_all = _numbers(rows, "removable_params") / _numbers(rows, "n_params")
-    return np.where(np.isfinite(of_all), of_all, _numbers(rows, "sparsity_rate_params"))
+def _saved(kept: Callable[[pd.DataFrame], NDArray[np.float64]], chosen: pd.Series, dense: pd.Series | None) -> float | None:
+    """Share of what the dense network keeps that the chosen one does without; None where it is not known."""
+    own = kept(chosen.to_frame().T)[0]
+    whole = 1.0 if dense is None else kept(dense.to_frame().T)[0]
+    return float(1 - own / whole) if np.isfinite(own) and whole > 0 else None
 
 
-def _saved_macs(row: pd.Series) -> float | None:
-    removable, total = _number(row["removable_macs"]), _number(row["n_macs"])
-    return removable / total if removable is not None and total else None
+def _kept_params(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Share of the parameters that compression keeps, shape (n_rows,)."""
+    share = _kept(rows, "removable_params", "n_params")
+    return np.where(np.isfinite(share), share, 1 - _numbers(rows, "sparsity_rate_params"))
+
+
+def _kept_macs(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """The same of the multiply-adds; NaN where a row does not say."""
+    return _kept(rows, "removable_macs", "n_macs")
+
+
+def _kept(rows: pd.DataFrame, removable: str, of: str) -> NDArray[np.float64]:
+    total = _numbers(rows, of)
+    return 1 - np.divide(_numbers(rows, removable), total, out=np.full(len(rows), np.nan), where=total > 0)
 
 
 def _least_quality(table: ResultTable, best: pd.Series) -> float:

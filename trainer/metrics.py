@@ -29,7 +29,7 @@ def sparsity_metrics(weights: Mapping[str, Tensor]) -> dict[str, float | int]:
         weights: name -> Linear weight (out, in) or Conv2d weight (out, in, height, width); a row is one input unit.
 
     Returns:
-        `sparsity_rate`, `compression_rate`, `parameter_sharing`, the same with `_params`, `n_rows`, `removable_params` (in zero rows).
+        `sparsity_rate`, `compression_rate`, `parameter_sharing`, the same with `_params`, `n_rows`.
 
     Source: Zhang et al., ICLR 2018, section 4; Hotegni, Berkemeier and Peitz, IJCNN 2024, Table I.
     """
@@ -50,7 +50,6 @@ def sparsity_metrics(weights: Mapping[str, Tensor]) -> dict[str, float | int]:
         "compression_rate_params": n_params / n_unique_params,
         "parameter_sharing_params": (n_params - n_zero_params) / n_unique_params,
         "n_rows": n_rows,
-        "removable_params": n_zero_params,
     }
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from trainer.backends import pack_of
 from trainer.checkpoint import State
+from trainer.compact.sizes import Sizes
 from trainer.data import Part, channels_last, first_share
 from trainer.lsuv import initialise_lsuv
-from trainer.macs import layer_macs
 from trainer.metrics import n_parameters, weight_names
 from trainer.notes import data_notes
 from trainer.outcome import Lagrange, Measured, result_of
@@ -24,7 +24,6 @@ from trainer.trial import TrialResult, TrialSpec
 from trainer.turns import turn_on
 
 _ANCHOR_SEED = 0
-_N_TRIED = 2  # samples, since not every network takes one alone
 
 
 class PackTraining(ABC):
@@ -57,7 +56,6 @@ class PackTraining(ABC):
         self._dtype = next(network.parameters()).dtype
         self._bounds: Mapping[str, tuple[float, float]] = getattr(network, "bounds", {})
         self._weight_names, self._n_parameters = weight_names(network), n_parameters(network)
-        self._macs = layer_macs(network, self._problem.train.first(_N_TRIED)[0])
         self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
         self.pack = pack_of(network, self._n_networks, problem, place)
         weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
@@ -99,6 +97,7 @@ class PackTraining(ABC):
         best, reached, converged = self._best_epochs(), self._sparsity_reached, self._tying_converged
         # A method with one network for all trials has one of everything that is not measured under a preference.
         networks = [i % self._n_networks for i in range(len(self.specs))]
+        sizes = Sizes(self._problem, self.specs[0].model)
         return [
             result_of(
                 spec,
@@ -109,8 +108,8 @@ class PackTraining(ABC):
                     buffers={name: value[n] for name, value in self.pack.buffers.items()},
                     weight_names=self._weight_names,
                     n_parameters=self._n_parameters,
-                    macs=self._macs,
                     labels={name: value[n] for name, value in self.structure.labels.items()},
+                    sizes=sizes,
                     losses={name: losses[i] for name, (losses, _) in evaluated.items()},
                     metrics={name: metrics[i] for name, (_, metrics) in evaluated.items()},
                     sparsity=float(penalty[n]),

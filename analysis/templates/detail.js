@@ -49,7 +49,7 @@ function detailParts(row) {
     ["rows", count("n_rows", row)],
     ["parameters", count("n_params", row)],
     ["removable parameters", count("removable_params", row)],
-    ["multiply-adds a sample (MACs)", count("n_macs", row)],
+    ["MACs a sample", count("n_macs", row)],
     ["removable MACs", count("removable_macs", row)],
     ["least sparsity reached", yesNo(cell("sparsity_reached", row))],
   ]));

@@ -113,13 +113,13 @@ def test_a_plan_without_prices_or_with_odd_ones_has_none(costs: Any) -> None:
 def row_with(accuracy: float, zero: float | None, **changes: Any) -> dict[str, Any]:
     removable = {} if zero is None else {"sparsity_rate_params": zero, "removable_params": round(zero * 1000), "n_params": 1000}
     accuracies = {f"accuracy.{split}.mean": accuracy for split in ("validation", "test")}
-    return SPENT | accuracies | {"removable_macs": None} | removable | changes
+    return SPENT | accuracies | {"removable_macs": None, "sparsity_rate": zero} | removable | changes
 
 
 def test_the_sparsest_network_as_good_as_the_best_counts(tmp_path: Path) -> None:
     table = table_of(
         tmp_path,
-        row_with(0.95, 0.0),
+        row_with(0.95, 0.0, removable_macs=0, n_macs=1000),
         row_with(0.941, 0.61, removable_macs=400, n_macs=1000),
         row_with(0.939, 0.8),  # sparser, and more than a point below
         row_with(0.945, 0.3),
@@ -135,6 +135,12 @@ def test_the_sparsest_network_as_good_as_the_best_counts(tmp_path: Path) -> None
     )
     assert dict(section.facts)["Saved, main"].startswith("61 % fewer parameters and 40 % fewer multiply-adds at inference than the dense ")
     assert dict(section.facts)["Saved, main"].endswith("; mean test accuracy 94.1 %, of the best trial 95.0 %")
+
+
+def test_what_compression_removes_from_the_dense_network_too_is_no_saving(tmp_path: Path) -> None:
+    dense = row_with(0.95, 0.0, removable_params=100, removable_macs=500, n_macs=1000)
+    (saving,) = savings(table_of(tmp_path, dense, row_with(0.95, 0.55, removable_macs=750, n_macs=1000)))
+    assert (saving.params, saving.macs) == pytest.approx((0.5, 0.5))
 
 
 def test_each_study_is_compared_with_its_own_networks(tmp_path: Path) -> None:
@@ -170,7 +176,7 @@ def test_without_accuracies_losses_decide(tmp_path: Path) -> None:
 
 
 def test_rows_without_counts_have_the_share_of_their_weights(tmp_path: Path) -> None:
-    old = {"removable_params": None, "sparsity_rate_params": 0.4}
+    old = {"removable_params": None, "sparsity_rate_params": 0.4, "sparsity_rate": 0.5}
     (saving,) = savings(table_of(tmp_path, row_with(0.95, 0.0), row_with(0.95, None, **old)))
     assert (saving.params, saving.macs) == (0.4, None)
 
