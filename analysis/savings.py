@@ -86,7 +86,8 @@ def _kept_macs(rows: pd.DataFrame) -> NDArray[np.float64]:
 
 def _kept(rows: pd.DataFrame, removable: str, of: str) -> NDArray[np.float64]:
     total = _numbers(rows, of)
-    return 1 - np.divide(_numbers(rows, removable), total, out=np.full(len(rows), np.nan), where=total > 0)
+    removed = np.divide(_numbers(rows, removable), total, out=np.full(len(rows), np.nan), where=total > 0)
+    return np.asarray(1 - removed)
 
 
 def _least_quality(table: ResultTable, best: pd.Series) -> float:
