@@ -1,6 +1,5 @@
 """What every method's training has in common: data, the pack, its curves, and the way from finished models to results."""
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,8 +19,10 @@ from trainer.notes import data_notes
 from trainer.outcome import Lagrange, Measured, result_of
 from trainer.place import Place
 from trainer.problem import Problem
+from trainer.spending import Spending
 from trainer.structure import Structure
 from trainer.trial import TrialResult, TrialSpec
+from trainer.turns import turn_on
 
 _ANCHOR_SEED = 0
 
@@ -65,7 +66,7 @@ class PackTraining(ABC):
         self._anchors = torch.tensor(anchors, dtype=self._dtype, device=device)
 
         self._records: list[list[dict[str, Any]]] = [[] for _ in range(self._n_networks)]
-        self._wall = {"sparsify": 0.0, "tying": 0.0, "retrain": 0.0, "dense": 0.0}
+        self._spending = Spending(len(self.specs), place.meter)
         self._classifies = [task.metric_name == "accuracy" for task in problem.tasks]
         self._data_notes = data_notes(problem)
 
@@ -82,16 +83,19 @@ class PackTraining(ABC):
         """True after the last epoch."""
         return self.epoch >= self.n_epochs
 
+    def spent(self) -> dict[str, float | bool | None]:
+        """Columns of each row on the time and energy so far."""
+        return self._spending.columns()
+
     def results(self) -> list[TrialResult]:
         """What the trials leave, in the order of the specs; the only place where test data is read."""
         if not self.done:
             raise RuntimeError(f"a training expects done before results(), found epoch = {self.epoch} of {self.n_epochs}")
-        started = time.perf_counter()
-        parts = {"train": self._train, "validation": self._validation, "test": self._problem.test.on(self._device)}
-        evaluated = {name: self._measure(part) for name, part in parts.items()}
-        ranges = self.pack.output_ranges(self._validation)
-        penalty = self.structure.penalty().double().cpu()
-        wall = self._wall | {"results": time.perf_counter() - started}
+        with turn_on(self._device), self._spending.on("results"):
+            parts = {"train": self._train, "validation": self._validation, "test": self._problem.test.on(self._device)}
+            evaluated = {name: self._measure(part) for name, part in parts.items()}
+            ranges = self.pack.output_ranges(self._validation)
+            penalty = self.structure.penalty().double().cpu()
         best, reached, converged = self._best_epochs(), self._sparsity_reached, self._tying_converged
         # A method with one network for all trials has one of everything that is not measured under a preference.
         networks = [i % self._n_networks for i in range(len(self.specs))]
@@ -120,8 +124,7 @@ class PackTraining(ABC):
                     data_notes=(*self._data_notes, *self._own_notes),
                     backend=self.pack.backend,
                     epochs=self._records[n],
-                    wall=wall,
-                    n_models=len(self.specs),
+                    spent=self.spent(),
                 ),
             )
             for i, (n, spec) in enumerate(zip(networks, self.specs, strict=True))

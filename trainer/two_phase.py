@@ -6,7 +6,6 @@ the prox, whose step is scaled by the sparsity objective's own weight; suppresse
 one parameter; the model of a row is chosen by its scalarised validation value, and all columns belong to it.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -96,8 +95,12 @@ class TwoPhase(PackTraining):
 
     def step(self) -> None:
         """Train one epoch; at the end of an outer iteration move the multipliers, at the end of phase 1 cluster."""
+        phase, outer = self._phases[self._phase], self._outer
         with turn_on(self._device):
-            self._train_and_measure()
+            with self._spending.on(phase.name):
+                self._train_and_measure(phase)
+            if self._epoch_of_phase < phase.n_epochs and self._outer != outer:
+                self._optimiser.set_learning_rate(self._learning_rate())
         if self._epoch_of_phase == self._phases[self._phase].n_epochs:
             self._end_phase()
 
@@ -118,9 +121,7 @@ class TwoPhase(PackTraining):
         self.pack.clear_gradients()
         return found
 
-    def _train_and_measure(self) -> None:
-        started = time.perf_counter()
-        phase, outer = self._phases[self._phase], self._outer
+    def _train_and_measure(self, phase: Phase) -> None:
         losses = self._train_epoch()
         if phase.name == "sparsify":
             if self._settings.growl.prox == "epoch":
@@ -131,9 +132,6 @@ class TwoPhase(PackTraining):
         self._epoch_of_phase += 1
         if self._epoch_of_phase % phase.epochs_per_outer == 0:
             self._lagrangian.update()
-        self._wall[phase.name] += time.perf_counter() - started
-        if self._epoch_of_phase < phase.n_epochs and self._outer != outer:
-            self._optimiser.set_learning_rate(self._learning_rate())
 
     def _phases_of(self, first: TrialSpec) -> tuple[Phase, ...]:
         return phases_of(first.settings, first.is_dense)
@@ -287,11 +285,10 @@ class TwoPhase(PackTraining):
         if self._phases[self._phase].name == "sparsify":
             self._has_reached = self._kept.reached.clone()
         if self._phase + 1 < len(self._phases):
-            started = time.perf_counter()
-            with large_pieces_apart():
-                self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive, self._place.n_threads)
-            self.structure.tie()
-            self._wall["tying"] += time.perf_counter() - started
+            with self._spending.on("tying", uses_device=self._device.type == "cpu"):
+                with large_pieces_apart():
+                    self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive, self._place.n_threads)
+                self.structure.tie()
             self._begin(self._phase + 1)
 
     @property
@@ -334,7 +331,7 @@ class TwoPhase(PackTraining):
             "n_steps": self._optimiser.n_steps,
             "lagrangian": self._lagrangian.scalars(),
             "records": self._records,
-            "wall": self._wall,
+            **self._spending.scalars(),
         }
         return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest(groups), scalars)
 
@@ -360,4 +357,4 @@ class TwoPhase(PackTraining):
         self._prox_step.length = pack["step_length"].to(self._device)
         self._has_converged, self._has_reached = pack["tying_converged"], pack["sparsity_reached"]
         self._records = [state.scalars["records"][i] for i in index]
-        self._wall = dict(state.scalars["wall"])
+        self._spending.load(state.scalars, len(state.trial_ids))
