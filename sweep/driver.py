@@ -225,6 +225,7 @@ def _fit(job: AttemptJob, events: _Events) -> None:
     import ray
     from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner, grid_search
 
+    from sweep.held_packs import LetGoWhileHeld
     from sweep.worker import PackTrainable
 
     class StopOnRequest(Stopper):
@@ -253,7 +254,7 @@ def _fit(job: AttemptJob, events: _Events) -> None:
         tuner = Tuner(
             PackTrainable,
             param_space={"pack": grid_search([{"job": pack, "resources": job.resources} for pack in job.packs])},
-            tune_config=TuneConfig(reuse_actors=False),
+            tune_config=TuneConfig(reuse_actors=False, scheduler=LetGoWhileHeld(job.roots)),
             run_config=RunConfig(
                 name=job.name,
                 storage_path=scratch,

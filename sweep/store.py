@@ -442,8 +442,29 @@ class Store:
         return os.path.exists(self.root / "control.json")  # never raises
 
     def clear_control(self) -> None:
-        """Forget a former request. The caller holds the lock."""
+        """Forget a former request to stop. The caller holds the lock."""
         remove([self.root / "control.json"])
+
+    def request_pause(self) -> None:
+        """Ask that no pack begins until `lift_pause`; later runs are asked too.
+
+        A file of its own: that it exists is what counts, so a pause and a stop never overwrite each other.
+        """
+        write_json(self.root / "pause.json", {"pause": True, "requested": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def pause_requested(self) -> bool:
+        """Is the sweep paused? As cheap as `stop_requested`."""
+        return os.path.exists(self.root / "pause.json")  # never raises
+
+    def lift_pause(self) -> bool:
+        """Let packs begin again. Returns whether the sweep was paused."""
+        was_paused = self.pause_requested()
+        remove([self.root / "pause.json"])
+        return was_paused
+
+    def is_held(self) -> bool:
+        """Must no pack begin? Paused, or asked to stop."""
+        return self.stop_requested() or self.pause_requested()
 
     # -- lock -------------------------------------------------------------------------------------------------------
 
