@@ -26,6 +26,7 @@ from typing import Any
 from sweep.config import SweepConfig, dump_config
 from sweep.driver import AttemptJob
 from sweep.driver_process import DriverProcess
+from sweep.job_metadata import job_metadata
 from sweep.member import Member
 from sweep.outcome import Outcome, SweepError, Timing
 from sweep.pack_run import versions
@@ -227,6 +228,7 @@ class _Run:
             address=self.address,
             n_local_cpus=n_local_cpus(),
             has_dashboard=self.has_dashboard,
+            metadata=job_metadata(members, number, len(packs)),
         )
         n_todo, n_trials = sum(member.plan.n_todo for member in members), sum(len(member.trials) for member in self.members)
         self.progress.message(f"attempt {number}: {n_todo} of {n_trials} trials to train in {len(packs)} packs")
