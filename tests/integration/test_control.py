@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from receiver import SECRET, receiving
 from sweep_process import Ended, SweepProcess, live_of, plans_of, rows_of, sweep_command, sweep_process, trained, write_grid
 
 from sweep.store import Store
@@ -55,7 +56,7 @@ def until_it_says(process: SweepProcess, text: str) -> None:
 def test_a_paused_sweep_ends_its_running_packs_waits_and_goes_on(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     write_grid(tmp_path / "grid.yaml", **GRID)
     store = Store(tmp_path / "out")
-    with sweep_process(*RUN, folder=tmp_path) as process:
+    with receiving() as receiver, sweep_process(*RUN, "--notify", receiver.url, folder=tmp_path) as process:
         running = {pack["pack_id"] for pack in process.until(lambda: live_of(store.root), "a running pack")}
         assert "waits" in asked(tmp_path, "pause", "out").stdout
         until_it_says(process, "steered: paused: running packs go on to their end")
@@ -77,6 +78,9 @@ def test_a_paused_sweep_ends_its_running_packs_waits_and_goes_on(tmp_path: Path,
         done = process.wait()
         process.until_all_are_gone(15)
     assert done.code == 0, done.stderr
+    (message,) = receiver.messages
+    assert (message["event"], message["exit_code"], message["states"]) == ("sweep_ended", 0, {"ok": N_TRIALS})
+    assert SECRET not in "".join(path.read_text() for path in (store.root / "plans").iterdir())
     assert "steered: goes on" in done.stderr
     assert "no progress" not in done.stderr, "an attempt that a pause has ended is no failed one"
     assert plans_of(store.root) == [1, 2]

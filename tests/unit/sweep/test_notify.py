@@ -1,70 +1,26 @@
 """Messages to a web address, with a real HTTP server: they arrive, and whatever the receiver does, the sweep goes on."""
 
-import json
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from receiver import SECRET, Receiver, receiving
 
-from sweep import notify
+from sweep import notify, supervisor
+from sweep.api import run_and_report_all
+from sweep.config import parse_config
+from sweep.driver import AttemptJob
 from sweep.notify import Notifier, NotifyingProgress, check_address, notifying
 from sweep.outcome import Outcome, SweepError, Timing
 from sweep.progress import Snapshot
 from sweep.store import LockedError, Store
 
-SECRET = "T0KEN-of-the-hook"
-
-
-class Receiver(ThreadingHTTPServer):
-    """Keeps what is posted, and answers as told."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
-        self.requests: list[tuple[str, dict[str, str], str]] = []
-        self.code = 200
-        self.wait_s = 0.0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{SECRET}"
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, _, body in self.requests]
-
-
-class _Answer(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.server.requests.append((self.path, dict(self.headers), body))
-        time.sleep(self.server.wait_s)
-        self.send_response(self.server.code)
-        if self.server.code == 302:
-            self.send_header("Location", "/elsewhere")
-        self.end_headers()
-
-    do_GET = do_POST  # noqa: N815 - the name that http.server asks for
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with receiving() as server:
+        yield server
 
 
 class Told:
@@ -201,6 +157,36 @@ def test_without_an_address_nothing_changes(store: Store) -> None:
     with notifying(told, {store.root: "tiny"}, None) as (progress, ended):
         assert progress is told
         ended(outcome(store.root))
+
+
+class OneFails:
+    """A driver whose first trial fails for good, and whose others are never trained."""
+
+    def __init__(self, job: AttemptJob, log: Path) -> None:
+        pack = job.packs[0]
+        row = {"trial_id": pack["trial_ids"][0], "attempt": pack["attempt"], "retry": 0, "study": "main", "k": pack["preferences"][0]}
+        Store(Path(pack["root"])).publish(row | {"state": "error", "error": "ValueError: no"})
+        Store(Path(pack["root"])).request_stop()
+
+    def is_running(self) -> bool:
+        return False
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        yield from ()
+
+    def stop_now(self) -> None:
+        pass
+
+
+def test_a_run_tells_of_its_failures_and_its_end(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "DriverProcess", OneFails)
+    grid = {"name": "told", "problem": {"name": "analytic/zdt1", "n_steps": 1}, "preferences": {"list": [[0.5, 0.5], [0.25, 0.75]]}}
+    config = parse_config(grid | {"output": str(tmp_path / "out")})
+    ((outcome, report),) = run_and_report_all((config,), is_quiet=True, notify=receiver.url)
+    assert (outcome.exit_code, report.exists()) == (130, True)
+    failed, ended = receiver.messages
+    assert (failed["event"], failed["error"], failed["folder"]) == ("trial_failed", "ValueError: no", str(tmp_path / "out"))
+    assert (ended["event"], ended["sweep"], ended["exit_code"], ended["left"]) == ("sweep_ended", "told", 130, 1)
 
 
 @pytest.mark.parametrize("url", ["https://example.org/hook", "http://127.0.0.1:8000", "http://[::1]:8000/x?y=z"])
