@@ -178,7 +178,7 @@ def notifying(progress: Progress, names: Mapping[Path, str], url: str | None) ->
 
 
 def _failures(reader: StatusReader) -> Sequence[Any]:
-    """None where the folder cannot be read: the run itself meets and tells that."""
+    """None of a folder that cannot be read: the run itself meets and tells that."""
     try:
         return reader.read().failures
     except (StoreError, OSError):

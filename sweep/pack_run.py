@@ -141,6 +141,7 @@ class PackRun:
         self._checkpointed_at = time.monotonic()
         self._started_at = time.time()
         self._samples_per_s = 0.0
+        self._has_begun = False
         if self._parts:
             self._report_live(self._parts[0])
         self.spent.setup_s = time.perf_counter() - started
@@ -155,6 +156,7 @@ class PackRun:
         if self.is_done:
             return True
         part = self._parts[0]
+        self._has_begun = True
         started = time.perf_counter()
         results, is_too_large = self._advance(part)
         seconds = time.perf_counter() - started
@@ -200,7 +202,7 @@ class PackRun:
 
     def leave(self) -> None:
         """This pack is not trained on here: keep the last finished epoch; one that has not begun is no running pack any more."""
-        if self._parts and all(part.training is None for part in self._parts):
+        if not self._has_begun:
             self._store.remove_live(self.job.pack_id)
         self.checkpoint()
 

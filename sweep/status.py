@@ -97,6 +97,7 @@ class StatusReader:
                 "no sweep is here (no manifest.json)", store.root, "name the results folder of a run, for example results/quickstart"
             )
         plan = store.latest_plan() or {"trials": [], "n_complete_before": 0}
+        config = plan.get("config")
         states = store.complete()
         asked = [trial["trial_id"] for trial in plan["trials"]] or list(states)
         holder = store.lock_holder(certainly_dead=False)
@@ -110,7 +111,7 @@ class StatusReader:
             is_paused=is_paused,
         )
         return Status(
-            name=str(plan.get("config", {}).get("name", manifest["name"])),
+            name=str(config.get("name", manifest["name"]) if isinstance(config, dict) else manifest["name"]),
             folder=str(store.root),
             is_running=holder is not None,
             holder=holder,
@@ -167,5 +168,9 @@ def _pack(live: Mapping[str, Any]) -> dict[str, Any]:
     return {name: live.get(name) for name in names} | {"accuracy": live.get("best_metric"), "age_s": age}
 
 
-def _seconds_since(started: str) -> float:
-    return (datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds()
+def _seconds_since(started: object) -> float:
+    """0 for what is no time with a zone: another program may have written it."""
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(str(started))).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0

@@ -79,6 +79,7 @@ class Store:
         self.root = Path(root).expanduser().absolute()
         self._folder = Folder(self.root)
         self._tasks: tuple[str, ...] | None = None
+        self._plan: tuple[Path, dict[str, Any]] | None = None
         self._read: dict[Path, tuple[tuple[int, int, int], pa.Table]] = {}
 
     # -- identity ---------------------------------------------------------------------------------------------------
@@ -174,9 +175,14 @@ class Store:
         write_json(path, dict(plan))
 
     def latest_plan(self) -> dict[str, Any] | None:
-        """The plan of the last run; None before the first."""
+        """The plan of the last run; None before the first. A plan never changes, so each is read once."""
         plans = self._folder.plans()
-        return read_json(plans[max(plans)]) if plans else None
+        if not plans:
+            return None
+        newest = plans[max(plans)]
+        if self._plan is None or self._plan[0] != newest:
+            self._plan = (newest, read_json(newest))
+        return self._plan[1]
 
     # -- rows -------------------------------------------------------------------------------------------------------
 

@@ -106,6 +106,8 @@ def test_a_holder_elsewhere_that_is_silent_is_perhaps_gone(store: Store) -> None
     del holder["alive_at"]
     lock.write_text(json.dumps(holder))
     assert read_status(store.root).alive_at == holder["started"], "a lock of an earlier version has no other"
+    lock.write_text(json.dumps(holder | {"started": "some time ago"}))
+    assert "running on another-host" in show(read_status(store.root))
 
 
 def test_what_fails_later_is_seen_by_the_same_reader(store: Store) -> None:
