@@ -18,9 +18,9 @@ _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path
 @_folder
 @told_clearly
 def pause(folder: Path) -> int:
-    """Let no trial of the sweep in DIR begin; running packs go on to their end.
+    """Let no more trials of the sweep in DIR begin.
 
-    The pause stays until `sweep resume DIR`, for later runs too. A run with nothing left but paused trials waits, without a Ray.
+    Running packs go on to their end. The pause stays until `sweep resume DIR`, for later runs too. A run with nothing left but paused trials waits, without a Ray.
 
     \b
     Example:
@@ -38,9 +38,9 @@ def pause(folder: Path) -> int:
 @_folder
 @told_clearly
 def stop(folder: Path) -> int:
-    """Stop the run in DIR: running epochs end and are kept, and it exits with code 130.
+    """Stop the run in DIR; its running epochs are kept.
 
-    `sweep run` or `sweep resume` goes on from there.
+    They end and are written as checkpoints, then the run exits with code 130. `sweep run` or `sweep resume` goes on from there.
 
     \b
     Example:
@@ -98,7 +98,7 @@ def resume(folder: Path, grid: Path | None, trust: bool, quiet: bool, **options:
 @click.argument("trials", metavar="TRIAL...", nargs=-1, required=True)
 @told_clearly
 def rm(folder: Path, trials: tuple[str, ...]) -> int:
-    """Forget trials of the sweep in DIR, so that the next run trains them again.
+    """Forget trials in DIR: the next run trains them again.
 
     Their rows and curves go at once and without a question; their weights stay in DIR/blobs, which nothing names any more.
 
