@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweep.local_ray import keep_to_loopback, private_token
 from sweep.processes import kill_session
 from sweep.store import Store
 
@@ -135,6 +136,9 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         **WORKER_ENVIRONMENT,
     )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if job.address is None:
+        keep_to_loopback(os.environ)
+    private_token(Path.home(), is_needed=job.address is None and not _has_token())
     if job.address is not None and _has_token():
         # Ray starts clusters with token authentication, but a driver that joins one sends its token only when told so.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
