@@ -96,7 +96,7 @@ class PackTraining(ABC):
         best, reached, converged = self._best_epochs(), self._sparsity_reached, self._tying_converged
         # A method with one network for all trials has one of everything that is not measured under a preference.
         networks = [i % self._n_networks for i in range(len(self.specs))]
-        sizes = Sizes(self._problem, self.specs[0].model)
+        sizes = Sizes(self._problem, self._network)
         return [
             result_of(
                 spec,
