@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.conflict import task_conflict as task_conflict
+    from analysis.costs import Costs as Costs
     from analysis.exactness import gaps as gaps
     from analysis.figure_drawing import draw_figure as draw_figure
     from analysis.figure_files import write_figure as write_figure
@@ -41,6 +42,7 @@ _ROOM_OF = {
     "task_conflict": "conflict",
     "draw_figure": "figure_drawing",
     "write_figure": "figure_files",
+    "Costs": "costs",
     "gaps": "exactness",
     "parallel_objectives": "many_objectives",
     "scatter_matrix": "many_objectives",

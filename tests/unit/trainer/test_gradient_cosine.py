@@ -127,6 +127,9 @@ def test_suppressed_rows_do_not_count_and_tied_rows_count_once() -> None:
     untied.load({"w": torch.tensor([[True, True, False, True]])})
     assert untied.free_gradient(0, "w", gradient).tolist() == gradient.T[[0, 1, 3]].tolist()
     assert untied.free_gradient(0, "heads.0.weight", gradient) is gradient
+    channels = Structure({"w": torch.zeros(1, 3, 4)}, GrowlSettings(), 1, torch.device("cpu"), {"w": 2})
+    channels.load({"w": torch.tensor([[False, True]])})  # a row is two input units
+    assert channels.free_gradient(0, "w", gradient).flatten().sort().values.tolist() == gradient[:, 2:].flatten().tolist()
 
 
 def test_all_backends_measure_the_same(problem: Problem) -> None:
