@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from analysis.figure_catalog import FIGURES, figure_list
 from sweep.command_edge import told_clearly as _told_clearly
 from sweep.control_commands import COMMANDS
 from sweep.terminal import echo
@@ -267,6 +268,37 @@ def table(folders: tuple[Path, ...], form: str, output: Path | None) -> int:
         echo(output)
     for reason in unreadable:
         echo(f"unreadable: {reason}", err=True)
+    return 0
+
+
+def _list_figures(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(figure_list())
+        context.exit()
+
+
+@cli.command(epilog=f"Figures: {', '.join(FIGURES)}.")
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("name", metavar="NAME", type=click.Choice(list(FIGURES)))
+@click.option("--trial", metavar="ID", help="For `similarity`: the trial, by its id or the beginning of it; default: the best sparse one.")
+@click.option("--format", "form", type=click.Choice(["html", "svg", "png", "pdf"]), help="Default: what FILE ends with, else html.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of NAME.FORMAT.")
+@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_figures, help="Say what each figure shows.")
+@_told_clearly
+def figure(folder: Path, name: str, trial: str | None, form: str | None, out: Path | None) -> int:
+    """Draw a figure of the paper from the results in DIR: a page that opens offline, or an image.
+
+    Images (svg, png, pdf) need the extra `images` and a Chromium; `samples` needs the problem's data.
+
+    \b
+    Example:
+      sweep figure --list
+      sweep figure results/quickstart front-3d
+      sweep figure results/quickstart similarity --trial 3f2a --format pdf
+    """
+    from sweep.figure import figure_file
+
+    click.echo(figure_file(folder, name, trial, form, out))
     return 0
 
 
