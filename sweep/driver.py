@@ -51,6 +51,8 @@ class AttemptJob:
     """None starts a local Ray; otherwise `auto` or `host:port`."""
     n_local_cpus: int
     has_dashboard: bool
+    metadata: dict[str, str] = field(default_factory=dict)
+    """What the dashboard's Jobs page says of it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -148,7 +150,10 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
     try:
         _check_resources(ray, job)
         if not _stop_requested(job):  # asked while Ray was starting
-            _fit(job, events)
+            from sweep.gauges import sweeps_shown
+
+            with sweeps_shown(job.roots):
+                _fit(job, events)
     finally:
         started = time.perf_counter()
         ray.shutdown()
@@ -165,7 +170,8 @@ def _has_token() -> bool:
 
 
 def _connect(ray: Any, job: AttemptJob) -> Any:
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    about = ray.job_config.JobConfig(metadata=job.metadata)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "job_config": about}
     if job.address is None:
         try:
             return ray.init(
@@ -229,6 +235,7 @@ def _fit(job: AttemptJob, events: _Events) -> None:
     import ray
     from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner, grid_search
 
+    from sweep.held_packs import LetGoWhileHeld
     from sweep.worker import PackTrainable
 
     class StopOnRequest(Stopper):
@@ -257,7 +264,7 @@ def _fit(job: AttemptJob, events: _Events) -> None:
         tuner = Tuner(
             PackTrainable,
             param_space={"pack": grid_search([{"job": pack, "resources": job.resources} for pack in job.packs])},
-            tune_config=TuneConfig(reuse_actors=False),
+            tune_config=TuneConfig(reuse_actors=False, scheduler=LetGoWhileHeld(job.roots)),
             run_config=RunConfig(
                 name=job.name,
                 storage_path=scratch,

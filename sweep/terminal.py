@@ -16,6 +16,11 @@ def plain(text: str) -> str:
     return "".join(_shown(letter) for letter in text)
 
 
+def one_line(text: str) -> str:
+    """`plain` text in one line: white space becomes single spaces."""
+    return plain(" ".join(text.split()))
+
+
 def echo(value: Any = "", err: bool = False) -> None:
     """`click.echo` of `plain` text."""
     click.echo(plain(str(value)), err=err)

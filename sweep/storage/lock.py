@@ -43,11 +43,12 @@ class Holder:
     started: str
     heartbeat: int
     nonce: str
+    alive_at: str | None = None  # the last heartbeat by the holder's clock: for people, never for judging
 
     @classmethod
     def myself(cls) -> Self:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(socket.gethostname(), os.getpid(), _process_start(os.getpid()), _machine(), now, 0, secrets.token_hex(16))
+        return cls(socket.gethostname(), os.getpid(), _process_start(os.getpid()), _machine(), now, 0, secrets.token_hex(16), now)
 
     @classmethod
     def parse(cls, data: bytes) -> Self | None:
@@ -57,7 +58,8 @@ class Holder:
             holder = cls(**{item.name: found.get(item.name) for item in fields(cls)})
         except (ValueError, TypeError, AttributeError, RecursionError):
             return None
-        texts = (holder.host, holder.started, holder.nonce, *([] if holder.machine is None else [holder.machine]))
+        given = (text for text in (holder.machine, holder.alive_at) if text is not None)
+        texts = (holder.host, holder.started, holder.nonce, *given)
         numbers = (holder.pid, holder.heartbeat, *([] if holder.process_start is None else [holder.process_start]))
         return holder if all(map(is_line, texts)) and all(map(is_count, numbers)) and 0 < holder.pid < _MAX_PID else None
 
@@ -213,7 +215,8 @@ class Lock:
                     self._lost.set()
                     return
                 n_beats += 1
-                self._write(Holder(**{**asdict(holder), "heartbeat": n_beats}))
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                self._write(Holder(**{**asdict(holder), "heartbeat": n_beats, "alive_at": now}))
             except OSError:
                 continue  # a full disk or a network pause: whoever takes over is seen at the next look
 
