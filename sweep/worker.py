@@ -1,4 +1,4 @@
-"""A pack as a Ray Tune trial. This module and `driver` are the only ones that import Ray."""
+"""A pack as a Ray Tune trial."""
 
 import os
 import time
@@ -9,6 +9,7 @@ from ray.tune import PlacementGroupFactory, Trainable
 from ray.util.placement_group import PlacementGroup, placement_group
 
 from sweep.pack_run import PackJob, PackRun
+from sweep.product import refuse_other_node
 
 
 class PackTrainable(Trainable):
@@ -20,6 +21,8 @@ class PackTrainable(Trainable):
 
         started = time.perf_counter()
         torch.set_num_threads(1)
+        if config["pack"].get("expected") is not None:
+            refuse_other_node(config["pack"]["expected"])
         job = PackJob(**config["pack"]["job"])
         self._label = f"{job.pack_id} {describe(job)}"
         self._run = PackRun(job)
