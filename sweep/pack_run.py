@@ -3,6 +3,7 @@
 Knows no Ray, so it is tested without one. torch is imported when a `PackRun` is made.
 """
 
+import os
 import platform
 import sys
 import time
@@ -422,6 +423,7 @@ class PackRun:
             "study": self.job.study,
             "trial_ids": list(part.trial_ids),
             "host": platform.node(),
+            "pid": os.getpid(),
             "started": self._started_at,
             "updated": time.time(),
         }

@@ -1,47 +1,101 @@
-"""Joining a cluster that runs already: `--address`, with Ray's token authentication on."""
+"""Joining a cluster that runs already, with Ray's token authentication on: its nodes are checked, and all of them used."""
 
-import contextlib
-import socket
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import pytest
-from sweep_process import SweepProcess, rows_of, sweep_command, write_grid
+from clusters import SMALL, cluster, is_root
+from sweep_process import REPOSITORY, live_of, plans_of, rows_of, sweep_command, sweep_process, trained, write_grid
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+from sweep.store import Store
 
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextlib.contextmanager
-def cluster(folder: Path, port: int) -> Iterator[SweepProcess]:
-    """A head with two CPUs, ended with the block."""
-    arguments = ("start", "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", "--block")
-    head = SweepProcess(("-m", "ray.scripts.scripts", *arguments), folder)
-    try:
-        head.until(lambda: "Ray runtime started" in head.printed(), "a cluster", timeout=120)
-        yield head
-    finally:
-        head.end()
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+TWO = {"list": [[0, 0.5, 0.5], [0.1, 0.45, 0.45]]}
 
 
 def test_a_cluster_is_joined_and_stays(tmp_path: Path) -> None:
-    grid = write_grid(
-        tmp_path / "grid.yaml",
-        problem={"name": "multidigits", "n_train": 256, "n_validation": 64, "n_test": 64},
-        preferences={"list": [[0, 0.5, 0.5], [0.1, 0.45, 0.45]]},
-        training={"sparsify": {"outer_iterations": 1, "epochs": 1}, "retrain": {"outer_iterations": 1, "epochs": 1}},
-        output="out",
-    )
-    port = free_port()
-    with cluster(tmp_path, port) as head:
-        ended = sweep_command("run", grid, "--address", f"127.0.0.1:{port}", folder=tmp_path)
+    grid = write_grid(tmp_path / "grid.yaml", **SMALL, preferences=TWO, output="out")
+    with cluster(tmp_path, "--num-cpus=2", "--include-dashboard=false") as joined:
+        ended = sweep_command("run", grid, "--address", joined.address, folder=tmp_path, **joined.environment)
         assert ended.code == 0, ended.stderr
         assert "dashboard" not in ended.stderr
         assert {row["state"] for row in rows_of(tmp_path / "out").values()} == {"ok"}
         assert len(rows_of(tmp_path / "out")) == 2
-        assert any("gcs_server" in command for command in head.living().values()), "the cluster is not ours to stop"
+        assert any("gcs_server" in command for command in joined.nodes[0].living().values()), "the cluster is not ours to stop"
+
+
+def test_unlike_nodes_train_at_once_and_the_rows_are_those_of_one_machine(tmp_path: Path) -> None:
+    """Half a GPU for each of two workers, and a worker without on the other node: three at once only if all are used. Where there
+    is no CUDA, a worker that was given a part of a (logical) GPU trains on the CPU, as `device: auto` says."""
+    asked = SMALL | {
+        "preferences": {"list": [[0, a / 16, 1 - a / 16] for a in (4, 6, 8, 10)]},
+        "training": {"sparsify": {"outer_iterations": 2, "epochs": 10}, "retrain": {"outer_iterations": 2, "epochs": 10}},
+    }
+    few = {"memory": "100MB", "pack": 1}
+    alone = write_grid(tmp_path / "alone.yaml", **asked, resources=few, output="alone")
+    mixed = write_grid(
+        tmp_path / "mixed.yaml",
+        **asked,
+        resources=few | {"gpus": 0.5, "cpus": 0.5, "also": [{"cpus": 1, "memory": "100MB"}]},
+        output="mixed",
+    )
+    with cluster(tmp_path, "--num-cpus=1", "--num-gpus=1", "--include-dashboard=false") as joined:
+        joined.add("--num-cpus=1")
+        out = tmp_path / "mixed"
+        with sweep_process("run", mixed, "--address", joined.address, folder=tmp_path, **joined.environment) as process:
+            process.until(lambda: len({live["pid"] for live in live_of(out)}) == 3, "three workers at once")
+            ended = process.wait()
+        assert ended.code == 0, ended.stderr
+        ended = sweep_command("run", alone, "--address", joined.address, folder=tmp_path, **joined.environment)
+        assert ended.code == 0, ended.stderr
+    assert trained(out) == trained(tmp_path / "alone")
+    assert len(trained(out)) == 4
+    assert plans_of(out) == [1], "looking at the cluster is no attempt"
+
+
+def test_nodes_that_differ_are_named_before_anything_starts(tmp_path: Path) -> None:
+    """One has another checkout of the product under the same version, one another folder at the results' path."""
+    other = tmp_path / "checkout"
+    for package in ("sweep", "trainer", "analysis"):
+        shutil.copytree(REPOSITORY / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (other / "trainer" / "growl.py").open("a").write("# another penalty\n")
+    results = tmp_path / "results"
+    results.mkdir()
+    grid = write_grid(tmp_path / "grid.yaml", **SMALL, preferences=TWO, output=str(results / "out"))
+    with cluster(tmp_path, "--num-cpus=1", "--include-dashboard=false") as joined:
+        joined.add("--num-cpus=1", PYTHONPATH=str(other))
+        joined.add("--num-cpus=0", PYTHONPATH="/nowhere")  # trains nothing, so it may be as it likes
+        if is_root():
+            joined.add("--num-cpus=1", before=f"mount -t tmpfs none {results}")
+        ended = sweep_command("run", grid, "--address", joined.address, folder=tmp_path, **joined.environment)
+        assert ended.code == 2, ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert f"Error: {2 if is_root() else 1} of {3 if is_root() else 2} nodes cannot train for this run" in ended.stderr
+        assert "the source of pareto-sweep is " in ended.stderr
+        assert not is_root() or f"the results folder {results / 'out'} is not there" in ended.stderr
+        assert ended.stderr.count("(127.0.0.1)") == (2 if is_root() else 1)
+    assert not Store(results / "out").complete()
+    assert plans_of(results / "out") == []
+
+
+def test_a_node_that_joins_later_and_differs_trains_nothing(tmp_path: Path) -> None:
+    """Its worker refuses, the packs are trained elsewhere or named; the rows of the others stay."""
+    other = tmp_path / "checkout"
+    for package in ("sweep", "trainer", "analysis"):
+        shutil.copytree(REPOSITORY / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (other / "trainer" / "growl.py").open("a").write("# another penalty\n")
+    long = SMALL | {"training": {"sparsify": {"outer_iterations": 2, "epochs": 10}, "retrain": {"outer_iterations": 2, "epochs": 10}}}
+    grid = write_grid(tmp_path / "grid.yaml", **long, preferences=TWO, resources={"pack": 1, "memory": "100MB"}, output="out")
+    out = tmp_path / "out"
+    with cluster(tmp_path, "--num-cpus=1", "--include-dashboard=false") as joined:
+        with sweep_process("run", grid, "--address", joined.address, folder=tmp_path, **joined.environment) as process:
+            process.until(lambda: live_of(out), "a running pack")
+            joined.add("--num-cpus=1", PYTHONPATH=str(other))
+            ended = process.wait(300)
+        assert ended.code in (0, 2), ended.stderr
+        assert ended.code == 0 or "the source of pareto-sweep is " in ended.stderr
+    hosts = {row["trial_id"]: row["state"] for row in rows_of(out).values()}
+    assert set(hosts.values()) == {"ok"}
+    if ended.code == 2:
+        assert len(hosts) == 1
+        assert "cannot train for this run" in "".join(path.read_text() for path in (out / "logs").glob("*.log"))

@@ -1,0 +1,98 @@
+"""Ray clusters of a test's own on this machine, ended with it."""
+
+import contextlib
+import os
+import shlex
+import socket
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweep_process import SweepProcess
+
+SMALL: dict[str, Any] = {
+    "problem": {"name": "multidigits", "n_train": 256, "n_validation": 64, "n_test": 64},
+    "training": {"sparsify": {"outer_iterations": 1, "epochs": 1}, "retrain": {"outer_iterations": 1, "epochs": 1}},
+}
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass
+class ShellProcess(SweepProcess):
+    """A command line of the shell in place of a Python command; `{python}` in it is this Python."""
+
+    shell: str = field(default="")
+
+    def command_line(self) -> list[str]:
+        """What is run."""
+        return ["bash", "-c", self.shell.replace("{python}", shlex.quote(sys.executable))]
+
+
+class Cluster:
+    """A head on 127.0.0.1 with a token of its own, and nodes beside it.
+
+    Args:
+        folder: what its processes print goes there.
+        head: options of `ray start --head`.
+    """
+
+    def __init__(self, folder: Path, *head: str, **environment: str) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex, **environment}
+        """What who joins it needs."""
+        self._folder = folder
+        self.nodes: list[SweepProcess] = []
+        self.start("--head", f"--port={self.address.rpartition(':')[2]}", *head)
+
+    def start(self, *options: str, before: str = "", **environment: str) -> SweepProcess:
+        """One more node.
+
+        Args:
+            options: of `ray start`.
+            before: a shell command that runs before it, in a mount namespace of its own.
+        """
+        arguments = ("-m", "ray.scripts.scripts", "start", *options, "--disable-usage-stats", "--block")
+        variables = self.environment | environment
+        if before:
+            inner = f"{before} && exec {{python}} {shlex.join(arguments)}"
+            node: SweepProcess = ShellProcess((), self._folder, variables, shell=f"exec unshare --mount bash -c {shlex.quote(inner)}")
+        else:
+            node = SweepProcess(arguments, self._folder, variables)
+        self.nodes.append(node)
+        node.until(lambda: "Ray runtime started" in node.printed(), "a node", timeout=180)
+        return node
+
+    def add(self, *options: str, before: str = "", **environment: str) -> SweepProcess:
+        """One more node that joins the head."""
+        return self.start(f"--address={self.address}", *options, before=before, **environment)
+
+    def end(self) -> None:
+        """Of all nodes."""
+        for node in reversed(self.nodes):
+            node.end()
+
+
+@contextlib.contextmanager
+def cluster(folder: Path, *head: str, **environment: str) -> Iterator[Cluster]:
+    """A cluster, ended with the block."""
+    made = None
+    try:
+        made = Cluster(folder, *head, **environment)
+        yield made
+    finally:
+        if made is not None:
+            made.end()
+
+
+def is_root() -> bool:
+    """Mount namespaces need root."""
+    return os.geteuid() == 0
