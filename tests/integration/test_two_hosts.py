@@ -35,9 +35,12 @@ GRID: dict[str, Any] = {
 @contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[tuple[Host, Host]]:
     """A head with one CPU on the near host, a worker node with one on the far host."""
-    with two_hosts() as (near, far), ray_node(near, folder, "--head", f"--port={PORT}", "--num-cpus=1", "--include-dashboard=false"):
-        with ray_node(far, folder, f"--address={near.address}:{PORT}", "--num-cpus=1"):
-            yield near, far
+    with (
+        two_hosts() as (near, far),
+        ray_node(near, folder, "--head", f"--port={PORT}", "--num-cpus=1", "--include-dashboard=false"),
+        ray_node(far, folder, f"--address={near.address}:{PORT}", "--num-cpus=1"),
+    ):
+        yield near, far
 
 
 @contextlib.contextmanager
