@@ -121,7 +121,7 @@ def test_the_launchers_kinds_of_machines_train_at_once() -> None:
     types = config["available_node_types"]
 
     def node(name: str) -> dict[str, float]:
-        return {name: float(amount) for name, amount in types[name]["resources"].items()} | {"memory": 1e12}
+        return {name: float(amount) for name, amount in types[name]["resources"].items()}
 
     assert slots_of(kinds, [node("head")]) == (0, 0)
     assert slots_of(kinds, [node("gpu")]) == (4, 0)

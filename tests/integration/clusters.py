@@ -6,10 +6,11 @@ import shlex
 import socket
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sweep_process import SweepProcess
 
@@ -37,6 +38,27 @@ class ShellProcess(SweepProcess):
         return ["bash", "-c", self.shell.replace("{python}", shlex.quote(sys.executable))]
 
 
+NodeProcess = TypeVar("NodeProcess", bound=SweepProcess)
+
+
+def started_node(begin: Callable[[], NodeProcess]) -> NodeProcess:
+    """A Ray node that has started. Ray itself gives up after 30 s, which a busy machine may need: then it begins once more."""
+    n_left = 3
+    while True:
+        node, n_left = begin(), n_left - 1
+        try:
+            node.until(partial(_has_started, node), "a Ray node", timeout=180)
+            return node
+        except AssertionError:
+            node.end()
+            if not n_left or "timed out during startup" not in node.printed():
+                raise
+
+
+def _has_started(node: SweepProcess) -> bool:
+    return "Ray runtime started" in node.printed()
+
+
 class Cluster:
     """A head on 127.0.0.1 with a token of its own, and nodes beside it.
 
@@ -60,15 +82,17 @@ class Cluster:
             options: of `ray start`.
             before: a shell command that runs before it, in a mount namespace of its own.
         """
-        arguments = ("-m", "ray.scripts.scripts", "start", *options, "--disable-usage-stats", "--block")
+        arguments = ("-m", "ray.scripts.scripts", "start", *options, "--node-ip-address=127.0.0.1", "--disable-usage-stats", "--block")
         variables = self.environment | environment
         if before:
             inner = f"{before} && exec {{python}} {shlex.join(arguments)}"
-            node: SweepProcess = ShellProcess((), self._folder, variables, shell=f"exec unshare --mount bash -c {shlex.quote(inner)}")
-        else:
-            node = SweepProcess(arguments, self._folder, variables)
+            shell = f"exec unshare --mount bash -c {shlex.quote(inner)}"
+            return self._started(lambda: ShellProcess((), self._folder, variables, shell=shell))
+        return self._started(lambda: SweepProcess(arguments, self._folder, variables))
+
+    def _started(self, begin: Callable[[], SweepProcess]) -> SweepProcess:
+        node = started_node(begin)
         self.nodes.append(node)
-        node.until(lambda: "Ray runtime started" in node.printed(), "a node", timeout=180)
         return node
 
     def add(self, *options: str, before: str = "", **environment: str) -> SweepProcess:

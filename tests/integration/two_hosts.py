@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clusters import started_node
 from sweep_process import SweepProcess
 
 # A node that cannot be reached counts as dead after about 3 s; one that cannot reach the head goes on for minutes.
@@ -112,9 +113,9 @@ def ray_node(host: Host, folder: Path, *arguments: str) -> Iterator[HostProcess]
     """`ray start --block` on a host, ended with the block."""
     options = (f"--node-ip-address={host.address}", "--disable-usage-stats", "--block")
     environment = NOTICE_SOON | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-    node = HostProcess(("-m", "ray.scripts.scripts", "start", *arguments, *options), folder, environment, host=host)
+    command = ("-m", "ray.scripts.scripts", "start", *arguments, *options)
+    node = started_node(lambda: HostProcess(command, folder, environment, host=host))
     try:
-        node.until(lambda: "Ray runtime started" in node.printed(), "a Ray node", timeout=120)
         yield node
     finally:
         node.end()
