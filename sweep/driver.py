@@ -137,6 +137,8 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         **WORKER_ENVIRONMENT,
     )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A submitted job may set the same variables; without this Ray refuses to join.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     if job.address is not None and _has_token():
         # Ray starts clusters with token authentication, but a driver that joins one sends its token only when told so.
         os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -5,6 +5,7 @@ import os
 import shlex
 import socket
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -38,6 +39,14 @@ class ShellProcess(SweepProcess):
         return ["bash", "-c", self.shell.replace("{python}", shlex.quote(sys.executable))]
 
 
+def ray_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Where a cluster keeps its sockets and its address, as RAY_TMPDIR: other clusters of this machine are no business of its own.
+
+    A short path, since a socket's may have 107 characters.
+    """
+    return tempfile.TemporaryDirectory(prefix="sw-", ignore_cleanup_errors=True)
+
+
 NodeProcess = TypeVar("NodeProcess", bound=SweepProcess)
 
 
@@ -69,7 +78,9 @@ class Cluster:
 
     def __init__(self, folder: Path, *head: str, **environment: str) -> None:
         self.address = f"127.0.0.1:{free_port()}"
-        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex, **environment}
+        self._temporary = ray_folder()
+        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex, "RAY_TMPDIR": self._temporary.name}
+        self.environment = own | environment
         """What who joins it needs."""
         self._folder = folder
         self.nodes: list[SweepProcess] = []
@@ -103,6 +114,7 @@ class Cluster:
         """Of all nodes."""
         for node in reversed(self.nodes):
             node.end()
+        self._temporary.cleanup()
 
 
 @contextlib.contextmanager

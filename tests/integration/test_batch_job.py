@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clusters import SMALL, ShellProcess
+from clusters import SMALL, ShellProcess, ray_folder
 from sweep_process import REPOSITORY, epochs_in_checkpoints, live_of, rows_of, write_grid
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -43,9 +43,11 @@ class Batch:
         for name, text in STAND_INS.items():
             (commands / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
             (commands / name).chmod(0o755)
+        self._temporary = ray_folder()
         self._jobs: list[ShellProcess] = []
         self._environment = {
             "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+            "RAY_TMPDIR": self._temporary.name,
             "STAND_IN_LOG": str(self.log),
             "SLURM_JOB_ID": str(int(uuid.uuid4()) % 10**6),
             "SLURM_JOB_NODELIST": "node[1-2]",
@@ -67,6 +69,7 @@ class Batch:
         """Leave nothing behind."""
         for job in self._jobs:
             job.end()
+        self._temporary.cleanup()
 
 
 def test_a_job_whose_time_is_up_is_requeued_and_goes_on(batch: Batch, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import ray_folder
 from sweep_process import SweepProcess, live_of, plans_of, rows_of, sweep_command, trained, write_grid
 from two_hosts import TOKEN, Host, HostProcess, ray_node, reason_to_skip, two_hosts
 
@@ -36,9 +37,10 @@ GRID: dict[str, Any] = {
 def cluster(folder: Path) -> Iterator[tuple[Host, Host]]:
     """A head with one CPU on the near host, a worker node with one on the far host."""
     with (
+        ray_folder() as temporary,
         two_hosts() as (near, far),
-        ray_node(near, folder, "--head", f"--port={PORT}", "--num-cpus=1", "--include-dashboard=false"),
-        ray_node(far, folder, f"--address={near.address}:{PORT}", "--num-cpus=1"),
+        ray_node(near, folder, temporary, "--head", f"--port={PORT}", "--num-cpus=1", "--include-dashboard=false"),
+        ray_node(far, folder, temporary, f"--address={near.address}:{PORT}", "--num-cpus=1"),
     ):
         yield near, far
 

@@ -109,10 +109,10 @@ class HostProcess(SweepProcess):
 
 
 @contextlib.contextmanager
-def ray_node(host: Host, folder: Path, *arguments: str) -> Iterator[HostProcess]:
-    """`ray start --block` on a host, ended with the block."""
+def ray_node(host: Host, folder: Path, temporary: str, *arguments: str) -> Iterator[HostProcess]:
+    """`ray start --block` on a host, ended with the block. Both hosts share `temporary`, as they share all files."""
     options = (f"--node-ip-address={host.address}", "--disable-usage-stats", "--block")
-    environment = NOTICE_SOON | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    environment = NOTICE_SOON | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_TMPDIR": temporary}
     command = ("-m", "ray.scripts.scripts", "start", *arguments, *options)
     node = started_node(lambda: HostProcess(command, folder, environment, host=host))
     try:
