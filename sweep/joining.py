@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from sweep.outcome import SweepError
 
@@ -46,13 +45,13 @@ def joining_note(given: str | None, environment: Mapping[str, str] | None = None
     return f"{why}: joining the cluster at {address} (--address local starts a Ray here)"
 
 
-def refuse_job_folder(root: Path, environment: Mapping[str, str] | None = None) -> None:
+def refuse_job_folder(root: str, environment: Mapping[str, str] | None = None) -> None:
     """In a submitted job a relative `output` lies in a folder that other nodes have for themselves, and that Ray removes.
 
     Raises:
         SweepError: `root` lies there.
     """
-    if _JOB in (os.environ if environment is None else environment) and _UNPACKED in root.parts:
+    if _JOB in (os.environ if environment is None else environment) and _UNPACKED in root.split(os.sep):
         raise SweepError(
             f"{root}: the results would lie in the submitted job's temporary folder, which Ray removes\n"
             "  hint: name a folder that every node sees by an absolute path: `output` in the grid file, or --out"

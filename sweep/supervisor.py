@@ -72,7 +72,7 @@ def run_sweeps(
     if len({member.store.root for member in members}) < len(members) or len({config.resources for config in configs}) != 1:
         raise ValueError("a run expects one or more sweeps with an output each and the same resources")
     for member in members:
-        refuse_job_folder(member.store.root)
+        refuse_job_folder(str(member.store.root))
     with contextlib.ExitStack() as held:
         # In the same order whatever the order of the sweeps, so that of two runs one gets all locks.
         locks = [held.enter_context(member.store.lock()) for member in sorted(members, key=lambda member: member.store.root)]

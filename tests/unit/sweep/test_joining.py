@@ -1,7 +1,5 @@
 """Which Ray a run uses, from the command and from Ray's own variables."""
 
-from pathlib import Path
-
 import pytest
 
 from sweep.joining import cluster_address, joining_note, refuse_job_folder
@@ -41,8 +39,8 @@ def test_ray_client_is_refused() -> None:
 
 
 def test_results_in_a_jobs_own_folder_are_refused() -> None:
-    unpacked = Path("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1/results/x")
+    unpacked = "/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1/results/x"
     with pytest.raises(SweepError, match="temporary folder, which Ray removes"):
         refuse_job_folder(unpacked, JOB)
     refuse_job_folder(unpacked, {})
-    refuse_job_folder(Path("/shared/results/x"), JOB)
+    refuse_job_folder("/shared/results/x", JOB)

@@ -33,6 +33,10 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "nowhere is not there" in found
 
 
+def test_an_address_that_is_no_folder_is_the_same_everywhere() -> None:
+    assert expectations(["s3://bucket/prefix"])["nonces"] == {}
+
+
 def test_a_copy_of_the_folder_is_another_one(tmp_path: Path) -> None:
     """What a node has at the same path on a disk of its own, say from an earlier run."""
     with Store(tmp_path / "out").lock():
