@@ -12,7 +12,7 @@ import pytest
 from clusters import SMALL, ShellProcess, ray_folder
 from sweep_process import REPOSITORY, epochs_in_checkpoints, live_of, rows_of, write_grid
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 SCRIPT = REPOSITORY / "configs" / "cluster" / "slurm.sh"
 LONG = {"sparsify": {"outer_iterations": 4, "epochs": 20}, "retrain": {"outer_iterations": 4, "epochs": 20}}
 
@@ -81,7 +81,7 @@ def test_a_job_whose_time_is_up_is_requeued_and_goes_on(batch: Batch, tmp_path: 
         resources={"pack": 1, "memory": "100MB", "checkpoint_s": 600},
     )
     job = batch.submit(grid, "--out", out)
-    job.until(lambda: len({live["pid"] for live in live_of(out) if live["epoch"] >= 2}) == 2, "a pack on each node", timeout=300)
+    job.until(lambda: len({live["pid"] for live in live_of(out) if live["epoch"] >= 2}) == 2, "a pack on each node", timeout=500)
     assert not epochs_in_checkpoints(out)
     os.kill(job.process.pid, signal.SIGUSR1)  # what `#SBATCH --signal=B:USR1@120` does: the batch shell alone
     ended = job.wait(120)
@@ -105,7 +105,7 @@ def test_a_job_that_is_cancelled_stays_so_and_a_mistake_is_told(batch: Batch, tm
     """The sweep's exit code is the job's."""
     (tmp_path / "grid.yaml").write_text("problem: multidigits\nseedz: [0]\n")
     job = batch.submit(tmp_path / "grid.yaml", "--out", tmp_path / "out")
-    ended = job.wait(300)
+    ended = job.wait(400)
     assert ended.code == 2, ended.stderr
     assert "did you mean `seeds`" in ended.stderr
     assert not batch.requeued()

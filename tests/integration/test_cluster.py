@@ -9,7 +9,7 @@ from sweep_process import REPOSITORY, live_of, plans_of, rows_of, sweep_command,
 
 from sweep.store import Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 TWO = {"list": [[0, 0.5, 0.5], [0.1, 0.45, 0.45]]}
 
 
@@ -28,28 +28,22 @@ def test_unlike_nodes_train_at_once_and_the_rows_are_those_of_one_machine(tmp_pa
     """Half a GPU for each of two workers, and a worker without on the other node: three at once only if all are used. Where there
     is no CUDA, a worker that was given a part of a (logical) GPU trains on the CPU, as `device: auto` says."""
     asked = SMALL | {
-        "preferences": {"list": [[0, a / 16, 1 - a / 16] for a in (4, 6, 8, 10)]},
-        "training": {"sparsify": {"outer_iterations": 2, "epochs": 10}, "retrain": {"outer_iterations": 2, "epochs": 10}},
+        "preferences": {"list": [[0, a / 16, 1 - a / 16] for a in (4, 6, 8)]},
+        "training": {"sparsify": {"outer_iterations": 2, "epochs": 10}, "retrain": {"outer_iterations": 2, "epochs": 20}},
     }
-    few = {"memory": "100MB", "pack": 1}
-    alone = write_grid(tmp_path / "alone.yaml", **asked, resources=few, output="alone")
-    mixed = write_grid(
-        tmp_path / "mixed.yaml",
-        **asked,
-        resources=few | {"gpus": 0.5, "cpus": 0.5, "also": [{"cpus": 1, "memory": "100MB"}]},
-        output="mixed",
-    )
+    kinds = {"gpus": 0.5, "cpus": 0.5, "memory": "100MB", "also": [{"cpus": 1, "memory": "100MB"}]}
+    mixed = write_grid(tmp_path / "mixed.yaml", **asked, resources=kinds | {"pack": 1}, output="mixed")
+    out = tmp_path / "mixed"
     with cluster(tmp_path, "--num-cpus=1", "--num-gpus=1", "--include-dashboard=false") as joined:
         joined.add("--num-cpus=1")
-        out = tmp_path / "mixed"
         with sweep_process("run", mixed, "--address", joined.address, folder=tmp_path, **joined.environment) as process:
-            process.until(lambda: len({live["pid"] for live in live_of(out)}) == 3, "three workers at once")
-            ended = process.wait()
+            process.until(lambda: len({live["pid"] for live in live_of(out)}) == 3, "three workers at once", timeout=400)
+            ended = process.wait(400)
         assert ended.code == 0, ended.stderr
-        ended = sweep_command("run", alone, "--address", joined.address, folder=tmp_path, **joined.environment)
-        assert ended.code == 0, ended.stderr
+    alone = sweep_command("run", write_grid(tmp_path / "alone.yaml", **asked, output="alone"), folder=tmp_path, timeout=400)
+    assert alone.code == 0, alone.stderr
     assert trained(out) == trained(tmp_path / "alone")
-    assert len(trained(out)) == 4
+    assert len(trained(out)) == 3
     assert plans_of(out) == [1], "looking at the cluster is no attempt"
 
 
@@ -84,14 +78,14 @@ def test_a_node_that_joins_later_and_differs_trains_nothing(tmp_path: Path) -> N
     for package in ("sweep", "trainer", "analysis"):
         shutil.copytree(REPOSITORY / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
     (other / "trainer" / "growl.py").open("a").write("# another penalty\n")
-    long = SMALL | {"training": {"sparsify": {"outer_iterations": 2, "epochs": 10}, "retrain": {"outer_iterations": 2, "epochs": 10}}}
+    long = SMALL | {"training": {"sparsify": {"outer_iterations": 2, "epochs": 10}, "retrain": {"outer_iterations": 4, "epochs": 20}}}
     grid = write_grid(tmp_path / "grid.yaml", **long, preferences=TWO, resources={"pack": 1, "memory": "100MB"}, output="out")
     out = tmp_path / "out"
     with cluster(tmp_path, "--num-cpus=1", "--include-dashboard=false") as joined:
         with sweep_process("run", grid, "--address", joined.address, folder=tmp_path, **joined.environment) as process:
-            process.until(lambda: live_of(out), "a running pack")
+            process.until(lambda: live_of(out), "a running pack", timeout=400)
             joined.add("--num-cpus=1", PYTHONPATH=str(other))
-            ended = process.wait(300)
+            ended = process.wait(400)
         assert ended.code in (0, 2), ended.stderr
         assert ended.code == 0 or "the source of pareto-sweep is " in ended.stderr
     hosts = {row["trial_id"]: row["state"] for row in rows_of(out).values()}

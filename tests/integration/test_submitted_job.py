@@ -13,7 +13,7 @@ from sweep_process import SweepProcess, epochs_in_checkpoints, live_of, rows_of,
 
 from sweep.store import Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 LONG = {"sparsify": {"outer_iterations": 4, "epochs": 20}, "retrain": {"outer_iterations": 4, "epochs": 20}}
 
 
@@ -48,7 +48,7 @@ def test_a_job_joins_the_cluster_it_is_in(joined: Cluster, tmp_path: Path) -> No
     grid_in(tmp_path)
     submitted = submit(joined, tmp_path, "complete", "grid.yaml", "--out", tmp_path / "out")
     try:
-        ended = submitted.wait(300)
+        ended = submitted.wait(400)
     finally:
         submitted.end()
     printed = ended.stdout + ended.stderr
@@ -63,7 +63,7 @@ def test_results_in_the_jobs_own_folder_are_refused(joined: Cluster, tmp_path: P
     grid_in(tmp_path)
     submitted = submit(joined, tmp_path, "refused", "grid.yaml")
     try:
-        ended = submitted.wait(300)
+        ended = submitted.wait(400)
     finally:
         submitted.end()
     assert "temporary folder, which Ray removes" in ended.stdout + ended.stderr
@@ -75,7 +75,7 @@ def test_a_stopped_job_keeps_its_epochs_and_goes_on(joined: Cluster, tmp_path: P
     out = tmp_path / "out"
     submitted = submit(joined, tmp_path, "stopped", "grid.yaml", "--out", out)
     try:
-        submitted.until(lambda: any(live["epoch"] >= 3 for live in live_of(out)), "a few epochs")
+        submitted.until(lambda: any(live["epoch"] >= 3 for live in live_of(out)), "a few epochs", timeout=400)
         assert not epochs_in_checkpoints(out)
         stop = job(joined, tmp_path, "stop", "stopped")
         assert stop.wait(120).code == 0
