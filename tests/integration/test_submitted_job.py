@@ -24,6 +24,9 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
     with cluster(folder, "--num-cpus=2", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1") as made:
         made.environment["RAY_ADDRESS"] = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 400
+        while job(made, folder, "submit", "--", "true").wait().code != 0:  # a node takes jobs some time after it has started
+            assert time.monotonic() < deadline, "the cluster takes no jobs"
         yield made
 
 
