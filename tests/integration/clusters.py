@@ -93,7 +93,8 @@ class Cluster:
             options: of `ray start`.
             before: a shell command that runs before it, in a mount namespace of its own.
         """
-        arguments = ("-m", "ray.scripts.scripts", "start", *options, "--node-ip-address=127.0.0.1", "--disable-usage-stats", "--block")
+        own = ("--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={free_port()}", "--disable-usage-stats", "--block")
+        arguments = ("-m", "ray.scripts.scripts", "start", *options, *own)
         variables = self.environment | environment
         if before:
             inner = f"{before} && exec {{python}} {shlex.join(arguments)}"
