@@ -36,9 +36,9 @@ trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 start=(ray start --num-cpus="$SLURM_CPUS_PER_TASK" --disable-usage-stats --block)
 srun --nodes=1 --ntasks=1 --nodelist="$head" "${start[@]}" --head --port="${address##*:}" --include-dashboard=false &
 count_nodes() { ray status --address "$address" 2>/dev/null | grep -c ' node_' || true; }
-wait_for_nodes() { # those that are later join later
+wait_for_nodes() { # those that are later join later; without any `sweep run` says so
   local deadline=$((SECONDS + 180))
-  until [ "$(count_nodes)" -ge "$1" ] || [ $SECONDS -ge $deadline ]; do sleep 1; done
+  until [ "$(count_nodes)" -ge "$1" ] || [ $SECONDS -ge $deadline ] || [ -z "$(jobs -pr)" ]; do sleep 1; done
 }
 wait_for_nodes 1
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then

@@ -1,6 +1,5 @@
 """`ray job submit -- sweep run`: the run joins the cluster that the job is in, and ends as the job's stop asks."""
 
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -38,8 +37,8 @@ def job(joined: Cluster, folder: Path, *arguments: object) -> SweepProcess:
 def submit(joined: Cluster, folder: Path, name: str, *arguments: object) -> SweepProcess:
     """Submit `sweep run` with a working directory that holds no more than the grid file."""
     work = folder / "work"
-    command = f"exec {shlex.join([sys.executable, '-P', '-m', 'sweep', 'run', *map(str, arguments)])}"
-    return job(joined, folder, "submit", f"--submission-id={name}", f"--working-dir={work}", "--", "bash", "-c", shlex.quote(command))
+    command = (sys.executable, "-P", "-m", "sweep", "run", *arguments)
+    return job(joined, folder, "submit", f"--submission-id={name}", f"--working-dir={work}", "--", *command)
 
 
 def grid_in(folder: Path, **changes: Any) -> Path:
