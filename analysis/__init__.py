@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.costs import Costs as Costs
     from analysis.exactness import gaps as gaps
     from analysis.figures import front_2d_projection as front_2d_projection
     from analysis.figures import front_2d_staircase as front_2d_staircase
@@ -35,6 +36,7 @@ _ROOM_OF = {
     "front_2d_staircase": "figures",
     "front_3d": "figures",
     "loss_against_sparsity": "figures",
+    "Costs": "costs",
     "gaps": "exactness",
     "parallel_objectives": "many_objectives",
     "scatter_matrix": "many_objectives",

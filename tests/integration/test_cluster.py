@@ -1,6 +1,8 @@
 """Joining a cluster that runs already, with Ray's token authentication on: its nodes are checked, and all of them used."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -73,23 +75,25 @@ def test_nodes_that_differ_are_named_before_anything_starts(tmp_path: Path) -> N
 
 
 def test_a_node_that_joins_later_and_differs_trains_nothing(tmp_path: Path) -> None:
-    """Its worker refuses, the packs are trained elsewhere or named; the rows of the others stay."""
+    """Only it has room for the second pack; its worker refuses, the first pack's row stays, and the run ends by naming the node."""
     other = tmp_path / "checkout"
     for package in ("sweep", "trainer", "analysis"):
         shutil.copytree(REPOSITORY / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
     (other / "trainer" / "growl.py").open("a").write("# another penalty\n")
-    long = SMALL | {"training": {"sparsify": {"outer_iterations": 2, "epochs": 10}, "retrain": {"outer_iterations": 4, "epochs": 20}}}
-    grid = write_grid(tmp_path / "grid.yaml", **long, preferences=TWO, resources={"pack": 1, "memory": "100MB"}, output="out")
+    kinds = {"gpus": 1, "memory": "100MB", "also": [{"cpus": 1, "memory": "100MB"}], "pack": 1}
+    grid = write_grid(tmp_path / "grid.yaml", **SMALL, preferences=TWO, resources=kinds, output="out")
     out = tmp_path / "out"
-    with cluster(tmp_path, "--num-cpus=1", "--include-dashboard=false") as joined:
+    with cluster(tmp_path, "--num-cpus=1", "--num-gpus=0", "--include-dashboard=false") as joined:
         with sweep_process("run", grid, "--address", joined.address, folder=tmp_path, **joined.environment) as process:
-            process.until(lambda: live_of(out), "a running pack", timeout=400)
-            joined.add("--num-cpus=1", PYTHONPATH=str(other))
+            (first,) = process.until(lambda: Store(out).live() if (out / "live").exists() else [], "a running pack", timeout=400)
+            os.kill(first["pid"], signal.SIGSTOP)  # so the first pack does not make room for the second one
+            late = joined.add("--num-cpus=1", "--num-gpus=1", PYTHONPATH=str(other))
+            process.until(lambda: any("PackTrainable" in command for command in late.living().values()), "a worker there", timeout=400)
+            os.kill(first["pid"], signal.SIGCONT)
             ended = process.wait(400)
-        assert ended.code in (0, 2), ended.stderr
-        assert ended.code == 0 or "the source of pareto-sweep is " in ended.stderr
-    hosts = {row["trial_id"]: row["state"] for row in rows_of(out).values()}
-    assert set(hosts.values()) == {"ok"}
-    if ended.code == 2:
-        assert len(hosts) == 1
-        assert "cannot train for this run" in "".join(path.read_text() for path in (out / "logs").glob("*.log"))
+    assert ended.code == 2, ended.stderr
+    assert "Error: 1 of 2 nodes cannot train for this run" in ended.stderr
+    assert "the source of pareto-sweep is " in ended.stderr
+    (row,) = rows_of(out).values()
+    assert (row["trial_id"], row["state"]) == (first["trial_ids"][0], "ok")
+    assert plans_of(out) == [1]
