@@ -83,14 +83,16 @@ def test_a_node_that_joins_later_and_differs_trains_nothing(tmp_path: Path) -> N
     kinds = {"gpus": 1, "memory": "100MB", "also": [{"cpus": 1, "memory": "100MB"}], "pack": 1}
     grid = write_grid(tmp_path / "grid.yaml", **SMALL, preferences=TWO, resources=kinds, output="out")
     out = tmp_path / "out"
-    with cluster(tmp_path, "--num-cpus=1", "--num-gpus=0", "--include-dashboard=false") as joined:
-        with sweep_process("run", grid, "--address", joined.address, folder=tmp_path, **joined.environment) as process:
-            (first,) = process.until(lambda: Store(out).live() if (out / "live").exists() else [], "a running pack", timeout=400)
-            os.kill(first["pid"], signal.SIGSTOP)  # so the first pack does not make room for the second one
-            late = joined.add("--num-cpus=1", "--num-gpus=1", PYTHONPATH=str(other))
-            process.until(lambda: any("PackTrainable" in command for command in late.living().values()), "a worker there", timeout=400)
-            os.kill(first["pid"], signal.SIGCONT)
-            ended = process.wait(400)
+    with (
+        cluster(tmp_path, "--num-cpus=1", "--num-gpus=0", "--include-dashboard=false") as joined,
+        sweep_process("run", grid, "--address", joined.address, folder=tmp_path, **joined.environment) as process,
+    ):
+        (first,) = process.until(lambda: Store(out).live() if (out / "live").exists() else [], "a running pack", timeout=400)
+        os.kill(first["pid"], signal.SIGSTOP)  # so the first pack does not make room for the second one
+        late = joined.add("--num-cpus=1", "--num-gpus=1", PYTHONPATH=str(other))
+        process.until(lambda: any("PackTrainable" in command for command in late.living().values()), "a worker there", timeout=400)
+        os.kill(first["pid"], signal.SIGCONT)
+        ended = process.wait(400)
     assert ended.code == 2, ended.stderr
     assert "Error: 1 of 2 nodes cannot train for this run" in ended.stderr
     assert "the source of pareto-sweep is " in ended.stderr
