@@ -2,52 +2,23 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sweep.command_edge import told_clearly as _told_clearly
+from sweep.control_commands import COMMANDS
+
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
-# An error class whose module was never imported cannot have been raised.
-_USER_ERRORS = {
-    "sweep.grid.errors": "ConfigError",
-    "sweep.storage.files": "StoreError",
-    "sweep.outcome": "SweepError",
-    "trainer.problems.sources": "DataError",
-    "trainer.own_source": "ProblemError",
-    "analysis.table": "ResultsError",
-}
 _FOLDER = click.Path(path_type=Path)
 
 
 def main() -> None:
     """Entry point of the console script."""
     cli(prog_name="sweep")
-
-
-def _told_clearly(command: Callable[..., int | None]) -> Callable[..., None]:
-    """A user's mistake ends in one message and exit code 2, an interrupt in 130; never in a traceback."""
-
-    @wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        try:
-            code = command(*args, **kwargs)
-        except KeyboardInterrupt:
-            code = 130
-        except Exception as error:
-            known = tuple(getattr(sys.modules[module], name) for module, name in _USER_ERRORS.items() if module in sys.modules)
-            if not isinstance(error, known):
-                raise
-            text = str(error)
-            click.echo(text if text.startswith("Error: ") else f"Error: {text}", err=True)
-            code = 2
-        sys.exit(code or 0)
-
-    return wrapper
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
@@ -114,8 +85,9 @@ def _price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_grid_options
 @click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
 @_told_clearly
-def run(grid: Path, out: str | None, limit: int | None, override: Path | None, address: str | None, no_dashboard: bool, quiet: bool) -> int:
+def run(grid: Path, out: str | None, override: Path | None, quiet: bool, **options: Any) -> int:
     """Train every trial of GRID that is not complete yet, then write the report.
 
     Running it again goes on where it stopped; a larger grid trains what is new. The first Ctrl-C ends running epochs
@@ -129,32 +101,12 @@ def run(grid: Path, out: str | None, limit: int | None, override: Path | None, a
       sweep run configs/quickstart.yaml
       sweep run configs/quickstart.yaml --limit 4 --out /tmp/try
     """
-    if sys.platform == "win32":
-        click.echo("Error: `sweep run` works on Linux and macOS; on Windows use WSL. `sweep report` and `sweep front` work here.", err=True)
-        return 2
     started = time.perf_counter()
-    from sweep.api import run_and_report_all
     from sweep.config import load_configs
-    from sweep.outcome import EXIT_WRONG_INPUT, worst_exit_code
-    from sweep.summaries import outcome_lines
+    from sweep.run_command import train_and_tell
 
     configs = load_configs(grid, out=out, override=override)
-    ended = run_and_report_all(
-        configs,
-        address=address,
-        has_dashboard=not no_dashboard,
-        limit=limit,
-        is_quiet=quiet,
-        grid_file=grid.read_text(encoding="utf-8"),
-    )
-    for outcome, _ in ended:
-        outcome.timing.total_s = time.perf_counter() - started
-        if outcome.message:
-            click.echo(f"Error: {outcome.message}" if outcome.exit_code == EXIT_WRONG_INPUT else outcome.message, err=True)
-    if not quiet:
-        for line in outcome_lines(configs, ended):
-            click.echo(line)
-    return worst_exit_code(outcome for outcome, _ in ended)
+    return train_and_tell(configs, grid.read_text(encoding="utf-8"), started=started, is_quiet=quiet, **options)
 
 
 @cli.command()
@@ -209,23 +161,27 @@ def plan(grid: Path, out: str | None, limit: int | None, override: Path | None, 
 
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option("--watch", is_flag=True, help="Keep showing it until the run ends.")
+@click.option("--watch", is_flag=True, help="Keep showing it until the run ends; as JSON, one line a second.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @_told_clearly
 def status(folder: Path, watch: bool, form: str) -> int:
     """Show where the sweep in DIR stands; reads only the results folder, from any machine.
 
+    Time left, running packs with k, epoch, accuracy, sparsity and the age of their last sign of life, failed trials and why.
+
     \b
     Example:
       sweep status results/quickstart --watch
+      sweep status results/quickstart --format json
     """
-    from sweep.status import read_status, show, watch_status
+    from sweep.status import read_status, watched
+    from sweep.status_text import show, watch_status
 
     if watch and form == "text":
         watch_status(folder)
         return 0
-    found = read_status(folder)
-    click.echo(json.dumps(found.to_json()) if form == "json" else show(found))
+    for found in watched(folder) if watch else (read_status(folder),):
+        click.echo(json.dumps(found.to_json()) if form == "json" else show(found))
     return 0
 
 
@@ -385,6 +341,9 @@ def verify(folder: Path) -> int:
     click.echo(f"{len(store.complete())} complete trials, everything is in order")
     return 0
 
+
+for control in COMMANDS:
+    cli.add_command(control)
 
 if __name__ == "__main__":
     main()

@@ -54,6 +54,8 @@ class AttemptJob:
     """None starts a local Ray; otherwise `auto` or `host:port`."""
     n_local_cpus: int
     has_dashboard: bool
+    metadata: dict[str, str] = field(default_factory=dict)
+    """What the dashboard's Jobs page says of it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -153,7 +155,10 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         expected = _check_nodes(ray, job)
         events.send("cluster_seen", slots=sum(slots_of([WorkerKind(**kind) for kind in job.kinds], nodes_to_count(ray))))
         if job.packs and not _stop_requested(job):  # asked while Ray was starting
-            _fit(job, expected, events)
+            from sweep.gauges import sweeps_shown
+
+            with sweeps_shown(job.roots):
+                _fit(job, expected, events)
     finally:
         started = time.perf_counter()
         ray.shutdown()
@@ -170,7 +175,8 @@ def _has_token() -> bool:
 
 
 def _connect(ray: Any, job: AttemptJob) -> Any:
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    about = ray.job_config.JobConfig(metadata=job.metadata)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "job_config": about}
     if job.address is None:
         try:
             return ray.init(
@@ -256,6 +262,7 @@ def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events) -> N
     import ray
     from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner, grid_search
 
+    from sweep.held_packs import LetGoWhileHeld
     from sweep.pack_queue import PackQueue
     from sweep.worker import PackTrainable
 
@@ -285,7 +292,7 @@ def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events) -> N
         tuner = Tuner(
             PackTrainable,
             param_space={"pack": grid_search([{"job": pack, "expected": expected, "resources": kinds[0].resources} for pack in job.packs])},
-            tune_config=TuneConfig(search_alg=PackQueue(kinds), reuse_actors=False),
+            tune_config=TuneConfig(search_alg=PackQueue(kinds), scheduler=LetGoWhileHeld(job.roots), reuse_actors=False),
             run_config=RunConfig(
                 name=job.name,
                 storage_path=scratch,

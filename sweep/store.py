@@ -79,6 +79,7 @@ class Store:
         self.root = Path(root).expanduser().absolute()
         self._folder = Folder(self.root)
         self._tasks: tuple[str, ...] | None = None
+        self._plan: tuple[Path, dict[str, Any]] | None = None
         self._read: dict[Path, tuple[tuple[int, int, int], pa.Table]] = {}
 
     # -- identity ---------------------------------------------------------------------------------------------------
@@ -174,9 +175,14 @@ class Store:
         write_json(path, dict(plan))
 
     def latest_plan(self) -> dict[str, Any] | None:
-        """The plan of the last run; None before the first."""
+        """The plan of the last run; None before the first. A plan never changes, so each is read once."""
         plans = self._folder.plans()
-        return read_json(plans[max(plans)]) if plans else None
+        if not plans:
+            return None
+        newest = plans[max(plans)]
+        if self._plan is None or self._plan[0] != newest:
+            self._plan = (newest, read_json(newest))
+        return self._plan[1]
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
@@ -442,8 +448,29 @@ class Store:
         return os.path.exists(self.root / "control.json")  # never raises
 
     def clear_control(self) -> None:
-        """Forget a former request. The caller holds the lock."""
+        """Forget a former request to stop. The caller holds the lock."""
         remove([self.root / "control.json"])
+
+    def request_pause(self) -> None:
+        """Ask that no pack begins until `lift_pause`; later runs are asked too.
+
+        A file of its own: that it exists is what counts, so a pause and a stop never overwrite each other.
+        """
+        write_json(self.root / "pause.json", {"pause": True, "requested": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def pause_requested(self) -> bool:
+        """Is the sweep paused? As cheap as `stop_requested`."""
+        return os.path.exists(self.root / "pause.json")  # never raises
+
+    def lift_pause(self) -> bool:
+        """Let packs begin again. Returns whether the sweep was paused."""
+        was_paused = self.pause_requested()
+        remove([self.root / "pause.json"])
+        return was_paused
+
+    def is_held(self) -> bool:
+        """Must no pack begin? Paused, or asked to stop."""
+        return self.stop_requested() or self.pause_requested()
 
     # -- lock -------------------------------------------------------------------------------------------------------
 

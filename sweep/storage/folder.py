@@ -13,7 +13,7 @@ FOLDERS = ("plans", "rows", "epochs", "blobs", "live", "checkpoints")
 COMPACTED = {"rows": "trials.parquet", "epochs": "epochs.parquet"}
 SUFFIX = {"rows": "parquet", "epochs": "parquet", "checkpoints": "safetensors"}
 
-_FILES = ("manifest.json", "lock.json", "control.json", "report.html", *COMPACTED.values())
+_FILES = ("manifest.json", "lock.json", "control.json", "pause.json", "report.html", *COMPACTED.values())
 _VERSIONED = re.compile(rf"({NAME_PATTERN})\.(0|[1-9]\d{{0,8}})-(0|[1-9]\d{{0,8}})\.([a-z]+)")
 _PLAN = re.compile(r"[1-9]\d{0,8}\.json")
 _STALE_S = 3600.0  # age at which a temporary file is no one's

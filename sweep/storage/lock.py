@@ -39,18 +39,19 @@ class Holder:
     started: str
     heartbeat: int
     nonce: str
+    alive_at: str | None = None  # the last heartbeat by the holder's clock: for people, never for judging
 
     @classmethod
     def myself(cls) -> Self:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(socket.gethostname(), os.getpid(), _process_start(os.getpid()), _machine(), now, 0, secrets.token_hex(16))
+        return cls(socket.gethostname(), os.getpid(), _process_start(os.getpid()), _machine(), now, 0, secrets.token_hex(16), now)
 
     @classmethod
     def parse(cls, data: bytes) -> Self | None:
         """None when torn."""
         try:
             found = json.loads(data)
-            names = ("process_start", "machine", "started", "heartbeat")
+            names = ("process_start", "machine", "started", "heartbeat", "alive_at")
             return cls(str(found["host"]), int(found["pid"]), nonce=str(found["nonce"]), **{name: found.get(name) for name in names})
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
@@ -207,7 +208,8 @@ class Lock:
                     self._lost.set()
                     return
                 n_beats += 1
-                self._write(Holder(**{**asdict(holder), "heartbeat": n_beats}))
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                self._write(Holder(**{**asdict(holder), "heartbeat": n_beats, "alive_at": now}))
             except OSError:
                 continue  # a full disk or a network pause: whoever takes over is seen at the next look
 
