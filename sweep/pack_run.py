@@ -3,6 +3,7 @@
 Knows no Ray, so it is tested without one. torch is imported when a `PackRun` is made.
 """
 
+import os
 import platform
 import sys
 import time
@@ -446,6 +447,7 @@ class PackRun:
             "seed": self.job.seed,
             "k": [self._specs[trial_id].preference for trial_id in part.trial_ids],
             "host": platform.node(),
+            "pid": os.getpid(),
             "started": self._started_at,
             "updated": time.time(),
         }

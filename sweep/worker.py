@@ -1,4 +1,4 @@
-"""A pack as a Ray Tune trial. Of this room only `driver`, `held_packs`, `gauges` and this module import Ray."""
+"""A pack as a Ray Tune trial."""
 
 import os
 import time
@@ -11,6 +11,7 @@ from ray.util.placement_group import PlacementGroup, placement_group
 from sweep.gauges import PackGauges
 from sweep.pack_label import pack_label
 from sweep.pack_run import PackJob, PackRun
+from sweep.product import refuse_other_node
 
 
 class PackTrainable(Trainable):
@@ -22,6 +23,8 @@ class PackTrainable(Trainable):
 
         started = time.perf_counter()
         torch.set_num_threads(1)
+        if config["pack"].get("expected") is not None:
+            refuse_other_node(config["pack"]["expected"])
         job = PackJob(**config["pack"]["job"])
         self._label = label_of(config["pack"]["job"])
         self._run = PackRun(job)
