@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from analysis.addresses import put
 from analysis.choosing import chosen_by, measured_metrics
 from analysis.exactness import EXACT
 from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, height_column, pair_columns
@@ -34,18 +35,18 @@ _SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials
 
 def write_report(
     folder: str | Path, path: str | Path | None = None, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02
-) -> Path:
+) -> Path | str:
     """Write the report of a results folder, also while the sweep is running.
 
     Args:
-        folder: a sweep's results folder.
+        folder: a sweep's results folder, or its address in an object store as text.
         path: the file to write; default: `report.html` in the folder. A file that is there is replaced in one step.
         eps: >= 0, where the tolerance slider stands at first.
         mode: what eps is relative to: `absolute`, `ideal` or `range`, as in `eps_nondominated`.
         sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
 
     Returns:
-        The file written.
+        The file written; its address in an object store.
 
     Raises:
         ResultsError: the folder cannot be read as results.
@@ -53,6 +54,8 @@ def write_report(
     """
     table = read_results(folder)
     page = render_report(table, eps, mode, sparsity_width)
+    if path is None and table.mirror is not None:
+        return put(table.mirror.address, "report.html", page.encode("utf-8", errors="replace"))
     target = Path(path) if path is not None else Path(folder) / "report.html"
     aside = target.with_name(f".{target.name}.tmp")
     try:

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from sweep.results_place import ResultsPlace
+
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
 # An error class whose module was never imported cannot have been raised.
 _USER_ERRORS = {
@@ -21,7 +23,7 @@ _USER_ERRORS = {
     "trainer.own_source": "ProblemError",
     "analysis.table": "ResultsError",
 }
-_FOLDER = click.Path(path_type=Path)
+_FOLDER = ResultsPlace()
 
 
 def main() -> None:
@@ -196,7 +198,7 @@ def plan(grid: Path, out: str | None, limit: int | None, override: Path | None, 
 @click.option("--watch", is_flag=True, help="Keep showing it until the run ends.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @_told_clearly
-def status(folder: Path, watch: bool, form: str) -> int:
+def status(folder: str | Path, watch: bool, form: str) -> int:
     """Show where the sweep in DIR stands; reads only the results folder, from any machine.
 
     \b
@@ -218,7 +220,7 @@ def status(folder: Path, watch: bool, form: str) -> int:
 @_eps_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of DIR/report.html.")
 @_told_clearly
-def report(folder: Path, eps: float, out: Path | None) -> int:
+def report(folder: str | Path, eps: float, out: Path | None) -> int:
     """Write the HTML report of the results in DIR; also in the middle of a run.
 
     \b
@@ -231,7 +233,7 @@ def report(folder: Path, eps: float, out: Path | None) -> int:
     try:
         click.echo(write_report(folder, out, eps=eps))
     except OSError as error:
-        raise write_error(out or folder / "report.html", error) from error
+        raise write_error(out or Path(folder) / "report.html", error) from error
     return 0
 
 
@@ -240,7 +242,7 @@ def report(folder: Path, eps: float, out: Path | None) -> int:
 @_eps_option
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @_told_clearly
-def front(folder: Path, eps: float, form: str) -> int:
+def front(folder: str | Path, eps: float, form: str) -> int:
     """Print the trials of DIR that no other trial dominates.
 
     \b
@@ -268,7 +270,7 @@ def front(folder: Path, eps: float, form: str) -> int:
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of printing it.")
 @_told_clearly
-def table(folders: tuple[Path, ...], form: str, output: Path | None) -> int:
+def table(folders: tuple[str | Path, ...], form: str, output: Path | None) -> int:
     """Compare the methods of the sweeps in DIR ... as the paper's Table I does.
 
     Every architecture trained by every method: sparsity, test accuracy of each task, training time, means over seeds with
@@ -343,7 +345,7 @@ def show(problem: str, out: Path | None, root: str | None) -> int:
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_told_clearly
-def verify(folder: Path) -> int:
+def verify(folder: str | Path) -> int:
     """Check every file in DIR: readable, of the right schema, hashes as named. Exit code 3 if something is wrong.
 
     \b
@@ -353,6 +355,7 @@ def verify(folder: Path) -> int:
     from sweep.store import Store, StoreError
 
     store = Store(folder)
+    store.check_reachable()
     if not (store.root / "manifest.json").exists():
         raise StoreError("no sweep is here (no manifest.json)", folder, "name the results folder of a run, for example results/quickstart")
     findings = store.verify()

@@ -4,13 +4,14 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sweep.progress import LiveTable, PlainLines, Progress, Snapshot, summary_line
+from sweep.storage.remote import StorePath
 from sweep.store import Store, StoreError
 
 _POLL_S = 1.0
+_REMOTE_POLL_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,14 @@ class Status:
         return asdict(self) | derived
 
 
-def read_status(folder: Path) -> Status:
-    """Read a results folder.
+def read_status(folder: str | StorePath) -> Status:
+    """Read a results folder: a path, or the text of an address.
 
     Raises:
         StoreError: no sweep is there, or its manifest is unreadable.
     """
     store = Store(folder)
+    store.check_reachable()
     found = _read(store)
     return replace(found, unreadable=tuple(f"{path}: {reason}" for path, reason in store.unreadable()))
 
@@ -77,17 +79,18 @@ def show(status: Status) -> str:
     return "\n".join(lines)
 
 
-def watch_status(folder: Path) -> None:
+def watch_status(folder: str | StorePath) -> None:
     """Show it until the run ends; errors as for `read_status`."""
     import sys
 
     store = Store(folder)
+    store.check_reachable()
     current = _read(store)
     view: Progress = LiveTable() if sys.stderr.isatty() else PlainLines()
     try:
         while current.is_running:
             view.update(current.snapshot)
-            time.sleep(_POLL_S)
+            time.sleep(_REMOTE_POLL_S if store.is_remote else _POLL_S)
             current = _read(store)
     finally:
         view.close()
