@@ -4,12 +4,13 @@ Addresses are `s3://bucket/prefix`, `gs://bucket/prefix` and `abfs://container@a
 come from the environment, as pyarrow reads them, never from an address. Weights are not copied: nothing here reads them.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -94,22 +95,18 @@ def below(address: str, name: str) -> str:
     return f"{start.rstrip('/')}/{name}{mark}{query}"
 
 
-class _told:  # noqa: N801 - reads as a word after `with`
+@contextlib.contextmanager
+def _told(address: str) -> Iterator[None]:
     """What an object store says becomes a message; what is not there stays FileNotFoundError."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, OSError | ValueError) or isinstance(error, FileNotFoundError | ResultsError):
-            return
+    try:
+        yield
+    except (FileNotFoundError, ResultsError):
+        raise
+    except (OSError, ValueError) as error:  # ValueError: pyarrow's word for an address that it does not take
         text = " ".join(str(error).partition("; Details")[0].split())[:300]
         if "NO_SUCH_KEY" in text:
             raise FileNotFoundError(text) from error
-        raise ResultsError(f"{self._address}: cannot be used: {text}\n  hint: {_HINT}") from error
+        raise ResultsError(f"{address}: cannot be used: {text}\n  hint: {_HINT}") from error
 
 
 def _opened(address: str) -> tuple[Any, str]:

@@ -69,7 +69,7 @@ def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.argument("grid", type=click.Path(path_type=Path)),
         click.option(
-            "--out", metavar="DIR", help="Results folder (of a list of problems: its parent) instead of the grid file's `output`."
+            "--out", metavar="DIR", help="Results folder or s3://... (of a list: its parent) instead of the grid file's `output`."
         ),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials of each sweep."),
         click.option("--override", type=click.Path(path_type=Path), metavar="FILE", help="A second YAML file, merged over the first."),
