@@ -240,7 +240,8 @@ class _Run:
             with contextlib.suppress(UnreachableError):  # then it stays on this machine
                 keep_log(log, kept)
             for member in members:
-                member.store.clear_live()
+                with contextlib.suppress(UnreachableError):  # the next attempt does it
+                    member.store.clear_live()
 
     def _handle_events(self) -> None:
         assert self._driver is not None
