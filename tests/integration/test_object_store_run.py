@@ -1,7 +1,6 @@
 """`sweep run` into an object store, over a real HTTP server: it goes on after a kill and through faults, with the rows of a disk."""
 
 import json
-import os
 import signal
 import sys
 import uuid
@@ -141,30 +140,3 @@ def test_faults_of_the_object_store_cost_no_result(s3_server: ObjectStore, workp
         assert "Traceback" not in ended.stderr
         assert proxy.n_faults > 50
     check_complete(s3_server.address(bucket), on_a_disk)
-
-
-@pytest.mark.parametrize(
-    ("output", "said"),
-    [
-        ("s3://no-such-bucket/x?endpoint_override={server}&scheme=http", "there is no bucket no-such-bucket"),
-        ("s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http", "check the network, the endpoint and the region"),
-        ("s3://me:mysecret@bucket/x", "credentials do not belong in an address"),
-        ("s3://bucket/x?secret_key=mysecret", "credentials do not belong in an address"),
-        ("ftp://host/x", "no kind of address that is known here"),
-    ],
-)
-@pytest.mark.parametrize("command", ["run", "plan", "status", "report", "front", "table", "verify"])
-def test_an_address_that_cannot_be_used_is_one_message(
-    s3_server: ObjectStore, workplace: Path, output: str, said: str, command: str
-) -> None:
-    address = output.format(server=f"127.0.0.1:{s3_server.port}")
-    write_grid(workplace / "grid.yaml", **GRID)
-    arguments = (command, "grid.yaml", "--out", address) if command in ("run", "plan") else (command, address)
-    ended = sweep_command(*arguments, folder=workplace, timeout=90)
-    assert ended.code == 2
-    assert ended.stderr.count("Error: ") == 1
-    assert said in ended.stderr or command in ("report", "front", "table")
-    assert "hint: " in ended.stderr
-    for hidden in ("Traceback", "mysecret"):
-        assert hidden not in ended.stderr + ended.stdout
-    assert not os.path.exists(workplace / "s3:")
