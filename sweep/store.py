@@ -314,15 +314,16 @@ class Store:
         except StoreError as error:
             return [*found, Finding(manifest, error.problem, error.hint or "restore it from a copy: without it no result can be read")]
         problems = self.unreadable()
-        for path in self._folder.paths("blobs"):
-            problems += _problems(path, partial(self.get_blob, path.name))
+        blobs = self._folder.paths("blobs")
+        found_in = concurrently(lambda path: _problems(path, partial(self.get_blob, path.name)), blobs, is_remote=self.is_remote)
+        problems += [problem for each in found_in for problem in each]
         for path in (path for folder in ("plans", "live", ".") for path in self._folder.paths(folder, ".json")):
             problems += _problems(path, partial(read_json, path))
         return [*found, *(Finding(path, problem, _hint(path)) for path, problem in problems), *self._wrong_rows()]
 
     def _wrong_rows(self) -> Iterator[Finding]:
         """Rows that can be read and yet break the contract."""
-        tasks = self._task_names()
+        tasks, blobs = self._task_names(), set(self._folder.names("blobs"))
         for path, load in self._tables("rows"):
             if _problems(path, load):
                 continue  # `unreadable` names it
@@ -333,7 +334,7 @@ class Store:
                     check_row(row, tasks)
                 except ValueError as error:
                     yield Finding(path, str(error), "another program wrote it? forget this trial and the next run trains it again")
-                if sha256 is not None and not (_SHA256.fullmatch(sha256) and self._blob_path(sha256).exists()):
+                if sha256 is not None and not (_SHA256.fullmatch(sha256) and sha256 in blobs):
                     yield Finding(path, f"row {row['trial_id']}: its weights, blobs/{sha256}, are missing", "restore the blob from a copy")
             if len(rows) != len({row["trial_id"] for row in rows}):
                 yield Finding(path, "a trial is in it twice", "harmless: readers take the latest, and the next compaction mends it")

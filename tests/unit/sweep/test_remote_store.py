@@ -235,5 +235,6 @@ def test_a_trial_takes_few_requests(s3_server: ObjectStore, s3_address: str) -> 
         assert counted(lambda: [store.write_live("p", {"epoch": epoch}) for epoch in range(9)]) == {}
         assert counted(store.stop_requested) == {"HEAD": 1, "GET": 1}
         assert counted(store.stop_requested) == {}
+        assert counted(lambda: store.remove_checkpoints("p")) == {"GET": 1, "HEAD": 1, "DELETE": 1, "PUT": 1}
         store.complete()
         assert counted(store.complete) == {"HEAD": 3, "GET": 2}  # a known row is not read again
