@@ -134,7 +134,7 @@ def _opened(address: str) -> tuple[Any, str]:
         region = given.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if region is None:
             region = "us-east-1" if "endpoint_override" in options else fs.resolve_s3_region(split.netloc)
-        retries = fs.AwsStandardS3RetryStrategy(max_attempts=5)
+        retries = fs.AwsDefaultS3RetryStrategy(max_attempts=8)
         # A put is one request with a delayed open, and three without.
         system = fs.S3FileSystem(region=region, retry_strategy=retries, allow_delayed_open=True, **options)
         if system.get_file_info(split.netloc).type == fs.FileType.NotFound:
