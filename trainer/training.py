@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainer.backends import pack_of
 from trainer.checkpoint import State
+from trainer.compact.channels import positions_of_channels
 from trainer.compact.sizes import Sizes
 from trainer.data import Part, channels_last, first_share
 from trainer.lsuv import initialise_lsuv
@@ -56,9 +57,10 @@ class PackTraining(ABC):
         self._bounds: Mapping[str, tuple[float, float]] = getattr(network, "bounds", {})
         self._weight_names, self._n_parameters = weight_names(network), n_parameters(network)
         self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
-        self.pack = pack_of(network, self._n_networks, problem, place)
+        self._group_sizes = self._sizes_of_groups(network) if first.settings.growl.groups == "channel" else {}
+        self.pack = pack_of(network, self._n_networks, problem, place)  # may put its own layers into the network
         weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
-        self.structure = Structure(weights, first.settings.growl, self._n_networks, device)
+        self.structure = Structure(weights, first.settings.growl, self._n_networks, device, self._group_sizes)
         anchors = self._initial_anchors() if first.scaling == "anchors" else [1.0] * (1 + len(problem.tasks))
         self._anchors = torch.tensor(anchors, dtype=self._dtype, device=device)
 
@@ -93,7 +95,7 @@ class PackTraining(ABC):
         best, reached, converged = self._best_epochs(), self._sparsity_reached, self._tying_converged
         # A method with one network for all trials has one of everything that is not measured under a preference.
         networks = [i % self._n_networks for i in range(len(self.specs))]
-        sizes = Sizes(self._problem, self.specs[0].model)
+        sizes, labels = Sizes(self._problem, self.specs[0].model), self.structure.unit_labels()
         return [
             result_of(
                 spec,
@@ -104,7 +106,7 @@ class PackTraining(ABC):
                     buffers={name: value[n] for name, value in self.pack.buffers.items()},
                     weight_names=self._weight_names,
                     n_parameters=self._n_parameters,
-                    labels={name: value[n] for name, value in self.structure.labels.items()},
+                    labels={name: value[n] for name, value in labels.items()},
                     sizes=sizes,
                     losses={name: losses[i] for name, (losses, _) in evaluated.items()},
                     metrics={name: metrics[i] for name, (_, metrics) in evaluated.items()},
@@ -185,10 +187,15 @@ class PackTraining(ABC):
         initialise_lsuv(network, inputs, self._settings.lsuv, seed)
         return network
 
+    def _sizes_of_groups(self, network: nn.Module) -> Mapping[str, int]:
+        """Weight name -> positions of each channel that a Linear layer reads, for `growl.groups: channel`."""
+        return positions_of_channels(network, self._problem.validation.first(2)[0].cpu())
+
     def _initial_anchors(self) -> list[float]:
         """L0 of the initial network of one fixed seed, so that all seeds share one scale, and the losses of a guess."""
         weights = dict(self._initial_network(_ANCHOR_SEED).named_parameters())
-        structure = Structure({name: weights[name].detach()[None] for name in self.structure.layers}, self._settings.growl, 1, self._device)
+        own = {name: weights[name].detach()[None] for name in self.structure.layers}
+        structure = Structure(own, self._settings.growl, 1, self._device, self._group_sizes)
         return [float(structure.penalty()[0]) or 1.0, *(task.guess_loss for task in self._problem.tasks)]
 
     def _mean_accuracy(self, metrics: Sequence[float]) -> float:

@@ -17,7 +17,6 @@ from torch import Tensor
 from trainer.checkpoint import State, group_of, nest
 from trainer.lagrangian import lagrangian_of
 from trainer.memory import large_pieces_apart
-from trainer.metrics import stacked_sparsity_rate
 from trainer.optimiser import PackOptimiser
 from trainer.outcome import Lagrange
 from trainer.place import Place
@@ -27,6 +26,7 @@ from trainer.scalarization import chebyshev_values, scalarized
 from trainer.selection import Kept
 from trainer.settings import TrainingSettings
 from trainer.step_graph import StepGraph, recorder_for
+from trainer.structure import in_groups
 from trainer.training import PackTraining
 from trainer.trial import TrialSpec
 from trainer.turns import turn_on
@@ -215,8 +215,11 @@ class TwoPhase(PackTraining):
         """The prox that stands for the optimiser's steps on L0 since the last one (trainer/prox_step.py)."""
         needs_moments, correction = self._prox_step.needs_moments, self._optimiser.correction
         steps = {
-            name: self._prox_step.of_layer(self._optimiser.second_moments(name) if needs_moments else [], correction)
-            for name in self.structure.layers
+            name: self._prox_step.of_layer(
+                [in_groups(moment, layer.group_size) for moment in self._optimiser.second_moments(name)] if needs_moments else [],
+                correction,
+            )
+            for name, layer in self.structure.layers.items()
         }
         self._prox_step.reset()
         an_outer = self._settings.growl.layer_sparsity_max / self._settings.sparsify.outer_iterations
@@ -229,7 +232,7 @@ class TwoPhase(PackTraining):
         finite = losses.isfinite().all(dim=1) & train_losses.isfinite().all(dim=1).cpu() & sparsity.isfinite()
         self.pack.alive &= finite
         value = self._scalarized(losses, sparsity)
-        rate = stacked_sparsity_rate(self.structure.masks, self._n_rows).cpu() if self.structure.masks else torch.zeros(len(self.specs))
+        rate = self.structure.n_suppressed().double().cpu() / max(1, self._n_rows)
         reached = (rate >= self._settings.growl.sparsity_min) if phase.name == "sparsify" else torch.ones_like(finite)
         score = metrics[:, self._classifies].mean(dim=1) if self._settings.selection == "accuracy" else -value
         self._kept.offer(self.epoch, torch.where(finite, score, torch.nan), reached, self._current())
