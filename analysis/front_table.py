@@ -39,7 +39,7 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
     return frame[columns].sort_values(["sparsity_rate", "trial_id"], ascending=[False, True]).reset_index(drop=True)
 
 
-def front_text(folder: Path, eps: float, form: str) -> str:
+def front_text(folder: str | Path, eps: float, form: str) -> str:
     """`front_frame` of a results folder as `table`, `csv` or `json`.
 
     The table is for people: k without k0 where nothing can be pruned, no column without a value, no notes.

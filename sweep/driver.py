@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class AttemptJob:
     """What one attempt does; plain values, so that it travels as JSON."""
 
     roots: list[str]
-    """The results folders of its sweeps."""
+    """The results folders of its sweeps, paths or addresses."""
     log: str
     """The file that its standard error goes to."""
     name: str
@@ -162,7 +163,13 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
 
 def _stop_requested(job: AttemptJob) -> bool:
     """Whether every sweep of the attempt was asked to stop. The packs of one that alone was asked stop by themselves."""
-    return all(Store(Path(root)).stop_requested() for root in job.roots)
+    return all(_store(root).stop_requested() for root in job.roots)
+
+
+@cache
+def _store(root: str) -> Store:
+    """One for all questions: it remembers for a while what an object store has answered."""
+    return Store(root)
 
 
 def _has_token() -> bool:

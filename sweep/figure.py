@@ -6,7 +6,7 @@ from analysis.figure_catalog import FIGURES
 from sweep.storage.files import write_error
 
 
-def figure_file(folder: Path, name: str, trial: str | None = None, form: str | None = None, out: Path | None = None) -> Path:
+def figure_file(folder: str | Path, name: str, trial: str | None = None, form: str | None = None, out: Path | None = None) -> Path:
     """Draw a figure.
 
     Args:

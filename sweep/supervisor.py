@@ -15,13 +15,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from sweep.config import SweepConfig, dump_config
 from sweep.driver import AttemptJob
@@ -32,11 +32,17 @@ from sweep.outcome import Outcome, SweepError, Timing
 from sweep.pack_run import versions
 from sweep.planning import plan_sweeps
 from sweep.progress import Progress, Snapshot
+from sweep.run_log import keep_log, written_log
+from sweep.storage.claims import Claims
+from sweep.storage.errors import UnreachableError
 from sweep.storage.lock import Lock
 
 _POLL_S = 0.5
+_REMOTE_POLL_S = 3.0  # between two looks into an object store
+_PATIENCE_S = (5.0, 15.0, 45.0)  # between tries while an object store does not answer, after its client's own
 _ATTEMPTS_WITHOUT_PROGRESS = 3
 _BACK_OFF_S = 5.0
+Answer = TypeVar("Answer")
 _REQUESTS = {
     "pause": "paused: running packs go on to their end, no others begin; `sweep resume` lifts it",
     "stop": "asked to stop: running epochs end and are kept",
@@ -77,7 +83,9 @@ def run_sweeps(
         raise ValueError("a run expects one or more sweeps with an output each and the same resources")
     with contextlib.ExitStack() as held:
         # In the same order whatever the order of the sweeps, so that of two runs one gets all locks.
-        locks = [held.enter_context(member.store.lock()) for member in sorted(members, key=lambda member: member.store.root)]
+        locks = [member.store.lock() for member in sorted(members, key=lambda member: str(member.store.root))]
+        for lock in locks:
+            held.enter_context(lock)
         for member in members:
             member.open()
         run = _Run(members, locks, progress, address, has_dashboard)
@@ -110,7 +118,7 @@ def expected_workers(config: SweepConfig, address: str | None) -> int:
 @dataclass
 class _Run:
     members: list[Member]
-    locks: list[Lock]
+    locks: list[Lock | Claims]
     progress: Progress
     address: str | None
     has_dashboard: bool
@@ -122,6 +130,7 @@ class _Run:
     _n_workers: int = 1
     _started: float = field(default_factory=time.perf_counter)
     _fit_started: float | None = None
+    _shown_at: float | None = None
 
     def until_complete(self) -> tuple[Outcome, ...]:
         self._plan()
@@ -144,7 +153,8 @@ class _Run:
             if n_tries:
                 self._wait(_BACK_OFF_S * 2 ** (n_tries - 1))
         was_stopped = [self._n_interrupts > 0 or member.store.stop_requested() for member in self.members]
-        outcomes = tuple(member.finish(stopped, self.timing) for member, stopped in zip(self.members, was_stopped, strict=True))
+        ends = tuple(zip(self.members, was_stopped, strict=True))
+        outcomes = self._patiently(lambda: tuple(member.finish(stopped, self.timing) for member, stopped in ends))
         self.timing.total_s = time.perf_counter() - self._started
         return outcomes
 
@@ -165,14 +175,32 @@ class _Run:
         self._n_interrupts += 1
         if self._n_interrupts == 1:
             for member in self.members:
-                member.store.request_stop()
+                self._request_stop(member)
             self.progress.message("stopping: running epochs end and are kept; once more stops now")
         elif self._driver is not None:
             self._driver.stop_now()
 
+    def _request_stop(self, member: Member) -> None:
+        try:
+            member.store.request_stop()
+        except UnreachableError:  # nobody can be asked
+            if self._driver is not None:
+                self._driver.stop_now()
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """What the stores say, also when an object store is away for a minute."""
+        for seconds in _PATIENCE_S:
+            try:
+                return ask()
+            except UnreachableError as error:
+                self.progress.message(f"{error.problem}; trying again in {seconds:.0f} s")
+                time.sleep(seconds)
+        return ask()
+
     def _plan(self) -> None:
         n_workers = expected_workers(self.members[0].config, self.address)
-        plans = plan_sweeps([(member.config, member.trials, member.store) for member in self.members], n_workers)
+        sweeps = [(member.config, member.trials, member.store) for member in self.members]
+        plans = self._patiently(lambda: plan_sweeps(sweeps, n_workers))
         for member, plan in zip(self.members, plans, strict=True):
             member.take_plan(plan)
 
@@ -180,7 +208,7 @@ class _Run:
         return any(member.plan.packs for member in self.members)
 
     def _position(self) -> tuple[int, int]:
-        positions = [member.position() for member in self.members]
+        positions = self._patiently(lambda: [member.position() for member in self.members])
         return sum(n_complete for n_complete, _ in positions), sum(n_epochs for _, n_epochs in positions)
 
     def _is_stopping(self) -> bool:
@@ -211,10 +239,10 @@ class _Run:
     def _attempt(self, members: Sequence[Member]) -> None:
         numbers = [member.store.next_attempt() for member in members]
         first, number = members[0], numbers[0]
-        log = first.store.root / "logs" / f"{number}.log"
-        log.parent.mkdir(exist_ok=True)
+        kept = first.store.root / "logs" / f"{number}.log"
+        log = written_log(kept)
         circumstances = _circumstances()
-        jobs = [member.begin_attempt(own, log, circumstances) for member, own in zip(members, numbers, strict=True)]
+        jobs = [member.begin_attempt(own, kept, circumstances) for member, own in zip(members, numbers, strict=True)]
         # A pack of each sweep, then the next of each: no sweep waits for another one to end. The largest come first.
         turns = [[job for job in turn if job is not None] for turn in zip_longest(*jobs)]
         packs = [job.to_json() for turn in turns for job in sorted(turn, key=lambda job: -len(job.trial_ids))]
@@ -232,6 +260,8 @@ class _Run:
         )
         n_todo, n_trials = sum(member.plan.n_todo for member in members), sum(len(member.trials) for member in self.members)
         self.progress.message(f"attempt {number}: {n_todo} of {n_trials} trials to train in {len(packs)} packs")
+        if first.store.is_remote:
+            self.progress.message(f"log: {log} (until the attempt ends)")
         self._driver = DriverProcess(job, log)
         try:
             while self._driver.is_running():
@@ -244,8 +274,11 @@ class _Run:
         finally:
             self._driver.stop_now()
             self._driver = None
+            with contextlib.suppress(UnreachableError):  # then it stays on this machine
+                keep_log(log, kept)
             for member in members:
-                member.store.clear_live()
+                with contextlib.suppress(UnreachableError):  # the next attempt does it
+                    member.store.clear_live()
 
     def _handle_events(self) -> None:
         assert self._driver is not None
@@ -283,15 +316,24 @@ class _Run:
                 member.last_failure = message
 
     def _show(self) -> None:
+        is_remote = any(member.store.is_remote for member in self.members)
+        if is_remote and self._shown_at is not None and time.monotonic() - self._shown_at < _REMOTE_POLL_S:
+            return
         states: Counter[str] = Counter()
-        for member in self.members:
-            states += member.states()
+        try:
+            for member in self.members:
+                states += member.states()
+            live = tuple(live for member in self.members if member.plan.packs for live in member.store.live())
+        except UnreachableError:
+            return  # the workers go on, and the next look may succeed
+        finally:
+            self._shown_at = time.monotonic()
         self.progress.update(
             Snapshot(
                 n_trials=sum(len(member.trials) for member in self.members),
                 states=dict(states),
                 n_before=sum(member.n_before for member in self.members),
-                live=tuple(live for member in self.members if member.plan.packs for live in member.store.live()),
+                live=live,
                 elapsed_s=time.perf_counter() - self._started,
                 dashboard=self._dashboard,
                 is_paused=any(member.store.pause_requested() for member in self.members if member.plan.packs),

@@ -1,10 +1,16 @@
-"""Small originals of the paper's data sets, for tests in any folder. (This file also puts `original_files` on Python's path.)"""
+"""Small originals of the paper's data sets and an object store, for tests in any folder.
+
+(This file also puts `original_files` and `object_store` on Python's path.)
+"""
 
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from object_store import CREDENTIALS, ObjectStore, object_store
 from original_files import write_cifar_binary, write_idx
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton's functions are made: the GPU's kernel runs on the CPU
@@ -18,6 +24,22 @@ def original_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_idx(root / "FashionMNIST/raw", seed=2, packed=True)
     write_cifar_binary(root, seed=3)
     return root
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[ObjectStore]:
+    """A server that speaks S3."""
+    pytest.importorskip("moto.server")
+    with object_store() as found:
+        yield found
+
+
+@pytest.fixture
+def s3_address(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of a results folder in a bucket of its own; the credentials are in the environment."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return s3_server.address(s3_server.make_bucket(f"bucket-{uuid.uuid4().hex[:12]}"))
 
 
 @pytest.hookimpl(optionalhook=True)
