@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from sweep.cli_deciding import compare, pick, suggest
+
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
 # An error class whose module was never imported cannot have been raised.
 _USER_ERRORS = {
@@ -238,7 +240,7 @@ def report(folder: Path, eps: float, out: Path | None) -> int:
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "markdown", "latex"]), default="table", show_default=True)
 @_told_clearly
 def front(folder: Path, eps: float, form: str) -> int:
     """Print the trials of DIR that no other trial dominates.
@@ -363,6 +365,10 @@ def verify(folder: Path) -> int:
         return 3
     click.echo(f"{len(store.complete())} complete trials, everything is in order")
     return 0
+
+
+for _command in (pick, compare, suggest):
+    cli.command()(_told_clearly(_command))
 
 
 if __name__ == "__main__":

@@ -104,7 +104,10 @@ _TASKS = ((0, "left"), (1, "right"))
 
 
 def test_every_command_is_here() -> None:
-    assert set(cli.commands) == {"run", "init", "plan", "status", "report", "front", "table", "schema", "data", "verify"}
+    assert set(cli.commands) == {
+        *("run", "init", "plan", "status", "report", "front", "table", "schema", "data", "verify"),
+        *("pick", "compare", "suggest"),
+    }
     assert isinstance(cli.commands["data"], click.Group)
     assert set(cli.commands["data"].commands) == {"show"}
 
