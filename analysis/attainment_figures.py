@@ -13,8 +13,9 @@ from analysis.point_style import COLOURS
 from analysis.table import ResultTable
 
 ATTAINMENT_CAPTION = (
-    "Each line bounds what at least that share of the seeds attains: 50 % is the front that a typical seed reaches, 25 % what one in four "
-    "reaches, 75 % what three in four reach. With few seeds lines may coincide, as a share is rounded up to whole seeds."
+    "Each line bounds what at least a share of the seeds attains: 50 % (solid) is what a typical seed reaches, 25 % (dotted) what "
+    "one in four reaches, 75 % (dashed) what three in four reach. With few seeds lines may coincide, as a share is rounded up to "
+    "whole seeds."
 )
 _DASHES = ("dot", "solid", "dash", "dashdot", "longdash")
 _MAX_SHOWN = 2
@@ -29,7 +30,8 @@ def attainment_figure(table: ResultTable, percentiles: Sequence[float] = PERCENT
         percentiles: of the seeds.
 
     Returns:
-        A figure with one line a study and percentile; of many studies the first two are shown and the others wait in the legend.
+        A figure with one line a study and percentile: dotted, solid and dashed from the lowest to the highest of three. Of many
+        studies the first two are shown, and the legend, with one entry a study, shows and hides the others.
         None where no study has two seeds.
 
     Raises:
@@ -40,14 +42,19 @@ def attainment_figure(table: ResultTable, percentiles: Sequence[float] = PERCENT
     studies = list(dict.fromkeys(corners["study"]))
     if not studies:
         return None
+    middle = sorted(percentiles)[len(percentiles) // 2]
     figure = new_figure()
     for number, study in enumerate(studies):
         for percentile, dash in zip(sorted(percentiles), _DASHES * len(percentiles), strict=False):
             line = corners[(corners["study"] == study) & (corners["percentile"] == percentile)]
             colour = COLOURS[number % len(COLOURS)]
-            name = f"{study}, {percentile:g} %" if len(studies) > 1 else f"{percentile:g} % of the seeds"
-            figure.add_trace(_staircase(line[x].tolist(), line[y].tolist(), name, colour, dash, number < _MAX_SHOWN, study))
-    figure.update_layout(xaxis=axis_of(table, x), yaxis=axis_of(table, y))
+            trace = _staircase(line[x].tolist(), line[y].tolist(), colour, dash, study if len(studies) > 1 else "")
+            trace.name = html.escape(study if len(studies) > 1 else f"{percentile:g} % of the seeds")
+            trace.showlegend = len(studies) == 1 or percentile == middle
+            trace.visible = True if number < _MAX_SHOWN else "legendonly"
+            figure.add_trace(trace)
+    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    figure.update_layout(xaxis=axis_of(table, x), yaxis=axis_of(table, y), legend=legend, margin={"t": 40})
     return figure
 
 
@@ -77,14 +84,8 @@ def difference_figure(difference: AttainmentDifference, names: Sequence[str], ax
     return figure
 
 
-def _staircase(x: list[float], y: list[float], name: str, colour: str, dash: str, is_shown: bool, group: str) -> go.Scatter:
-    return go.Scatter(
-        x=x,
-        y=y,
-        mode="lines",
-        line={"shape": "hv", "color": colour, "dash": dash, "width": 2},
-        name=html.escape(name),
-        legendgroup=html.escape(group),
-        visible=True if is_shown else "legendonly",
-        hovertemplate="%{x:.4g}, %{y:.4g}",
-    )
+def _staircase(x: list[float], y: list[float], colour: str, dash: str, group: str) -> go.Scatter:
+    """A line whose legend entry, where it has a group, shows and hides the whole group."""
+    line = {"shape": "hv", "color": colour, "dash": dash, "width": 2}
+    legend = {"legendgroup": html.escape(group)} if group else {}
+    return go.Scatter(x=x, y=y, mode="lines", line=line, hovertemplate="%{x:.4g}, %{y:.4g}", **legend)

@@ -10,12 +10,14 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from analysis.attainment_figures import attainment_figure
 from analysis.choosing import chosen_by, measured_metrics
 from analysis.exactness import EXACT
 from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, height_column, pair_columns
 from analysis.figures import front_2d_projection, front_3d, loss_against_sparsity
 from analysis.findings import summary
 from analysis.front import Mode
+from analysis.indicator_section import indicators_as_html
 from analysis.indicators import MAX_EXACT_OBJECTIVES
 from analysis.labels import label_points
 from analysis.many_objectives import paired_columns, parallel_objectives, scatter_matrix
@@ -29,7 +31,7 @@ from analysis.second_study import second_study_caption, second_study_figure
 from analysis.second_study_pairs import has_second_study
 from analysis.table import ResultTable, read_results
 
-_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "second.js", "start.js")
+_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "second.js", "attainment.js", "start.js")
 
 
 def write_report(
@@ -78,6 +80,7 @@ def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute",
     views = _views(embedded)
     methods = method_table(table)
     pictures = has_second_study([table])
+    attainment = attainment_figure(table) if len(table.objectives) > 1 else None
     return template.render(
         table=table,
         facts=facts,
@@ -90,12 +93,17 @@ def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute",
         hypervolume_format="%.5g" if len(table.objectives) <= MAX_EXACT_OBJECTIVES else "≈ %.3g",
         exact_name=EXACT_FRONT_NAME,
         views=views,
+        indicators=indicators_as_html(table, has_figure=attainment is not None),
         methods=as_html(methods) if len(methods.lines) > 1 else None,
         second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
         second_caption=second_study_caption(table) if pictures else None,
         css=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs()),
-        data=Markup(script_json(_data(table, embedded, views, eps) | {"second": _second(table) if pictures else None})),
+        data=Markup(
+            script_json(
+                _data(table, embedded, views, eps) | _ready(second=second_study_figure(table) if pictures else None, attainment=attainment)
+            )
+        ),
         scripts=Markup("\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS)),
     )
 
@@ -154,11 +162,15 @@ def _views(embedded: Embedded) -> list[dict[str, Any]]:
     return views
 
 
-def _second(table: ResultTable) -> dict[str, Any]:
-    """The figure of the second study, ready to be drawn; the page gives it its own size and colours of text."""
-    spec = second_study_figure(table).to_plotly_json()
-    layout = {name: item for name, item in spec["layout"].items() if name not in ("template", "width", "height")}
-    return {"traces": list(spec["data"]), "layout": layout, "n_panels": sum(name.startswith("xaxis") for name in layout)}
+def _ready(**figures: go.Figure | None) -> dict[str, dict[str, Any] | None]:
+    """Figures ready to be drawn; the page gives them its own size and colours of text."""
+    ready: dict[str, dict[str, Any] | None] = dict.fromkeys(figures)
+    for name, figure in figures.items():
+        if figure is not None:
+            spec = figure.to_plotly_json()
+            layout = {key: item for key, item in spec["layout"].items() if key not in ("template", "width", "height")}
+            ready[name] = {"traces": list(spec["data"]), "layout": layout, "n_panels": sum(key.startswith("xaxis") for key in layout)}
+    return ready
 
 
 def _view(kind: str, title: str, figure: go.Figure, axes: dict[str, str], columns: list[str]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ function wireControls() {
     drawLegend();
     refresh();
     drawSecond();
+    drawAttainment();
   });
 }
 
@@ -110,6 +111,7 @@ drawHeader();
 list();
 refresh();
 drawSecond();
+drawAttainment();
 document.getElementById("search").addEventListener("input", () => { listing.page = 0; list(); });
 document.getElementById("only-shown").addEventListener("change", () => { listing.page = 0; list(); });
 document.getElementById("csv").addEventListener("click", downloadCsv);
