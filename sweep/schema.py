@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 SCHEMA_VERSION = 2
-LATER_COLUMNS = frozenset({"taken_over"})
+LATER_COLUMNS = frozenset({"taken_over", "n_macs", "compact_bytes"})
 """Columns that came without a new version: files without them are read as if they held nulls."""
 SPLITS = ("train", "validation", "test")
 FINAL_STATES = ("ok", "diverged", "error")
@@ -57,8 +57,10 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("parameter_sharing_params", real),
         ("n_rows", whole),
         ("n_params", whole),
-        ("removable_params", whole),
+        ("n_macs", whole),  # multiply-adds a sample of the network as it was trained
+        ("removable_params", whole),  # what compression removes, tied rows kept once
         ("removable_macs", whole),
+        ("compact_bytes", whole),  # the compressed network as a file
         ("layer_sparsity", pa.map_(text, real)),
         ("sparsity_reached", pa.bool_()),
         ("tying_converged", pa.bool_()),

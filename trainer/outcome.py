@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainer.checkpoint import model_file
+from trainer.compact.sizes import Sizes
 from trainer.lagrangian import convergence
 from trainer.metrics import layer_sparsity, sparsity_metrics
 from trainer.notes import model_notes
@@ -38,6 +39,8 @@ class Measured:
     weight_names: tuple[str, ...]
     n_parameters: int
     labels: Mapping[str, Tensor]
+    sizes: Sizes
+    """Of the trial's model."""
     losses: Mapping[str, Tensor]
     """Split -> shape (n_tasks,), float64."""
     metrics: Mapping[str, Tensor]
@@ -77,6 +80,8 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
     weights = {name: measured.weights[name] for name in measured.weight_names}
     sparsity = sparsity_metrics(weights) if weights else {}
     layers = layer_sparsity(weights)
+    sizes = measured.sizes.columns({**measured.weights, **measured.buffers})
+    size_notes = [measured.sizes.note] if measured.sizes.note else []
     columns = {
         **timing,
         **sparsity,
@@ -85,6 +90,7 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         **_chebyshev_columns(spec, measured),
         "objective.sparsity": measured.sparsity,
         "n_params": measured.n_parameters,
+        **sizes,
         "layer_sparsity": layers,
         "sparsity_reached": measured.sparsity_reached,
         "tying_converged": measured.tying_converged,
@@ -92,7 +98,7 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         "n_epochs": len(epochs),
         "optimum": _optimum(spec, problem, measured),
         "backend": measured.backend,
-        "notes": [*measured.data_notes, *model_notes(problem, layers, measured.output_ranges)] or None,
+        "notes": [*measured.data_notes, *model_notes(problem, layers, measured.output_ranges), *size_notes] or None,
     }
     tensors = {
         **measured.weights,

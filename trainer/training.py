@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainer.backends import pack_of
 from trainer.checkpoint import State
+from trainer.compact.sizes import Sizes
 from trainer.data import Part, channels_last, first_share
 from trainer.lsuv import initialise_lsuv
 from trainer.metrics import n_parameters, weight_names
@@ -92,6 +93,7 @@ class PackTraining(ABC):
         best, reached, converged = self._best_epochs(), self._sparsity_reached, self._tying_converged
         # A method with one network for all trials has one of everything that is not measured under a preference.
         networks = [i % self._n_networks for i in range(len(self.specs))]
+        sizes = Sizes(self._problem, self.specs[0].model)
         return [
             result_of(
                 spec,
@@ -103,6 +105,7 @@ class PackTraining(ABC):
                     weight_names=self._weight_names,
                     n_parameters=self._n_parameters,
                     labels={name: value[n] for name, value in self.structure.labels.items()},
+                    sizes=sizes,
                     losses={name: losses[i] for name, (losses, _) in evaluated.items()},
                     metrics={name: metrics[i] for name, (_, metrics) in evaluated.items()},
                     sparsity=float(penalty[n]),
