@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.front import nondominated
 from analysis.indicators import hypervolume
-from analysis.neighbours import neighbours, to_unit_range
+from analysis.neighbours import MAX_POINTS, farthest_points, neighbours, to_unit_range
 
 CLOSE = 0.05
 """A vector whose every entry differs from that of a tried one by no more than this share of it would give the same point."""
@@ -46,7 +46,8 @@ def fill_gaps(
     it keeps the balance that was seen.
 
     Args:
-        values: shape (n_points, n_objectives), minimised; rows that are not finite or dominated are left out.
+        values: shape (n_points, n_objectives), minimised; rows that are not finite or dominated are left out, and of a front of
+            more than `neighbours.MAX_POINTS` those that are near to others.
         preferences: shape (n_points, n_objectives), >= 0; what each point was trained for.
         n: at most so many.
         origin: a, shape (n_objectives,), in units of the values.
@@ -84,6 +85,8 @@ class _Front:
         self, values: NDArray[np.float64], k: NDArray[np.float64], origin: NDArray[np.float64], corner: NDArray[np.float64] | None
     ):
         rows = np.flatnonzero(nondominated(values))
+        if len(rows) > MAX_POINTS:
+            rows = np.sort(rows[farthest_points(to_unit_range(values[rows]), MAX_POINTS)])
         front = values[rows]
         length, least = np.ptp(front, axis=0), front.min(axis=0)
         # A reference point that is not below every value is none: the balance is then measured from a little below the best.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
+import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
@@ -34,12 +35,13 @@ class _Row:
     compromise: str
 
 
-def indicators_as_html(table: ResultTable, has_figure: bool) -> Markup | None:
+def indicators_as_html(table: ResultTable, has_figure: bool, labels: pd.DataFrame | None = None) -> Markup | None:
     """A table of each study's indicators, the steps from knee and compromise to their neighbours, and the rules.
 
     Args:
         table: any table.
         has_figure: whether the page draws attainment surfaces here (`attainment_figure`).
+        labels: what `label_points` returned for the table, if it is known already.
 
     Returns:
         None where no trial has finished. Names are escaped.
@@ -47,7 +49,7 @@ def indicators_as_html(table: ResultTable, has_figure: bool) -> Markup | None:
     Raises:
         ResultsError: trials of one study have different scalings.
     """
-    found = study_indicators(table)
+    found = study_indicators(table, labels=labels)
     if not found:
         return None
     rows = [_row(one) for one in found]

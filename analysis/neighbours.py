@@ -31,7 +31,7 @@ def neighbours(values: ArrayLike) -> NDArray[np.int64]:
     _, first = np.unique(points, axis=0, return_index=True)
     rows = np.sort(first)
     if len(rows) > MAX_POINTS:
-        rows = np.sort(rows[_farthest(points[rows], MAX_POINTS)])
+        rows = np.sort(rows[farthest_points(points[rows], MAX_POINTS)])
     chosen = points[rows]
     square = ((chosen[:, None] - chosen[None]) ** 2).sum(axis=2)
     pairs = []
@@ -59,8 +59,16 @@ def to_unit_range(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray((points - least) / np.where(length > 0, length, 1.0))
 
 
-def _farthest(points: NDArray[np.float64], n: int) -> NDArray[np.int64]:
-    """n points, each the farthest from those before it, the first the least in the first objective."""
+def farthest_points(points: NDArray[np.float64], n: int) -> NDArray[np.int64]:
+    """Rows of n points, each the farthest from those before it, the first the least in the first objective.
+
+    Args:
+        points: shape (n_points, n_objectives), finite, in units that may be compared.
+        n: at most n_points.
+
+    Returns:
+        Shape (n,), in the order of the choice.
+    """
     chosen = [int(points[:, 0].argmin())]
     distance = ((points - points[chosen[0]]) ** 2).sum(axis=1)
     while len(chosen) < n:

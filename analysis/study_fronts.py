@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.bootstrap import bootstrap_mean
@@ -54,7 +55,9 @@ class StudyIndicators:
         return None if self.compromise is None else str(self.front.frame["trial_id"].iloc[self.compromise])
 
 
-def study_indicators(table: ResultTable, reference: Sequence[float] | None = None, confidence: float = CONFIDENCE) -> list[StudyIndicators]:
+def study_indicators(
+    table: ResultTable, reference: Sequence[float] | None = None, confidence: float = CONFIDENCE, labels: pd.DataFrame | None = None
+) -> list[StudyIndicators]:
     """The indicators of each study that has a finished trial; searches and anchor runs are left out.
 
     Args:
@@ -62,6 +65,7 @@ def study_indicators(table: ResultTable, reference: Sequence[float] | None = Non
         reference: of the hypervolume, shape (n_objectives,) in the order and own sense of `table.objectives`; default: the
             manifest's, which the first run fixed. It is never taken from the results at hand, which change.
         confidence: of the intervals over seeds (`bootstrap_mean`).
+        labels: what `label_points` returned for the table, if it is known already; the exact front is taken, whatever its eps.
 
     Returns:
         Hypervolume and IGD+ are in the manifest's objectives; knee and compromise in what people decide by (`decision_fronts`).
@@ -76,7 +80,8 @@ def study_indicators(table: ResultTable, reference: Sequence[float] | None = Non
     exact = None if table.true_front is None else table.signed(table.true_front)
     values, seeds = table.ok.values(), table.ok.frame["seed"].to_numpy(dtype=np.float64, na_value=np.nan)
     unconverged = is_unconverged(table.ok)
-    for front in decision_fronts(table, label_points(table)):
+    labels = label_points(table) if labels is None else labels
+    for front in decision_fronts(table, labels.assign(kept=labels["slack"] <= 0)):
         rows = of_study(table.ok, front.study)
         if not rows.any():
             continue
