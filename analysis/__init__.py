@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from analysis.comparing import compare as compare
     from analysis.convergence import is_unconverged as is_unconverged
     from analysis.convergence import residual_share as residual_share
+    from analysis.costs import Costs as Costs
     from analysis.deciding import decision_fronts as decision_fronts
     from analysis.deciding import quantities as quantities
     from analysis.exactness import gaps as gaps
@@ -77,6 +78,7 @@ _ROOM_OF = {
     "front_2d_staircase": "figures",
     "front_3d": "figures",
     "loss_against_sparsity": "figures",
+    "Costs": "costs",
     "gaps": "exactness",
     "parallel_objectives": "many_objectives",
     "scatter_matrix": "many_objectives",

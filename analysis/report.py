@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from analysis.attainment_figures import attainment_figure
 from analysis.choosing import chosen_by, measured_metrics
+from analysis.costs import Costs
 from analysis.exactness import EXACT
 from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, height_column, pair_columns
 from analysis.figures import front_2d_projection, front_3d, loss_against_sparsity
@@ -25,6 +26,7 @@ from analysis.method_html import as_html, second_as_html
 from analysis.method_table import method_table
 from analysis.point_style import SPARSITY_RATE, axis_title, hover_texts, short_title
 from analysis.report_about import about
+from analysis.report_cost import cost_section
 from analysis.report_data import Embedded, choose_rows, exact_front_columns, script_json, to_columns
 from analysis.report_health import health
 from analysis.second_study import second_study_caption, second_study_figure
@@ -35,7 +37,12 @@ _SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials
 
 
 def write_report(
-    folder: str | Path, path: str | Path | None = None, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02
+    folder: str | Path,
+    path: str | Path | None = None,
+    eps: float = 0.0,
+    mode: Mode = "absolute",
+    sparsity_width: float = 0.02,
+    costs: Costs | None = None,
 ) -> Path:
     """Write the report of a results folder, also while the sweep is running.
 
@@ -45,6 +52,7 @@ def write_report(
         eps: >= 0, where the tolerance slider stands at first.
         mode: what eps is relative to: `absolute`, `ideal` or `range`, as in `eps_nondominated`.
         sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
+        costs: prices and factors that replace those of the grid file, one by one.
 
     Returns:
         The file written.
@@ -54,7 +62,7 @@ def write_report(
         ValueError: eps, mode or width is not valid.
     """
     table = read_results(folder)
-    page = render_report(table, eps, mode, sparsity_width)
+    page = render_report(table, eps, mode, sparsity_width, costs)
     target = Path(path) if path is not None else Path(folder) / "report.html"
     aside = target.with_name(f".{target.name}.tmp")
     try:
@@ -69,7 +77,9 @@ def write_report(
     return target
 
 
-def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02) -> str:
+def render_report(
+    table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02, costs: Costs | None = None
+) -> str:
     """The report's HTML; arguments as in `write_report`."""
     labels = label_points(table, eps, mode, sparsity_width)
     embedded = choose_rows(table, labels)
@@ -86,6 +96,7 @@ def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute",
         facts=facts,
         about=about(table, facts),
         health=health(table),
+        cost=cost_section(table, costs),
         note=embedded.note,
         sparsity_width=sparsity_width,
         chosen_by=chosen_by(table),

@@ -134,13 +134,15 @@ def run_and_report_all(
 
 def _report(config: SweepConfig, outcome: Outcome) -> Path:
     report = outcome.root / "report.html"
-    if outcome.n_trained or not report.exists():
+    prices = config.costs.model_dump(exclude_none=True)
+    if outcome.n_trained or prices or not report.exists():  # the prices may have changed since
+        from analysis.costs import Costs
         from analysis.report import write_report
 
         if outcome.exit_code == EXIT_COMPLETE:
             _fix_hypervolume_reference(config, outcome.root)
         try:
-            write_report(outcome.root)
+            write_report(outcome.root, costs=Costs(**prices))
         except OSError as error:
             raise write_error(report, error) from error
     return report

@@ -80,8 +80,8 @@ def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
+def _finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"a finite number expected, found {value}")
     return value
 
@@ -94,6 +94,18 @@ _eps_option = click.option(
     show_default=True,
     help="Tolerance of the dominance filter, in objective units.",
 )
+
+
+def _price_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    number = click.FloatRange(min=0)
+    options = (
+        click.option("--usd-per-device-hour", type=number, callback=_finite, metavar="USD", help="Price of what one worker trains on."),
+        click.option("--usd-per-kwh", type=number, callback=_finite, metavar="USD", help="Price of electricity."),
+        click.option("--g-co2-per-kwh", type=number, callback=_finite, metavar="GRAMS", help="CO2 of electricity."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @cli.command()
@@ -219,19 +231,24 @@ def status(folder: Path, watch: bool, form: str) -> int:
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of DIR/report.html.")
+@_price_options
 @_told_clearly
-def report(folder: Path, eps: float, out: Path | None) -> int:
+def report(folder: Path, eps: float, out: Path | None, **prices: float | None) -> int:
     """Write the HTML report of the results in DIR; also in the middle of a run.
+
+    What it cost is priced as the grid file's `costs` say, unless an option says otherwise.
 
     \b
     Example:
       sweep report results/quickstart --eps 0.01
+      sweep report results/quickstart --g-co2-per-kwh 380 --usd-per-device-hour 1.2
     """
+    from analysis.costs import Costs
     from analysis.report import write_report
     from sweep.storage.files import write_error
 
     try:
-        click.echo(write_report(folder, out, eps=eps))
+        click.echo(write_report(folder, out, eps=eps, costs=Costs(**prices)))
     except OSError as error:
         raise write_error(out or folder / "report.html", error) from error
     return 0

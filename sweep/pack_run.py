@@ -118,7 +118,7 @@ class PackRun:
     """
 
     def __init__(self, job: PackJob) -> None:
-        from trainer.api import resolve_device
+        from trainer.api import energy_meter, resolve_device
 
         started = time.perf_counter()
         self.job = job
@@ -132,7 +132,8 @@ class PackRun:
         # A retry of a pack that was cut off while it published its rows has only the others left.
         complete = self._store.complete()
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
-        self._device = str(resolve_device(job.device))
+        device = resolve_device(job.device)
+        self._device, self._meter = str(device), energy_meter(device)
         self._retry = self._next_retry()
         self._backend = self._settled_backend()
         self._parts = [part for first in self._first_parts() for part in self._as_memory_allows(first)]
@@ -248,6 +249,7 @@ class PackRun:
                     device=self._device,
                     backend=self._backend,
                     n_threads=self.job.n_threads,
+                    meter=self._meter,
                     state=part.state,
                     given=self._given,
                     starts=starts,
@@ -289,7 +291,8 @@ class PackRun:
             self._parts = alone + self._parts
             return
         (trial_id,) = part.trial_ids
-        self._store.publish(self._row(trial_id) | {"state": "error", "error": part.error})
+        spent = {} if part.training is None else part.training.spent()
+        self._store.publish(self._row(trial_id) | spent | {"state": "error", "error": part.error})
 
     def _publish(self, part: _Part, results: list[Any]) -> None:
         for result in results:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 SCHEMA_VERSION = 2
-LATER_COLUMNS = frozenset({"taken_over", "n_macs", "compact_bytes"})
+LATER_COLUMNS = frozenset({"taken_over", "n_macs", "compact_bytes", "energy_estimated"})
 """Columns that came without a new version: files without them are read as if they held nulls."""
 SPLITS = ("train", "validation", "test")
 FINAL_STATES = ("ok", "diverged", "error")
@@ -78,9 +78,10 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("wall_s_sparsify", real),
         ("wall_s_tying", real),
         ("wall_s_retrain", real),
-        ("device_s", real),
+        ("device_s", real),  # this trial's share of its pack's seconds
         ("peak_memory_mb", real),
-        ("energy_wh", real),
+        ("energy_wh", real),  # of those seconds; null where nothing counts it
+        ("energy_estimated", pa.bool_()),  # whether others used the device too; null where energy_wh is
         ("host", text),
         ("device", text),
         ("backend", text),

@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sweep.progress import LiveTable, PlainLines, Progress, Snapshot, summary_line
 from sweep.store import Store, StoreError
+from sweep.used import Used, used_in, used_line
 
 _POLL_S = 1.0
 
@@ -24,6 +25,8 @@ class Status:
     """host, pid and start of the run that holds the lock."""
     unreadable: tuple[str, ...]
     snapshot: Snapshot
+    used: Used = field(default_factory=Used)
+    """What the complete trials used; not followed while someone watches."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the derived figures."""
@@ -40,7 +43,7 @@ def read_status(folder: Path) -> Status:
     """
     store = Store(folder)
     found = _read(store)
-    return replace(found, unreadable=tuple(f"{path}: {reason}" for path, reason in store.unreadable()))
+    return replace(found, unreadable=tuple(f"{path}: {reason}" for path, reason in store.unreadable()), used=used_in(folder))
 
 
 def _read(store: Store) -> Status:
@@ -73,6 +76,8 @@ def show(status: Status) -> str:
     else:
         counts = ", ".join(f"{n} {state}" for state, n in sorted(status.snapshot.states.items())) or "none"
         lines.append(f"{status.snapshot.n_complete}/{status.snapshot.n_trials} trials complete: {counts}")
+    if status.used.n_timed:
+        lines.append(used_line(status.used))
     lines += [f"unreadable: {text}" for text in status.unreadable]
     return "\n".join(lines)
 

@@ -58,20 +58,20 @@ class Measured:
     data_notes: tuple[str, ...]
     backend: str
     epochs: list[dict[str, Any]]
-    wall: Mapping[str, float]
-    """Seconds of the whole pack, by phase."""
-    n_models: int
+    spent: Mapping[str, float | bool | None]
+    """Columns on time and energy."""
 
 
 def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialResult:
     """One trial's result. A diverged model has NaN where numbers would be, and no weights."""
     epochs = [_flat(record, problem) for record in measured.epochs]
-    timing = _timing(measured)
     if not measured.alive:
         last = epochs[-1]["epoch"] if epochs else 0
         first_bad = next((record["epoch"] for record in epochs if not math.isfinite(record["scalarized"])), last)
         columns: dict[str, Any] = (
-            timing | dict.fromkeys(_loss_columns(problem), math.nan) | {"objective.sparsity": math.nan, "n_epochs": len(epochs)}
+            dict(measured.spent)
+            | dict.fromkeys(_loss_columns(problem), math.nan)
+            | {"objective.sparsity": math.nan, "n_epochs": len(epochs)}
         )
         message = f"a loss became NaN or infinite in epoch {first_bad}; a smaller training.learning_rate may help"
         columns |= {"notes": list(measured.data_notes) or None}
@@ -83,7 +83,7 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
     sizes = measured.sizes.columns({**measured.weights, **measured.buffers})
     size_notes = [measured.sizes.note] if measured.sizes.note else []
     columns = {
-        **timing,
+        **measured.spent,
         **sparsity,
         **_values(problem, "loss", measured.losses),
         **_metric_columns(problem, measured.metrics),
@@ -117,17 +117,6 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         "layer_sparsity": layers,
     }
     return TrialResult(spec.trial_id, "ok", None, columns, epochs, model_file(tensors, metadata))
-
-
-def _timing(measured: Measured) -> dict[str, float]:
-    total = sum(measured.wall.values())
-    return {
-        "wall_s": total,
-        "wall_s_sparsify": measured.wall["sparsify"],
-        "wall_s_tying": measured.wall["tying"],
-        "wall_s_retrain": measured.wall["retrain"] + measured.wall["dense"],
-        "device_s": total / measured.n_models,
-    }
 
 
 def _chebyshev_columns(spec: TrialSpec, measured: Measured) -> dict[str, Any]:

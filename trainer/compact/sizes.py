@@ -34,7 +34,8 @@ class Sizes:
             state: parameters and buffers of a trained network, finite.
         """
         program = self._program()
-        if program is None:
+        # A method may train another network than the model's own (COSMOS: one that reads the preference too).
+        if program is None or any(name not in state or state[name].shape != tensor.shape for name, tensor in program.tensors.items()):
             return {}
         own = replace(program, tensors={name: state[name].detach().cpu() for name in program.tensors})
         whole, small = fold(own), compressed(own)

@@ -16,12 +16,13 @@ from sweep.pack_run import PackJob, PackRun
 from sweep.planning import manifest_of, trials_of
 from sweep.store import Store, StoreError, StoreWriteError
 from trainer.catalog import PROBLEMS
+from trainer.energy.meter import Energy
 
 SPARSE = [[0.02, 0.49, 0.49], [0.05, 0.475, 0.475], [0.1, 0.3, 0.6]]
 N_EPOCHS = 4
 # They say when and where a row was made, not what was trained.
 CIRCUMSTANCES = {
-    *("attempt", "retry", "pack_id", "host", "finished_at", "peak_memory_mb", "device_s"),
+    *("attempt", "retry", "pack_id", "host", "finished_at", "peak_memory_mb", "device_s", "energy_wh", "energy_estimated"),
     *("wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain"),
 }
 
@@ -723,3 +724,41 @@ def test_a_network_to_start_from_that_is_not_there_is_a_passing_error(tmp_path: 
     with pytest.raises(StoreError, match="no such blob"):
         PackRun(job_of(tmp_path, 1, trial_ids=["a"], training={"warm_start": "neighbour"}, starts=starts))
     assert Store(tmp_path).complete() == {}
+
+
+# -- what a trial used -------------------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """An energy meter: 36 J a stretch of work."""
+
+    def begin(self) -> Callable[[], Energy]:
+        return lambda: Energy(36.0, is_estimate=True)
+
+
+def test_rows_have_their_share_of_the_energy_also_when_the_pack_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer.api, "energy_meter", lambda device: Counting())
+    job = job_of(tmp_path)
+    killed = PackRun(job)
+    killed.step()
+    del killed
+    finish(PackRun(dataclasses.replace(job, attempt=2)))
+    stretches = N_EPOCHS + 2  # clustering and results too
+    for row in rows_of(tmp_path).values():
+        assert row["energy_wh"] == pytest.approx(stretches * 0.01 / len(job.trial_ids))
+        assert row["energy_estimated"] is True
+
+
+def test_where_nothing_is_counted_the_energy_is_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer.api, "energy_meter", lambda device: None)
+    finish(PackRun(job_of(tmp_path)))
+    assert {(row["energy_wh"], row["energy_estimated"]) for row in rows_of(tmp_path).values()} == {(None, None)}
+
+
+def test_a_trial_that_failed_in_an_epoch_says_what_it_used_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer.api, "energy_meter", lambda device: Counting())
+    job = job_of(tmp_path, 1, checkpoint_s=1000.0)
+    raise_for(monkeypatch, job.trial_ids[0], ZeroDivisionError("of the user"), in_epoch=3)
+    finish(PackRun(job))
+    (row,) = rows_of(tmp_path).values()
+    assert (row["state"], row["device_s"] > 0, row["energy_wh"]) == ("error", True, pytest.approx(0.03))
