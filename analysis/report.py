@@ -1,6 +1,7 @@
 """One self-contained HTML file that shows a sweep: it opens offline and connects to nothing."""
 
 import os
+import secrets
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,10 @@ def write_report(
     table = read_results(folder)
     page = render_report(table, eps, mode, sparsity_width, costs)
     target = Path(path) if path is not None else Path(folder) / "report.html"
-    aside = target.with_name(f".{target.name}.tmp")
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with aside.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+        # "x": a file or a link that is there already is not written through.
+        with aside.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(page)
             file.flush()
             os.fsync(file.fileno())

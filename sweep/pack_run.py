@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from sweep.storage.records import is_count
 from sweep.store import Checkpoint, Store, StoreError
 from trainer.catalog import find_problem
 from trainer.own_problem import OwnProblem
@@ -75,6 +76,8 @@ class PackJob:
     """What every row should say."""
     fault: str | None = None
     """Why these trials cannot be trained: they become rows that say so."""
+    sweep: str = "sweep"
+    """Name of the sweep, for the dashboard."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -139,6 +142,8 @@ class PackRun:
         self._parts = [part for first in self._first_parts() for part in self._as_memory_allows(first)]
         self._checkpointed_at = time.monotonic()
         self._started_at = time.time()
+        self._samples_per_s = 0.0
+        self._has_begun = False
         if self._parts:
             self._report_live(self._parts[0])
         self.spent.setup_s = time.perf_counter() - started
@@ -153,9 +158,12 @@ class PackRun:
         if self.is_done:
             return True
         part = self._parts[0]
+        self._has_begun = True
         started = time.perf_counter()
         results, is_too_large = self._advance(part)
-        self.spent.training_s += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        self.spent.training_s += seconds
+        self._samples_per_s = self._n_samples(part) / seconds
 
         started = time.perf_counter()
         if is_too_large:
@@ -192,7 +200,18 @@ class PackRun:
     def progress(self) -> dict[str, Any]:
         """Small flat figures of the current part."""
         training = self._parts[0].training if self._parts else None
-        return training.progress() if training is not None else {}
+        return training.progress() | {"samples_per_s": self._samples_per_s} if training is not None else {}
+
+    def leave(self) -> None:
+        """This pack is not trained on here: keep the last finished epoch; one that has not begun is no running pack any more."""
+        if not self._has_begun:
+            self._store.remove_live(self.job.pack_id)
+        self.checkpoint()
+
+    def _n_samples(self, part: _Part) -> float:
+        """Training samples that an epoch passes through the part's networks."""
+        n_samples = len(self._problem.train) if self._problem is not None else 0
+        return n_samples * float(self.job.training.get("data_share", 1.0)) * len(part.trial_ids)
 
     def _build_problem(self) -> "tuple[Problem | None, list[str]]":
         """The problem, None with a `_fault` when an own one cannot be trained; and what every row should say of it."""
@@ -346,7 +365,7 @@ class PackRun:
         tries = [
             live["retry"]
             for live in self._store.live()
-            if (live.get("pack_id"), live.get("attempt")) == (self.job.pack_id, self.job.attempt)
+            if (live.get("pack_id"), live.get("attempt")) == (self.job.pack_id, self.job.attempt) and is_count(live.get("retry"))
         ]
         return max(tries, default=-1) + 1
 
@@ -424,11 +443,13 @@ class PackRun:
             "retry": self._retry,
             "study": self.job.study,
             "trial_ids": list(part.trial_ids),
+            "seed": self.job.seed,
+            "k": [self._specs[trial_id].preference for trial_id in part.trial_ids],
             "host": platform.node(),
             "started": self._started_at,
             "updated": time.time(),
         }
-        self._store.write_live(self.job.pack_id, state | (part.training.progress() if part.training is not None else {}))
+        self._store.write_live(self.job.pack_id, state | self.progress())
 
 
 def versions() -> dict[str, str]:

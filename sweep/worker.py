@@ -1,4 +1,4 @@
-"""A pack as a Ray Tune trial. This module and `driver` are the only ones that import Ray."""
+"""A pack as a Ray Tune trial. Of this room only `driver`, `held_packs`, `gauges` and this module import Ray."""
 
 import os
 import time
@@ -8,6 +8,8 @@ from typing import Any
 from ray.tune import PlacementGroupFactory, Trainable
 from ray.util.placement_group import PlacementGroup, placement_group
 
+from sweep.gauges import PackGauges
+from sweep.pack_label import pack_label
 from sweep.pack_run import PackJob, PackRun
 
 
@@ -21,20 +23,23 @@ class PackTrainable(Trainable):
         started = time.perf_counter()
         torch.set_num_threads(1)
         job = PackJob(**config["pack"]["job"])
-        self._label = f"{job.pack_id} {describe(job)}"
+        self._label = label_of(config["pack"]["job"])
         self._run = PackRun(job)
+        self._gauges = PackGauges(job.sweep, job.study, job.pack_id)
         self._run.spent.setup_s = time.perf_counter() - started
 
     def step(self) -> dict[str, Any]:
         """Small flat figures for Tune and the dashboard."""
         is_stopping = self._run.stop_requested()
         is_done = is_stopping or self._run.step()
-        return {"pack_id": self._run.job.pack_id, "done": is_done, "pid": os.getpid(), **self._run.progress(), **vars(self._run.spent)}
+        progress = self._run.progress()
+        self._gauges.show(progress)
+        return {"pack_id": self._run.job.pack_id, "done": is_done, "pid": os.getpid(), **progress, **vars(self._run.spent)}
 
     def cleanup(self) -> None:
         """Called when Tune ends the trial early: keep the last finished epoch."""
         if hasattr(self, "_run") and not self._run.is_done:
-            self._run.checkpoint()
+            self._run.leave()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: the store has the checkpoints."""
@@ -45,10 +50,10 @@ class PackTrainable(Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """One bundle, named after the pack, so that the dashboard shows what runs."""
+        """One bundle, named after the pack, its trials and k, so that the dashboard shows what runs."""
         pack = config["pack"]
         bundle = {name: amount for name, amount in pack["resources"].items() if amount}
-        return PackPlacement([bundle], name=f"sweep/{pack['job']['pack_id']}")
+        return PackPlacement([bundle], name=f"sweep/{label_of(pack['job'])}")
 
     def __repr__(self) -> str:
         return getattr(self, "_label", type(self).__name__)
@@ -67,9 +72,6 @@ class PackPlacement(PlacementGroupFactory):
         return group
 
 
-def describe(job: PackJob) -> str:
-    """The trials of a pack in a few words: the first one's id and k, and how many more."""
-    k = job.preferences[0]
-    what = job.method if k is None else f"k=({', '.join(f'{value:.4g}' for value in k)})"
-    more = f" and {len(job.trial_ids) - 1} more" if len(job.trial_ids) > 1 else ""
-    return f"{job.trial_ids[0]} {what}{more}"
+def label_of(job: dict[str, Any]) -> str:
+    """The pack, its first trial and k."""
+    return pack_label(job["pack_id"], job["trial_ids"], job["preferences"], job["method"])

@@ -643,6 +643,27 @@ def test_a_trainable_that_is_stopped_keeps_its_last_epoch(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("_home")
+def test_a_trainable_that_is_stopped_before_it_begins_is_no_running_pack(tmp_path: Path) -> None:
+    store = Store(tmp_path / "out")
+    trainable = trainable_of(job_of(store.root))
+    assert [live["pack_id"] for live in store.live()] == ["pack-a"]
+    trainable.stop()
+    assert (store.live(), store.checkpoints()) == ([], [])
+
+
+@pytest.mark.usefixtures("_home")
+def test_a_running_pack_says_its_k_and_how_fast_it_is(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "out", n_trials=2)
+    trainable = trainable_of(job)
+    result = trainable.train()
+    (live,) = Store(tmp_path / "out").live()
+    assert (live["k"], live["seed"]) == ([list(k) for k in job.preferences if k is not None], job.seed)
+    assert live["samples_per_s"] == result["samples_per_s"] > 0
+    trainable.stop()
+    assert len(Store(tmp_path / "out").live()) == 1, "whoever goes on with it has to know that it was tried"
+
+
+@pytest.mark.usefixtures("_home")
 def test_a_trainable_ends_when_a_stop_is_requested(tmp_path: Path) -> None:
     job = job_of(tmp_path / "out", checkpoint_s=3600.0)
     trainable = trainable_of(job)
@@ -661,6 +682,7 @@ def test_a_trainable_asks_for_what_the_grid_file_says(tmp_path: Path) -> None:
     job = job_of(tmp_path / "out")
     request = PackTrainable.default_resource_request({"pack": {"job": job.to_json(), "resources": {"CPU": 2.0, "GPU": 0.0, "memory": 1e9}}})
     assert request.bundles == [{"CPU": 2.0, "memory": 1e9}]
+    assert request._kwargs["name"] == f"sweep/pack-a {job.trial_ids[0]} k=(0.02, 0.49, 0.49) and 1 more"
 
 
 def test_a_method_without_preferences_leaves_a_row_without_k_and_its_network_can_be_taken_over(tmp_path: Path) -> None:

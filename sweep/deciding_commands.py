@@ -1,9 +1,12 @@
-"""The commands that decide: parse, call one function of `analysis`, print. `sweep.cli` registers them."""
+"""The commands that decide: which trial to ship, which front is better, what to train next."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
+
+from sweep.command_edge import told_clearly
+from sweep.terminal import echo
 
 _FOLDER = click.Path(path_type=Path)
 _text_or_json = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -33,9 +36,10 @@ def _numbers(context: click.Context, parameter: click.Parameter, text: str | Non
 
 def _name_unreadable(reasons: Iterable[str]) -> None:
     for reason in reasons:
-        click.echo(f"unreadable: {reason}", err=True)
+        echo(f"unreadable: {reason}", err=True)
 
 
+@click.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.option(
     "--min",
@@ -49,6 +53,7 @@ def _name_unreadable(reasons: Iterable[str]) -> None:
 @click.option("--minimise", metavar="COLUMN", help="The column that decides; either this or --maximise.")
 @click.option("--maximise", metavar="COLUMN", help="The column that decides; either this or --minimise.")
 @_text_or_json
+@told_clearly
 def pick(
     folder: Path,
     at_least: list[tuple[str, float]],
@@ -72,14 +77,17 @@ def pick(
 
     table = read_results(folder)
     found = pick_trial(table, at_least=at_least, at_most=at_most, minimise=minimise, maximise=maximise)
-    _name_unreadable(table.unreadable)
     if form == "json":
-        click.echo(pick_json(found))
-    else:
-        click.echo(f"{'' if found.chosen is not None else 'Error: '}{pick_text(table, found)}", err=found.chosen is None)
+        echo(pick_json(found))
+    if found.chosen is None:
+        echo(f"Error: {pick_text(table, found)}", err=True)
+    elif form == "text":
+        echo(pick_text(table, found))
+    _name_unreadable(table.unreadable)
     return 0 if found.chosen is not None else 2
 
 
+@click.command()
 @click.argument("first", metavar="DIR", type=_FOLDER)
 @click.argument("second", metavar="DIR", type=_FOLDER)
 @click.option("--studies", nargs=2, metavar="A B", help="The study of each, where a sweep has several.")
@@ -90,6 +98,7 @@ def pick(
     "--figure", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also draw where one attains more, as HTML."
 )
 @_text_or_json
+@told_clearly
 def compare(
     first: Path, second: Path, studies: tuple[str, str] | None, reference: list[float] | None, figure: Path | None, form: str
 ) -> int:
@@ -110,22 +119,24 @@ def compare(
 
     tables = (read_results(first), read_results(second))
     found = compare_fronts(*tables, studies=studies, reference=reference)
-    _name_unreadable(reason for table in tables for reason in table.unreadable)
     if figure is not None:
         try:
             write_figure(found.figure(), figure)
         except OSError as error:
             raise write_error(figure, error) from error
-        click.echo(figure, err=True)
-    click.echo(comparison_json(found) if form == "json" else comparison_text(found))
+        echo(figure, err=True)
+    echo(comparison_json(found) if form == "json" else comparison_text(found))
+    _name_unreadable(reason for table in tables for reason in table.unreadable)
     return 0
 
 
+@click.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.option("-n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many vectors.")
 @click.option("--study", metavar="NAME", help="The study whose front has the gaps; needed where several have preferences.")
 @click.option("--append", type=click.Path(path_type=Path), metavar="GRID", help="Add them to the preferences of this grid file.")
 @_text_or_json
+@told_clearly
 def suggest(folder: Path, n: int, study: str | None, append: Path | None, form: str) -> int:
     """Propose preference vectors where the front of DIR has gaps, the most promising first.
 
@@ -142,11 +153,14 @@ def suggest(folder: Path, n: int, study: str | None, append: Path | None, form: 
 
     table = read_results(folder)
     found = suggest_vectors(table, n, study)
-    _name_unreadable(table.unreadable)
     if append is not None and found:
         from sweep.grid.appending import append_preferences
 
         append_preferences(append, [one.preference for one in found], study)
-        click.echo(f"{append}: {len(found)} vectors added; `sweep run {append}` trains them", err=True)
-    click.echo(suggestions_json(found) if form == "json" else suggestions_text(table, found))
+        echo(f"{append}: {len(found)} vectors added; `sweep run {append}` trains them", err=True)
+    echo(suggestions_json(found) if form == "json" else suggestions_text(table, found))
+    _name_unreadable(table.unreadable)
     return 0
+
+
+COMMANDS = (pick, compare, suggest)
