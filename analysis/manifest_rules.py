@@ -62,7 +62,10 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "tasks": ("is a list of different names", _are_names),
     "objectives": ("is a list of mappings, each with a `name` and a `column` of its own, and the sense min or max", _are_objectives),
     "studies": ("is a list of mappings, each with a `name`", _are_studies),
-    "metrics": ("is a mapping of names", lambda value: isinstance(value, dict) and all(map(_is_line, (*value, *value.values())))),
+    "metrics": (
+        "is a mapping of names",
+        lambda value: value is None or (isinstance(value, dict) and all(map(_is_line, (*value, *value.values())))),
+    ),
     "problem": ("is a mapping with a `name`", lambda value: _is_line(value) or _are_lines(value, "name", others=("fingerprint",))),
     "hypervolume_reference": ("is a list of finite numbers, or null", _is_point),
     "reference_point_values": ("is a list of finite numbers, or null", _is_point),

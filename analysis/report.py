@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from analysis.attainment_figures import attainment_figure
 from analysis.choosing import chosen_by, measured_metrics
 from analysis.conflict import task_conflict
 from analysis.conflict_figure import conflict_panels
@@ -21,6 +22,7 @@ from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, h
 from analysis.figures import front_2d_projection, front_3d, loss_against_sparsity
 from analysis.findings import summary
 from analysis.front import Mode
+from analysis.indicator_section import indicators_as_html
 from analysis.indicators import MAX_EXACT_OBJECTIVES
 from analysis.labels import label_points
 from analysis.many_objectives import paired_columns, parallel_objectives, scatter_matrix
@@ -94,7 +96,12 @@ def render_report(
     methods = method_table(table)
     pictures = has_second_study([table])
     conflict = task_conflict(table, sparsity_width)
-    ready = {"second": second_study_figure(table) if pictures else None, "conflict": conflict_panels(conflict) if conflict else None}
+    attainment = attainment_figure(table) if len(table.objectives) > 1 else None
+    ready = {
+        "second": second_study_figure(table) if pictures else None,
+        "conflict": conflict_panels(conflict) if conflict else None,
+        "attainment": attainment,
+    }
     return template.render(
         table=table,
         facts=facts,
@@ -109,6 +116,7 @@ def render_report(
         exact_name=EXACT_FRONT_NAME,
         views=views,
         conflict=conflict_as_html(conflict) if conflict else None,
+        indicators=indicators_as_html(table, has_figure=attainment is not None, labels=labels),
         methods=as_html(methods) if len(methods.lines) > 1 else None,
         second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
         second_caption=second_study_caption(table) if pictures else None,

@@ -11,7 +11,8 @@ import click
 
 from analysis.figure_catalog import FIGURES, figure_list
 from sweep.command_edge import told_clearly as _told_clearly
-from sweep.control_commands import COMMANDS
+from sweep.control_commands import COMMANDS as CONTROL
+from sweep.deciding_commands import COMMANDS as DECIDING
 from sweep.terminal import echo
 
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
@@ -217,7 +218,7 @@ def report(folder: Path, eps: float, out: Path | None, **prices: float | None) -
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "markdown", "latex"]), default="table", show_default=True)
 @_told_clearly
 def front(folder: Path, eps: float, form: str) -> int:
     """Print the trials of DIR that no other trial dominates.
@@ -375,8 +376,9 @@ def verify(folder: Path) -> int:
     return 0
 
 
-for control in COMMANDS:
-    cli.add_command(control)
+for command in (*CONTROL, *DECIDING):
+    cli.add_command(command)
+
 
 if __name__ == "__main__":
     main()
