@@ -99,9 +99,19 @@ def _origin(frame: pd.DataFrame, skip: int, n_objectives: int) -> NDArray[np.flo
 def _tried(table: ResultTable, study: str, skip: int) -> NDArray[np.float64]:
     """The preferences of every trial of a study, finished or not, and of those that the latest plan asks for."""
     rows = table.frame[of_study(table, study)]
-    planned = [trial.get("k") for trial in (table.plan or {}).get("trials", []) if trial.get("study") == study]
-    vectors = [[float(share) for share in list(k)[skip:]] for k in [*rows["k"].to_list(), *planned] if not _is_none(k)]
-    return np.array([vector for vector in vectors if len(vector) == len(table.objectives)]).reshape(-1, len(table.objectives))
+    planned = [trial.get("k") for trial in (table.plan or {}).get("trials", []) if isinstance(trial, dict) and trial.get("study") == study]
+    vectors = [vector for k in [*rows["k"].to_list(), *planned] if (vector := _numbers(k)) is not None]
+    return np.array([vector[skip:] for vector in vectors if len(vector) == len(table.objectives) + skip]).reshape(-1, len(table.objectives))
+
+
+def _numbers(k: object) -> NDArray[np.float64] | None:
+    """A preference as stored; None for none, and for what a damaged plan has in its place."""
+    if not isinstance(k, (list, tuple, np.ndarray)):
+        return None
+    try:
+        return np.asarray(k, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        return None
 
 
 def _between(gap: Gap, names: Sequence[str], table: ResultTable) -> tuple[str, str]:

@@ -150,6 +150,15 @@ def test_a_planned_preference_is_not_suggested_again(tmp_path):
     assert suggest(table, 1)[0].preference != first
 
 
+def test_a_damaged_plan_does_not_stop_it(tmp_path):
+    write_front_store(tmp_path, [0.2, 0.7])
+    table = read_results(tmp_path)
+    assert table.plan is not None
+    first = suggest(table, 1)
+    table.plan["trials"] += [{"trial_id": "x", "study": "main", "k": k} for k in ("json:loads", [{}], ["a", 1, 2], 7, None, [0.5])]
+    assert suggest(table, 1) == first
+
+
 def test_a_sweep_without_gaps_to_look_for_is_refused(tmp_path):
     write_store(tmp_path / "empty", n_trials=0)
     with pytest.raises(ResultsError, match="no trial with a preference"):
