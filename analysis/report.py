@@ -1,6 +1,7 @@
 """One self-contained HTML file that shows a sweep: it opens offline and connects to nothing."""
 
 import os
+import secrets
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis.choosing import chosen_by, measured_metrics
+from analysis.conflict import task_conflict
+from analysis.conflict_figure import conflict_panels
+from analysis.conflict_html import conflict_as_html
 from analysis.costs import Costs
 from analysis.exactness import EXACT
 from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, height_column, pair_columns
@@ -31,7 +35,7 @@ from analysis.second_study import second_study_caption, second_study_figure
 from analysis.second_study_pairs import has_second_study
 from analysis.table import ResultTable, read_results
 
-_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "second.js", "start.js")
+_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "ready.js", "start.js")
 
 
 def write_report(
@@ -62,9 +66,10 @@ def write_report(
     table = read_results(folder)
     page = render_report(table, eps, mode, sparsity_width, costs)
     target = Path(path) if path is not None else Path(folder) / "report.html"
-    aside = target.with_name(f".{target.name}.tmp")
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with aside.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+        # "x": a file or a link that is there already is not written through.
+        with aside.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(page)
             file.flush()
             os.fsync(file.fileno())
@@ -88,6 +93,8 @@ def render_report(
     views = _views(embedded)
     methods = method_table(table)
     pictures = has_second_study([table])
+    conflict = task_conflict(table, sparsity_width)
+    ready = {"second": second_study_figure(table) if pictures else None, "conflict": conflict_panels(conflict) if conflict else None}
     return template.render(
         table=table,
         facts=facts,
@@ -101,12 +108,13 @@ def render_report(
         hypervolume_format="%.5g" if len(table.objectives) <= MAX_EXACT_OBJECTIVES else "≈ %.3g",
         exact_name=EXACT_FRONT_NAME,
         views=views,
+        conflict=conflict_as_html(conflict) if conflict else None,
         methods=as_html(methods) if len(methods.lines) > 1 else None,
         second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
         second_caption=second_study_caption(table) if pictures else None,
         css=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs()),
-        data=Markup(script_json(_data(table, embedded, views, eps) | {"second": _second(table) if pictures else None})),
+        data=Markup(script_json(_data(table, embedded, views, eps) | {name: _ready(figure) for name, figure in ready.items()})),
         scripts=Markup("\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS)),
     )
 
@@ -165,10 +173,12 @@ def _views(embedded: Embedded) -> list[dict[str, Any]]:
     return views
 
 
-def _second(table: ResultTable) -> dict[str, Any]:
-    """The figure of the second study, ready to be drawn; the page gives it its own size and colours of text."""
-    spec = second_study_figure(table).to_plotly_json()
-    layout = {name: item for name, item in spec["layout"].items() if name not in ("template", "width", "height")}
+def _ready(figure: go.Figure | None) -> dict[str, Any] | None:
+    """A figure that is drawn as it is; the page gives it its own size and colours of text."""
+    if figure is None:
+        return None
+    spec = figure.to_plotly_json()
+    layout = {name: item for name, item in spec["layout"].items() if name not in ("template", "width", "height", "meta")}
     return {"traces": list(spec["data"]), "layout": layout, "n_panels": sum(name.startswith("xaxis") for name in layout)}
 
 

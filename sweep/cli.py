@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from analysis.figure_catalog import FIGURES, figure_list
 from sweep.command_edge import told_clearly as _told_clearly
 from sweep.control_commands import COMMANDS
+from sweep.terminal import echo
 
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
 _FOLDER = click.Path(path_type=Path)
@@ -126,12 +128,12 @@ def init(path: Path) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        click.echo(f"Error: {path}: a file is there already\n  hint: name another one, `sweep init other.yaml`", err=True)
+        echo(f"Error: {path}: a file is there already\n  hint: name another one, `sweep init other.yaml`", err=True)
         return 2
     except OSError as error:
-        click.echo(f"Error: {path}: cannot be written ({error.strerror})\n  hint: name a file in an existing, writable folder", err=True)
+        echo(f"Error: {path}: cannot be written ({error.strerror})\n  hint: name a file in an existing, writable folder", err=True)
         return 2
-    click.echo(f"wrote {path}; start it with `sweep run {path}`")
+    echo(f"wrote {path}; start it with `sweep run {path}`")
     return 0
 
 
@@ -155,7 +157,7 @@ def plan(grid: Path, out: str | None, limit: int | None, override: Path | None, 
     configs = load_configs(grid, out=out, override=override)
     plans = plan_all(configs, limit=limit, address=address)
     for line in plan_lines(configs, plans, expected_workers(configs[0], address)):
-        click.echo(line)
+        echo(line)
     return 0
 
 
@@ -181,7 +183,7 @@ def status(folder: Path, watch: bool, form: str) -> int:
         watch_status(folder)
         return 0
     for found in watched(folder) if watch else (read_status(folder),):
-        click.echo(json.dumps(found.to_json()) if form == "json" else show(found))
+        echo(json.dumps(found.to_json()) if form == "json" else show(found))
     return 0
 
 
@@ -206,7 +208,7 @@ def report(folder: Path, eps: float, out: Path | None, **prices: float | None) -
     from sweep.storage.files import write_error
 
     try:
-        click.echo(write_report(folder, out, eps=eps, costs=Costs(**prices)))
+        echo(write_report(folder, out, eps=eps, costs=Costs(**prices)))
     except OSError as error:
         raise write_error(out or folder / "report.html", error) from error
     return 0
@@ -227,9 +229,9 @@ def front(folder: Path, eps: float, form: str) -> int:
     from analysis.front_table import front_text
     from analysis.table import read_results
 
-    click.echo(front_text(folder, eps, form))
+    echo(front_text(folder, eps, form))
     for reason in read_results(folder).unreadable:
-        click.echo(f"unreadable: {reason}", err=True)
+        echo(f"unreadable: {reason}", err=True)
     return 0
 
 
@@ -261,15 +263,46 @@ def table(folders: tuple[Path, ...], form: str, output: Path | None) -> int:
 
     text, unreadable = folders_text(folders, form)
     if output is None:
-        click.echo(text)
+        echo(text)
     else:
         try:
             output.write_text(f"{text}\n", encoding="utf-8")
         except OSError as error:
             raise write_error(output, error) from error
-        click.echo(output)
+        echo(output)
     for reason in unreadable:
-        click.echo(f"unreadable: {reason}", err=True)
+        echo(f"unreadable: {reason}", err=True)
+    return 0
+
+
+def _list_figures(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(figure_list())
+        context.exit()
+
+
+@cli.command(epilog=f"Figures: {', '.join(FIGURES)}.")
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("name", metavar="NAME", type=click.Choice(list(FIGURES)))
+@click.option("--trial", metavar="ID", help="For `similarity`: the trial, by its id or the beginning of it; default: the best sparse one.")
+@click.option("--format", "form", type=click.Choice(["html", "svg", "png", "pdf"]), help="Default: what FILE ends with, else html.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of NAME.FORMAT.")
+@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_figures, help="Say what each figure shows.")
+@_told_clearly
+def figure(folder: Path, name: str, trial: str | None, form: str | None, out: Path | None) -> int:
+    """Draw a figure of the paper from the results in DIR: a page that opens offline, or an image.
+
+    Images (svg, png, pdf) need the extra `images` and a Chromium; `samples` needs the problem's data.
+
+    \b
+    Example:
+      sweep figure --list
+      sweep figure results/quickstart front-3d
+      sweep figure results/quickstart similarity --trial 3f2a --format pdf
+    """
+    from sweep.figure import figure_file
+
+    click.echo(figure_file(folder, name, trial, form, out))
     return 0
 
 
@@ -284,7 +317,7 @@ def schema() -> int:
     """
     from sweep.config import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    echo(json.dumps(json_schema(), indent=2))
     return 0
 
 
@@ -313,7 +346,7 @@ def show(problem: str, out: Path | None, root: str | None) -> int:
     """
     from sweep.show_data import show_data
 
-    click.echo(show_data(problem, out, root))
+    echo(show_data(problem, out, root))
     return 0
 
 
@@ -334,11 +367,11 @@ def verify(folder: Path) -> int:
         raise StoreError("no sweep is here (no manifest.json)", folder, "name the results folder of a run, for example results/quickstart")
     findings = store.verify()
     for finding in findings:
-        click.echo(f"{finding.path}: {finding.problem}\n  hint: {finding.hint}")
+        echo(f"{finding.path}: {finding.problem}\n  hint: {finding.hint}")
     if findings:
-        click.echo("1 problem" if len(findings) == 1 else f"{len(findings)} problems")
+        echo("1 problem" if len(findings) == 1 else f"{len(findings)} problems")
         return 3
-    click.echo(f"{len(store.complete())} complete trials, everything is in order")
+    echo(f"{len(store.complete())} complete trials, everything is in order")
     return 0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import click
+from sweep.terminal import echo
 
 # An error class whose module was never imported cannot have been raised.
 _USER_ERRORS = {
@@ -32,7 +32,7 @@ def told_clearly(command: Callable[..., int | None]) -> Callable[..., None]:
             if not isinstance(error, known):
                 raise
             text = str(error)
-            click.echo(text if text.startswith("Error: ") else f"Error: {text}", err=True)
+            echo(text if text.startswith("Error: ") else f"Error: {text}", err=True)
             code = 2
         sys.exit(code or 0)
 

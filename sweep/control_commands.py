@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweep.command_edge import told_clearly
+from sweep.terminal import echo
 
 if TYPE_CHECKING:
     from sweep.store import Store
@@ -31,7 +32,7 @@ def pause(folder: Path) -> int:
     store.request_pause()
     holder = store.lock_holder(certainly_dead=False)
     running = f"{_run(holder)} ends its running packs, then waits" if holder else "no run is on; the next one waits"
-    click.echo(f"paused: {running}; `sweep resume {folder}` lifts it")
+    echo(f"paused: {running}; `sweep resume {folder}` lifts it")
     return 0
 
 
@@ -50,10 +51,10 @@ def stop(folder: Path) -> int:
     store = _known_sweep(folder)
     holder = store.lock_holder(certainly_dead=False)
     if holder is None:
-        click.echo("nothing to stop: no run is on")
+        echo("nothing to stop: no run is on")
         return 0
     store.request_stop()
-    click.echo(f"asked to stop: {_run(holder)} ends its running epochs, keeps them and exits; `sweep status {folder} --watch` shows it")
+    echo(f"asked to stop: {_run(holder)} ends its running epochs, keeps them and exits; `sweep status {folder} --watch` shows it")
     return 0
 
 
@@ -84,7 +85,7 @@ def resume(folder: Path, grid: Path | None, trust: bool, quiet: bool, **options:
     store = _known_sweep(folder)
     holder = store.lock_holder(certainly_dead=False)
     if holder is not None and store.lift_pause():
-        click.echo(f"the pause is lifted: {_run(holder)} goes on")
+        echo(f"the pause is lifted: {_run(holder)} goes on")
         return 0
     if grid is not None:
         config, text = named_config(grid, folder), grid.read_text(encoding="utf-8")
@@ -110,7 +111,7 @@ def rm(folder: Path, trials: tuple[str, ...]) -> int:
     from sweep.forgetting import forget_trials
 
     for trial_id, state in forget_trials(folder, trials):
-        click.echo(f"{trial_id}: not complete, nothing to forget" if state is None else f"{trial_id}: removed (it had ended {state})")
+        echo(f"{trial_id}: not complete, nothing to forget" if state is None else f"{trial_id}: removed (it had ended {state})")
     return 0
 
 

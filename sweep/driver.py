@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.cluster_nodes import nodes_to_count
+from sweep.local_ray import keep_to_loopback, private_token
 from sweep.processes import kill_session
 from sweep.product import expectations
 from sweep.store import Store
@@ -139,6 +140,9 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         **WORKER_ENVIRONMENT,
     )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if job.address is None:
+        keep_to_loopback(os.environ)
+    private_token(Path.home(), is_needed=job.address is None and not _has_token())
     # A submitted job may set the same variables; without this Ray refuses to join.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     if job.address is not None and _has_token():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from sweep.storage.records import is_count
 from sweep.store import Checkpoint, Store, StoreError
 from trainer.catalog import find_problem
 from trainer.own_problem import OwnProblem
@@ -365,7 +366,7 @@ class PackRun:
         tries = [
             live["retry"]
             for live in self._store.live()
-            if (live.get("pack_id"), live.get("attempt")) == (self.job.pack_id, self.job.attempt)
+            if (live.get("pack_id"), live.get("attempt")) == (self.job.pack_id, self.job.attempt) and is_count(live.get("retry"))
         ]
         return max(tries, default=-1) + 1
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sweep.pack_label import k_text
+from sweep.terminal import plain
 
 _PLAIN_EVERY_S = 10.0
 _MAX_PACKS = 12
@@ -98,7 +99,7 @@ class PlainLines:
 
     def message(self, text: str) -> None:
         """The text, as it is."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the command line's own output
+        print(plain(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the command line's own output
 
     def update(self, snapshot: Snapshot) -> None:
         """A line, if it is time."""
@@ -122,7 +123,7 @@ class LiveTable:
 
     def message(self, text: str) -> None:
         """The text, above the table."""
-        self._live.console.print(text, highlight=False, markup=False)
+        self._live.console.print(plain(text), highlight=False, markup=False)
 
     def update(self, snapshot: Snapshot) -> None:
         """Redraw."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
+from sweep.terminal import echo
 
 if TYPE_CHECKING:
     from sweep.config import SweepConfig
@@ -38,9 +38,7 @@ def train_and_tell(
         The exit code.
     """
     if sys.platform == "win32":
-        click.echo(
-            "Error: sweeps are trained on Linux and macOS; on Windows use WSL. `sweep report` and `sweep front` work here.", err=True
-        )
+        echo("Error: sweeps are trained on Linux and macOS; on Windows use WSL. `sweep report` and `sweep front` work here.", err=True)
         return 2
     from sweep.api import run_and_report_all
     from sweep.outcome import EXIT_WRONG_INPUT, worst_exit_code
@@ -52,8 +50,8 @@ def train_and_tell(
     for outcome, _ in ended:
         outcome.timing.total_s = time.perf_counter() - started
         if outcome.message:
-            click.echo(f"Error: {outcome.message}" if outcome.exit_code == EXIT_WRONG_INPUT else outcome.message, err=True)
+            echo(f"Error: {outcome.message}" if outcome.exit_code == EXIT_WRONG_INPUT else outcome.message, err=True)
     if not is_quiet:
         for line in outcome_lines(configs, ended):
-            click.echo(line)
+            echo(line)
     return worst_exit_code(outcome for outcome, _ in ended)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 SCHEMA_VERSION = 2
-LATER_COLUMNS = frozenset({"taken_over", "n_macs", "compact_bytes", "energy_estimated"})
+LATER_COLUMNS = frozenset({"taken_over", "gradient_cosine", "n_macs", "compact_bytes", "energy_estimated"})
 """Columns that came without a new version: files without them are read as if they held nulls."""
 SPLITS = ("train", "validation", "test")
 FINAL_STATES = ("ok", "diverged", "error")
@@ -68,6 +68,7 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("penalty", real),
         ("residual", real),  # ||max(g - t, -multipliers / penalty)||_inf at the end, in units of g
         ("spread", real),  # largest minus least active g at the end
+        ("gradient_cosine", pa.list_(real)),  # between the tasks' gradients of the shared weights, a pair of tasks each
         ("scalarized", real),  # max_i g_i on validation data of the kept model
         ("optimum", real),  # the exact least max_i g_i for this k, where it is known (analytic problems)
         ("anchors", pa.list_(real)),  # what each objective was divided by in g; ones for scaling `none`

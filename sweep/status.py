@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.progress import Snapshot
+from sweep.storage.records import is_live
 from sweep.store import Store, StoreError
 from sweep.used import Used, used_in
 
@@ -99,17 +100,17 @@ class StatusReader:
             raise StoreError(
                 "no sweep is here (no manifest.json)", store.root, "name the results folder of a run, for example results/quickstart"
             )
-        plan = store.latest_plan() or {"trials": [], "n_complete_before": 0}
+        plan = store.latest_plan() or {}
         config = plan.get("config")
         states = store.complete()
-        asked = [trial["trial_id"] for trial in plan["trials"]] or list(states)
+        asked = [trial["trial_id"] for trial in plan.get("trials", [])] or list(states)
         holder = store.lock_holder(certainly_dead=False)
         is_paused = store.pause_requested()
         snapshot = Snapshot(
             n_trials=len(asked),
             states=dict(Counter(states[trial_id] for trial_id in asked if trial_id in states)),
             n_before=int(plan.get("n_complete_before", 0)),
-            live=tuple(store.live()) if holder else (),
+            live=tuple(filter(is_live, store.live())) if holder else (),
             elapsed_s=_seconds_since(holder["started"]) if holder else 0.0,
             is_paused=is_paused,
         )

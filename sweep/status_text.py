@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sweep.pack_label import k_text
-from sweep.plain_text import one_line
 from sweep.progress import LiveTable, PlainLines, Progress, duration, pack_columns, summary_line
 from sweep.status import Failure, Status, watched
+from sweep.terminal import one_line
 from sweep.used import used_line
 
 _MAX_FAILURES = 10

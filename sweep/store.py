@@ -37,6 +37,8 @@ from sweep.storage.files import (
 from sweep.storage.folder import COMPACTED, FOLDERS, SUFFIX, Folder, Version, make_writable, remove
 from sweep.storage.identity import agreed_manifest, check_manifest
 from sweep.storage.lock import Lock, LockedError, holder_of
+from sweep.storage.plain_file import HINT, NotPlainError, open_plain
+from sweep.storage.records import check_plan
 from sweep.storage.tables import decode_table, encode_table, latest_of, merged_curves, of_trials, to_table
 
 __all__ = ["Checkpoint", "Finding", "LockedError", "Store", "StoreError", "StoreWriteError", "UnreadableError"]
@@ -181,7 +183,7 @@ class Store:
             return None
         newest = plans[max(plans)]
         if self._plan is None or self._plan[0] != newest:
-            self._plan = (newest, read_json(newest))
+            self._plan = (newest, _read_plan(newest))
         return self._plan[1]
 
     # -- rows -------------------------------------------------------------------------------------------------------
@@ -293,7 +295,8 @@ class Store:
         for path in self._folder.paths("blobs"):
             problems += _problems(path, partial(self.get_blob, path.name))
         for path in (path for folder in ("plans", "live", ".") for path in self._folder.paths(folder, ".json")):
-            problems += _problems(path, partial(read_json, path))
+            is_plan = path.parent.name == "plans" and "-" not in path.stem
+            problems += _problems(path, partial(_read_plan if is_plan else read_json, path))
         return [*found, *(Finding(path, problem, _hint(path)) for path, problem in problems), *self._wrong_rows()]
 
     def _wrong_rows(self) -> Iterator[Finding]:
@@ -406,10 +409,12 @@ class Store:
 
     def _checkpoint(self, version: Version) -> Checkpoint:
         try:
-            with version.path.open("rb") as file:
+            with open_plain(version.path) as file:
                 trial_ids, epoch = checkpoint_header(file, os.fstat(file.fileno()).st_size, version.path)
         except FileNotFoundError:
             raise
+        except NotPlainError as error:
+            raise UnreadableError(str(error), version.path, HINT) from error
         except OSError as error:
             raise read_error(version.path, error) from error
         return Checkpoint(version.id, version.attempt, version.retry, trial_ids, epoch, version.path)
@@ -591,6 +596,12 @@ def _read_loose(version: Version, schema: pa.Schema, columns: Sequence[str] | No
     if version.path.parent.name == "rows" and table.num_rows != 1:
         raise UnreadableError(f"one row expected, found {table.num_rows}", version.path)
     return table
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    plan = read_json(path)
+    check_plan(plan, path)
+    return plan
 
 
 def _problems(path: Path, load: Callable[[], object]) -> list[tuple[Path, str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.outcome import SweepError
-from sweep.plain_text import one_line
+from sweep.terminal import one_line
 from trainer.own_problem import is_own
 
 

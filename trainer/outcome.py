@@ -44,6 +44,8 @@ class Measured:
     losses: Mapping[str, Tensor]
     """Split -> shape (n_tasks,), float64."""
     metrics: Mapping[str, Tensor]
+    gradient_cosine: tuple[float | None, ...] | None
+    """Between the gradients of each pair of tasks (trainer/gradient_cosine.py)."""
     sparsity: float
     """Raw L0 of the final model."""
     anchors: Tensor
@@ -89,6 +91,7 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         **_metric_columns(problem, measured.metrics),
         **_chebyshev_columns(spec, measured),
         "objective.sparsity": measured.sparsity,
+        "gradient_cosine": None if measured.gradient_cosine is None else list(measured.gradient_cosine),
         "n_params": measured.n_parameters,
         **sizes,
         "layer_sparsity": layers,

@@ -203,6 +203,26 @@ class Structure:
         for name, tie in self._ties.items():
             tie.share_gradient(self.layers[name].gradient)
 
+    def free_gradient(self, model: int, name: str, gradient: Tensor) -> Tensor:
+        """A model's gradient over what is free to move in a parameter: suppressed rows left out, a cluster of tied rows once.
+
+        Args:
+            model: its place in the pack.
+            name: of the parameter; one that is no regularised weight is free as a whole.
+            gradient: shape of one model's parameter.
+
+        Returns:
+            Shape (n_free_rows, row_length), or the gradient itself.
+        """
+        if name not in self.masks:
+            return gradient
+        rows = row_matrix(in_groups(gradient[None], self.layers[name].group_size))[0]
+        mask, labels = self.masks[name][model], self.labels[name][model]
+        tied = mask & (labels != UNTIED)
+        clusters, place = torch.unique(labels[tied], return_inverse=True)
+        sums = torch.zeros(len(clusters), rows.shape[1], dtype=rows.dtype, device=rows.device).index_add_(0, place, rows[tied])
+        return torch.cat([rows[mask & ~tied], sums])
+
     @torch.no_grad()
     def enforce(self) -> None:
         """After a step: suppressed rows are zero and tied rows equal."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from trainer.checkpoint import State
 from trainer.compact.channels import positions_of_channels
 from trainer.compact.sizes import Sizes
 from trainer.data import Part, channels_last, first_share
+from trainer.gradient_cosine import Cosines, fixed_samples, gradient_cosines
 from trainer.lsuv import initialise_lsuv
 from trainer.metrics import n_parameters, weight_names
 from trainer.notes import data_notes
@@ -95,11 +97,12 @@ class PackTraining(ABC):
             parts = {"train": self._train, "validation": self._validation, "test": self._problem.test.on(self._device)}
             evaluated = {name: self._measure(part) for name, part in parts.items()}
             ranges = self.pack.output_ranges(self._validation)
+            cosines = self._gradient_cosines()
             penalty = self.structure.penalty().double().cpu()
         best, reached, converged = self._best_epochs(), self._sparsity_reached, self._tying_converged
         # A method with one network for all trials has one of everything that is not measured under a preference.
         networks = [i % self._n_networks for i in range(len(self.specs))]
-        sizes, labels = Sizes(self._problem, self.specs[0].model), self.structure.unit_labels()
+        sizes, labels = Sizes(self._problem, self._network), self.structure.unit_labels()
         return [
             result_of(
                 spec,
@@ -114,6 +117,7 @@ class PackTraining(ABC):
                     sizes=sizes,
                     losses={name: losses[i] for name, (losses, _) in evaluated.items()},
                     metrics={name: metrics[i] for name, (_, metrics) in evaluated.items()},
+                    gradient_cosine=cosines[i],
                     sparsity=float(penalty[n]),
                     anchors=self._anchors.double().cpu(),
                     lagrange=self._lagrange(i),
@@ -180,6 +184,23 @@ class PackTraining(ABC):
     def _measure(self, part: Part) -> tuple[Tensor, Tensor]:
         """Mean loss and metric of each trial and task over a part of the data, two of shape (n_trials, n_tasks), float64."""
         return self.pack.evaluate(part)
+
+    def _gradient_cosines(self) -> list[Cosines | None]:
+        """For each trial the cosines between its tasks' gradients (trainer/gradient_cosine.py); None for one that broke."""
+        return [self._cosines_of(i % self._n_networks) for i in range(len(self.specs))]
+
+    def _cosines_of(self, n: int) -> Cosines | None:
+        """Of one network of the pack, alone, so that neither the backend's way with packs nor the neighbours matter."""
+        if not self.pack.alive[n]:
+            return None
+        return gradient_cosines(
+            self.pack.alone(n),
+            {name: value[n] for name, value in self.pack.parameters.items()},
+            {name: value[n] for name, value in self.pack.buffers.items()},
+            self._problem.tasks,
+            fixed_samples(self._validation, self._settings.batch_size),
+            partial(self.structure.free_gradient, n),
+        )
 
     def _initial_network(self, seed: int) -> nn.Module:
         """The network that every trial of a seed starts from; the global random state is left alone."""

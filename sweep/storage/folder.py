@@ -40,6 +40,7 @@ class Folder:
 
     def names(self, folder: str) -> list[str]:
         """In order; hidden ones are not ours, or being written."""
+        _refuse_link(self.root / folder)
         try:
             return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
         except FileNotFoundError:
@@ -91,6 +92,8 @@ class Folder:
 
     def make(self) -> None:
         """Make every folder of a store, and try whether it takes files."""
+        for folder in (*FOLDERS, "logs"):
+            _refuse_link(self.root / folder)
         for folder in FOLDERS:
             make_writable(self.root / folder)
 
@@ -108,6 +111,12 @@ def make_writable(folder: Path) -> None:
     probe = temporary_beside(folder / "probe")
     write_whole(probe, b"", durable=False)
     delete(probe)
+
+
+def _refuse_link(folder: Path) -> None:
+    """Inside a results folder: what is read or written there would lie outside. (The results folder itself may be a link.)"""
+    if folder.name in (*FOLDERS, "logs") and folder.is_symlink():
+        raise StoreError("a link where a folder is expected", folder, "put the folder itself here, or mount it here")
 
 
 def remove(paths: Iterable[Path]) -> None:

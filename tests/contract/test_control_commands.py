@@ -158,12 +158,15 @@ def test_resume_without_a_record(results: Store) -> None:
     is_refused(call("resume", results.root), "no run is recorded here", "sweep run GRID --out DIR")
 
 
-@pytest.mark.parametrize("stored", [None, {"problem": "analytic/zdt1", "from_later": 1}, {"problem": 3}])
-def test_resume_of_a_record_that_this_version_cannot_read(results: Store, stored: Any) -> None:
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [(None, "no plan"), ({"problem": "analytic/zdt1", "from_later": 1}, "--grid FILE"), ({"problem": 3}, "--grid FILE")],
+)
+def test_resume_of_a_record_that_this_version_cannot_read(results: Store, stored: Any, said: str) -> None:
     results.request_pause()
     path = results.root / "plans" / "1.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"config": stored}))
-    is_refused(call("resume", results.root), "1.json: ", "--grid FILE")
+    is_refused(call("resume", results.root), "1.json: ", said)
     assert results.pause_requested(), "what could not be resumed stays paused"
 
 

@@ -1,10 +1,10 @@
 """How large a trained network would be as a file of its own: the columns of its row."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.compact.program import Program
 from trainer.compact.trace import fold
@@ -17,12 +17,12 @@ class Sizes:
 
     Args:
         problem: its small analytic networks have no sizes.
-        model: its name.
+        make: a fresh network as the method trains it, which may be more than the problem's (COSMOS reads a preference too).
     """
 
-    def __init__(self, problem: Problem, model: str) -> None:
+    def __init__(self, problem: Problem, make: Callable[[], nn.Module]) -> None:
         self._problem = problem
-        self._model = model
+        self._make = make
         self._traced: Program | None = None
         self.note: str | None = None
         """Why there are no sizes, for people."""
@@ -34,8 +34,7 @@ class Sizes:
             state: parameters and buffers of a trained network, finite.
         """
         program = self._program()
-        # A method may train another network than the model's own (COSMOS: one that reads the preference too).
-        if program is None or any(name not in state or state[name].shape != tensor.shape for name, tensor in program.tensors.items()):
+        if program is None:
             return {}
         own = replace(program, tensors={name: state[name].detach().cpu() for name in program.tensors})
         whole, small = fold(own), compressed(own)
@@ -53,7 +52,7 @@ class Sizes:
         if self._traced is None:
             try:
                 with torch.random.fork_rng(devices=[]):
-                    network = self._problem.networks[self._model]()
+                    network = self._make()
                 self._traced = trace(network, self._problem.validation.first(2)[0].cpu())
             except NotTraceableError as error:
                 self.note = f"the size of the compressed network is unknown: {error}"

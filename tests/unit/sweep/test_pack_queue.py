@@ -24,8 +24,13 @@ class Packs:
         numbers: Iterator[int] = iter(range(1000))
 
         def next_trial(generator: BasicVariantGenerator) -> Any:
-            job = {"pack_id": "pack-1", "trial_ids": ["1"], "preferences": [[0.0, 0.5, 0.5]], "method": "wcal_growl", "device": "?"}
-            config = {"pack": {"job": job, "expected": None, "resources": {}}}
+            config = {
+                "pack": {
+                    "job": {"pack_id": "pack-1", "trial_ids": ["a"], "preferences": [None], "method": "stl", "device": "?"},
+                    "expected": None,
+                    "resources": {},
+                }
+            }
             return SimpleNamespace(trial_id=str(next(numbers)), config=config, update_resources=lambda asked: None)
 
         monkeypatch.setattr(BasicVariantGenerator, "next_trial", next_trial)

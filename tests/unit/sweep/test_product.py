@@ -1,7 +1,10 @@
 """What a machine is asked before it trains for a run that was planned on another one."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,5 +63,10 @@ def test_a_folder_that_takes_no_files_is_named(tmp_path: Path, monkeypatch: pyte
         assert "read-only" in found
 
 
-def _read_only(*arguments: object, **options: object) -> int:
-    raise OSError(30, "Read-only file system")
+_open = os.open
+
+
+def _read_only(path: str, flags: int, *arguments: Any, **options: Any) -> int:
+    if flags & os.O_CREAT:
+        raise OSError(errno.EROFS, "Read-only file system")
+    return _open(path, flags, *arguments, **options)

@@ -50,7 +50,7 @@ def test_without_a_run_it_counts_names_what_failed_and_says_when_the_last_trial_
     assert second == "3/4 trials complete: 1 diverged, 1 error, 1 ok"
     assert failed == [
         "failed: b (main, k=(0.02, 0.49, 0.49), seed 0) diverged: a loss became NaN",
-        r"failed: c (main, k=(0.1, 0.45, 0.45), seed 0) error: ValueError: no\x1b[31m shape",
+        r"failed: c (main, k=(0.1, 0.45, 0.45), seed 0) error: ValueError: no\u001b[31m shape",
     ], "one line each, and nothing that a terminal would obey"
 
 
