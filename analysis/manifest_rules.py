@@ -15,6 +15,24 @@ def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
     return [f"`{key}` {rule}" for key, (rule, is_kept) in _RULES.items() if key in manifest and not is_kept(manifest[key])]
 
 
+def plan_mistake(plan: object) -> str | None:
+    """What is wrong with a plan, None for one that a run wrote."""
+    trials = plan.get("trials") if isinstance(plan, dict) else None
+    if not isinstance(trials, list):
+        return "`trials` is a list"
+    if not all(_is_trial(trial) for trial in trials):
+        return "each of `trials` has a `trial_id`, and a study, a k and a seed of the kinds that a run writes"
+    return None
+
+
+def _is_trial(trial: object) -> bool:
+    if not _are_lines(trial, "trial_id", others=("study",)):
+        return False
+    assert isinstance(trial, dict)
+    seed = trial.get("seed")
+    return _is_point(trial.get("k")) and (seed is None or (type(seed) is int and abs(seed) < 2**53))
+
+
 def _is_line(value: object) -> bool:
     """Text of a length that can be shown, and that can be written as UTF-8; whoever shows it escapes it."""
     return isinstance(value, str) and len(value) <= _MAX_TEXT and not _HALF.search(value)

@@ -1,7 +1,5 @@
 """One self-contained HTML file that shows a sweep: it opens offline and connects to nothing."""
 
-import os
-import secrets
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ from analysis.report_health import health
 from analysis.second_study import second_study_caption, second_study_figure
 from analysis.second_study_pairs import has_second_study
 from analysis.table import ResultTable, read_results
+from analysis.whole_file import write_whole
 
 _SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "ready.js", "start.js")
 
@@ -68,17 +67,7 @@ def write_report(
     table = read_results(folder)
     page = render_report(table, eps, mode, sparsity_width, costs)
     target = Path(path) if path is not None else Path(folder) / "report.html"
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        # "x": a file or a link that is there already is not written through.
-        with aside.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
-    except OSError:
-        aside.unlink(missing_ok=True)  # half a report would keep a full disk full
-        raise
+    write_whole(target, page.encode("utf-8", "replace"))
     return target
 
 

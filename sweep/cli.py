@@ -278,7 +278,7 @@ def table(folders: tuple[Path, ...], form: str, output: Path | None) -> int:
 
 def _list_figures(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        click.echo(figure_list())
+        echo(figure_list())
         context.exit()
 
 
@@ -288,9 +288,10 @@ def _list_figures(context: click.Context, parameter: click.Parameter, value: boo
 @click.option("--trial", metavar="ID", help="For `similarity`: the trial, by its id or the beginning of it; default: the best sparse one.")
 @click.option("--format", "form", type=click.Choice(["html", "svg", "png", "pdf"]), help="Default: what FILE ends with, else html.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of NAME.FORMAT.")
+@click.option("--trust", is_flag=True, help="For `samples`: import a problem of your own that DIR names, and fetch data into its folder.")
 @click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_figures, help="Say what each figure shows.")
 @_told_clearly
-def figure(folder: Path, name: str, trial: str | None, form: str | None, out: Path | None) -> int:
+def figure(folder: Path, name: str, trial: str | None, form: str | None, out: Path | None, trust: bool) -> int:
     """Draw a figure of the paper from the results in DIR: a page that opens offline, or an image.
 
     Images (svg, png, pdf) need the extra `images` and a Chromium; `samples` needs the problem's data.
@@ -303,7 +304,7 @@ def figure(folder: Path, name: str, trial: str | None, form: str | None, out: Pa
     """
     from sweep.figure import figure_file
 
-    click.echo(figure_file(folder, name, trial, form, out))
+    echo(figure_file(folder, name, trial, form, out, is_trusted=trust))
     return 0
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from analysis.figure_catalog import FIGURES
 from sweep.cli import cli
 from tests.fuzz import grid_files, store_files
 from tests.fuzz.base_stores import BaseStore, make_base_stores
@@ -91,7 +92,7 @@ class Cases:
         rng = random.Random(f"{self.seed}/grids/{number}")
         path = self._fresh() / "grid.yaml"
         path.write_bytes(grid_files.mutated(rng, number))
-        with self.watch.only(self.inside, self.outside, Path(os.environ["HOME"])):
+        with self.watch.only(self.inside, Path(os.environ["HOME"]), reads_all=True):
             ended = self._call("plan", str(path))
         self.codes[f"plan: {ended.code}"] += 1
         found = complaints_about(ended)
@@ -113,11 +114,13 @@ class Cases:
                 ended = self._call(*arguments)
             self.codes[f"{arguments[0]}: {ended.code}"] += 1
             found += complaints_about(ended)
-            if arguments[0] == "report" and ended.code == 0 and (folder / "report.html").is_file():
+            if arguments[0] == "report" and ended.code == 0:
                 page = (folder / "report.html").read_text(encoding="utf-8")
                 found += complaints_about_page(page, self._allowed)
         after = _state_of(folder)
-        changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name) and name != "report.html"]
+        changed = [
+            name for name in sorted({*before, *after}) if before.get(name) != after.get(name) and name not in ("report.html", "figure.html")
+        ]
         found += [f"changed: {name!r}" for name in changed]
         return "; ".join(done), found
 
@@ -128,6 +131,9 @@ class Cases:
         yield "plan", str(base.grid), "--out", str(folder)
         if number is None or number // len(self._bases) % 3 == 0:
             yield "report", str(folder)
+        elif number // len(self._bases) % 3 == 1:
+            name = list(FIGURES)[number // 9 % len(FIGURES)]
+            yield "figure", str(folder), name, "--out", str(folder / "figure.html")
         for command, form in _FORMATS if number is None else (_FORMATS[number % len(_FORMATS)],):
             more = {"pick": ("--min", "sparsity_rate=0.1", "--minimise", "wall_s"), "compare": (str(folder),)}.get(command, ())
             yield command, str(folder), *more, "--format", form
