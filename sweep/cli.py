@@ -13,6 +13,7 @@ from analysis.figure_catalog import FIGURES, figure_list
 from sweep.command_edge import told_clearly as _told_clearly
 from sweep.control_commands import COMMANDS as CONTROL
 from sweep.deciding_commands import COMMANDS as DECIDING
+from sweep.export_command import COMMANDS as EXPORTING
 from sweep.terminal import echo
 
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
@@ -377,7 +378,7 @@ def verify(folder: Path) -> int:
     return 0
 
 
-for command in (*CONTROL, *DECIDING):
+for command in (*CONTROL, *DECIDING, *EXPORTING):
     cli.add_command(command)
 
 
