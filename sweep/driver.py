@@ -8,15 +8,17 @@ an interrupted fit looks successful to Ray.
 
 import json
 import os
+import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sweep.local_ray import LocalRayWatch, stop_local_ray_now
 from sweep.processes import kill_session
 from sweep.store import Store
 
@@ -50,6 +52,8 @@ class AttemptJob:
     """None starts a local Ray; otherwise `auto` or `host:port`."""
     n_local_cpus: int
     has_dashboard: bool
+    scratch: str
+    """Folder for Tune's own files, which nobody needs after the attempt; removed with it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -64,7 +68,7 @@ def main() -> int:
     """Run the attempt that the supervisor wrote to standard input."""
     events = _take_standard_output()
     job = AttemptJob(**json.loads(sys.stdin.readline()))
-    threading.Thread(target=_end_with_the_supervisor, daemon=True).start()
+    threading.Thread(target=_end_with_the_supervisor, args=(job,), daemon=True).start()
     try:
         _run_attempt(job, events)
     except UserError as error:
@@ -103,23 +107,18 @@ def _take_standard_output() -> _Events:
     return _Events(descriptor)
 
 
-def _end_with_the_supervisor() -> None:
+def _end_with_the_supervisor(job: AttemptJob) -> None:
     sys.stdin.read()
-    _stop_local_ray_now()
+    _end_now(job)
+
+
+def _end_now(job: AttemptJob) -> None:
+    """End this process, what it started, and the folder that nobody else may be there to remove."""
+    stop_local_ray_now()
     if os.getsid(0) == os.getpid():  # the supervisor gave this process a session of its own
         kill_session(os.getpid())
+    shutil.rmtree(job.scratch, ignore_errors=True)
     os._exit(1)
-
-
-def _stop_local_ray_now() -> None:
-    """Where the kernel ends children with their parent (Linux) this is not needed; elsewhere nothing else does it."""
-    ray = sys.modules.get("ray")
-    node = getattr(getattr(getattr(ray, "_private", None), "worker", None), "_global_node", None)
-    if node is not None:
-        try:
-            node.kill_all_processes(check_alive=False, allow_graceful=False)
-        except Exception as error:  # noqa: BLE001 - the process ends in the next line, whatever Ray says
-            print(f"while stopping Ray: {error}", file=sys.stderr)  # noqa: T201 - standard error is the log
 
 
 def _run_attempt(job: AttemptJob, events: _Events) -> None:
@@ -139,6 +138,7 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
     started = time.perf_counter()
     import ray
 
+    watch = None if job.address else LocalRayWatch(partial(_end_without_ray, job, events))
     context = _connect(ray, job)
     events.send("ray_started", seconds=time.perf_counter() - started, dashboard=_dashboard_url(context))
     try:
@@ -146,9 +146,18 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         if not _stop_requested(job):  # asked while Ray was starting
             _fit(job, events)
     finally:
+        if watch is not None:
+            watch.end()
         started = time.perf_counter()
         ray.shutdown()
         events.send("ray_stopped", seconds=time.perf_counter() - started)
+
+
+def _end_without_ray(job: AttemptJob, events: _Events, what: str) -> None:
+    """Nothing can be trained any more: the next attempt begins at once."""
+    events.send("pack_failed", message=what)
+    print(what, file=sys.stderr, flush=True)  # noqa: T201 - standard error is the log
+    _end_now(job)
 
 
 def _stop_requested(job: AttemptJob) -> bool:
@@ -249,25 +258,24 @@ def _fit(job: AttemptJob, events: _Events) -> None:
     slots = min(int(total.get(name, 0) // amount) for name, amount in job.resources.items() if amount)
     events.send("fit_started", slots=slots)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots + 2)
-    with tempfile.TemporaryDirectory(prefix="sweep-tune-") as scratch:
-        tuner = Tuner(
-            PackTrainable,
-            param_space={"pack": grid_search([{"job": pack, "resources": job.resources} for pack in job.packs])},
-            tune_config=TuneConfig(reuse_actors=False),
-            run_config=RunConfig(
-                name=job.name,
-                storage_path=scratch,
-                stop=StopOnRequest(),
-                callbacks=[Report()],
-                checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                failure_config=FailureConfig(max_failures=_MAX_RETRIES),
-                verbose=0,
-            ),
-        )
-        results = tuner.fit()
-        for result in (results[index] for index in range(len(results))):
-            if result.error is not None:
-                events.send("pack_failed", message=_ending(result.error), root=_root_of(result.config))
+    tuner = Tuner(
+        PackTrainable,
+        param_space={"pack": grid_search([{"job": pack, "resources": job.resources} for pack in job.packs])},
+        tune_config=TuneConfig(reuse_actors=False),
+        run_config=RunConfig(
+            name=job.name,
+            storage_path=job.scratch,
+            stop=StopOnRequest(),
+            callbacks=[Report()],
+            checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            failure_config=FailureConfig(max_failures=_MAX_RETRIES),
+            verbose=0,
+        ),
+    )
+    results = tuner.fit()
+    for result in (results[index] for index in range(len(results))):
+        if result.error is not None:
+            events.send("pack_failed", message=_ending(result.error), root=_root_of(result.config))
 
 
 def _root_of(config: dict[str, Any] | None) -> str | None:

@@ -8,9 +8,11 @@ import contextlib
 import os
 import platform
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -192,6 +194,7 @@ class _Run:
             address=self.address,
             n_local_cpus=n_local_cpus(),
             has_dashboard=self.has_dashboard,
+            scratch=_new_scratch(),
         )
         n_todo, n_trials = sum(member.plan.n_todo for member in members), sum(len(member.trials) for member in self.members)
         self.progress.message(f"attempt {number}: {n_todo} of {n_trials} trials to train in {len(packs)} packs")
@@ -208,6 +211,7 @@ class _Run:
         finally:
             self._driver.stop_now()
             self._driver = None
+            shutil.rmtree(job.scratch, ignore_errors=True)
             for member in members:
                 member.store.clear_live()
 
@@ -266,6 +270,18 @@ class _Run:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._n_interrupts:
             time.sleep(0.1)
+
+
+def _new_scratch() -> str:
+    """A folder for Tune's own files; the attempt that it is for removes it.
+
+    Raises:
+        SweepError: there is no room for it.
+    """
+    try:
+        return tempfile.mkdtemp(prefix="sweep-tune-")
+    except OSError as error:
+        raise SweepError(f"no folder for temporary files: {error}\n  hint: free some space there, or set TMPDIR") from error
 
 
 def _circumstances() -> dict[str, Any]:
