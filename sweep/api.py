@@ -118,6 +118,7 @@ def run_and_report_all(
     limit: int | None = None,
     is_quiet: bool = False,
     grid_file: str | None = None,
+    fails_fast: bool = False,
 ) -> tuple[tuple[Outcome, Path], ...]:
     """Run, fix each hypervolume's reference after the first run, and write the reports of sweeps with something new.
 
@@ -126,7 +127,9 @@ def run_and_report_all(
     """
     progress = choose_progress(is_quiet)
     try:
-        outcomes = run_sweeps(configs, progress, address=address, has_dashboard=has_dashboard, limit=limit, grid_file=grid_file)
+        outcomes = run_sweeps(
+            configs, progress, address=address, has_dashboard=has_dashboard, limit=limit, grid_file=grid_file, fails_fast=fails_fast
+        )
     finally:
         progress.close()
     return tuple((outcome, _report(config, outcome)) for config, outcome in zip(configs, outcomes, strict=True))

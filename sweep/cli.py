@@ -97,9 +97,19 @@ _eps_option = click.option(
 @cli.command()
 @_grid_options
 @click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
+@click.option("--fail-fast", is_flag=True, help="Stop when the first trial has failed, with exit code 3; running epochs are kept.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @_told_clearly
-def run(grid: Path, out: str | None, limit: int | None, override: Path | None, address: str | None, no_dashboard: bool, quiet: bool) -> int:
+def run(
+    grid: Path,
+    out: str | None,
+    limit: int | None,
+    override: Path | None,
+    address: str | None,
+    no_dashboard: bool,
+    fail_fast: bool,
+    quiet: bool,
+) -> int:
     """Train every trial of GRID that is not complete yet, then write the report.
 
     Running it again goes on where it stopped; a larger grid trains what is new. The first Ctrl-C ends running epochs
@@ -130,6 +140,7 @@ def run(grid: Path, out: str | None, limit: int | None, override: Path | None, a
         limit=limit,
         is_quiet=quiet,
         grid_file=grid.read_text(encoding="utf-8"),
+        fails_fast=fail_fast,
     )
     for outcome, _ in ended:
         outcome.timing.total_s = time.perf_counter() - started

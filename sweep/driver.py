@@ -18,12 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sweep.avoidance import Avoidance
+from sweep.faults import Kind, WorkerError
 from sweep.local_ray import LocalRayWatch, stop_local_ray_now
 from sweep.processes import kill_session
 from sweep.store import Store
 
 CONNECT_TIMEOUT_S = 10.0
-_MAX_RETRIES = 2
+_MAX_RETRIES = 3
 # One thread a worker (two cost more CPU than they give), and no mapping and unmapping of every large tensor by glibc.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -54,6 +56,8 @@ class AttemptJob:
     has_dashboard: bool
     scratch: str
     """Folder for Tune's own files, which nobody needs after the attempt; removed with it."""
+    avoided: list[str] = field(default_factory=list)
+    """Ray's ids of nodes that were at fault in earlier attempts."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -75,7 +79,7 @@ def main() -> int:
         events.send("user_error", message=str(error))
         return 2
     except Exception as error:
-        events.send("pack_failed", message=_ending(error))
+        events.send("attempt_failed", message=_ending(error))
         raise
     return 0
 
@@ -155,7 +159,7 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
 
 def _end_without_ray(job: AttemptJob, events: _Events, what: str) -> None:
     """Nothing can be trained any more: the next attempt begins at once."""
-    events.send("pack_failed", message=what)
+    events.send("attempt_failed", message=what)
     print(what, file=sys.stderr, flush=True)  # noqa: T201 - standard error is the log
     _end_now(job)
 
@@ -234,14 +238,17 @@ def _fit(job: AttemptJob, events: _Events) -> None:
     import ray
     from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner, grid_search
 
-    from sweep.worker import PackTrainable
+    from sweep.worker import PackPlacement, PackTrainable
+
+    avoidance = Avoidance(ray.nodes, job.resources, job.avoided)
+    PackPlacement.avoided = avoidance.avoided
 
     class StopOnRequest(Stopper):
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
             return False
 
         def stop_all(self) -> bool:
-            return _stop_requested(job)
+            return _stop_requested(job) or avoidance.leaves_none()
 
     class Report(Callback):
         """Runs inside Tune's loop, where an exception would end the run: it only writes a line."""
@@ -251,8 +258,11 @@ def _fit(job: AttemptJob, events: _Events) -> None:
             spent = {name: result.get(name, 0.0) for name in ("setup_s", "training_s", "store_s")}
             events.send("pack_ended", pack_id=result.get("pack_id"), **spent)
 
+        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            _report_fault("pack_retried", trial, avoidance, events)
+
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            events.send("pack_failed", message=_ending(getattr(trial, "get_pickled_error", lambda: None)()), root=_root_of(trial.config))
+            _report_fault("pack_failed", trial, avoidance, events)
 
     total = ray.cluster_resources()
     slots = min(int(total.get(name, 0) // amount) for name, amount in job.resources.items() if amount)
@@ -272,10 +282,35 @@ def _fit(job: AttemptJob, events: _Events) -> None:
             verbose=0,
         ),
     )
-    results = tuner.fit()
-    for result in (results[index] for index in range(len(results))):
-        if result.error is not None:
-            events.send("pack_failed", message=_ending(result.error), root=_root_of(result.config))
+    tuner.fit()
+
+
+def _report_fault(event: str, trial: Any, avoidance: Avoidance, events: _Events) -> None:
+    """Tell the supervisor what ended a worker. Runs inside Tune's loop, which an exception would end."""
+    error = _error_of(trial)
+    print(error, file=sys.stderr, flush=True)  # noqa: T201 - standard error is the log
+    cause = getattr(error, "cause", error)
+    fault = cause if isinstance(cause, WorkerError) else WorkerError(Kind.PASSING, _ending(error), "", "")
+    root = _root_of(trial.config)
+    if fault.kind is Kind.NODE:
+        if avoidance.avoid(fault.node):
+            events.send("node_avoided", message=fault.message, node=fault.node, host=fault.host)
+        elif event == "pack_failed":
+            fault = WorkerError(Kind.USER, f"no node is left that can train; {fault.host}: {fault.message}", fault.node, fault.host)
+    if fault.kind is Kind.USER:
+        events.send("user_error", message=fault.message)
+    else:
+        events.send(event, message=fault.message, root=root)
+
+
+def _error_of(trial: Any) -> object:
+    """What Tune keeps of a trial's last failure in its local folder."""
+    from ray import cloudpickle
+
+    try:
+        return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())  # written by this process, in its own scratch folder
+    except Exception:  # noqa: BLE001 - an error of a class that is not here, or a full disk: the text may be there
+        return getattr(trial, "get_error", lambda: None)() or "its worker died"
 
 
 def _root_of(config: dict[str, Any] | None) -> str | None:

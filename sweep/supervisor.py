@@ -27,6 +27,7 @@ from typing import Any
 from sweep.config import SweepConfig, dump_config
 from sweep.driver import AttemptJob
 from sweep.driver_process import DriverProcess
+from sweep.failures import Failures
 from sweep.member import Member
 from sweep.outcome import Outcome, SweepError, Timing
 from sweep.pack_run import versions
@@ -35,7 +36,7 @@ from sweep.progress import Progress, Snapshot
 from sweep.storage.lock import Lock
 
 _POLL_S = 0.5
-_ATTEMPTS_WITHOUT_PROGRESS = 3
+_ATTEMPTS_WITHOUT_PROGRESS = 5
 _BACK_OFF_S = 5.0
 _CLUSTER_WORKERS = 8  # how many packs run at once on a cluster that is not yet known; only the size of packs depends on it
 
@@ -48,6 +49,7 @@ def run_sweeps(
     has_dashboard: bool = True,
     limit: int | None = None,
     grid_file: str | None = None,
+    fails_fast: bool = False,
 ) -> tuple[Outcome, ...]:
     """Train every trial that the stores do not hold yet, with one Ray for all sweeps.
 
@@ -58,6 +60,7 @@ def run_sweeps(
         has_dashboard: start Ray's dashboard (on loopback) with a local Ray.
         limit: only the first so many trials of each sweep.
         grid_file: the text that the configs came from, kept in the plans.
+        fails_fast: stop when the first trial has failed, or a pack that was retried; running epochs end and are kept.
 
     Returns:
         How each sweep ended. Exit code 2 stands for what the user has to mend in one of them, while the others went on.
@@ -75,7 +78,7 @@ def run_sweeps(
         locks = [held.enter_context(member.store.lock()) for member in sorted(members, key=lambda member: member.store.root)]
         for member in members:
             member.open()
-        run = _Run(members, locks, progress, address, has_dashboard)
+        run = _Run(members, locks, progress, address, has_dashboard, fails_fast)
         with run.signals():
             return run.until_complete()
 
@@ -109,11 +112,17 @@ class _Run:
     progress: Progress
     address: str | None
     has_dashboard: bool
+    fails_fast: bool = False
     timing: Timing = field(default_factory=Timing)
     _driver: DriverProcess | None = None
     _n_interrupts: int = 0
     _dashboard: str | None = None
     _last_failure: str | None = None
+    _failed_fast: bool = False
+    _attempt_failed: bool = False
+    _retried: Failures = field(default_factory=lambda: Failures("worker"))
+    _failed: Failures = field(default_factory=lambda: Failures("pack"))
+    _avoided: set[str] = field(default_factory=set)
     _n_workers: int = 1
     _started: float = field(default_factory=time.perf_counter)
     _fit_started: float | None = None
@@ -121,19 +130,19 @@ class _Run:
     def until_complete(self) -> tuple[Outcome, ...]:
         self._plan()
         for member in self.members:
-            member.n_before = len(member.plan.complete)
+            member.begin_run()
             for path, reason in member.store.unreadable() if member.plan.packs else ():
                 self.progress.message(f"unreadable, so it does not count: {path}: {reason}")
         n_tries = 0
-        while self._has_packs() and not self._n_interrupts:
+        while self._has_packs() and not self._is_ending:
             before = self._position()
             self._attempt()
             n_tries = 0 if self._position() > before else n_tries + 1
             self._plan()
-            if not self._has_packs() or self._n_interrupts or n_tries >= _ATTEMPTS_WITHOUT_PROGRESS:
+            if not self._has_packs() or self._is_ending or n_tries >= _ATTEMPTS_WITHOUT_PROGRESS:
                 break
-            if n_tries:
-                self._wait(_BACK_OFF_S * 2 ** (n_tries - 1))
+            if n_tries or self._attempt_failed:
+                self._wait(_BACK_OFF_S * 2 ** max(0, n_tries - 1), "some packs failed" if n_tries == 0 else "no progress")
         outcomes = tuple(member.finish(self._n_interrupts > 0, self.timing) for member in self.members)
         self.timing.total_s = time.perf_counter() - self._started
         return outcomes
@@ -160,6 +169,10 @@ class _Run:
         elif self._driver is not None:
             self._driver.stop_now()
 
+    @property
+    def _is_ending(self) -> bool:
+        return bool(self._n_interrupts) or self._failed_fast
+
     def _plan(self) -> None:
         n_workers = expected_workers(self.members[0].config, self.address)
         plans = plan_sweeps([(member.config, member.trials, member.store) for member in self.members], n_workers)
@@ -179,6 +192,7 @@ class _Run:
         first, number = members[0], numbers[0]
         log = first.store.root / "logs" / f"{number}.log"
         log.parent.mkdir(exist_ok=True)
+        self._attempt_failed = False
         circumstances = _circumstances()
         jobs = [member.begin_attempt(own, log, circumstances) for member, own in zip(members, numbers, strict=True)]
         # A pack of each sweep, then the next of each: no sweep waits for another one to end. The largest come first.
@@ -195,19 +209,21 @@ class _Run:
             n_local_cpus=n_local_cpus(),
             has_dashboard=self.has_dashboard,
             scratch=_new_scratch(),
+            avoided=sorted(self._avoided),
         )
         n_todo, n_trials = sum(member.plan.n_todo for member in members), sum(len(member.trials) for member in self.members)
         self.progress.message(f"attempt {number}: {n_todo} of {n_trials} trials to train in {len(packs)} packs")
         self._driver = DriverProcess(job, log)
         try:
             while self._driver.is_running():
-                self._handle_events()
-                self._show()
+                self._handle_events(log)
+                self._show(log)
                 lost = next((lock for lock in self.locks if lock.lost), None)
                 if lost is not None:
                     raise SweepError(f"{lost.path.parent}: another run took the lock over; this one stops")
                 time.sleep(_POLL_S)
-            self._handle_events()
+            self._handle_events(log)
+            self._states(log)
         finally:
             self._driver.stop_now()
             self._driver = None
@@ -215,7 +231,7 @@ class _Run:
             for member in members:
                 member.store.clear_live()
 
-    def _handle_events(self) -> None:
+    def _handle_events(self, log: Path) -> None:
         assert self._driver is not None
         timing = self.timing
         for event in self._driver.events():
@@ -232,16 +248,35 @@ class _Run:
                     timing.training_s += event["training_s"] / self._n_workers
                     timing.worker_setup_s += event["setup_s"] / self._n_workers
                     timing.store_s += event["store_s"] / self._n_workers
+                case "pack_retried":
+                    self._tell(self._retried.add(event["message"], f"its pack is tried again; log: {log}"))
                 case "pack_failed":
+                    self._attempt_failed = True
                     self._note_failure(event["message"], event.get("root"))
+                    self._tell(self._failed.add(event["message"], f"log: {log}"), is_final=True)
+                case "attempt_failed":
+                    self._note_failure(event["message"], None)
+                case "node_avoided":
+                    self._avoided.add(event["node"])
+                    reason = event["message"].partition("\n")[0]
+                    self._tell(f"node {event['host']} ({event['node'][:8]}) gets no more packs: {reason}")
                 case "ray_stopped":
                     timing.ray_stop_s += event["seconds"]
                     if self._fit_started is not None:
                         timing.fit_s += time.perf_counter() - self._fit_started - event["seconds"]
                 case "user_error":
                     raise SweepError(event["message"])
-        if self._last_failure and "StoreWriteError" in self._last_failure:
-            raise SweepError(self._last_failure.partition("StoreWriteError: ")[2] or self._last_failure)
+
+    def _tell(self, text: str | None, is_final: bool = False) -> None:
+        """A line on a failure, and what --fail-fast makes of one that is not tried again."""
+        if text is not None:
+            self.progress.message(text)
+        if is_final and self.fails_fast and not self._is_ending:
+            self._failed_fast = True
+            self.progress.message("stopping (--fail-fast): running epochs end and are kept")
+            for member in self.members:
+                member.store.request_stop()
+                self._note_failure(f"stopped by --fail-fast: {text or 'a failure'}", str(member.store.root))
 
     def _note_failure(self, message: str, root: str | None) -> None:
         """Without a root it is the attempt that failed, and with it every sweep that is not complete."""
@@ -250,10 +285,18 @@ class _Run:
             if root in (None, str(member.store.root)):
                 member.last_failure = message
 
-    def _show(self) -> None:
+    def _states(self, log: Path) -> Counter[str]:
+        """state -> number of trials; says which failed since the last call."""
         states: Counter[str] = Counter()
         for member in self.members:
-            states += member.states()
+            own = member.states()
+            states += own
+            for text in member.new_failures(own, log):
+                self._tell(text, is_final=True)
+        return states
+
+    def _show(self, log: Path) -> None:
+        states = self._states(log)
         self.progress.update(
             Snapshot(
                 n_trials=sum(len(member.trials) for member in self.members),
@@ -265,8 +308,9 @@ class _Run:
             )
         )
 
-    def _wait(self, seconds: float) -> None:
-        self.progress.message(f"no progress ({self._last_failure or 'the attempt died'}); trying again in {seconds:.0f} s")
+    def _wait(self, seconds: float, why: str) -> None:
+        reason = (self._last_failure or "the attempt died").partition("\n")[0]
+        self.progress.message(f"{why} ({reason}); trying again in {seconds:.0f} s")
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._n_interrupts:
             time.sleep(0.1)
