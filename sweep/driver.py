@@ -6,6 +6,7 @@ JSON on standard output. Whether the sweep is complete is read from the store, n
 an interrupted fit looks successful to Ray.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -104,6 +105,12 @@ def _silent() -> _Events:
     return _Events(os.open(os.devnull, os.O_WRONLY))
 
 
+def _log(text: object) -> None:
+    """To standard error, which is the log. It lies in the results folder, whose disk may be full."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
 def _take_standard_output() -> _Events:
     """Keep standard output for events; whatever Ray prints goes to standard error, which the supervisor logs."""
     descriptor = os.dup(1)
@@ -160,7 +167,7 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
 def _end_without_ray(job: AttemptJob, events: _Events, what: str) -> None:
     """Nothing can be trained any more: the next attempt begins at once."""
     events.send("attempt_failed", message=what)
-    print(what, file=sys.stderr, flush=True)  # noqa: T201 - standard error is the log
+    _log(what)
     _end_now(job)
 
 
@@ -288,10 +295,12 @@ def _fit(job: AttemptJob, events: _Events) -> None:
 def _report_fault(event: str, trial: Any, avoidance: Avoidance, events: _Events) -> None:
     """Tell the supervisor what ended a worker. Runs inside Tune's loop, which an exception would end."""
     error = _error_of(trial)
-    print(error, file=sys.stderr, flush=True)  # noqa: T201 - standard error is the log
+    _log(error)
     cause = getattr(error, "cause", error)
     fault = cause if isinstance(cause, WorkerError) else WorkerError(Kind.PASSING, _ending(error), "", "")
     root = _root_of(trial.config)
+    if fault.kind is Kind.NODE and root is not None and not Store(Path(root)).takes_files():  # nor does this machine
+        fault = WorkerError(Kind.USER, fault.message, fault.node, fault.host)
     if fault.kind is Kind.NODE:
         if avoidance.avoid(fault.node):
             events.send("node_avoided", message=fault.message, node=fault.node, host=fault.host)

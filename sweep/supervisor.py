@@ -33,6 +33,8 @@ from sweep.outcome import Outcome, SweepError, Timing
 from sweep.pack_run import versions
 from sweep.planning import plan_sweeps
 from sweep.progress import Progress, Snapshot
+from sweep.storage.files import StoreError
+from sweep.storage.folder import make_writable
 from sweep.storage.lock import Lock
 
 _POLL_S = 0.5
@@ -191,7 +193,7 @@ class _Run:
         numbers = [member.store.next_attempt() for member in members]
         first, number = members[0], numbers[0]
         log = first.store.root / "logs" / f"{number}.log"
-        log.parent.mkdir(exist_ok=True)
+        make_writable(log.parent)
         self._attempt_failed = False
         circumstances = _circumstances()
         jobs = [member.begin_attempt(own, log, circumstances) for member, own in zip(members, numbers, strict=True)]
@@ -229,7 +231,8 @@ class _Run:
             self._driver = None
             shutil.rmtree(job.scratch, ignore_errors=True)
             for member in members:
-                member.store.clear_live()
+                with contextlib.suppress(StoreError):  # the next attempt clears it too; what ended this one is the message
+                    member.store.clear_live()
 
     def _handle_events(self, log: Path) -> None:
         assert self._driver is not None
@@ -257,9 +260,10 @@ class _Run:
                 case "attempt_failed":
                     self._note_failure(event["message"], None)
                 case "node_avoided":
-                    self._avoided.add(event["node"])
                     reason = event["message"].partition("\n")[0]
-                    self._tell(f"node {event['host']} ({event['node'][:8]}) gets no more packs: {reason}")
+                    is_known = event["node"] in self._avoided  # packs that were on their way there
+                    self._tell(None if is_known else f"node {event['host']} ({event['node'][:8]}) gets no more packs: {reason}")
+                    self._avoided.add(event["node"])
                 case "ray_stopped":
                     timing.ray_stop_s += event["seconds"]
                     if self._fit_started is not None:

@@ -19,7 +19,7 @@ from sweep.pack_run import PackJob, PackRun
 from sweep.planning import trials_of
 from sweep.progress import Snapshot
 from sweep.storage.lock import Lock, LockedError
-from sweep.store import Store
+from sweep.store import Store, StoreWriteError
 from sweep.supervisor import run_sweeps
 
 
@@ -499,7 +499,21 @@ def test_a_node_at_fault_is_avoided_by_later_attempts_too(config: SweepConfig, u
     told = Told()
     run_sweep(config, told)
     assert [job.avoided for job in started] == [[], *[["ab12cd34ef"]] * 4]
-    assert "node gpu-7 (ab12cd34) gets no more packs: CUDA error: ecc" in told.messages
+    assert [text for text in told.messages if "node" in text] == ["node gpu-7 (ab12cd34) gets no more packs: CUDA error: ecc"]
+
+
+def test_a_folder_that_takes_nothing_any_more_does_not_hide_why(config: SweepConfig, use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(store: Store) -> None:
+        raise StoreWriteError("cannot write: the file system is read-only")
+
+    class Broken(Forbidden):
+        def __init__(self, job: AttemptJob, log: Path) -> None:
+            super().__init__(job, log)
+            monkeypatch.setattr(Store, "clear_live", refuse)
+
+    use(Broken)
+    with pytest.raises(SweepError, match="nobody answers there"):
+        run_sweep(config, Told())
 
 
 def test_no_attempt_leaves_its_scratch_folder(config: SweepConfig, use: Any) -> None:
