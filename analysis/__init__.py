@@ -4,7 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.conflict import task_conflict as task_conflict
+    from analysis.costs import Costs as Costs
     from analysis.exactness import gaps as gaps
+    from analysis.figure_drawing import draw_figure as draw_figure
+    from analysis.figure_files import write_figure as write_figure
     from analysis.figures import front_2d_projection as front_2d_projection
     from analysis.figures import front_2d_staircase as front_2d_staircase
     from analysis.figures import front_3d as front_3d
@@ -35,6 +39,10 @@ _ROOM_OF = {
     "front_2d_staircase": "figures",
     "front_3d": "figures",
     "loss_against_sparsity": "figures",
+    "task_conflict": "conflict",
+    "draw_figure": "figure_drawing",
+    "write_figure": "figure_files",
+    "Costs": "costs",
     "gaps": "exactness",
     "parallel_objectives": "many_objectives",
     "scatter_matrix": "many_objectives",

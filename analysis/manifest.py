@@ -1,6 +1,5 @@
 """The JSON of a results folder: its manifest, the exact front in it, its latest plan."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.manifest_rules import manifest_mistakes
 from analysis.parquet_files import READABLE_VERSIONS
+from analysis.plain_files import read_json
 
 
 class ResultsError(ValueError):
@@ -27,7 +28,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ResultsError(f"{folder}: no manifest.json, so this is not a results folder\n  hint: is it a folder above or below?")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be read as JSON ({error})\n  hint: restore it from a copy; rows need it") from error
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
@@ -39,6 +40,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     wrong = [key for key in ("tasks", "objectives") if not isinstance(manifest.get(key), list) or not manifest[key]]
     if wrong:
         raise ResultsError(f"{path}: no {' and no '.join(wrong)}\n  hint: the file is damaged; restore it from a copy")
+    mistakes = manifest_mistakes(manifest)
+    if mistakes:
+        raise ResultsError(f"{path}: {'; '.join(mistakes)}\n  hint: no run wrote it so; restore it from a copy")
+    for inner in ("rows", "epochs", "plans"):
+        if (folder / inner).is_symlink():
+            raise ResultsError(f"{folder / inner}: a link where a folder is expected\n  hint: put the folder itself here, or mount it here")
     return dict(manifest)
 
 
@@ -68,7 +75,7 @@ def read_latest_plan(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     unreadable: list[str] = []
     for path in sorted(names, key=lambda path: int(path.stem), reverse=True):
         try:
-            plan = json.loads(path.read_text(encoding="utf-8"))
+            plan = read_json(path)
             _ = [trial["trial_id"] for trial in plan["trials"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             unreadable.append(f"plans/{path.name}: not a plan ({error})")

@@ -8,6 +8,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.column_types import check_types
+from analysis.plain_files import check_plain
+
+_LEAST_ROW_BYTES = 8  # a row has a name and numbers of its own: a file with less a row would only fill the memory
 READABLE_VERSIONS = frozenset({1, 2})
 """Values of `schema_version` that this release understands."""
 
@@ -79,6 +83,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _read_file(path: Path, required: Sequence[str], trial_id: str | None) -> pa.Table:
+    n_bytes = check_plain(path)
     filters = None if trial_id is None else [("trial_id", "=", trial_id)]
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         names = file.schema_arrow.names
@@ -88,6 +93,9 @@ def _read_file(path: Path, required: Sequence[str], trial_id: str | None) -> pa.
         version = (file.schema_arrow.metadata or {}).get(b"schema_version")
         if version is not None and version not in {str(known).encode() for known in READABLE_VERSIONS}:
             raise ValueError(f"schema version {version.decode(errors='replace')}, this release reads {_versions()}")
+        if file.metadata.num_rows * _LEAST_ROW_BYTES > n_bytes:
+            raise ValueError(f"{file.metadata.num_rows} rows in {n_bytes} bytes, more than such a file can hold")
+        check_types(file.schema_arrow)
         table = file.read()
     if filters is not None:
         table = table.filter(pa.compute.equal(table["trial_id"], trial_id))

@@ -1,6 +1,7 @@
 """One self-contained HTML file that shows a sweep: it opens offline and connects to nothing."""
 
 import os
+import secrets
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis.choosing import chosen_by, measured_metrics
+from analysis.conflict import task_conflict
+from analysis.conflict_figure import conflict_panels
+from analysis.conflict_html import conflict_as_html
+from analysis.costs import Costs
 from analysis.exactness import EXACT
 from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, height_column, pair_columns
 from analysis.figures import front_2d_projection, front_3d, loss_against_sparsity
@@ -23,17 +28,23 @@ from analysis.method_html import as_html, second_as_html
 from analysis.method_table import method_table
 from analysis.point_style import SPARSITY_RATE, axis_title, hover_texts, short_title
 from analysis.report_about import about
+from analysis.report_cost import cost_section
 from analysis.report_data import Embedded, choose_rows, exact_front_columns, script_json, to_columns
 from analysis.report_health import health
 from analysis.second_study import second_study_caption, second_study_figure
 from analysis.second_study_pairs import has_second_study
 from analysis.table import ResultTable, read_results
 
-_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "second.js", "start.js")
+_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "ready.js", "start.js")
 
 
 def write_report(
-    folder: str | Path, path: str | Path | None = None, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02
+    folder: str | Path,
+    path: str | Path | None = None,
+    eps: float = 0.0,
+    mode: Mode = "absolute",
+    sparsity_width: float = 0.02,
+    costs: Costs | None = None,
 ) -> Path:
     """Write the report of a results folder, also while the sweep is running.
 
@@ -43,6 +54,7 @@ def write_report(
         eps: >= 0, where the tolerance slider stands at first.
         mode: what eps is relative to: `absolute`, `ideal` or `range`, as in `eps_nondominated`.
         sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
+        costs: prices and factors that replace those of the grid file, one by one.
 
     Returns:
         The file written.
@@ -52,11 +64,12 @@ def write_report(
         ValueError: eps, mode or width is not valid.
     """
     table = read_results(folder)
-    page = render_report(table, eps, mode, sparsity_width)
+    page = render_report(table, eps, mode, sparsity_width, costs)
     target = Path(path) if path is not None else Path(folder) / "report.html"
-    aside = target.with_name(f".{target.name}.tmp")
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with aside.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+        # "x": a file or a link that is there already is not written through.
+        with aside.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(page)
             file.flush()
             os.fsync(file.fileno())
@@ -67,7 +80,9 @@ def write_report(
     return target
 
 
-def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02) -> str:
+def render_report(
+    table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02, costs: Costs | None = None
+) -> str:
     """The report's HTML; arguments as in `write_report`."""
     labels = label_points(table, eps, mode, sparsity_width)
     embedded = choose_rows(table, labels)
@@ -78,11 +93,14 @@ def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute",
     views = _views(embedded)
     methods = method_table(table)
     pictures = has_second_study([table])
+    conflict = task_conflict(table, sparsity_width)
+    ready = {"second": second_study_figure(table) if pictures else None, "conflict": conflict_panels(conflict) if conflict else None}
     return template.render(
         table=table,
         facts=facts,
         about=about(table, facts),
         health=health(table),
+        cost=cost_section(table, costs),
         note=embedded.note,
         sparsity_width=sparsity_width,
         chosen_by=chosen_by(table),
@@ -90,12 +108,13 @@ def render_report(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute",
         hypervolume_format="%.5g" if len(table.objectives) <= MAX_EXACT_OBJECTIVES else "≈ %.3g",
         exact_name=EXACT_FRONT_NAME,
         views=views,
+        conflict=conflict_as_html(conflict) if conflict else None,
         methods=as_html(methods) if len(methods.lines) > 1 else None,
         second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
         second_caption=second_study_caption(table) if pictures else None,
         css=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs()),
-        data=Markup(script_json(_data(table, embedded, views, eps) | {"second": _second(table) if pictures else None})),
+        data=Markup(script_json(_data(table, embedded, views, eps) | {name: _ready(figure) for name, figure in ready.items()})),
         scripts=Markup("\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS)),
     )
 
@@ -154,10 +173,12 @@ def _views(embedded: Embedded) -> list[dict[str, Any]]:
     return views
 
 
-def _second(table: ResultTable) -> dict[str, Any]:
-    """The figure of the second study, ready to be drawn; the page gives it its own size and colours of text."""
-    spec = second_study_figure(table).to_plotly_json()
-    layout = {name: item for name, item in spec["layout"].items() if name not in ("template", "width", "height")}
+def _ready(figure: go.Figure | None) -> dict[str, Any] | None:
+    """A figure that is drawn as it is; the page gives it its own size and colours of text."""
+    if figure is None:
+        return None
+    spec = figure.to_plotly_json()
+    layout = {name: item for name, item in spec["layout"].items() if name not in ("template", "width", "height", "meta")}
     return {"traces": list(spec["data"]), "layout": layout, "n_panels": sum(name.startswith("xaxis") for name in layout)}
 
 

@@ -114,4 +114,4 @@ def _is_false(frame: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dty
     """Where a nullable flag is there and false, shape (n_trials,)."""
     if column not in frame:
         return np.zeros(len(frame), dtype=bool)
-    return np.asarray([cell is not None and cell is not pd.NA and cell == False for cell in frame[column].to_list()])  # noqa: E712
+    return np.asarray([cell is not None and cell is not pd.NA and cell == False for cell in frame[column].to_list()], dtype=bool)  # noqa: E712

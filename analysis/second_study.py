@@ -71,6 +71,7 @@ def second_study_figure(tables: ResultTable | Sequence[ResultTable]) -> go.Figur
     figure.update_layout(new_figure().layout)
     size = {"width": _PANEL[0] * n_columns, "height": _PANEL[1] * len(problems) + 60}
     figure.update_layout(**size, margin={"t": 40, "b": 90}, legend={"y": -0.22 / len(problems)})
+    figure.update_layout(meta={"caption": second_study_caption(tables)})
     return figure
 
 

@@ -19,10 +19,12 @@ ACCURACY = "accuracy"
 SPLITS = ("train", "validation", "test")
 _ATTEMPT_COLUMNS = ("trial_id", "attempt", "retry")
 _TEXT_COLUMNS = ("state", "error", "problem", "model", "method", "study", "weights_sha256")
-_LIST_COLUMNS = ("k", "notes", "anchors", "reference_point", "taken_over")
+_LIST_COLUMNS = ("k", "notes", "anchors", "reference_point", "taken_over", "gradient_cosine")
+_FLAG_COLUMNS = ("energy_estimated",)
 _RATE_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing")
 _TIME_COLUMNS = ("device_s", "wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain")
-_REAL_COLUMNS = (*_RATE_COLUMNS, "scalarized", "optimum", "n_epochs", *_TIME_COLUMNS)
+_SIZE_COLUMNS = ("sparsity_rate_params", "n_params", "removable_params", "n_macs", "removable_macs")
+_REAL_COLUMNS = (*_RATE_COLUMNS, *_SIZE_COLUMNS, "scalarized", "optimum", "n_epochs", *_TIME_COLUMNS, "energy_wh")
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +192,7 @@ def _with_contract_columns(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.
         real += [f"accuracy.{split}.{name}" for name in (*tasks, "mean")]
     missing = {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in real if name not in frame}
     missing |= {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in ("attempt", "retry", "seed") if name not in frame}
-    others = ("trial_id", *_TEXT_COLUMNS, *_LIST_COLUMNS)
+    others = ("trial_id", *_TEXT_COLUMNS, *_LIST_COLUMNS, *_FLAG_COLUMNS)
     missing |= {name: pd.Series(None, index=frame.index, dtype="object") for name in others if name not in frame}
     return pd.concat([frame, pd.DataFrame(missing, index=frame.index)], axis=1) if missing else frame
 

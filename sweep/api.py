@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.config import SweepConfig
+from sweep.notify import notifying
 from sweep.outcome import EXIT_COMPLETE, EXIT_WRONG_INPUT, Outcome, SweepError
 from sweep.planning import Plan, plan_sweeps, trials_of
 from sweep.progress import choose_progress
@@ -119,31 +120,40 @@ def run_and_report_all(
     is_quiet: bool = False,
     grid_file: str | None = None,
     fails_fast: bool = False,
+    notify: str | None = None,
 ) -> tuple[tuple[Outcome, Path], ...]:
     """Run, fix each hypervolume's reference after the first run, and write the reports of sweeps with something new.
+
+    With `notify`, a web address, a message goes there when a trial fails for good and when a sweep ends.
 
     Returns:
         For each sweep how it ended, and the path of its report.
     """
+    names = {Store(Path(config.output)).root: config.name for config in configs}
     progress = choose_progress(is_quiet)
-    try:
-        outcomes = run_sweeps(
-            configs, progress, address=address, has_dashboard=has_dashboard, limit=limit, grid_file=grid_file, fails_fast=fails_fast
-        )
-    finally:
-        progress.close()
+    with notifying(progress, names, notify) as (told, tell_end):
+        try:
+            outcomes = run_sweeps(
+                configs, told, address=address, has_dashboard=has_dashboard, limit=limit, grid_file=grid_file, fails_fast=fails_fast
+            )
+        finally:
+            progress.close()
+        for outcome in outcomes:
+            tell_end(outcome)
     return tuple((outcome, _report(config, outcome)) for config, outcome in zip(configs, outcomes, strict=True))
 
 
 def _report(config: SweepConfig, outcome: Outcome) -> Path:
     report = outcome.root / "report.html"
-    if outcome.n_trained or not report.exists():
+    prices = config.costs.model_dump(exclude_none=True)
+    if outcome.n_trained or prices or not report.exists():  # the prices may have changed since
+        from analysis.costs import Costs
         from analysis.report import write_report
 
         if outcome.exit_code == EXIT_COMPLETE:
             _fix_hypervolume_reference(config, outcome.root)
         try:
-            write_report(outcome.root)
+            write_report(outcome.root, costs=Costs(**prices))
         except OSError as error:
             raise write_error(report, error) from error
     return report

@@ -2,52 +2,25 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from analysis.figure_catalog import FIGURES, figure_list
+from sweep.command_edge import told_clearly as _told_clearly
+from sweep.control_commands import COMMANDS
+from sweep.terminal import echo
+
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
-# An error class whose module was never imported cannot have been raised.
-_USER_ERRORS = {
-    "sweep.grid.errors": "ConfigError",
-    "sweep.storage.files": "StoreError",
-    "sweep.outcome": "SweepError",
-    "trainer.problems.sources": "DataError",
-    "trainer.own_source": "ProblemError",
-    "analysis.table": "ResultsError",
-}
 _FOLDER = click.Path(path_type=Path)
 
 
 def main() -> None:
     """Entry point of the console script."""
     cli(prog_name="sweep")
-
-
-def _told_clearly(command: Callable[..., int | None]) -> Callable[..., None]:
-    """A user's mistake ends in one message and exit code 2, an interrupt in 130; never in a traceback."""
-
-    @wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        try:
-            code = command(*args, **kwargs)
-        except KeyboardInterrupt:
-            code = 130
-        except Exception as error:
-            known = tuple(getattr(sys.modules[module], name) for module, name in _USER_ERRORS.items() if module in sys.modules)
-            if not isinstance(error, known):
-                raise
-            text = str(error)
-            click.echo(text if text.startswith("Error: ") else f"Error: {text}", err=True)
-            code = 2
-        sys.exit(code or 0)
-
-    return wrapper
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
@@ -78,8 +51,8 @@ def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
+def _finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"a finite number expected, found {value}")
     return value
 
@@ -94,22 +67,26 @@ _eps_option = click.option(
 )
 
 
+def _price_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    number = click.FloatRange(min=0)
+    options = (
+        click.option("--usd-per-device-hour", type=number, callback=_finite, metavar="USD", help="Price of what one worker trains on."),
+        click.option("--usd-per-kwh", type=number, callback=_finite, metavar="USD", help="Price of electricity."),
+        click.option("--g-co2-per-kwh", type=number, callback=_finite, metavar="GRAMS", help="CO2 of electricity."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @_grid_options
 @click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
 @click.option("--fail-fast", is_flag=True, help="Stop when the first trial has failed, with exit code 3; running epochs are kept.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
 @_told_clearly
-def run(
-    grid: Path,
-    out: str | None,
-    limit: int | None,
-    override: Path | None,
-    address: str | None,
-    no_dashboard: bool,
-    fail_fast: bool,
-    quiet: bool,
-) -> int:
+def run(grid: Path, out: str | None, override: Path | None, quiet: bool, **options: Any) -> int:
     """Train every trial of GRID that is not complete yet, then write the report.
 
     Running it again goes on where it stopped; a larger grid trains what is new. The first Ctrl-C ends running epochs
@@ -123,33 +100,12 @@ def run(
       sweep run configs/quickstart.yaml
       sweep run configs/quickstart.yaml --limit 4 --out /tmp/try
     """
-    if sys.platform == "win32":
-        click.echo("Error: `sweep run` works on Linux and macOS; on Windows use WSL. `sweep report` and `sweep front` work here.", err=True)
-        return 2
     started = time.perf_counter()
-    from sweep.api import run_and_report_all
     from sweep.config import load_configs
-    from sweep.outcome import EXIT_WRONG_INPUT, worst_exit_code
-    from sweep.summaries import outcome_lines
+    from sweep.run_command import train_and_tell
 
     configs = load_configs(grid, out=out, override=override)
-    ended = run_and_report_all(
-        configs,
-        address=address,
-        has_dashboard=not no_dashboard,
-        limit=limit,
-        is_quiet=quiet,
-        grid_file=grid.read_text(encoding="utf-8"),
-        fails_fast=fail_fast,
-    )
-    for outcome, _ in ended:
-        outcome.timing.total_s = time.perf_counter() - started
-        if outcome.message:
-            click.echo(f"Error: {outcome.message}" if outcome.exit_code == EXIT_WRONG_INPUT else outcome.message, err=True)
-    if not quiet:
-        for line in outcome_lines(configs, ended):
-            click.echo(line)
-    return worst_exit_code(outcome for outcome, _ in ended)
+    return train_and_tell(configs, grid.read_text(encoding="utf-8"), started=started, is_quiet=quiet, **options)
 
 
 @cli.command()
@@ -169,12 +125,12 @@ def init(path: Path) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        click.echo(f"Error: {path}: a file is there already\n  hint: name another one, `sweep init other.yaml`", err=True)
+        echo(f"Error: {path}: a file is there already\n  hint: name another one, `sweep init other.yaml`", err=True)
         return 2
     except OSError as error:
-        click.echo(f"Error: {path}: cannot be written ({error.strerror})\n  hint: name a file in an existing, writable folder", err=True)
+        echo(f"Error: {path}: cannot be written ({error.strerror})\n  hint: name a file in an existing, writable folder", err=True)
         return 2
-    click.echo(f"wrote {path}; start it with `sweep run {path}`")
+    echo(f"wrote {path}; start it with `sweep run {path}`")
     return 0
 
 
@@ -198,29 +154,33 @@ def plan(grid: Path, out: str | None, limit: int | None, override: Path | None, 
     configs = load_configs(grid, out=out, override=override)
     plans = plan_all(configs, limit=limit, address=address)
     for line in plan_lines(configs, plans, expected_workers(configs[0], address)):
-        click.echo(line)
+        echo(line)
     return 0
 
 
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option("--watch", is_flag=True, help="Keep showing it until the run ends.")
+@click.option("--watch", is_flag=True, help="Keep showing it until the run ends; as JSON, one line a second.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @_told_clearly
 def status(folder: Path, watch: bool, form: str) -> int:
     """Show where the sweep in DIR stands; reads only the results folder, from any machine.
 
+    Time left, running packs with k, epoch, accuracy, sparsity and the age of their last sign of life, failed trials and why.
+
     \b
     Example:
       sweep status results/quickstart --watch
+      sweep status results/quickstart --format json
     """
-    from sweep.status import read_status, show, watch_status
+    from sweep.status import read_status, watched
+    from sweep.status_text import show, watch_status
 
     if watch and form == "text":
         watch_status(folder)
         return 0
-    found = read_status(folder)
-    click.echo(json.dumps(found.to_json()) if form == "json" else show(found))
+    for found in watched(folder) if watch else (read_status(folder),):
+        echo(json.dumps(found.to_json()) if form == "json" else show(found))
     return 0
 
 
@@ -228,19 +188,24 @@ def status(folder: Path, watch: bool, form: str) -> int:
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of DIR/report.html.")
+@_price_options
 @_told_clearly
-def report(folder: Path, eps: float, out: Path | None) -> int:
+def report(folder: Path, eps: float, out: Path | None, **prices: float | None) -> int:
     """Write the HTML report of the results in DIR; also in the middle of a run.
+
+    What it cost is priced as the grid file's `costs` say, unless an option says otherwise.
 
     \b
     Example:
       sweep report results/quickstart --eps 0.01
+      sweep report results/quickstart --g-co2-per-kwh 380 --usd-per-device-hour 1.2
     """
+    from analysis.costs import Costs
     from analysis.report import write_report
     from sweep.storage.files import write_error
 
     try:
-        click.echo(write_report(folder, out, eps=eps))
+        echo(write_report(folder, out, eps=eps, costs=Costs(**prices)))
     except OSError as error:
         raise write_error(out or folder / "report.html", error) from error
     return 0
@@ -261,9 +226,9 @@ def front(folder: Path, eps: float, form: str) -> int:
     from analysis.front_table import front_text
     from analysis.table import read_results
 
-    click.echo(front_text(folder, eps, form))
+    echo(front_text(folder, eps, form))
     for reason in read_results(folder).unreadable:
-        click.echo(f"unreadable: {reason}", err=True)
+        echo(f"unreadable: {reason}", err=True)
     return 0
 
 
@@ -295,15 +260,46 @@ def table(folders: tuple[Path, ...], form: str, output: Path | None) -> int:
 
     text, unreadable = folders_text(folders, form)
     if output is None:
-        click.echo(text)
+        echo(text)
     else:
         try:
             output.write_text(f"{text}\n", encoding="utf-8")
         except OSError as error:
             raise write_error(output, error) from error
-        click.echo(output)
+        echo(output)
     for reason in unreadable:
-        click.echo(f"unreadable: {reason}", err=True)
+        echo(f"unreadable: {reason}", err=True)
+    return 0
+
+
+def _list_figures(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(figure_list())
+        context.exit()
+
+
+@cli.command(epilog=f"Figures: {', '.join(FIGURES)}.")
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("name", metavar="NAME", type=click.Choice(list(FIGURES)))
+@click.option("--trial", metavar="ID", help="For `similarity`: the trial, by its id or the beginning of it; default: the best sparse one.")
+@click.option("--format", "form", type=click.Choice(["html", "svg", "png", "pdf"]), help="Default: what FILE ends with, else html.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of NAME.FORMAT.")
+@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_figures, help="Say what each figure shows.")
+@_told_clearly
+def figure(folder: Path, name: str, trial: str | None, form: str | None, out: Path | None) -> int:
+    """Draw a figure of the paper from the results in DIR: a page that opens offline, or an image.
+
+    Images (svg, png, pdf) need the extra `images` and a Chromium; `samples` needs the problem's data.
+
+    \b
+    Example:
+      sweep figure --list
+      sweep figure results/quickstart front-3d
+      sweep figure results/quickstart similarity --trial 3f2a --format pdf
+    """
+    from sweep.figure import figure_file
+
+    click.echo(figure_file(folder, name, trial, form, out))
     return 0
 
 
@@ -318,7 +314,7 @@ def schema() -> int:
     """
     from sweep.config import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    echo(json.dumps(json_schema(), indent=2))
     return 0
 
 
@@ -347,7 +343,7 @@ def show(problem: str, out: Path | None, root: str | None) -> int:
     """
     from sweep.show_data import show_data
 
-    click.echo(show_data(problem, out, root))
+    echo(show_data(problem, out, root))
     return 0
 
 
@@ -368,13 +364,16 @@ def verify(folder: Path) -> int:
         raise StoreError("no sweep is here (no manifest.json)", folder, "name the results folder of a run, for example results/quickstart")
     findings = store.verify()
     for finding in findings:
-        click.echo(f"{finding.path}: {finding.problem}\n  hint: {finding.hint}")
+        echo(f"{finding.path}: {finding.problem}\n  hint: {finding.hint}")
     if findings:
-        click.echo("1 problem" if len(findings) == 1 else f"{len(findings)} problems")
+        echo("1 problem" if len(findings) == 1 else f"{len(findings)} problems")
         return 3
-    click.echo(f"{len(store.complete())} complete trials, everything is in order")
+    echo(f"{len(store.complete())} complete trials, everything is in order")
     return 0
 
+
+for control in COMMANDS:
+    cli.add_command(control)
 
 if __name__ == "__main__":
     main()

@@ -21,8 +21,9 @@ from typing import Any
 
 from sweep.avoidance import Avoidance
 from sweep.faults import Kind, WorkerError
-from sweep.local_ray import LocalRayWatch, stop_local_ray_now
+from sweep.local_ray import keep_to_loopback, private_token
 from sweep.processes import kill_session
+from sweep.ray_watch import LocalRayWatch, stop_local_ray_now
 from sweep.store import Store
 
 CONNECT_TIMEOUT_S = 10.0
@@ -59,6 +60,8 @@ class AttemptJob:
     """Folder for Tune's own files, which nobody needs after the attempt; removed with it."""
     avoided: list[str] = field(default_factory=list)
     """Ray's ids of nodes that were at fault in earlier attempts."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """What the dashboard's Jobs page says of it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -143,6 +146,9 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         **WORKER_ENVIRONMENT,
     )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if job.address is None:
+        keep_to_loopback(os.environ)
+    private_token(Path.home(), is_needed=job.address is None and not _has_token())
     if job.address is not None and _has_token():
         # Ray starts clusters with token authentication, but a driver that joins one sends its token only when told so.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -155,7 +161,10 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
     try:
         _check_resources(ray, job)
         if not _stop_requested(job):  # asked while Ray was starting
-            _fit(job, events)
+            from sweep.gauges import sweeps_shown
+
+            with sweeps_shown(job.roots):
+                _fit(job, events)
     finally:
         if watch is not None:
             watch.end()
@@ -181,7 +190,8 @@ def _has_token() -> bool:
 
 
 def _connect(ray: Any, job: AttemptJob) -> Any:
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    about = ray.job_config.JobConfig(metadata=job.metadata)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "job_config": about}
     if job.address is None:
         try:
             return ray.init(
@@ -245,6 +255,7 @@ def _fit(job: AttemptJob, events: _Events) -> None:
     import ray
     from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner, grid_search
 
+    from sweep.held_packs import LetGoWhileHeld
     from sweep.worker import PackPlacement, PackTrainable
 
     avoidance = Avoidance(ray.nodes, job.resources, job.avoided)
@@ -278,7 +289,7 @@ def _fit(job: AttemptJob, events: _Events) -> None:
     tuner = Tuner(
         PackTrainable,
         param_space={"pack": grid_search([{"job": pack, "resources": job.resources} for pack in job.packs])},
-        tune_config=TuneConfig(reuse_actors=False),
+        tune_config=TuneConfig(reuse_actors=False, scheduler=LetGoWhileHeld(job.roots)),
         run_config=RunConfig(
             name=job.name,
             storage_path=job.scratch,

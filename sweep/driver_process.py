@@ -30,7 +30,7 @@ class DriverProcess:
         # results, and -P: Ray puts the driver's directory on the workers' path, where a folder called `trainer` or
         # `analysis` would be imported instead of ours.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sweep.driver"],
+            [sys.executable, "-P", "-m", "sweep.driver", job.name],  # the name is for people: `ps`, and the dashboard's Jobs page
             cwd=log.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

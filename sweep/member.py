@@ -45,6 +45,8 @@ class Member:
         """Why a pack of the last attempt failed."""
         self._failed = FailedTrials(self.store, {})
         self._n_failed = 0
+        self.request: str | None = None
+        """What `asked` said when the user was last told."""
         self._grid_file = grid_file
         self._studies = {study.name: study for study in config.resolved_studies}
         self._anchors = anchor_trials(trials)
@@ -74,6 +76,12 @@ class Member:
         except (SweepError, SourceError) as error:
             self._to_mend = str(error)
             self.plan = replace(plan, packs=())
+
+    def asked(self) -> str | None:
+        """What someone asks of this sweep while there is something left of it: `stop`, `pause` or nothing."""
+        if not self.plan.packs:
+            return self.request
+        return "stop" if self.store.stop_requested() else "pause" if self.store.pause_requested() else None
 
     def position(self) -> tuple[int, int]:
         """Complete trials, and epochs in checkpoints: what an attempt without a fault moves forward."""
@@ -141,6 +149,7 @@ class Member:
         self.store.remove_temporaries()
         if not plan.n_todo:
             self.store.clear_control()
+            self.store.lift_pause()
         is_interrupted = bool(plan.n_todo and was_interrupted)
         message = None
         if self._to_mend is not None:
@@ -219,6 +228,7 @@ class Member:
             checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
             problem_folders=config.problem.import_from or (),
             problem_source=entry.source.digest if isinstance(entry, OwnProblem) else None,
+            sweep=config.name,
         )
 
 

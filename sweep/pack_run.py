@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from sweep.faults import Kind, kind_of
+from sweep.storage.records import is_count
 from sweep.store import Checkpoint, Store, StoreError
 from trainer.catalog import find_problem
 from trainer.own_problem import OwnProblem
@@ -76,6 +77,8 @@ class PackJob:
     """What every row should say."""
     fault: str | None = None
     """Why these trials cannot be trained: they become rows that say so."""
+    sweep: str = "sweep"
+    """Name of the sweep, for the dashboard."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -118,7 +121,7 @@ class PackRun:
     """
 
     def __init__(self, job: PackJob) -> None:
-        from trainer.api import resolve_device
+        from trainer.api import energy_meter, resolve_device
 
         started = time.perf_counter()
         self.job = job
@@ -126,6 +129,9 @@ class PackRun:
         self._store = Store(Path(job.root))
         self._started_at = time.time()
         self._retry = next_retry(self._store, job)
+        self._parts: list[_Part] = []
+        self._samples_per_s = 0.0
+        self._has_begun = False
         self._report_live(None)  # the next try counts this one, wherever it ends
         self._fault = job.fault
         self._problem, notes = (None, []) if job.fault else self._build_problem()
@@ -135,7 +141,8 @@ class PackRun:
         # A retry of a pack that was cut off while it published its rows has only the others left.
         complete = self._store.complete()
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
-        self._device = str(resolve_device(job.device))
+        device = resolve_device(job.device)
+        self._device, self._meter = str(device), energy_meter(device)
         self._backend = self._settled_backend()
         self._parts = [part for first in self._first_parts() for part in self._as_memory_allows(first)]
         self._checkpointed_at = time.monotonic()
@@ -155,9 +162,12 @@ class PackRun:
         if self.is_done:
             return True
         part = self._parts[0]
+        self._has_begun = True
         started = time.perf_counter()
         results, is_too_large = self._advance(part)
-        self.spent.training_s += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        self.spent.training_s += seconds
+        self._samples_per_s = self._n_samples(part) / seconds
 
         started = time.perf_counter()
         if is_too_large:
@@ -194,7 +204,18 @@ class PackRun:
     def progress(self) -> dict[str, Any]:
         """Small flat figures of the current part."""
         training = self._parts[0].training if self._parts else None
-        return training.progress() if training is not None else {}
+        return training.progress() | {"samples_per_s": self._samples_per_s} if training is not None else {}
+
+    def leave(self) -> None:
+        """This pack is not trained on here: keep the last finished epoch; one that has not begun is no running pack any more."""
+        if not self._has_begun:
+            self._store.remove_live(self.job.pack_id)
+        self.checkpoint()
+
+    def _n_samples(self, part: _Part) -> float:
+        """Training samples that an epoch passes through the part's networks."""
+        n_samples = len(self._problem.train) if self._problem is not None else 0
+        return n_samples * float(self.job.training.get("data_share", 1.0)) * len(part.trial_ids)
 
     def _build_problem(self) -> "tuple[Problem | None, list[str]]":
         """The problem, None with a `_fault` when an own one cannot be trained; and what every row should say of it."""
@@ -251,6 +272,7 @@ class PackRun:
                     device=self._device,
                     backend=self._backend,
                     n_threads=self.job.n_threads,
+                    meter=self._meter,
                     state=part.state,
                     given=self._given,
                     starts=starts,
@@ -292,7 +314,8 @@ class PackRun:
             self._parts = alone + self._parts
             return
         (trial_id,) = part.trial_ids
-        self._store.publish(self._row(trial_id) | {"state": "error", "error": part.error})
+        spent = {} if part.training is None else part.training.spent()
+        self._store.publish(self._row(trial_id) | spent | {"state": "error", "error": part.error})
 
     def _publish(self, part: _Part, results: list[Any]) -> None:
         for result in results:
@@ -410,23 +433,27 @@ class PackRun:
 
     def _report_live(self, part: _Part | None) -> None:
         """Where this try is; without a part it is starting."""
+        k = dict(zip(self.job.trial_ids, self.job.preferences, strict=True))
+        trial_ids = list(self.job.trial_ids if part is None else part.trial_ids)
         state = {
             "pack_id": self.job.pack_id,
             "attempt": self.job.attempt,
             "retry": self._retry,
             "study": self.job.study,
-            "trial_ids": list(self.job.trial_ids if part is None else part.trial_ids),
+            "trial_ids": trial_ids,
+            "seed": self.job.seed,
+            "k": [k[trial_id] for trial_id in trial_ids],
             "host": platform.node(),
             "started": self._started_at,
             "updated": time.time(),
         }
-        self._store.write_live(self.job.pack_id, state | (part.training.progress() if part and part.training else {}))
+        self._store.write_live(self.job.pack_id, state | self.progress())
 
 
 def next_retry(store: Store, job: PackJob) -> int:
     """One more than the last try of this pack in this attempt, so that a late writer's files differ from ours; 0 for the first."""
     key = (job.pack_id, job.attempt)
-    tries = [live.get("retry", 0) for live in store.live() if (live.get("pack_id"), live.get("attempt")) == key]
+    tries = [live["retry"] for live in store.live() if (live.get("pack_id"), live.get("attempt")) == key and is_count(live.get("retry"))]
     return max(tries, default=-1) + 1
 
 

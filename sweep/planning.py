@@ -325,13 +325,3 @@ def _even_parts(group: Sequence[Trial], size: int, multiple: int) -> list[tuple[
 def _pack_id(trials: Sequence[Trial]) -> str:
     digest = hashlib.sha256("|".join(trial.trial_id for trial in trials).encode()).hexdigest()[:8]
     return f"pack-{digest}-{len(trials)}"
-
-
-def expected_seconds(config: SweepConfig, plan: Plan, n_workers: int) -> float | None:
-    """Time that the rest probably takes: mean seconds of a complete trial's own share, spread over the workers.
-
-    None until a trial is complete.
-    """
-    rows = Store(Path(config.output)).read_rows(columns=["device_s"]) if plan.complete else None
-    seconds = [value for value in rows.column("device_s").to_pylist() if value is not None] if rows is not None else []
-    return plan.n_todo * sum(seconds) / len(seconds) / n_workers if seconds else None

@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sweep.pack_label import k_text
+from sweep.terminal import plain
+
 _PLAIN_EVERY_S = 10.0
 _MAX_PACKS = 12
+_COLUMNS = ("pack", "trials", "k", "phase", "epoch", "best", "SR", "age", "host")
+_NUMBERS = ("trials", "epoch", "best", "SR", "age")
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Snapshot:
     """What the running packs reported last."""
     elapsed_s: float
     dashboard: str | None = None
+    is_paused: bool = False
 
     @property
     def n_complete(self) -> int:
@@ -47,8 +53,8 @@ class Snapshot:
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds left at the mean speed so far; None before there is one."""
-        if self.trained <= 0:
+        """Seconds left at the mean speed so far; None before there is one, and while the sweep is paused."""
+        if self.trained <= 0 or self.is_paused:
             return None
         left = self.n_trials - self.n_before - self.trained
         return max(0.0, self.elapsed_s / self.trained * left)
@@ -93,7 +99,7 @@ class PlainLines:
 
     def message(self, text: str) -> None:
         """The text, as it is."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the command line's own output
+        print(plain(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the command line's own output
 
     def update(self, snapshot: Snapshot) -> None:
         """A line, if it is time."""
@@ -117,7 +123,7 @@ class LiveTable:
 
     def message(self, text: str) -> None:
         """The text, above the table."""
-        self._live.console.print(text, highlight=False, markup=False)
+        self._live.console.print(plain(text), highlight=False, markup=False)
 
     def update(self, snapshot: Snapshot) -> None:
         """Redraw."""
@@ -138,6 +144,8 @@ def choose_progress(is_quiet: bool) -> Progress:
 def summary_line(snapshot: Snapshot) -> str:
     """One line: done, running, failed, best accuracy, rate, time left."""
     parts = [f"{snapshot.n_complete}/{snapshot.n_trials} trials", f"{snapshot.n_running} running", f"{snapshot.n_failed} failed"]
+    if snapshot.is_paused:
+        parts.append("paused")
     if snapshot.best_metric is not None:
         parts.append(f"best running {100 * snapshot.best_metric:.1f} %")
     if snapshot.elapsed_s > 0 and snapshot.trained > 0:
@@ -157,23 +165,34 @@ def table(snapshot: Snapshot) -> Any:
     from rich.text import Text
 
     packs = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("pack", "trials", "phase", "epoch", "best", "SR", "host"):
-        packs.add_column(name, justify="left" if name in ("pack", "phase", "host") else "right")
+    for name in _COLUMNS:
+        packs.add_column(name, justify="right" if name in _NUMBERS else "left")
     for pack in snapshot.live[:_MAX_PACKS]:
-        packs.add_row(
-            str(pack["pack_id"]),
-            str(len(pack["trial_ids"])),
-            str(pack.get("phase", "starting")),
-            f"{pack['epoch']}/{pack['n_epochs']}" if "epoch" in pack else "",
-            f"{100 * pack['best_metric']:.1f} %" if pack.get("best_metric") is not None else "",
-            f"{100 * pack['sparsity_rate']:.1f} %" if pack.get("sparsity_rate") is not None else "",
-            Text(str(pack.get("host", ""))),  # nobody else's text is markup
-        )
+        packs.add_row(*(Text(text) for text in pack_columns(pack).values()))  # nobody else's text is markup
     bar = ProgressBar(total=max(1, snapshot.n_trials), completed=min(snapshot.n_trials, snapshot.n_before + snapshot.trained), width=60)
     lines: list[Any] = [Padding(bar, 0), Text(summary_line(snapshot))]  # a bar alone ends no line
     if len(snapshot.live) > _MAX_PACKS:
         lines.append(Text(f"{len(snapshot.live) - _MAX_PACKS} more packs are running", style="dim"))
     return Group(*lines, packs)
+
+
+def pack_columns(pack: Mapping[str, Any]) -> dict[str, str]:
+    """What a running pack reported last, as text: column -> value, empty where it is not known."""
+    trial_ids, preferences = pack["trial_ids"], pack.get("k") or [None]
+    more = f" +{len(trial_ids) - 1}" if len(trial_ids) > 1 else ""
+    best, rate, updated = pack.get("best_metric"), pack.get("sparsity_rate"), pack.get("updated")
+    values = (
+        str(pack["pack_id"]),
+        str(len(trial_ids)),
+        f"{k_text(preferences[0])}{more}" if preferences[0] is not None else "",
+        str(pack.get("phase", "starting")),
+        f"{pack['epoch']}/{pack['n_epochs']}" if "epoch" in pack else "",
+        f"{100 * best:.1f} %" if best is not None else "",
+        f"{100 * rate:.1f} %" if rate is not None else "",
+        duration(max(0.0, time.time() - updated)) if updated is not None else "",
+        str(pack.get("host", "")),
+    )
+    return dict(zip(_COLUMNS, values, strict=True))
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 SCHEMA_VERSION = 2
-LATER_COLUMNS = frozenset({"taken_over"})
+LATER_COLUMNS = frozenset({"taken_over", "gradient_cosine", "n_macs", "compact_bytes", "energy_estimated"})
 """Columns that came without a new version: files without them are read as if they held nulls."""
 SPLITS = ("train", "validation", "test")
 FINAL_STATES = ("ok", "diverged", "error")
@@ -57,8 +57,10 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("parameter_sharing_params", real),
         ("n_rows", whole),
         ("n_params", whole),
-        ("removable_params", whole),
+        ("n_macs", whole),  # multiply-adds a sample of the network as it was trained
+        ("removable_params", whole),  # what compression removes, tied rows kept once
         ("removable_macs", whole),
+        ("compact_bytes", whole),  # the compressed network as a file
         ("layer_sparsity", pa.map_(text, real)),
         ("sparsity_reached", pa.bool_()),
         ("tying_converged", pa.bool_()),
@@ -66,6 +68,7 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("penalty", real),
         ("residual", real),  # ||max(g - t, -multipliers / penalty)||_inf at the end, in units of g
         ("spread", real),  # largest minus least active g at the end
+        ("gradient_cosine", pa.list_(real)),  # between the tasks' gradients of the shared weights, a pair of tasks each
         ("scalarized", real),  # max_i g_i on validation data of the kept model
         ("optimum", real),  # the exact least max_i g_i for this k, where it is known (analytic problems)
         ("anchors", pa.list_(real)),  # what each objective was divided by in g; ones for scaling `none`
@@ -76,9 +79,10 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("wall_s_sparsify", real),
         ("wall_s_tying", real),
         ("wall_s_retrain", real),
-        ("device_s", real),
+        ("device_s", real),  # this trial's share of its pack's seconds
         ("peak_memory_mb", real),
-        ("energy_wh", real),
+        ("energy_wh", real),  # of those seconds; null where nothing counts it
+        ("energy_estimated", pa.bool_()),  # whether others used the device too; null where energy_wh is
         ("host", text),
         ("device", text),
         ("backend", text),

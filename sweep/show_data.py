@@ -51,7 +51,7 @@ def show_data(name: str, out: Path | None = None, root: str | None = None) -> Pa
     if problem.pictures is None:
         raise SweepError(f"problem {name} has no images to show\n  hint: multidigits, for example, has some")
     inputs, targets = problem.train.first(N_IMAGES)
-    sheet = _sheet(problem.pictures(inputs), _labels(problem.tasks, targets), [task.name for task in problem.tasks])
+    sheet = _sheet(problem.pictures(inputs), labels_of(problem.tasks, targets), [task.name for task in problem.tasks])
     path = out or Path(f"{file_name(name)}.png")
     try:
         sheet.save(path, format="PNG")
@@ -84,8 +84,8 @@ def _options(entry: Entry, root: str | None) -> Any:
     return entry.options(**sizes, **({} if root is None else {"root": root}))
 
 
-def _labels(tasks: "Sequence[Task]", targets: "Tensor") -> list[list[str]]:
-    """For each task what is written below each image."""
+def labels_of(tasks: "Sequence[Task]", targets: "Tensor") -> list[list[str]]:
+    """For each task what each sample's target is called, for people."""
     columns = zip(tasks, targets.T.tolist(), strict=True)
     return [[task.classes[int(value)] if task.classes else f"{value:g}" for value in column] for task, column in columns]
 

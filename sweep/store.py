@@ -37,6 +37,8 @@ from sweep.storage.files import (
 from sweep.storage.folder import COMPACTED, FOLDERS, SUFFIX, Folder, Version, make_writable, remove
 from sweep.storage.identity import agreed_manifest, check_manifest
 from sweep.storage.lock import Lock, LockedError, holder_of
+from sweep.storage.plain_file import HINT, NotPlainError, open_plain
+from sweep.storage.records import check_plan
 from sweep.storage.tables import decode_table, encode_table, latest_of, merged_curves, of_trials, to_table
 
 __all__ = ["Checkpoint", "Finding", "LockedError", "Store", "StoreError", "StoreWriteError", "UnreadableError"]
@@ -79,6 +81,7 @@ class Store:
         self.root = Path(root).expanduser().absolute()
         self._folder = Folder(self.root)
         self._tasks: tuple[str, ...] | None = None
+        self._plan: tuple[Path, dict[str, Any]] | None = None
         self._read: dict[Path, tuple[tuple[int, int, int], pa.Table]] = {}
 
     # -- identity ---------------------------------------------------------------------------------------------------
@@ -174,9 +177,14 @@ class Store:
         write_json(path, dict(plan))
 
     def latest_plan(self) -> dict[str, Any] | None:
-        """The plan of the last run; None before the first."""
+        """The plan of the last run; None before the first. A plan never changes, so each is read once."""
         plans = self._folder.plans()
-        return read_json(plans[max(plans)]) if plans else None
+        if not plans:
+            return None
+        newest = plans[max(plans)]
+        if self._plan is None or self._plan[0] != newest:
+            self._plan = (newest, _read_plan(newest))
+        return self._plan[1]
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
@@ -295,7 +303,8 @@ class Store:
         for path in self._folder.paths("blobs"):
             problems += _problems(path, partial(self.get_blob, path.name))
         for path in (path for folder in ("plans", "live", ".") for path in self._folder.paths(folder, ".json")):
-            problems += _problems(path, partial(read_json, path))
+            is_plan = path.parent.name == "plans" and "-" not in path.stem
+            problems += _problems(path, partial(_read_plan if is_plan else read_json, path))
         return [*found, *(Finding(path, problem, _hint(path)) for path, problem in problems), *self._wrong_rows()]
 
     def _wrong_rows(self) -> Iterator[Finding]:
@@ -408,10 +417,12 @@ class Store:
 
     def _checkpoint(self, version: Version) -> Checkpoint:
         try:
-            with version.path.open("rb") as file:
+            with open_plain(version.path) as file:
                 trial_ids, epoch = checkpoint_header(file, os.fstat(file.fileno()).st_size, version.path)
         except FileNotFoundError:
             raise
+        except NotPlainError as error:
+            raise UnreadableError(str(error), version.path, HINT) from error
         except OSError as error:
             raise read_error(version.path, error) from error
         return Checkpoint(version.id, version.attempt, version.retry, trial_ids, epoch, version.path)
@@ -450,8 +461,29 @@ class Store:
         return os.path.exists(self.root / "control.json")  # never raises
 
     def clear_control(self) -> None:
-        """Forget a former request. The caller holds the lock."""
+        """Forget a former request to stop. The caller holds the lock."""
         remove([self.root / "control.json"])
+
+    def request_pause(self) -> None:
+        """Ask that no pack begins until `lift_pause`; later runs are asked too.
+
+        A file of its own: that it exists is what counts, so a pause and a stop never overwrite each other.
+        """
+        write_json(self.root / "pause.json", {"pause": True, "requested": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def pause_requested(self) -> bool:
+        """Is the sweep paused? As cheap as `stop_requested`."""
+        return os.path.exists(self.root / "pause.json")  # never raises
+
+    def lift_pause(self) -> bool:
+        """Let packs begin again. Returns whether the sweep was paused."""
+        was_paused = self.pause_requested()
+        remove([self.root / "pause.json"])
+        return was_paused
+
+    def is_held(self) -> bool:
+        """Must no pack begin? Paused, or asked to stop."""
+        return self.stop_requested() or self.pause_requested()
 
     # -- lock -------------------------------------------------------------------------------------------------------
 
@@ -572,6 +604,12 @@ def _read_loose(version: Version, schema: pa.Schema, columns: Sequence[str] | No
     if version.path.parent.name == "rows" and table.num_rows != 1:
         raise UnreadableError(f"one row expected, found {table.num_rows}", version.path)
     return table
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    plan = read_json(path)
+    check_plan(plan, path)
+    return plan
 
 
 def _problems(path: Path, load: Callable[[], object]) -> list[tuple[Path, str]]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from sweep.config import SweepConfig
 from sweep.outcome import Outcome, Timing
-from sweep.planning import Plan, expected_seconds
+from sweep.planning import Plan
 from sweep.progress import duration
+from sweep.used import Used, expected, expected_line, used_in, used_line
 
 
 def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], n_workers: int) -> Iterator[str]:
@@ -31,9 +32,13 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], n_workers:
         sizes = [len(pack.trials) for pack in packs]
         n_adopted = sum(pack.checkpoint is not None for pack in packs)
         yield f"packs: {len(sizes)} of {min(sizes)} to {max(sizes)} trials, {n_adopted} from a checkpoint; workers: about {n_workers}"
-        seconds = [expected_seconds(config, plan, n_workers) for config, plan in zip(configs, plans, strict=True) if plan.n_todo]
-        known = [each for each in seconds if each is not None]
-        yield f"time: about {duration(sum(known))}" if len(known) == len(seconds) else "time: unknown until a trial is complete"
+        left = [expected(config, plan) for config, plan in zip(configs, plans, strict=True) if plan.n_todo]
+        known = [each for each in left if each is not None]
+        if len(known) == len(left):
+            yield expected_line(known, configs[0].costs)
+            yield f"time: about {duration(sum(each.device_s for each in known) / n_workers)}"
+        else:
+            yield "time, device hours: unknown until a trial is complete"
 
 
 def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome, Path]]) -> Iterator[str]:
@@ -46,6 +51,7 @@ def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome,
         yield f"{name}{outcome.n_trials} trials: {counts}{left}"
     if any(outcome.n_trained for outcome in outcomes):
         yield timing_line(outcomes[0].timing)
+        yield used_line(sum((used_in(outcome.root) for outcome in outcomes), Used()))
     elif not any(outcome.n_left for outcome in outcomes):
         yield "nothing to do: every trial is complete"
     for _, report in ended:

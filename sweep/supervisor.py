@@ -7,6 +7,7 @@ because Ray ends its driver from C++ when the cluster's head dies. What is compl
 import contextlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import signal
@@ -19,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,6 +29,7 @@ from sweep.config import SweepConfig, dump_config
 from sweep.driver import AttemptJob
 from sweep.driver_process import DriverProcess
 from sweep.failures import Failures
+from sweep.job_metadata import job_metadata
 from sweep.member import Member
 from sweep.outcome import Outcome, SweepError, Timing
 from sweep.pack_run import versions
@@ -40,6 +42,11 @@ from sweep.storage.lock import Lock
 _POLL_S = 0.5
 _ATTEMPTS_WITHOUT_PROGRESS = 5
 _BACK_OFF_S = 5.0
+_REQUESTS = {
+    "pause": "paused: running packs go on to their end, no others begin; `sweep resume` lifts it",
+    "stop": "asked to stop: running epochs end and are kept",
+    None: "goes on",
+}
 _CLUSTER_WORKERS = 8  # how many packs run at once on a cluster that is not yet known; only the size of packs depends on it
 
 
@@ -136,16 +143,22 @@ class _Run:
             for path, reason in member.store.unreadable() if member.plan.packs else ():
                 self.progress.message(f"unreadable, so it does not count: {path}: {reason}")
         n_tries = 0
-        while self._has_packs() and not self._is_ending:
+        while self._has_packs() and not self._is_stopping():
+            members = [member for member in self.members if member.plan.packs and not member.store.is_held()]
+            if not members:
+                self._wait_while_paused()
+                continue
             before = self._position()
-            self._attempt()
-            n_tries = 0 if self._position() > before else n_tries + 1
+            self._attempt(members)
+            n_tries = 0 if self._position() > before or any(member.store.pause_requested() for member in members) else n_tries + 1
             self._plan()
-            if not self._has_packs() or self._is_ending or n_tries >= _ATTEMPTS_WITHOUT_PROGRESS:
+            if not self._has_packs() or self._is_stopping() or n_tries >= _ATTEMPTS_WITHOUT_PROGRESS:
                 break
             if n_tries or self._attempt_failed:
                 self._wait(_BACK_OFF_S * 2 ** max(0, n_tries - 1), "some packs failed" if n_tries == 0 else "no progress")
-        outcomes = tuple(member.finish(self._n_interrupts > 0, self.timing) for member in self.members)
+        is_stopped = not self._failed_fast or self._n_interrupts > 0  # by somebody
+        was_stopped = [is_stopped and (self._n_interrupts > 0 or member.store.stop_requested()) for member in self.members]
+        outcomes = tuple(member.finish(stopped, self.timing) for member, stopped in zip(self.members, was_stopped, strict=True))
         self.timing.total_s = time.perf_counter() - self._started
         return outcomes
 
@@ -171,10 +184,6 @@ class _Run:
         elif self._driver is not None:
             self._driver.stop_now()
 
-    @property
-    def _is_ending(self) -> bool:
-        return bool(self._n_interrupts) or self._failed_fast
-
     def _plan(self) -> None:
         n_workers = expected_workers(self.members[0].config, self.address)
         plans = plan_sweeps([(member.config, member.trials, member.store) for member in self.members], n_workers)
@@ -188,8 +197,32 @@ class _Run:
         positions = [member.position() for member in self.members]
         return sum(n_complete for n_complete, _ in positions), sum(n_epochs for _, n_epochs in positions)
 
-    def _attempt(self) -> None:
-        members = [member for member in self.members if member.plan.packs]
+    def _is_stopping(self) -> bool:
+        """Interrupted, or everything that is left was asked to stop."""
+        return self._n_interrupts > 0 or all(member.store.stop_requested() for member in self.members if member.plan.packs)
+
+    def _wait_while_paused(self) -> None:
+        """Until a sweep may begin packs again, or all are to stop; without a Ray, which would hold the machine's resources."""
+        while not self._is_stopping() and all(member.store.is_held() for member in self.members if member.plan.packs):
+            self._tell_requests()
+            self._show(self.members[0].store.root / "logs")
+            self._refuse_lost_lock()
+            time.sleep(_POLL_S)
+        self._tell_requests()
+
+    def _tell_requests(self) -> None:
+        """Say once what someone asked of a sweep from elsewhere."""
+        for member in self.members if not (self._n_interrupts or self._failed_fast) else ():
+            before, member.request = member.request, member.asked()
+            if member.request != before:
+                self.progress.message(f"{member.config.name}: {_REQUESTS[member.request]}")
+
+    def _refuse_lost_lock(self) -> None:
+        lost = next((lock for lock in self.locks if lock.lost), None)
+        if lost is not None:
+            raise SweepError(f"{lost.path.parent}: another run took the lock over; this one stops")
+
+    def _attempt(self, members: Sequence[Member]) -> None:
         numbers = [member.store.next_attempt() for member in members]
         first, number = members[0], numbers[0]
         log = first.store.root / "logs" / f"{number}.log"
@@ -212,6 +245,7 @@ class _Run:
             has_dashboard=self.has_dashboard,
             scratch=_new_scratch(),
             avoided=sorted(self._avoided),
+            metadata=job_metadata(members, number, len(packs)),
         )
         n_todo, n_trials = sum(member.plan.n_todo for member in members), sum(len(member.trials) for member in self.members)
         self.progress.message(f"attempt {number}: {n_todo} of {n_trials} trials to train in {len(packs)} packs")
@@ -220,9 +254,8 @@ class _Run:
             while self._driver.is_running():
                 self._handle_events(log)
                 self._show(log)
-                lost = next((lock for lock in self.locks if lock.lost), None)
-                if lost is not None:
-                    raise SweepError(f"{lost.path.parent}: another run took the lock over; this one stops")
+                self._tell_requests()
+                self._refuse_lost_lock()
                 time.sleep(_POLL_S)
             self._handle_events(log)
             self._states(log)
@@ -275,7 +308,7 @@ class _Run:
         """A line on a failure, and what --fail-fast makes of one that is not tried again."""
         if text is not None:
             self.progress.message(text)
-        if is_final and self.fails_fast and not self._is_ending:
+        if is_final and self.fails_fast and not self._failed_fast and not self._n_interrupts:
             self._failed_fast = True
             self.progress.message("stopping (--fail-fast): running epochs end and are kept")
             for member in self.members:
@@ -309,6 +342,7 @@ class _Run:
                 live=tuple(live for member in self.members if member.plan.packs for live in member.store.live()),
                 elapsed_s=time.perf_counter() - self._started,
                 dashboard=self._dashboard,
+                is_paused=any(member.store.pause_requested() for member in self.members if member.plan.packs),
             )
         )
 
@@ -316,7 +350,7 @@ class _Run:
         reason = (self._last_failure or "the attempt died").partition("\n")[0]
         self.progress.message(f"{why} ({reason}); trying again in {seconds:.0f} s")
         until = time.monotonic() + seconds
-        while time.monotonic() < until and not self._n_interrupts:
+        while time.monotonic() < until and not self._is_stopping():
             time.sleep(0.1)
 
 
@@ -347,7 +381,9 @@ def _command(arguments: Sequence[str]) -> str:
     """What a person would type, without the folder that the program lies in: `sweep` and `python -m sweep` are one command."""
     program = Path(arguments[0]) if arguments else Path()
     is_ours = program.name == "sweep" or program.parts[-2:] == ("sweep", "__main__.py")
-    return shlex.join(["sweep", *arguments[1:]] if is_ours else arguments)
+    # The path of a web address may be a secret.
+    told = ["..." if before == "--notify" else re.sub(r"^(--notify=).*", r"\1...", word) for before, word in pairwise(["", *arguments])]
+    return shlex.join(["sweep", *told[1:]] if is_ours else told)
 
 
 def _git_sha() -> str | None:

@@ -1,4 +1,4 @@
-"""A pack as a Ray Tune trial. This module and `driver` are the only ones that import Ray."""
+"""A pack as a Ray Tune trial. Of this room only `driver`, `held_packs`, `gauges` and this module import Ray."""
 
 import os
 import platform
@@ -13,6 +13,8 @@ from ray.tune import PlacementGroupFactory, Trainable
 from ray.util.placement_group import PlacementGroup, placement_group
 
 from sweep.faults import Kind, WorkerError, kind_of, message_of
+from sweep.gauges import PackGauges
+from sweep.pack_label import pack_label
 from sweep.pack_run import PackJob, PackRun, next_retry
 from sweep.store import Store
 
@@ -27,7 +29,8 @@ class PackTrainable(Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Take the pack up where its last checkpoint left it. What fails here is raised by the first `step`: Tune would lose its kind."""
         job = PackJob(**config["pack"]["job"])
-        self._label = f"{job.pack_id} {describe(job)}"
+        self._label = label_of(config["pack"]["job"])
+        self._gauges = PackGauges(job.sweep, job.study, job.pack_id)
         self._fault: Exception | None = None
         try:
             self._run = self._begin(job)
@@ -44,12 +47,14 @@ class PackTrainable(Trainable):
             if self._fault is not None:
                 raise self._fault
             is_done = self._run.stop_requested() or self._run.step()
+            progress = self._run.progress()
         except Exception as error:
             traceback.print_exc()  # Ray's log of the worker has the whole story
             kind = kind_of(error)
             node = ray.get_runtime_context().get_node_id()
             raise WorkerError(Kind.PASSING if kind is Kind.TRIAL else kind, message_of(error), node, platform.node()) from error
-        return {"pack_id": self._run.job.pack_id, "done": is_done, "pid": os.getpid(), **self._run.progress(), **vars(self._run.spent)}
+        self._gauges.show(progress)
+        return {"pack_id": self._run.job.pack_id, "done": is_done, "pid": os.getpid(), **progress, **vars(self._run.spent)}
 
     def _begin(self, job: PackJob) -> PackRun:
         """Retries wait: what passes needs time, and Tune gives none."""
@@ -68,7 +73,7 @@ class PackTrainable(Trainable):
     def cleanup(self) -> None:
         """Called when Tune ends the trial early: keep the last finished epoch."""
         if hasattr(self, "_run") and not self._run.is_done:
-            self._run.checkpoint()
+            self._run.leave()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: the store has the checkpoints."""
@@ -79,10 +84,10 @@ class PackTrainable(Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """One bundle, named after the pack, so that the dashboard shows what runs."""
+        """One bundle, named after the pack, its trials and k, so that the dashboard shows what runs."""
         pack = config["pack"]
         bundle = {name: amount for name, amount in pack["resources"].items() if amount}
-        return PackPlacement([bundle], name=f"sweep/{pack['job']['pack_id']}")
+        return PackPlacement([bundle], name=f"sweep/{label_of(pack['job'])}")
 
     def __repr__(self) -> str:
         return getattr(self, "_label", type(self).__name__)
@@ -111,9 +116,6 @@ def pause_before(retry: int) -> float:
     return 0.0 if retry == 0 else _FIRST_PAUSE_S * 4.0 ** (retry - 1)
 
 
-def describe(job: PackJob) -> str:
-    """The trials of a pack in a few words: the first one's id and k, and how many more."""
-    k = job.preferences[0]
-    what = job.method if k is None else f"k=({', '.join(f'{value:.4g}' for value in k)})"
-    more = f" and {len(job.trial_ids) - 1} more" if len(job.trial_ids) > 1 else ""
-    return f"{job.trial_ids[0]} {what}{more}"
+def label_of(job: dict[str, Any]) -> str:
+    """The pack, its first trial and k."""
+    return pack_label(job["pack_id"], job["trial_ids"], job["preferences"], job["method"])

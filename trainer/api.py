@@ -20,6 +20,8 @@ from torch import Tensor
 from trainer.catalog import METHODS, resolve
 from trainer.check_problem import check_problem
 from trainer.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
+from trainer.energy.device import energy_meter
+from trainer.energy.meter import EnergyMeter
 from trainer.facts import ProblemFacts
 from trainer.fitting import CudaMemory, fastest_backend, largest_pack
 from trainer.own_source import ProblemError
@@ -31,6 +33,7 @@ from trainer.turns import turn_on
 
 __all__ = [
     "CheckpointError",
+    "EnergyMeter",
     "Problem",
     "ProblemError",
     "ProblemFacts",
@@ -44,6 +47,7 @@ __all__ = [
     "TrialSpec",
     "check_problem",
     "classification",
+    "energy_meter",
     "fits",
     "from_bytes",
     "model_tensors",
@@ -75,6 +79,9 @@ class Training(Protocol):
     def progress(self) -> dict[str, float | str]:
         """Where it stands, for a person who watches."""
 
+    def spent(self) -> dict[str, float | bool | None]:
+        """Columns of each row on the time and energy so far."""
+
     def results(self) -> list[TrialResult]:
         """What the trials leave, in the order of the specs."""
 
@@ -86,6 +93,7 @@ def start(
     device: str = "cpu",
     backend: str = "auto",
     n_threads: int = 1,
+    meter: EnergyMeter | None = None,
     state: State | None = None,
     given: Mapping[str, Tensor] | None = None,
     starts: Sequence[Mapping[str, Tensor] | None] | None = None,
@@ -98,6 +106,7 @@ def start(
         device: `auto`, `cpu`, `cuda`, `mps` or another torch device.
         backend: how the pack's passes are computed, one of `trainer.place.BACKENDS`; `auto` takes the device's default.
         n_threads: CPU threads that cluster the rows of a pack's models, side by side; results do not depend on it.
+        meter: counts the energy of the device, for the rows; `energy_meter` finds the machine's. None: it is not measured.
         state: an earlier `state_dict()` that includes these trials (it may hold more); None to begin.
         given: the parameters of an earlier trial's network, name -> tensor, for a method that takes something over
             (`trainer.catalog.METHODS` says which): `model_tensors` reads them from its file.
@@ -117,7 +126,7 @@ def start(
         rule = "a network or None for each trial" if is_warm else "no networks, as warm_start is none or nothing is pruned"
         raise ValueError(f"start expects starts to be {rule}, found {starts and len(starts)}")
     taken = given if starts is None else starts
-    arguments = (specs, problem, Place(resolve_device(device), backend, n_threads), state, *(() if taken is None else (taken,)))
+    arguments = (specs, problem, Place(resolve_device(device), backend, n_threads, meter), state, *(() if taken is None else (taken,)))
     training: Training = resolve(entry.path)(*arguments)
     return training
 

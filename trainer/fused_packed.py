@@ -1,5 +1,6 @@
 """The packed backend with convolution, pooling and relu in one Triton kernel."""
 
+import copy
 from importlib.util import find_spec
 from typing import Any
 
@@ -36,9 +37,14 @@ class FusedPackedPack(PackedPack):
         missing = why_missing(self._device)
         if missing is not None:
             raise BackendMissingError(f"backend packed+kernel is not available: {missing}; backend: auto takes what is there")
+        self._plain = copy.deepcopy(network)
         if not fuse(network):
             self.backend = "packed"  # nothing in this network that it could do
         return network
+
+    def alone(self, index: int) -> nn.Module:
+        """The network with its own layers, since the kernel takes whole packs only."""
+        return self._plain
 
 
 def _conv_pool(inputs: Tensor, weight: Any, bias: Any, relu: bool) -> Tensor:

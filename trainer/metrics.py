@@ -56,8 +56,3 @@ def sparsity_metrics(weights: Mapping[str, Tensor]) -> dict[str, float | int]:
 def layer_sparsity(weights: Mapping[str, Tensor]) -> dict[str, float]:
     """Share of zero rows of each weight tensor."""
     return {name: float((row_matrix(weight[None])[0] == 0).all(dim=1).double().mean()) for name, weight in weights.items()}
-
-
-def stacked_sparsity_rate(masks: Mapping[str, Tensor], n_rows: int) -> Tensor:
-    """Zero rows / rows of each model of a pack; masks (n_models, n_layer_rows) of the regularised layers, bool, at least one."""
-    return torch.stack([(~mask).sum(dim=1) for mask in masks.values()]).sum(dim=0).double() / n_rows

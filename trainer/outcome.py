@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainer.checkpoint import model_file
+from trainer.compact.sizes import Sizes
 from trainer.lagrangian import convergence
 from trainer.metrics import layer_sparsity, sparsity_metrics
 from trainer.notes import model_notes
@@ -38,9 +39,13 @@ class Measured:
     weight_names: tuple[str, ...]
     n_parameters: int
     labels: Mapping[str, Tensor]
+    sizes: Sizes
+    """Of the trial's model."""
     losses: Mapping[str, Tensor]
     """Split -> shape (n_tasks,), float64."""
     metrics: Mapping[str, Tensor]
+    gradient_cosine: tuple[float | None, ...] | None
+    """Between the gradients of each pair of tasks (trainer/gradient_cosine.py)."""
     sparsity: float
     """Raw L0 of the final model."""
     anchors: Tensor
@@ -55,20 +60,20 @@ class Measured:
     data_notes: tuple[str, ...]
     backend: str
     epochs: list[dict[str, Any]]
-    wall: Mapping[str, float]
-    """Seconds of the whole pack, by phase."""
-    n_models: int
+    spent: Mapping[str, float | bool | None]
+    """Columns on time and energy."""
 
 
 def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialResult:
     """One trial's result. A diverged model has NaN where numbers would be, and no weights."""
     epochs = [_flat(record, problem) for record in measured.epochs]
-    timing = _timing(measured)
     if not measured.alive:
         last = epochs[-1]["epoch"] if epochs else 0
         first_bad = next((record["epoch"] for record in epochs if not math.isfinite(record["scalarized"])), last)
         columns: dict[str, Any] = (
-            timing | dict.fromkeys(_loss_columns(problem), math.nan) | {"objective.sparsity": math.nan, "n_epochs": len(epochs)}
+            dict(measured.spent)
+            | dict.fromkeys(_loss_columns(problem), math.nan)
+            | {"objective.sparsity": math.nan, "n_epochs": len(epochs)}
         )
         message = f"a loss became NaN or infinite in epoch {first_bad}; a smaller training.learning_rate may help"
         columns |= {"notes": list(measured.data_notes) or None}
@@ -77,14 +82,18 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
     weights = {name: measured.weights[name] for name in measured.weight_names}
     sparsity = sparsity_metrics(weights) if weights else {}
     layers = layer_sparsity(weights)
+    sizes = measured.sizes.columns({**measured.weights, **measured.buffers})
+    size_notes = [measured.sizes.note] if measured.sizes.note else []
     columns = {
-        **timing,
+        **measured.spent,
         **sparsity,
         **_values(problem, "loss", measured.losses),
         **_metric_columns(problem, measured.metrics),
         **_chebyshev_columns(spec, measured),
         "objective.sparsity": measured.sparsity,
+        "gradient_cosine": None if measured.gradient_cosine is None else list(measured.gradient_cosine),
         "n_params": measured.n_parameters,
+        **sizes,
         "layer_sparsity": layers,
         "sparsity_reached": measured.sparsity_reached,
         "tying_converged": measured.tying_converged,
@@ -92,7 +101,7 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         "n_epochs": len(epochs),
         "optimum": _optimum(spec, problem, measured),
         "backend": measured.backend,
-        "notes": [*measured.data_notes, *model_notes(problem, layers, measured.output_ranges)] or None,
+        "notes": [*measured.data_notes, *model_notes(problem, layers, measured.output_ranges), *size_notes] or None,
     }
     tensors = {
         **measured.weights,
@@ -111,17 +120,6 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         "layer_sparsity": layers,
     }
     return TrialResult(spec.trial_id, "ok", None, columns, epochs, model_file(tensors, metadata))
-
-
-def _timing(measured: Measured) -> dict[str, float]:
-    total = sum(measured.wall.values())
-    return {
-        "wall_s": total,
-        "wall_s_sparsify": measured.wall["sparsify"],
-        "wall_s_tying": measured.wall["tying"],
-        "wall_s_retrain": measured.wall["retrain"] + measured.wall["dense"],
-        "device_s": total / measured.n_models,
-    }
 
 
 def _chebyshev_columns(spec: TrialSpec, measured: Measured) -> dict[str, Any]:

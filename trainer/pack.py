@@ -164,6 +164,10 @@ class Pack:
             ranges[index, t] = float((high - low).max()) if low.numel() else 0.0
         return ranges
 
+    def alone(self, index: int) -> nn.Module:
+        """The module to call with one model's tensors (`torch.func.functional_call`)."""
+        return self.members[index]
+
     def living(self) -> Iterator[tuple[int, nn.Module]]:
         """Place and module of each network that trains on."""
         return ((index, member) for index, member in enumerate(self.members) if self.alive[index])

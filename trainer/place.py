@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from trainer.energy.meter import EnergyMeter
+
 BACKENDS = ("loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+kernel")
 """Ways to compute a pack's passes; `auto` chooses among them (trainer/backends.py)."""
 
@@ -25,3 +27,5 @@ class Place:
     """One of `BACKENDS`, or `auto`."""
     n_threads: int = 1
     """CPU threads for what the device does not do: clustering."""
+    meter: EnergyMeter | None = None
+    """Counts the energy of the device; None where nothing does."""

@@ -116,6 +116,9 @@ class GrowlSettings(Checked):
     """Weight of the ordered part; unit: loss per unit of row norm."""
     beta2: Annotated[float, Range(ge=0)] = 0.2
     """Weight of every row; unit: loss per unit of row norm."""
+    groups: Literal["unit", "channel"] = "unit"
+    """What one row is in a Linear layer that reads flattened channels: a single position, or all positions of a channel, so that
+    whole channels vanish (docs/compress.md)."""
     prox: Literal["epoch", "step"] = "epoch"
     """When rows are shrunk: at each epoch's end, or after each optimiser step."""
     step_rule: Literal["layer_rms", "row_rms", "row_rms_root", "plain"] = "layer_rms"
@@ -251,10 +254,17 @@ _READ = {
     "moead": frozenset(("batch_size", "data_share", "growl", "lsuv", "evolution")),
 }
 _LATER = {"data_share": 1.0, "warm_start": "none"}
+_LATER_OF_GROWL = {"groups": "unit"}
 """Settings that came after results were published, with the value that changes nothing: it is left out of a trial's identity."""
 
 
 def read_by(method: str, settings: TrainingSettings) -> dict[str, Any]:
     """What a method reads of the settings, as plain values: what its results depend on, and nothing else."""
     read = {name: value for name, value in asdict(settings).items() if name in _READ[method]}
-    return {name: value for name, value in read.items() if _LATER.get(name, _ALL) != value}
+    if "growl" in read:
+        read["growl"] = _without(read["growl"], _LATER_OF_GROWL)
+    return _without(read, _LATER)
+
+
+def _without(read: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in read.items() if later.get(name, _ALL) != value}

@@ -25,9 +25,20 @@ UNTIED = -1
 _TINY = 1e-12
 
 
-def theta_of(settings: GrowlSettings, n_rows: int) -> Tensor:
-    """The GrOWL weights of a layer with so many rows, shape (n_rows,), float64."""
-    return theta_pattern(settings.pattern, n_rows, settings.beta1, settings.beta2, settings.pld_share)
+def theta_of(settings: GrowlSettings, n_rows: int, group_size: int = 1) -> Tensor:
+    """The GrOWL weights of a layer with so many rows, shape (n_rows,), float64.
+
+    A group of rows weighs the root of its size times as much, as in the group lasso: its norm is as many times as long.
+    """
+    return theta_pattern(settings.pattern, n_rows, settings.beta1, settings.beta2, settings.pld_share) * math.sqrt(group_size)
+
+
+def in_groups(weight: Tensor, group_size: int) -> Tensor:
+    """A view of a Linear weight, shape (..., out, in), whose rows are groups of neighbours: (..., out, in / group_size, group_size)."""
+    if group_size == 1:
+        return weight
+    grouped: Tensor = weight.view(*weight.shape[:-1], weight.shape[-1] // group_size, group_size)
+    return grouped
 
 
 @dataclass(frozen=True)
@@ -35,21 +46,39 @@ class Layer:
     """One regularised layer of the pack."""
 
     weight: Tensor
-    """Stacked, shape (n_models, out, in, ...); the pack's own tensor."""
+    """Stacked, shape (n_models, out, n_rows, ...): the pack's own tensor, or a view of it whose rows are groups."""
+    owner: Tensor
+    """The pack's own tensor."""
+    group_size: int
+    """Input units that are one row here: the positions of a channel with `growl.groups: channel`, else 1."""
     theta: Tensor
     """Shape (n_rows,)."""
     is_spike: bool
     """Whether all weights of theta but the first are equal."""
 
     @staticmethod
-    def of(weight: Tensor, settings: GrowlSettings) -> "Layer":
+    def of(owner: Tensor, settings: GrowlSettings, group_size: int = 1) -> "Layer":
         """The layer with the weights theta that the settings give it."""
-        theta = theta_of(settings, weight.shape[2])
-        return Layer(weight, theta.to(weight), is_spike(theta))
+        weight = in_groups(owner.detach(), group_size) if group_size > 1 else owner
+        theta = theta_of(settings, weight.shape[2], group_size)
+        return Layer(weight, owner, group_size, theta.to(weight), is_spike(theta))
+
+    @property
+    def gradient(self) -> Tensor:
+        """Of `weight`, in the memory of the pack's own gradient."""
+        assert self.owner.grad is not None
+        return in_groups(self.owner.grad, self.group_size)
 
 
 class Structure:
     """Masks and ties of the regularised layers of a pack.
+
+    Args:
+        weights: weight name -> the pack's own tensor, stacked.
+        settings: of GrOWL.
+        n_models: of the pack.
+        device: of the pack.
+        group_sizes: weight name -> how many neighbouring input units of a Linear layer are one row; 1 where it is not named.
 
     Attributes:
         layers: weight name -> Layer.
@@ -59,10 +88,18 @@ class Structure:
             everywhere before clustering.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], settings: GrowlSettings, n_models: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        settings: GrowlSettings,
+        n_models: int,
+        device: torch.device,
+        group_sizes: Mapping[str, int] | None = None,
+    ) -> None:
         self._zero = torch.zeros(n_models, device=device)
-        self.layers = {name: Layer.of(weight, settings) for name, weight in weights.items()}
-        self.masks = {name: torch.ones(w.shape[0], w.shape[2], dtype=torch.bool, device=w.device) for name, w in weights.items()}
+        self.layers = {name: Layer.of(weight, settings, (group_sizes or {}).get(name, 1)) for name, weight in weights.items()}
+        shapes = {name: layer.weight.shape for name, layer in self.layers.items()}
+        self.masks = {name: torch.ones(shape[0], shape[2], dtype=torch.bool, device=device) for name, shape in shapes.items()}
         self.labels = {name: torch.full_like(mask, UNTIED, dtype=torch.int64) for name, mask in self.masks.items()}
         self._ties: dict[str, Tie] = {}
         self._is_masked = False
@@ -88,7 +125,7 @@ class Structure:
         """Add factor * gradient of L0 to the stacked gradients; factor of shape (n_models,)."""
         for layer in self.layers.values():
             gradient = growl_gradient(layer.weight.detach(), layer.theta)
-            layer.weight.grad += gradient * factor.reshape(-1, *[1] * (gradient.dim() - 1))  # type: ignore[operator]
+            layer.gradient.add_(gradient * factor.reshape(-1, *[1] * (gradient.dim() - 1)))
 
     @torch.no_grad()
     def shrink(self, steps: Mapping[str, tuple[Tensor, Tensor | None]], share: float, epoch_share: float) -> None:
@@ -144,6 +181,15 @@ class Structure:
         self._index(is_fixed=True)
         return converged
 
+    def n_suppressed(self) -> Tensor:
+        """Input units whose rows are masked, of each model, shape (n_models,), int64."""
+        counts = [(~mask).sum(dim=1) * self.layers[name].group_size for name, mask in self.masks.items()]
+        return torch.stack(counts).sum(dim=0) if counts else torch.zeros(len(self._zero), dtype=torch.int64)
+
+    def unit_labels(self) -> dict[str, Tensor]:
+        """`labels` of single input units: those at the same position of channels that are tied are tied."""
+        return {name: _of_units(labels, self.layers[name].group_size) for name, labels in self.labels.items()}
+
     @torch.no_grad()
     def tie(self) -> None:
         """Set suppressed rows to zero and the rows of each cluster to their mean: the start of phase 2."""
@@ -155,7 +201,27 @@ class Structure:
     def share_gradients(self) -> None:
         """Make the tied rows one parameter: each gets the gradient of its whole cluster."""
         for name, tie in self._ties.items():
-            tie.share_gradient(self.layers[name].weight.grad)  # type: ignore[arg-type]
+            tie.share_gradient(self.layers[name].gradient)
+
+    def free_gradient(self, model: int, name: str, gradient: Tensor) -> Tensor:
+        """A model's gradient over what is free to move in a parameter: suppressed rows left out, a cluster of tied rows once.
+
+        Args:
+            model: its place in the pack.
+            name: of the parameter; one that is no regularised weight is free as a whole.
+            gradient: shape of one model's parameter.
+
+        Returns:
+            Shape (n_free_rows, row_length), or the gradient itself.
+        """
+        if name not in self.masks:
+            return gradient
+        rows = row_matrix(in_groups(gradient[None], self.layers[name].group_size))[0]
+        mask, labels = self.masks[name][model], self.labels[name][model]
+        tied = mask & (labels != UNTIED)
+        clusters, place = torch.unique(labels[tied], return_inverse=True)
+        sums = torch.zeros(len(clusters), rows.shape[1], dtype=rows.dtype, device=rows.device).index_add_(0, place, rows[tied])
+        return torch.cat([rows[mask & ~tied], sums])
 
     @torch.no_grad()
     def enforce(self) -> None:
@@ -172,3 +238,8 @@ class Structure:
         ties = {name: Tie.from_labels(labels) for name, labels in self.labels.items()}
         self._ties = {name: tie for name, tie in ties.items() if tie is not None}
         self.n_changes += was_masked != self._is_masked or had_ties or bool(self._ties)
+
+
+def _of_units(labels: Tensor, group_size: int) -> Tensor:
+    positions = torch.arange(group_size, device=labels.device)
+    return torch.where(labels[..., None] < 0, UNTIED, labels[..., None] * group_size + positions).flatten(1)

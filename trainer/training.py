@@ -1,9 +1,9 @@
 """What every method's training has in common: data, the pack, its curves, and the way from finished models to results."""
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,15 +11,20 @@ from torch import Tensor, nn
 
 from trainer.backends import pack_of
 from trainer.checkpoint import State
+from trainer.compact.channels import positions_of_channels
+from trainer.compact.sizes import Sizes
 from trainer.data import Part, channels_last, first_share
+from trainer.gradient_cosine import Cosines, fixed_samples, gradient_cosines
 from trainer.lsuv import initialise_lsuv
 from trainer.metrics import n_parameters, weight_names
 from trainer.notes import data_notes
 from trainer.outcome import Lagrange, Measured, result_of
 from trainer.place import Place
 from trainer.problem import Problem
+from trainer.spending import Spending
 from trainer.structure import Structure
 from trainer.trial import TrialResult, TrialSpec
+from trainer.turns import turn_on
 
 _ANCHOR_SEED = 0
 
@@ -55,14 +60,15 @@ class PackTraining(ABC):
         self._bounds: Mapping[str, tuple[float, float]] = getattr(network, "bounds", {})
         self._weight_names, self._n_parameters = weight_names(network), n_parameters(network)
         self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
-        self.pack = pack_of(network, self._n_networks, problem, place)
+        self._group_sizes = self._sizes_of_groups(network) if first.settings.growl.groups == "channel" else {}
+        self.pack = pack_of(network, self._n_networks, problem, place)  # may put its own layers into the network
         weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
-        self.structure = Structure(weights, first.settings.growl, self._n_networks, device)
+        self.structure = Structure(weights, first.settings.growl, self._n_networks, device, self._group_sizes)
         anchors = self._initial_anchors() if first.scaling == "anchors" else [1.0] * (1 + len(problem.tasks))
         self._anchors = torch.tensor(anchors, dtype=self._dtype, device=device)
 
         self._records: list[list[dict[str, Any]]] = [[] for _ in range(self._n_networks)]
-        self._wall = {"sparsify": 0.0, "tying": 0.0, "retrain": 0.0, "dense": 0.0}
+        self._spending = Spending(len(self.specs), place.meter)
         self._classifies = [task.metric_name == "accuracy" for task in problem.tasks]
         self._data_notes = data_notes(problem)
 
@@ -79,19 +85,24 @@ class PackTraining(ABC):
         """True after the last epoch."""
         return self.epoch >= self.n_epochs
 
+    def spent(self) -> dict[str, float | bool | None]:
+        """Columns of each row on the time and energy so far."""
+        return self._spending.columns()
+
     def results(self) -> list[TrialResult]:
         """What the trials leave, in the order of the specs; the only place where test data is read."""
         if not self.done:
             raise RuntimeError(f"a training expects done before results(), found epoch = {self.epoch} of {self.n_epochs}")
-        started = time.perf_counter()
-        parts = {"train": self._train, "validation": self._validation, "test": self._problem.test.on(self._device)}
-        evaluated = {name: self._measure(part) for name, part in parts.items()}
-        ranges = self.pack.output_ranges(self._validation)
-        penalty = self.structure.penalty().double().cpu()
-        wall = self._wall | {"results": time.perf_counter() - started}
+        with turn_on(self._device), self._spending.on("results"):
+            parts = {"train": self._train, "validation": self._validation, "test": self._problem.test.on(self._device)}
+            evaluated = {name: self._measure(part) for name, part in parts.items()}
+            ranges = self.pack.output_ranges(self._validation)
+            cosines = self._gradient_cosines()
+            penalty = self.structure.penalty().double().cpu()
         best, reached, converged = self._best_epochs(), self._sparsity_reached, self._tying_converged
         # A method with one network for all trials has one of everything that is not measured under a preference.
         networks = [i % self._n_networks for i in range(len(self.specs))]
+        sizes, labels = Sizes(self._problem, self._network), self.structure.unit_labels()
         return [
             result_of(
                 spec,
@@ -102,9 +113,11 @@ class PackTraining(ABC):
                     buffers={name: value[n] for name, value in self.pack.buffers.items()},
                     weight_names=self._weight_names,
                     n_parameters=self._n_parameters,
-                    labels={name: value[n] for name, value in self.structure.labels.items()},
+                    labels={name: value[n] for name, value in labels.items()},
+                    sizes=sizes,
                     losses={name: losses[i] for name, (losses, _) in evaluated.items()},
                     metrics={name: metrics[i] for name, (_, metrics) in evaluated.items()},
+                    gradient_cosine=cosines[i],
                     sparsity=float(penalty[n]),
                     anchors=self._anchors.double().cpu(),
                     lagrange=self._lagrange(i),
@@ -115,8 +128,7 @@ class PackTraining(ABC):
                     data_notes=(*self._data_notes, *self._own_notes),
                     backend=self.pack.backend,
                     epochs=self._records[n],
-                    wall=wall,
-                    n_models=len(self.specs),
+                    spent=self.spent(),
                 ),
             )
             for i, (n, spec) in enumerate(zip(networks, self.specs, strict=True))
@@ -173,6 +185,23 @@ class PackTraining(ABC):
         """Mean loss and metric of each trial and task over a part of the data, two of shape (n_trials, n_tasks), float64."""
         return self.pack.evaluate(part)
 
+    def _gradient_cosines(self) -> list[Cosines | None]:
+        """For each trial the cosines between its tasks' gradients (trainer/gradient_cosine.py); None for one that broke."""
+        return [self._cosines_of(i % self._n_networks) for i in range(len(self.specs))]
+
+    def _cosines_of(self, n: int) -> Cosines | None:
+        """Of one network of the pack, alone, so that neither the backend's way with packs nor the neighbours matter."""
+        if not self.pack.alive[n]:
+            return None
+        return gradient_cosines(
+            self.pack.alone(n),
+            {name: value[n] for name, value in self.pack.parameters.items()},
+            {name: value[n] for name, value in self.pack.buffers.items()},
+            self._problem.tasks,
+            fixed_samples(self._validation, self._settings.batch_size),
+            partial(self.structure.free_gradient, n),
+        )
+
     def _initial_network(self, seed: int) -> nn.Module:
         """The network that every trial of a seed starts from; the global random state is left alone."""
         with torch.random.fork_rng(devices=[]):
@@ -182,10 +211,15 @@ class PackTraining(ABC):
         initialise_lsuv(network, inputs, self._settings.lsuv, seed)
         return network
 
+    def _sizes_of_groups(self, network: nn.Module) -> Mapping[str, int]:
+        """Weight name -> positions of each channel that a Linear layer reads, for `growl.groups: channel`."""
+        return positions_of_channels(network, self._problem.validation.first(2)[0].cpu())
+
     def _initial_anchors(self) -> list[float]:
         """L0 of the initial network of one fixed seed, so that all seeds share one scale, and the losses of a guess."""
         weights = dict(self._initial_network(_ANCHOR_SEED).named_parameters())
-        structure = Structure({name: weights[name].detach()[None] for name in self.structure.layers}, self._settings.growl, 1, self._device)
+        own = {name: weights[name].detach()[None] for name in self.structure.layers}
+        structure = Structure(own, self._settings.growl, 1, self._device, self._group_sizes)
         return [float(structure.penalty()[0]) or 1.0, *(task.guess_loss for task in self._problem.tasks)]
 
     def _mean_accuracy(self, metrics: Sequence[float]) -> float:

@@ -6,7 +6,6 @@ the prox, whose step is scaled by the sparsity objective's own weight; suppresse
 one parameter; the model of a row is chosen by its scalarised validation value, and all columns belong to it.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -17,7 +16,6 @@ from torch import Tensor
 from trainer.checkpoint import State, group_of, nest
 from trainer.lagrangian import lagrangian_of
 from trainer.memory import large_pieces_apart
-from trainer.metrics import stacked_sparsity_rate
 from trainer.optimiser import PackOptimiser
 from trainer.outcome import Lagrange
 from trainer.place import Place
@@ -27,6 +25,7 @@ from trainer.scalarization import chebyshev_values, scalarized
 from trainer.selection import Kept
 from trainer.settings import TrainingSettings
 from trainer.step_graph import StepGraph, recorder_for
+from trainer.structure import in_groups
 from trainer.training import PackTraining
 from trainer.trial import TrialSpec
 from trainer.turns import turn_on
@@ -96,8 +95,12 @@ class TwoPhase(PackTraining):
 
     def step(self) -> None:
         """Train one epoch; at the end of an outer iteration move the multipliers, at the end of phase 1 cluster."""
+        phase, outer = self._phases[self._phase], self._outer
         with turn_on(self._device):
-            self._train_and_measure()
+            with self._spending.on(phase.name):
+                self._train_and_measure(phase)
+            if self._epoch_of_phase < phase.n_epochs and self._outer != outer:
+                self._optimiser.set_learning_rate(self._learning_rate())
         if self._epoch_of_phase == self._phases[self._phase].n_epochs:
             self._end_phase()
 
@@ -118,9 +121,7 @@ class TwoPhase(PackTraining):
         self.pack.clear_gradients()
         return found
 
-    def _train_and_measure(self) -> None:
-        started = time.perf_counter()
-        phase, outer = self._phases[self._phase], self._outer
+    def _train_and_measure(self, phase: Phase) -> None:
         losses = self._train_epoch()
         if phase.name == "sparsify":
             if self._settings.growl.prox == "epoch":
@@ -131,9 +132,6 @@ class TwoPhase(PackTraining):
         self._epoch_of_phase += 1
         if self._epoch_of_phase % phase.epochs_per_outer == 0:
             self._lagrangian.update()
-        self._wall[phase.name] += time.perf_counter() - started
-        if self._epoch_of_phase < phase.n_epochs and self._outer != outer:
-            self._optimiser.set_learning_rate(self._learning_rate())
 
     def _phases_of(self, first: TrialSpec) -> tuple[Phase, ...]:
         return phases_of(first.settings, first.is_dense)
@@ -215,8 +213,11 @@ class TwoPhase(PackTraining):
         """The prox that stands for the optimiser's steps on L0 since the last one (trainer/prox_step.py)."""
         needs_moments, correction = self._prox_step.needs_moments, self._optimiser.correction
         steps = {
-            name: self._prox_step.of_layer(self._optimiser.second_moments(name) if needs_moments else [], correction)
-            for name in self.structure.layers
+            name: self._prox_step.of_layer(
+                [in_groups(moment, layer.group_size) for moment in self._optimiser.second_moments(name)] if needs_moments else [],
+                correction,
+            )
+            for name, layer in self.structure.layers.items()
         }
         self._prox_step.reset()
         an_outer = self._settings.growl.layer_sparsity_max / self._settings.sparsify.outer_iterations
@@ -229,7 +230,7 @@ class TwoPhase(PackTraining):
         finite = losses.isfinite().all(dim=1) & train_losses.isfinite().all(dim=1).cpu() & sparsity.isfinite()
         self.pack.alive &= finite
         value = self._scalarized(losses, sparsity)
-        rate = stacked_sparsity_rate(self.structure.masks, self._n_rows).cpu() if self.structure.masks else torch.zeros(len(self.specs))
+        rate = self.structure.n_suppressed().double().cpu() / max(1, self._n_rows)
         reached = (rate >= self._settings.growl.sparsity_min) if phase.name == "sparsify" else torch.ones_like(finite)
         score = metrics[:, self._classifies].mean(dim=1) if self._settings.selection == "accuracy" else -value
         self._kept.offer(self.epoch, torch.where(finite, score, torch.nan), reached, self._current())
@@ -284,11 +285,10 @@ class TwoPhase(PackTraining):
         if self._phases[self._phase].name == "sparsify":
             self._has_reached = self._kept.reached.clone()
         if self._phase + 1 < len(self._phases):
-            started = time.perf_counter()
-            with large_pieces_apart():
-                self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive, self._place.n_threads)
-            self.structure.tie()
-            self._wall["tying"] += time.perf_counter() - started
+            with self._spending.on("tying", uses_device=self._device.type == "cpu"):
+                with large_pieces_apart():
+                    self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive, self._place.n_threads)
+                self.structure.tie()
             self._begin(self._phase + 1)
 
     @property
@@ -331,7 +331,7 @@ class TwoPhase(PackTraining):
             "n_steps": self._optimiser.n_steps,
             "lagrangian": self._lagrangian.scalars(),
             "records": self._records,
-            "wall": self._wall,
+            **self._spending.scalars(),
         }
         return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest(groups), scalars)
 
@@ -357,4 +357,4 @@ class TwoPhase(PackTraining):
         self._prox_step.length = pack["step_length"].to(self._device)
         self._has_converged, self._has_reached = pack["tying_converged"], pack["sparsity_reached"]
         self._records = [state.scalars["records"][i] for i in index]
-        self._wall = dict(state.scalars["wall"])
+        self._spending.load(state.scalars, len(state.trial_ids))

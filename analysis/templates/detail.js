@@ -49,6 +49,7 @@ function detailParts(row) {
     ["rows", count("n_rows", row)],
     ["parameters", count("n_params", row)],
     ["removable parameters", count("removable_params", row)],
+    ["MACs a sample", count("n_macs", row)],
     ["removable MACs", count("removable_macs", row)],
     ["least sparsity reached", yesNo(cell("sparsity_reached", row))],
   ]));
@@ -62,6 +63,8 @@ function detailParts(row) {
     ["residual of the constraints", measured("residual", row, number)],
     ["tying converged", yesNo(cell("tying_converged", row))],
     ...["", "_sparsify", "_tying", "_retrain"].map((phase) => [`wall time${phase.replace("_", ", ")}`, measured(`wall_s${phase}`, row, (value) => `${fixed(value)} s`)]),
+    ["device seconds, its own share", measured("device_s", row, fixed)],
+    ["energy", measured("energy_wh", row, (value) => `${number(value)} Wh${cell("energy_estimated", row) === false ? "" : ", estimated"}`)],
     ["device", [cell("device", row), cell("host", row)].filter(Boolean).join(" on ")],
     ["attempt, retry", `${cell("attempt", row) ?? "–"}, ${cell("retry", row) ?? "–"}`],
     ["weights (SHA-256, in blobs/)", cell("weights_sha256", row)],

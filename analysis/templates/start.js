@@ -86,6 +86,7 @@ function wireControls() {
     drawLegend();
     refresh();
     drawSecond();
+    drawConflict();
   });
 }
 
@@ -108,6 +109,7 @@ if (report.views.length) {
 } else document.getElementById("only-shown").closest("label").hidden = true;
 drawHeader();
 list();
+drawConflict();
 refresh();
 drawSecond();
 document.getElementById("search").addEventListener("input", () => { listing.page = 0; list(); });

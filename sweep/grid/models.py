@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
 
+from sweep.grid.costs import Costs
 from sweep.grid.errors import ConfigError
 from sweep.grid.json_schema import METHOD_NAMES, MODEL_NAMES
 from sweep.grid.preferences import Preferences
@@ -202,6 +203,8 @@ class SweepConfig(BaseModel):
     """Constants of the training."""
     resources: Resources = Field(default_factory=Resources)
     """What one worker may use."""
+    costs: Costs = Field(default_factory=Costs)
+    """What device time and energy cost, for `sweep plan` and the report."""
     output: Annotated[str, Field(min_length=1)] = "results/sweep"
     """Folder of the results, relative to where the command runs; default: results/<name>."""
     scaling: Literal["none", "anchors"] = "none"

@@ -29,7 +29,7 @@ def normalise(top: Node) -> Node:
     """
     changed = {}
     for name, node in top.mapping.items():
-        if name in ("training", "resources"):
+        if name in ("training", "resources", "costs"):
             changed[name] = _section(node)
         elif name == "problem":
             changed[name] = replace(node, value=tuple(map(_problem, node.items))) if node.items else _problem(node)

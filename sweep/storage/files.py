@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sweep.storage.plain_file import HINT, NotPlainError, read_plain
+
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 _NAME = re.compile(NAME_PATTERN)
@@ -149,6 +151,7 @@ def read_whole(path: Path) -> bytes:
 
     Raises:
         FileNotFoundError: there is none; the caller knows whether that matters.
+        UnreadableError: no plain file, but a link, a folder, a pipe ..., or one of enormous size.
         StoreError: the disk or its permissions do not let us read it. It is not damaged as far as anybody knows, so it must
             not be taken for a missing result.
     """
@@ -156,17 +159,19 @@ def read_whole(path: Path) -> bytes:
         return _read(path)
     except FileNotFoundError:
         raise
+    except NotPlainError as error:
+        raise UnreadableError(str(error), path, HINT) from error
     except OSError as error:
         raise read_error(path, error) from error
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_plain(path)
     except OSError as error:
         if error.errno != errno.ESTALE:
             raise
-    return path.read_bytes()  # NFS: replaced between our look-up and our read; the second look-up finds the new file
+    return read_plain(path)  # NFS: replaced between our look-up and our read; the second look-up finds the new file
 
 
 def delete(path: Path) -> None:

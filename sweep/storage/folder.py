@@ -13,7 +13,7 @@ FOLDERS = ("plans", "rows", "epochs", "blobs", "live", "checkpoints")
 COMPACTED = {"rows": "trials.parquet", "epochs": "epochs.parquet"}
 SUFFIX = {"rows": "parquet", "epochs": "parquet", "checkpoints": "safetensors"}
 
-_FILES = ("manifest.json", "lock.json", "control.json", "report.html", *COMPACTED.values())
+_FILES = ("manifest.json", "lock.json", "control.json", "pause.json", "report.html", *COMPACTED.values())
 _VERSIONED = re.compile(rf"({NAME_PATTERN})\.(0|[1-9]\d{{0,8}})-(0|[1-9]\d{{0,8}})\.([a-z]+)")
 _PLAN = re.compile(r"[1-9]\d{0,8}\.json")
 _STALE_S = 3600.0  # age at which a temporary file is no one's
@@ -40,6 +40,7 @@ class Folder:
 
     def names(self, folder: str) -> list[str]:
         """In order; hidden ones are not ours, or being written."""
+        _refuse_link(self.root / folder)
         try:
             return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
         except FileNotFoundError:
@@ -91,6 +92,8 @@ class Folder:
 
     def make(self) -> None:
         """Make every folder of a store, and try whether it takes files."""
+        for folder in (*FOLDERS, "logs"):
+            _refuse_link(self.root / folder)
         for folder in FOLDERS:
             make_writable(self.root / folder)
 
@@ -108,6 +111,12 @@ def make_writable(folder: Path) -> None:
     probe = temporary_beside(folder / "probe")
     write_whole(probe, b"", durable=False)
     delete(probe)
+
+
+def _refuse_link(folder: Path) -> None:
+    """Inside a results folder: what is read or written there would lie outside. (The results folder itself may be a link.)"""
+    if folder.name in (*FOLDERS, "logs") and folder.is_symlink():
+        raise StoreError("a link where a folder is expected", folder, "put the folder itself here, or mount it here")
 
 
 def remove(paths: Iterable[Path]) -> None:

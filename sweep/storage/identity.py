@@ -7,6 +7,7 @@ from typing import Any
 
 from sweep.schema import SCHEMA_VERSION
 from sweep.storage.files import StoreError, UnreadableError
+from sweep.storage.records import manifest_mistake
 
 _NOT_IDENTITY = ("created", "name", "versions", "hypervolume_reference", "reference_point_values", "true_front", "studies", "backends")
 _ABSENT = object()
@@ -32,6 +33,9 @@ def check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
         names = [item.get("name") if isinstance(item, dict) else item for item in items if isinstance(item, kind)]
         if len({name for name in names if isinstance(name, str)}) != len(items):
             raise UnreadableError(f"`{key}` is a list of different {rule}, found {_shown(found)}", path, "restore it from a copy")
+    wrong = manifest_mistake(manifest)
+    if wrong is not None:
+        raise UnreadableError(f"`{wrong}` is not what a run writes, found {_shown(manifest.get(wrong))}", path, "restore it from a copy")
 
 
 def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Path) -> dict[str, Any]:

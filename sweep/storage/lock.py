@@ -12,15 +12,19 @@ import secrets
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sweep.storage.files import StoreError, temporary_beside, write_error
+from sweep.storage.files import StoreError, UnreadableError, temporary_beside, write_error
+from sweep.storage.plain_file import HINT, NotPlainError, open_plain
+from sweep.storage.records import is_count, is_line
 
 _FILE_BYTES = 1024  # padded with spaces, so that a heartbeat overwrites every byte of the one before
+_MAX_PID = 2**31
+_MAX_BYTES = 64 * 1024
 _SETTLE_S = 0.1  # a rival that judged the former holder has noticed its mistake by then
 _TORN_PATIENCE_S = 3.0  # creating and filling the file are two steps of one moment
 
@@ -40,21 +44,25 @@ class Holder:
     started: str
     heartbeat: int
     nonce: str
+    alive_at: str | None = None  # the last heartbeat by the holder's clock: for people, never for judging
 
     @classmethod
     def myself(cls) -> Self:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(socket.gethostname(), os.getpid(), _process_start(os.getpid()), _machine(), now, 0, secrets.token_hex(16))
+        return cls(socket.gethostname(), os.getpid(), _process_start(os.getpid()), _machine(), now, 0, secrets.token_hex(16), now)
 
     @classmethod
     def parse(cls, data: bytes) -> Self | None:
-        """None when torn."""
+        """None when torn, or written by no run."""
         try:
             found = json.loads(data)
-            names = ("process_start", "machine", "started", "heartbeat")
-            return cls(str(found["host"]), int(found["pid"]), nonce=str(found["nonce"]), **{name: found.get(name) for name in names})
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            holder = cls(**{item.name: found.get(item.name) for item in fields(cls)})
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return None
+        given = (text for text in (holder.machine, holder.alive_at) if text is not None)
+        texts = (holder.host, holder.started, holder.nonce, *given)
+        numbers = (holder.pid, holder.heartbeat, *([] if holder.process_start is None else [holder.process_start]))
+        return holder if all(map(is_line, texts)) and all(map(is_count, numbers)) and 0 < holder.pid < _MAX_PID else None
 
     def is_here(self) -> bool:
         """Does its pid mean the same process to us?"""
@@ -209,7 +217,8 @@ class Lock:
                     self._lost.set()
                     return
                 n_beats += 1
-                self._write(Holder(**{**asdict(holder), "heartbeat": n_beats}))
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                self._write(Holder(**{**asdict(holder), "heartbeat": n_beats, "alive_at": now}))
             except OSError:
                 continue  # a full disk or a network pause: whoever takes over is seen at the next look
 
@@ -252,8 +261,10 @@ def _locked(path: Path, holder: Holder) -> LockedError:
 
 def _look_at(path: Path) -> _Seen | None:
     try:
-        with path.open("rb") as file:  # opening makes NFS ask the server; a plain stat may be a minute old
-            return _Seen(os.fstat(file.fileno()).st_ino, file.read())
+        with open_plain(path) as file:  # opening makes NFS ask the server; a plain stat may be a minute old
+            return _Seen(os.fstat(file.fileno()).st_ino, file.read(_MAX_BYTES))
+    except NotPlainError as error:
+        raise UnreadableError(str(error), path, HINT) from error
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESTALE):
             return None

@@ -179,7 +179,7 @@ def overhead(
     parts = {
         "validation": statistics.median(evaluation for evaluation, _ in others),
         "epochs' rest": (statistics.median(rest for _, rest in others) * (EPOCHS - 9) + prox * 9) / EPOCHS,  # nine in phase 1
-        "clustering": shrinking._wall["tying"] / n * a_trial,
+        "clustering": shrinking.state_dict().scalars["wall"]["tying"] / n * a_trial,
         "checkpoints": checkpoint * n * steps / a_checkpoint_s,
         "test, rows": seconds(pack.results) / n * STEPS_AN_EPOCH / _STEPS * a_trial,
     }

@@ -53,13 +53,13 @@ def n_drawn(browser, view):
     )
 
 
-def problems(browser):
-    """Errors of the console, and every request but the page itself."""
+def problems(browser, own="report.html"):
+    """Errors of the console, and every request but the page itself, whose address ends with `own`."""
     errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
             url = message["params"]["request"]["url"]
-            if not url.startswith(("data:", "blob:", "chrome")) and not url.endswith("report.html"):
+            if not url.startswith(("data:", "blob:", "chrome")) and not url.endswith(own):
                 errors.append(url)
     return errors

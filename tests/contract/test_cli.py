@@ -31,6 +31,8 @@ seeds: [0]
 output: results
 """
 N_TRIALS = 8
+USED = "complete trials used 0.00778 device hours"
+"""By the trials of `results`."""
 
 
 def call(*arguments: object) -> Result:
@@ -104,7 +106,8 @@ _TASKS = ((0, "left"), (1, "right"))
 
 
 def test_every_command_is_here() -> None:
-    assert set(cli.commands) == {"run", "init", "plan", "status", "report", "front", "table", "schema", "data", "verify"}
+    reading = {"plan", "status", "report", "front", "table", "figure", "verify"}
+    assert set(cli.commands) == {"run", "init", "schema", "data", *reading, "pause", "stop", "resume", "rm"}
     assert isinstance(cli.commands["data"], click.Group)
     assert set(cli.commands["data"].commands) == {"show"}
 
@@ -285,7 +288,7 @@ def test_plan_shows_what_a_run_would_do(grid: Path) -> None:
     assert lines[0] == f"sweep grid: {N_TRIALS} trials -> results"
     assert lines[1] == "  study main: mdmtn, wcal_growl: 8 trials, 0 complete"
     assert lines[2] == "complete: 0 (0 failed); to train: 8; waiting for others: 0"
-    assert lines[-1] == "time: unknown until a trial is complete"
+    assert lines[-1] == "time, device hours: unknown until a trial is complete"
     assert not Path("results").exists(), "plan writes nothing"
 
 
@@ -294,8 +297,67 @@ def test_plan_of_a_folder_with_results(grid: Path, results: Store) -> None:
     result = call("plan", grid)
     assert result.exit_code == 0
     assert "complete: 7 (1 failed); to train: 1; waiting for others: 0" in result.stdout
-    assert "time: about " in result.stdout
+    expected, time = result.stdout.splitlines()[-2:]
+    assert expected == "expected for 1 trial, from the mean of 7 complete ones: about 0.00111 device hours"
+    assert time.startswith("time: about ")
     assert sorted(results.root.rglob("*")) == before
+
+
+def test_plan_says_what_it_costs_at_the_grid_file_s_prices(grid: Path, results: Store) -> None:
+    """A price changes nothing else: the same trials are complete, and none is trained again."""
+    before = call("plan", grid).stdout.splitlines()
+    grid.write_text(f"{GRID}costs: {{usd_per_device_hour: 1800, usd_per_kwh: 0.3, g_co2_per_kwh: 380}}\n", encoding="utf-8")
+    after = call("plan", grid).stdout.splitlines()
+    expected = "expected for 1 trial, from the mean of 7 complete ones: about 0.00111 device hours (2 USD), energy unknown"
+    assert after[-2] == f"{expected} (no complete trial's was counted)"
+    assert [*before[:-2], before[-1]] == [*after[:-2], after[-1]]
+
+
+def test_the_report_says_what_it_cost(grid: Path, results: Store) -> None:
+    """At an option's price, else at that of the run's grid file."""
+    assert call("report", "results").exit_code == 0
+    page = (results.root / "report.html").read_text(encoding="utf-8")
+    assert '<h2 id="cost-title">What it cost</h2>' in page
+    assert "The sweep took 0.00778 device hours" in page
+    assert "USD for devices" not in page
+    assert call("report", "results", "--usd-per-device-hour", 900, "--g-co2-per-kwh", 380).exit_code == 0
+    page = (results.root / "report.html").read_text(encoding="utf-8")
+    assert "7 USD for devices, at 900 USD an hour" in page
+    assert "not known, as no energy was measured" in page
+    assert call("report", "results").exit_code == 0
+    assert "USD for devices" not in (results.root / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", ["--usd-per-device-hour", "--usd-per-kwh", "--g-co2-per-kwh"])
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "much"])
+def test_a_price_is_a_finite_number(results: Store, option: str, value: str) -> None:
+    result = call("report", "results", option, value)
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert not (results.root / "report.html").exists()
+
+
+def test_a_run_with_nothing_to_do_prices_the_report_anew(grid: Path) -> None:
+    """Prices are no part of what was trained."""
+    config = load_config(grid)
+    store = finished(config)
+    row = store.read_rows().to_pylist()[0]
+    store.publish({**row, "attempt": 2, "device_s": 7200.0})
+    assert call("run", grid).exit_code == 0
+    assert "USD for devices" not in (store.root / "report.html").read_text(encoding="utf-8")
+    for price, total in ((3, "6 USD for devices"), (5, "10 USD for devices")):
+        grid.write_text(f"{GRID}costs: {{usd_per_device_hour: {price}}}\n", encoding="utf-8")
+        result = call("run", grid)
+        assert result.exit_code == 0
+        assert "nothing to do: every trial is complete" in result.stdout
+        assert total in (store.root / "report.html").read_text(encoding="utf-8")
+    assert "costs" not in (store.root / "manifest.json").read_text(encoding="utf-8")
+
+
+def test_status_says_what_was_used(results: Store) -> None:
+    assert USED in call("status", "results").stdout.splitlines()
+    used = json.loads(call("status", "results", "--format", "json").stdout)["used"]
+    assert used == {"n_trials": 7, "n_timed": 7, "device_s": 28.0, "n_counted": 0, "energy_wh": 0.0}
 
 
 def test_plan_takes_limit_out_and_override(grid: Path) -> None:
@@ -625,7 +687,10 @@ def test_a_report_that_cannot_be_written_is_one_message(results: Store) -> None:
 def test_status_for_people_and_for_programs(results: Store) -> None:
     text = call("status", results.root)
     assert text.exit_code == 0
-    assert text.stdout == f"sweep grid in {results.root}: not running\n7/8 trials complete: 1 diverged, 6 ok\n"
+    first, second, failed, used = text.stdout.splitlines()
+    assert (first, second) == (f"sweep grid in {results.root}: not running", "7/8 trials complete: 1 diverged, 6 ok")
+    assert failed.endswith("seed 0) diverged: a loss became NaN")
+    assert used == USED
     found = json.loads(call("status", results.root, "--format", "json").stdout)
     assert (found["name"], found["is_running"], found["holder"]) == ("grid", False, None)
     assert (found["complete"], found["failed"], found["running"]) == (7, 1, 0)

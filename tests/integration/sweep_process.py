@@ -23,7 +23,7 @@ PATIENCE_S = 180.0
 """A run of a few seconds, on a machine that does much else."""
 # They say when and where a row was made, not what was trained.
 CIRCUMSTANCES = {
-    *("attempt", "retry", "pack_id", "host", "finished_at", "peak_memory_mb", "device_s"),
+    *("attempt", "retry", "pack_id", "host", "finished_at", "peak_memory_mb", "device_s", "energy_wh", "energy_estimated"),
     *("wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain"),
 }
 

@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,7 @@ def _built(real: str, whole: str) -> Path:
     for folder in (_cache_folder(), Path(tempfile.gettempdir()) / f"pareto-sweep-{os.getuid()}"):
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if folder.stat().st_uid != os.getuid():
+            if not _is_ours(folder):
                 continue
             if not (folder / name).exists():
                 _compile(compiler, source, real, whole, folder / name)
@@ -89,6 +90,12 @@ def _built(real: str, whole: str) -> Path:
         except OSError:
             continue
     raise KernelError("no folder for the built kernel can be written (cache and temporary folder)")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody else can put a library there, which would run as this user: another owner, a link, writable for others."""
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _compile(compiler: str, source: bytes, real: str, whole: str, target: Path) -> None:

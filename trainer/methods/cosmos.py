@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trainer.checkpoint import State
 from trainer.data import Part
+from trainer.gradient_cosine import Cosines
 from trainer.methods.conditioning import Conditioned, condition_on
 from trainer.methods.one_phase import OnePhase
 from trainer.place import Place
@@ -77,6 +78,13 @@ class COSMOS(OnePhase):
                 measured.append(self.pack.evaluate(part))
         losses, metrics = (torch.cat(column) for column in zip(*measured, strict=True))
         return losses, metrics
+
+    def _gradient_cosines(self) -> list[Cosines | None]:
+        found = []
+        for preference in self._preferences:
+            with _under(self._conditioned(), preference):
+                found.append(self._cosines_of(0))
+        return found
 
     def _scores(self, losses: Tensor, metrics: Tensor) -> list[Tensor]:
         if self._settings.selection == "accuracy":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.checkpoint import State
 from trainer.growl import row_matrix
@@ -37,3 +37,7 @@ class FixedArchitecture(TwoPhase):
         self._begin(0)  # the model to fall back on is the sparse one
         if state is not None:
             self._load(state)
+
+    def _sizes_of_groups(self, network: nn.Module) -> Mapping[str, int]:
+        """None: the sparse network's rows say what is masked, whatever found them."""
+        return {}

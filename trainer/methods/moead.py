@@ -1,6 +1,5 @@
 """MOEA/D on the weights of a network: what the paper left out because an evolution of so many numbers could not cope."""
 
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from trainer.place import Place
 from trainer.problem import Problem
 from trainer.training import PackTraining
 from trainer.trial import TrialSpec
+from trainer.turns import turn_on
 
 _JITTER = 0.1  # of the first individuals, in units of the radius: without it all are alike and crossover changes nothing
 
@@ -57,7 +57,7 @@ class Evolved(PackTraining):
             first, values = (state.tensors[f"population/{name}"][index].numpy() for name in ("positions", "values"))
             generation = self.epoch = state.epoch
             self._records = [state.scalars["records"][i] for i in index]
-            self._wall = dict(state.scalars["wall"])
+            self._spending.load(state.scalars, len(state.trial_ids))
         self._evolution = Evolution(
             preferences, first, start - reach, start + reach, self._seed, self._losses_of, values=values, generation=generation
         )
@@ -65,7 +65,10 @@ class Evolved(PackTraining):
 
     def step(self) -> None:
         """One generation."""
-        started = time.perf_counter()
+        with turn_on(self._device), self._spending.on("dense"):
+            self._next_generation()
+
+    def _next_generation(self) -> None:
         self._evolution.step()
         self._show(self._evolution.positions)
         self.epoch += 1
@@ -86,7 +89,6 @@ class Evolved(PackTraining):
                     "scalarized": max(k * loss for k, loss in zip(spec.preference[1:], losses[i].tolist(), strict=True)),
                 }
             )
-        self._wall["dense"] += time.perf_counter() - started
 
     def state_dict(self) -> State:
         """The population, its values and its generation are all there is."""
@@ -94,7 +96,7 @@ class Evolved(PackTraining):
             "positions": torch.from_numpy(self._evolution.positions.copy()),
             "values": torch.from_numpy(self._evolution.values.copy()),
         }
-        scalars = {"records": self._records, "wall": self._wall}
+        scalars = {"records": self._records, **self._spending.scalars()}
         return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest({"population": population}), scalars)
 
     @property

@@ -1,6 +1,5 @@
 """What the gradient methods without phases have in common: one optimiser, one schedule, the best epoch kept."""
 
-import time
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ from trainer.problem import Problem
 from trainer.selection import Kept
 from trainer.training import PackTraining
 from trainer.trial import TrialSpec
+from trainer.turns import turn_on
 
 
 class OnePhase(PackTraining):
@@ -68,7 +68,10 @@ class OnePhase(PackTraining):
 
     def step(self) -> None:
         """Train one epoch, measure it, keep it where it is the best."""
-        started = time.perf_counter()
+        with turn_on(self._device), self._spending.on("dense"):
+            self._train_and_measure()
+
+    def _train_and_measure(self) -> None:
         self._optimiser.set_learning_rate(self._learning_rate())
         train_losses = self._train_epoch()
         losses, metrics = self._measure(self._validation)
@@ -82,7 +85,6 @@ class OnePhase(PackTraining):
         if self.done:
             for kept in self._kept:
                 self._take(kept)
-        self._wall["dense"] += time.perf_counter() - started
 
     @property
     def _phase_name(self) -> str:
@@ -149,7 +151,7 @@ class OnePhase(PackTraining):
             **{f"kept{number}": {name: value.clone() for name, value in kept.state().items()} for number, kept in enumerate(self._kept)},
             "pack": {"alive": self.pack.alive},
         }
-        scalars = {"n_steps": self._optimiser.n_steps, "records": self._records, "wall": self._wall}
+        scalars = {"n_steps": self._optimiser.n_steps, "records": self._records, **self._spending.scalars()}
         return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest(groups), scalars)
 
     def _load(self, state: State) -> None:
@@ -166,4 +168,4 @@ class OnePhase(PackTraining):
             kept.load(group(f"kept{number}"))
         self.pack.alive = group("pack")["alive"]
         self._records = [state.scalars["records"][i] for i in index]
-        self._wall = dict(state.scalars["wall"])
+        self._spending.load(state.scalars, len(state.trial_ids))

@@ -21,7 +21,7 @@ from sweep.warm_starts import nearest_dense, task_weights, warm_start
 WARM = {"warm_start": "neighbour"}
 LATTICE = {"simplex": {"divisions": 4, "k0": [0.02, 0, 0.1]}}
 CIRCUMSTANCES = {
-    *("attempt", "retry", "pack_id", "host", "finished_at", "peak_memory_mb", "device_s"),
+    *("attempt", "retry", "pack_id", "host", "finished_at", "peak_memory_mb", "device_s", "energy_wh", "energy_estimated"),
     *("wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain"),
 }
 

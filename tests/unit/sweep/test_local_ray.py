@@ -1,48 +1,67 @@
-"""The driver notices at once when its local Ray's processes die."""
+"""The token file and the environment of a local Ray."""
 
+import os
+import stat
 import threading
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from sweep import local_ray
-from sweep.local_ray import LocalRayWatch
+from sweep.local_ray import keep_to_loopback, private_token
 
 
-class Node:
-    """Ray's node object, with processes that the test lets die."""
-
-    def __init__(self) -> None:
-        self.dead: list[str] = []
-
-    def dead_processes(self) -> list[tuple[str, Any]]:
-        return [(name, None) for name in self.dead]
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
-@pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> Node:
-    found = Node()
-    monkeypatch.setattr(local_ray, "_node", lambda: found)
-    monkeypatch.setattr(local_ray, "_POLL_S", 0.01)
-    return found
+@pytest.fixture(autouse=True)
+def _loose_umask() -> object:
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
-def test_a_dead_raylet_is_told_once_and_a_dead_monitor_is_not(node: Node) -> None:
-    told: list[str] = []
-    has_told = threading.Event()
-    LocalRayWatch(lambda what: (told.append(what), has_told.set())[0])
-    node.dead = ["log_monitor"]
-    assert not has_told.wait(0.2)
-    node.dead = ["log_monitor", "raylet"]
-    assert has_told.wait(10)
-    assert not threading.Event().wait(0.1)
-    assert told == ["Ray's raylet died"]
+def test_a_token_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    private_token(tmp_path, is_needed=True)
+    token = tmp_path / ".ray" / "auth_token"
+    assert mode(token) == 0o600
+    assert mode(token.parent) == 0o700
+    assert len(bytes.fromhex(token.read_text())) == 32
+    assert [path.name for path in token.parent.iterdir()] == ["auth_token"]
 
 
-def test_what_dies_after_the_end_is_no_news(node: Node) -> None:
-    told: list[str] = []
-    watch = LocalRayWatch(told.append)
-    watch.end()
-    node.dead = ["gcs_server", "raylet"]
-    assert not threading.Event().wait(0.2)
-    assert told == []
+def test_a_token_that_all_may_read_is_closed_and_kept(tmp_path: Path) -> None:
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("f" * 64)
+    token.chmod(0o664)
+    private_token(tmp_path, is_needed=True)
+    assert mode(token) == 0o600
+    assert token.read_text() == "f" * 64
+
+
+def test_no_token_is_made_for_a_cluster_of_somebody_else(tmp_path: Path) -> None:
+    private_token(tmp_path, is_needed=False)
+    assert not (tmp_path / ".ray").exists()
+
+
+def test_two_runs_at_once_share_one_token(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def start() -> None:
+        private_token(tmp_path, is_needed=True)
+        seen.append((tmp_path / ".ray" / "auth_token").read_text())
+
+    runs = [threading.Thread(target=start) for _ in range(8)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert len(seen) == 8
+    assert len(set(seen)) == 1
+
+
+def test_what_the_user_set_stays() -> None:
+    environment = {"RAY_AUTH_MODE": "disabled"}
+    keep_to_loopback(environment)
+    assert environment == {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}

@@ -16,12 +16,13 @@ from sweep.pack_run import PackJob, PackRun, next_retry
 from sweep.planning import manifest_of, trials_of
 from sweep.store import Store, StoreError, StoreWriteError
 from trainer.catalog import PROBLEMS
+from trainer.energy.meter import Energy
 
 SPARSE = [[0.02, 0.49, 0.49], [0.05, 0.475, 0.475], [0.1, 0.3, 0.6]]
 N_EPOCHS = 4
 # They say when and where a row was made, not what was trained.
 CIRCUMSTANCES = {
-    *("attempt", "retry", "pack_id", "host", "finished_at", "peak_memory_mb", "device_s"),
+    *("attempt", "retry", "pack_id", "host", "finished_at", "peak_memory_mb", "device_s", "energy_wh", "energy_estimated"),
     *("wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain"),
 }
 
@@ -642,6 +643,27 @@ def test_a_trainable_that_is_stopped_keeps_its_last_epoch(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("_home")
+def test_a_trainable_that_is_stopped_before_it_begins_is_no_running_pack(tmp_path: Path) -> None:
+    store = Store(tmp_path / "out")
+    trainable = trainable_of(job_of(store.root))
+    assert [live["pack_id"] for live in store.live()] == ["pack-a"]
+    trainable.stop()
+    assert (store.live(), store.checkpoints()) == ([], [])
+
+
+@pytest.mark.usefixtures("_home")
+def test_a_running_pack_says_its_k_and_how_fast_it_is(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "out", n_trials=2)
+    trainable = trainable_of(job)
+    result = trainable.train()
+    (live,) = Store(tmp_path / "out").live()
+    assert (live["k"], live["seed"]) == ([list(k) for k in job.preferences if k is not None], job.seed)
+    assert live["samples_per_s"] == result["samples_per_s"] > 0
+    trainable.stop()
+    assert len(Store(tmp_path / "out").live()) == 1, "whoever goes on with it has to know that it was tried"
+
+
+@pytest.mark.usefixtures("_home")
 def test_a_trainable_ends_when_a_stop_is_requested(tmp_path: Path) -> None:
     job = job_of(tmp_path / "out", checkpoint_s=3600.0)
     trainable = trainable_of(job)
@@ -660,6 +682,7 @@ def test_a_trainable_asks_for_what_the_grid_file_says(tmp_path: Path) -> None:
     job = job_of(tmp_path / "out")
     request = PackTrainable.default_resource_request({"pack": {"job": job.to_json(), "resources": {"CPU": 2.0, "GPU": 0.0, "memory": 1e9}}})
     assert request.bundles == [{"CPU": 2.0, "memory": 1e9}]
+    assert request._kwargs["name"] == f"sweep/pack-a {job.trial_ids[0]} k=(0.02, 0.49, 0.49) and 1 more"
 
 
 def test_a_method_without_preferences_leaves_a_row_without_k_and_its_network_can_be_taken_over(tmp_path: Path) -> None:
@@ -754,3 +777,41 @@ def test_a_try_that_ends_while_it_starts_is_counted(tmp_path: Path, monkeypatch:
     assert (live["retry"], live["trial_ids"], "epoch" in live) == (0, list(job.trial_ids), False)
     assert next_retry(store, job) == 1
     assert next_retry(store, dataclasses.replace(job, attempt=2)) == 0
+
+
+# -- what a trial used -------------------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """An energy meter: 36 J a stretch of work."""
+
+    def begin(self) -> Callable[[], Energy]:
+        return lambda: Energy(36.0, is_estimate=True)
+
+
+def test_rows_have_their_share_of_the_energy_also_when_the_pack_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer.api, "energy_meter", lambda device: Counting())
+    job = job_of(tmp_path)
+    killed = PackRun(job)
+    killed.step()
+    del killed
+    finish(PackRun(dataclasses.replace(job, attempt=2)))
+    stretches = N_EPOCHS + 2  # clustering and results too
+    for row in rows_of(tmp_path).values():
+        assert row["energy_wh"] == pytest.approx(stretches * 0.01 / len(job.trial_ids))
+        assert row["energy_estimated"] is True
+
+
+def test_where_nothing_is_counted_the_energy_is_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer.api, "energy_meter", lambda device: None)
+    finish(PackRun(job_of(tmp_path)))
+    assert {(row["energy_wh"], row["energy_estimated"]) for row in rows_of(tmp_path).values()} == {(None, None)}
+
+
+def test_a_trial_that_failed_in_an_epoch_says_what_it_used_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer.api, "energy_meter", lambda device: Counting())
+    job = job_of(tmp_path, 1, checkpoint_s=1000.0)
+    raise_for(monkeypatch, job.trial_ids[0], ZeroDivisionError("of the user"), in_epoch=3)
+    finish(PackRun(job))
+    (row,) = rows_of(tmp_path).values()
+    assert (row["state"], row["device_s"] > 0, row["energy_wh"]) == ("error", True, pytest.approx(0.03))

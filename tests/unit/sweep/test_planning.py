@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.config import SweepConfig, parse_config
-from sweep.planning import Plan, Trial, expected_seconds, manifest_of, pack_size, plan_packs, plan_sweeps, trials_of
+from sweep.planning import Plan, Trial, manifest_of, pack_size, plan_packs, plan_sweeps, trials_of
 from sweep.store import Checkpoint, Store
 from sweep.supervisor import expected_workers, n_local_gpus
 
@@ -60,6 +60,7 @@ RESULT_DOES_NOT_DEPEND_ON = {
     "device": {"resources": {"device": "cpu"}},
     "pack size": {"resources": {"pack": 5}},
     "cores, memory, checkpoints": {"resources": {"cpus": 2.0, "gpus": 0.5, "memory": "3GB", "checkpoint_s": 0.0}},
+    "costs": {"costs": {"usd_per_device_hour": 1.2, "usd_per_kwh": 0.3, "g_co2_per_kwh": 380.0}},
     "hypervolume reference": {"hypervolume_reference": [200.0, 3.0, 3.0]},
     "defaults written out": {"model": "mdmtn", "method": "wcal_growl", "scaling": "none", "training": {"batch_size": 256}},
     "name of the study": {"studies": [{"name": "first"}]},
@@ -469,11 +470,6 @@ def test_twenty_thousand_trials_are_planned(grid: str) -> None:
 
 
 # -- facts about a plan -------------------------------------------------------------------------------------------------
-
-
-def test_no_time_is_expected_before_a_trial_is_complete(tmp_path: Path) -> None:
-    config = config_of(output=str(tmp_path / "none"))
-    assert expected_seconds(config, plan_packs(config, trials_of(config), {}, [], 2), 2) is None
 
 
 def test_the_manifest_says_what_the_ids_depend_on() -> None:

@@ -15,7 +15,7 @@ from trainer.catalog import PROBLEMS
 from trainer.problems.rotation import RandomRotation
 
 CPU = torch.device("cpu")
-TIMES = {"wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain", "device_s"}
+TIMES = {"wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain", "device_s", "energy_wh", "energy_estimated"}
 
 
 @dataclass(frozen=True)

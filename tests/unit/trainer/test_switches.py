@@ -13,7 +13,7 @@ from trainer.catalog import PROBLEMS
 from trainer.growl import row_norms
 from trainer.prox_step import STEP_RULES, ProxStep
 
-TIMES = {"wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain", "device_s"}
+TIMES = {"wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain", "device_s", "energy_wh", "energy_estimated"}
 GROWL = ("pattern", "prox", "step_rule", "masks")
 SWITCHES: dict[str, dict[str, Any]] = {
     "weighted_sum": {"scalarization": "weighted_sum"},

@@ -13,7 +13,7 @@ from trainer.growl import growl_penalty, row_norms, theta_pattern
 from trainer.metrics import sparsity_metrics
 from trainer.pack import Pack
 
-TIMES = {"wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain", "device_s"}
+TIMES = {"wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain", "device_s", "energy_wh", "energy_estimated"}
 
 
 def comparable(result: TrialResult) -> dict[str, object]:

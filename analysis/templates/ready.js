@@ -1,9 +1,9 @@
-// The second study's figure comes ready from Python; here it gets its size and the page's colours.
-function drawSecond() {
-  const plot = document.getElementById("second-figure");
-  if (!plot || !report.second) return;
+// Figures that come ready from Python; here they get their size and the page's colours.
+function drawReady(id, spec) {
+  const plot = document.getElementById(id);
+  if (!plot || !spec) return null;
   const [ink, muted, line] = ["--ink", "--muted", "--line"].map(themed);
-  const layout = structuredClone(report.second.layout);
+  const layout = structuredClone(spec.layout);
   const font = { family: "system-ui, sans-serif", size: 12, color: ink };
   Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, font, margin: { ...layout.margin, t: 70 } });  // the buttons stand above the panels' titles
   layout.hoverlabel = { bgcolor: themed("--card"), bordercolor: muted, font, align: "left" };
@@ -11,9 +11,16 @@ function drawSecond() {
   for (const name of Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))) {
     Object.assign(layout[name], { gridcolor: line, zerolinecolor: line, linecolor: line, color: muted, automargin: true, nticks: 6 });
   }
-  plot.style.setProperty("--panels", report.second.n_panels);
-  Plotly.react(plot, structuredClone(report.second.traces), layout, plotConfig);
-  if (!plot.dataset.ready) {
+  plot.style.setProperty("--panels", spec.n_panels);
+  Plotly.react(plot, structuredClone(spec.traces), layout, plotConfig);
+  return plot;
+}
+
+const drawConflict = () => drawReady("conflict-figure", report.conflict);
+
+function drawSecond() {
+  const plot = drawReady("second-figure", report.second);
+  if (plot && !plot.dataset.ready) {
     plot.dataset.ready = "yes";
     plot.on("plotly_click", (event) => {
       const row = [...Array(report.n_points).keys()].find((one) => cell("trial_id", one) === event.points[0].customdata);

@@ -1,0 +1,41 @@
+"""Files of a results folder are plain files of a fitting size: a folder from elsewhere may hold links, pipes or anything else."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+_MAX_JSON_BYTES = 256 * 2**20
+
+
+class NotPlainError(ValueError):
+    """Something that no run wrote where a file is expected; the text says what."""
+
+
+def check_plain(path: Path, max_bytes: int | None = None) -> int:
+    """The size of a file, in bytes.
+
+    Raises:
+        FileNotFoundError, OSError: there is none, or it cannot be looked at.
+        NotPlainError: a link (it could lead out of the folder), a pipe, a folder; or larger than `max_bytes`.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise NotPlainError("a link, a folder, a pipe or a device where a plain file is expected")
+    if max_bytes is not None and status.st_size > max_bytes:
+        raise NotPlainError(f"{status.st_size} bytes, at most {max_bytes} expected")
+    return status.st_size
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: no plain file, or no JSON.
+    """
+    check_plain(path, _MAX_JSON_BYTES)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

@@ -1,0 +1,44 @@
+"""Draws one figure of a results folder into a file."""
+
+from pathlib import Path
+
+from analysis.figure_catalog import FIGURES
+from sweep.storage.files import write_error
+
+
+def figure_file(folder: Path, name: str, trial: str | None = None, form: str | None = None, out: Path | None = None) -> Path:
+    """Draw a figure.
+
+    Args:
+        folder: the results folder.
+        name: one of `analysis.figure_catalog.FIGURES`.
+        trial: for figures of one trial, its id or the beginning of it.
+        form: `html`, `svg`, `png` or `pdf`; None: what `out` ends with, and html where it says nothing.
+        out: the file, which is replaced; default: the figure's name in the working directory.
+
+    Returns:
+        The file.
+
+    Raises:
+        ResultsError: what the figure shows is not there, or this machine draws no images.
+        SweepError, DataError, ProblemError: the problem's images cannot be had (`sweep.samples.samples_of`).
+        StoreError: the file cannot be written.
+    """
+    from analysis.figure_drawing import draw_figure
+    from analysis.figure_files import FORMATS, write_figure
+    from analysis.table import read_results
+
+    suffix = out.suffix.removeprefix(".").lower() if out is not None else ""
+    form = form or (suffix if suffix in FORMATS else FORMATS[0])
+    table = read_results(folder)
+    samples = None
+    if FIGURES[name].takes == "samples":
+        from sweep.samples import samples_of
+
+        samples = samples_of(table.manifest)
+    figure = draw_figure(table, name, trial, samples)
+    path = out or Path(f"{name}.{form}")
+    try:
+        return write_figure(figure, path, form, f"{table.name}: {FIGURES[name].about}")
+    except OSError as error:
+        raise write_error(path, error) from error

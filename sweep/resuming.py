@@ -1,0 +1,59 @@
+"""`sweep resume`: the sweeps that a results folder, or a grid file that the user names, asks for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweep.config import ConfigError, SweepConfig, load_configs, parse_config
+from sweep.outcome import SweepError
+from sweep.store import Store, StoreError
+from sweep.trust import refuse_untrusted
+
+
+def stored_config(folder: Path, *, is_trusted: bool) -> tuple[SweepConfig, str]:
+    """The config of the folder's last run, with this folder as its output, and the text of its grid file.
+
+    The config rather than the text: it has `--override` in it, and paths that do not depend on where the grid file lay.
+
+    Raises:
+        StoreError: no run is recorded here, or its record cannot be read.
+        SweepError: it names a module to import and is not trusted, or is no config of this version.
+    """
+    store = Store(folder)
+    plan = store.latest_plan()
+    if plan is None:
+        raise StoreError("no run is recorded here (no plans/<n>.json)", store.root, "start with `sweep run GRID --out DIR`")
+    where = store.root / "plans" / f"{plan.get('attempt')}.json"
+    stored = plan.get("config")
+    if not isinstance(stored, dict):
+        raise SweepError(f"{where}: no `config` in it\n  hint: name the grid file, `--grid FILE`")
+    refuse_untrusted(stored, where, is_trusted)
+    try:
+        config = parse_config(_without_null(stored), out=str(folder))
+    except ConfigError as error:
+        mistakes = str(error).replace("Error: ", "")
+        raise SweepError(f"{where}: its `config` is none of this version\n{mistakes}\n  hint: name the grid file, `--grid FILE`") from error
+    return config, str(plan.get("grid_file", ""))
+
+
+def named_config(grid: Path, folder: Path) -> SweepConfig:
+    """The sweep of a grid file that goes into this folder.
+
+    Raises:
+        ConfigError: as for `load_configs`.
+        SweepError: the file lists several problems, and none has this folder.
+    """
+    configs = load_configs(grid)
+    if len(configs) == 1:
+        return load_configs(grid, out=folder)[0]
+    for config in configs:
+        if Path(config.output).absolute() == Path(folder).absolute():
+            return config
+    raise SweepError(f"{grid}: none of its {len(configs)} sweeps goes to {folder}\n  hint: `sweep run {grid}` runs all of them")
+
+
+def _without_null(value: Any) -> Any:
+    """Settings that were not given are null in the record, and absent in a grid file."""
+    if isinstance(value, Mapping):
+        return {name: _without_null(item) for name, item in value.items() if item is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value

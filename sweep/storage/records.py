@@ -1,0 +1,97 @@
+"""What the JSON of a results folder may hold: a folder can come from somebody else, and its texts end up on terminals and in pages."""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sweep.storage.files import UnreadableError, is_name
+
+_MAX_TEXT = 1_000
+_MAX_COUNT = 2**53
+_HINT = "no run wrote it: delete it, the results do not need it"
+_LIVE_LINES = ("study", "host", "phase")
+_LIVE_NUMBERS = ("best_metric", "sparsity_rate", "started", "updated")
+
+
+def is_line(value: object) -> bool:
+    """Text on one line that a terminal shows as it is."""
+    return isinstance(value, str) and len(value) <= _MAX_TEXT and value.isprintable()
+
+
+def is_count(value: object) -> bool:
+    """A whole number >= 0 that every JSON reader takes exactly."""
+    return type(value) is int and 0 <= value < _MAX_COUNT
+
+
+def is_number(value: object) -> bool:
+    """A finite number of a size that can be computed with."""
+    return math.isfinite(value) if isinstance(value, float) else type(value) is int and abs(value) < _MAX_COUNT
+
+
+def check_plan(plan: Mapping[str, Any], path: Path) -> None:
+    """Refuse a plan that no run wrote; a key may be absent.
+
+    Raises:
+        UnreadableError: its trials, its time or its counts are none.
+    """
+    trials = plan.get("trials", [])
+    if not isinstance(trials, list) or not all(isinstance(trial, dict) and is_name(trial.get("trial_id")) for trial in trials):
+        raise UnreadableError("no plan: `trials` is a list of objects with a `trial_id` each", path, _HINT)
+    if not is_count(plan.get("n_complete_before", 0)):
+        raise UnreadableError("no plan: `n_complete_before` is a whole number", path, _HINT)
+    config = plan.get("config", {})
+    if not isinstance(config, dict) or not is_line(config.get("name", "")):
+        raise UnreadableError("no plan: `config` is an object with a name", path, _HINT)
+    if plan.get("started") is not None and not _is_time(plan["started"]):
+        raise UnreadableError("no plan: `started` is a time with its zone, in ISO 8601", path, _HINT)
+
+
+def is_live(state: Mapping[str, Any]) -> bool:
+    """Whether a file of `live/` says what a worker says; others are not shown, as the next epoch writes them again."""
+    trial_ids = state.get("trial_ids")
+    return (
+        is_name(state.get("pack_id"))
+        and isinstance(trial_ids, list)
+        and all(map(is_name, trial_ids))
+        and all(is_line(state[name]) for name in _LIVE_LINES if state.get(name) is not None)
+        and all(is_number(state[name]) for name in _LIVE_NUMBERS if state.get(name) is not None)
+        and _are_vectors(state.get("k"))
+        and ("epoch" not in state or (is_count(state["epoch"]) and is_count(state.get("n_epochs"))))
+    )
+
+
+def manifest_mistake(manifest: Mapping[str, Any]) -> str | None:
+    """The first key of a manifest whose value is of no kind that a run writes, None for none."""
+    problem, backends = manifest.get("problem", {}), manifest.get("backends", {})
+    rules = {
+        "name": is_line(manifest.get("name")),
+        "tasks": all(map(is_line, manifest["tasks"])),
+        "problem": isinstance(problem, str | dict) and is_line(problem.get("name", "") if isinstance(problem, dict) else problem),
+        "studies": all(all(map(is_line, _texts(study, "name", "model", "method"))) for study in manifest["studies"]),
+        "objectives": all(all(map(is_line, _texts(item, "name", "column", "sense", "unit"))) for item in manifest["objectives"]),
+        "hypervolume_reference": _is_point(manifest.get("hypervolume_reference")),
+        "reference_point_values": _is_point(manifest.get("reference_point_values")),
+        "backends": isinstance(backends, dict) and all(isinstance(one, dict) and is_line(one.get("backend")) for one in backends.values()),
+    }
+    return next((key for key, is_kept in rules.items() if not is_kept), None)
+
+
+def _are_vectors(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_point, value)))
+
+
+def _texts(item: Mapping[str, Any], *keys: str) -> list[Any]:
+    return [item[key] for key in keys if key in item]
+
+
+def _is_point(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(map(is_number, value)))
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False

@@ -1,0 +1,161 @@
+"""A network as a list of steps. That is what a compressed network is kept as: it runs without the code that made the network.
+
+A step calls one operator of ATen, PyTorch's own library, out of a fixed list; a file can name no other function.
+"""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class ProgramError(ValueError):
+    """A list of steps that cannot be read or run."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """The output of an earlier step, or the network's input."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor that is kept with the program."""
+
+    name: str
+
+
+Argument = Any
+"""`Value`, `Stored`, a number, a string, None, or a list of those."""
+
+INPUT = "inputs"
+PYTHON_OPS: Mapping[str, Callable[..., Any]] = {
+    f"python.{name}": getattr(operator, name) for name in ("getitem", "add", "sub", "mul", "floordiv")
+}
+ATEN_OPS = frozenset(
+    f"aten.{name}"
+    for name in """
+    linear.default conv1d.default conv1d.padding conv2d.default conv2d.padding conv3d.default conv3d.padding
+    conv_transpose2d.input addmm.default mm.default bmm.default matmul.default baddbmm.default einsum.default
+    batch_norm.default layer_norm.default group_norm.default instance_norm.default
+    relu.default relu6.default sigmoid.default tanh.default gelu.default silu.default elu.default selu.default celu.default
+    leaky_relu.default prelu.default hardtanh.default hardswish.default hardsigmoid.default softplus.default mish.default
+    log_sigmoid.default softmax.int log_softmax.int glu.default softsign.default
+    max_pool1d.default max_pool2d.default max_pool3d.default avg_pool1d.default avg_pool2d.default avg_pool3d.default
+    adaptive_avg_pool1d.default adaptive_avg_pool2d.default adaptive_max_pool2d.default
+    upsample_nearest2d.vec upsample_bilinear2d.vec pixel_shuffle.default
+    flatten.using_ints unflatten.int view.default reshape.default permute.default transpose.int unsqueeze.default squeeze.dim
+    squeeze.dims expand.default select.int slice.Tensor index_select.default index_add.default narrow.default
+    cat.default stack.default split.Tensor split_with_sizes.default chunk.default unbind.int repeat.default
+    add.Tensor add.Scalar sub.Tensor sub.Scalar rsub.Scalar mul.Tensor mul.Scalar div.Tensor div.Scalar neg.default
+    pow.Tensor_Scalar sqrt.default rsqrt.default exp.default log.default abs.default sin.default cos.default erf.default
+    reciprocal.default square.default clamp.default clamp_min.default clamp_max.default minimum.default maximum.default
+    mean.dim mean.default sum.dim_IntList amax.default amin.default var.correction max.dim min.dim
+    constant_pad_nd.default pad.default zeros_like.default ones_like.default where.self
+    eq.Scalar ne.Scalar lt.Scalar gt.Scalar le.Scalar ge.Scalar
+    scaled_dot_product_attention.default embedding.default
+    contiguous.default clone.default detach.default alias.default dropout.default feature_dropout.default sym_size.int
+    """.split()  # noqa: SIM905 - a table
+)
+"""Operators that compute a value from values and touch nothing else."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call. `shape` is that of its output without the batch, None where it is no tensor with the batch as its first dimension."""
+
+    name: str
+    op: str
+    args: tuple[Argument, ...]
+    kwargs: Mapping[str, Argument] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.op not in ATEN_OPS and self.op not in PYTHON_OPS:
+            raise ProgramError(f"step {self.name}: {self.op} is no operator that a compressed network may use")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network: one input, steps in their order, one output a task."""
+
+    input_shape: tuple[int, ...]
+    """Of one sample."""
+    steps: tuple[Step, ...]
+    outputs: tuple[Argument, ...]
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that are kept, index tensors aside."""
+        return sum(tensor.numel() for tensor in self.tensors.values() if tensor.is_floating_point())
+
+
+def values_of(argument: Argument) -> list[str]:
+    """Names of the values in an argument."""
+    if isinstance(argument, Value):
+        return [argument.name]
+    if isinstance(argument, list | tuple):
+        return [name for item in argument for name in values_of(item)]
+    return []
+
+
+def stored_of(argument: Argument) -> list[str]:
+    """Names of the stored tensors in an argument."""
+    if isinstance(argument, Stored):
+        return [argument.name]
+    if isinstance(argument, list | tuple):
+        return [name for item in argument for name in stored_of(item)]
+    return []
+
+
+def inputs_of(step: Step) -> list[str]:
+    """Names of the values that a step reads."""
+    return values_of([*step.args, *step.kwargs.values()])
+
+
+def call(op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call an operator of the list."""
+    if op in PYTHON_OPS:
+        return PYTHON_OPS[op](*args)
+    _, name, overload = op.split(".")
+    return getattr(getattr(torch.ops.aten, name), overload)(*args, **kwargs)
+
+
+def replaced(argument: Argument, value: Callable[[str], Any], stored: Callable[[str], Any]) -> Any:
+    """An argument with its values and tensors put in."""
+    if isinstance(argument, Value):
+        return value(argument.name)
+    if isinstance(argument, Stored):
+        return stored(argument.name)
+    if isinstance(argument, list | tuple):
+        return [replaced(item, value, stored) for item in argument]
+    return argument
+
+
+class CompactNetwork(nn.Module):
+    """Runs a program: inputs of shape (n, *input_shape) to a list with one output a task."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.program = program
+        self._names = {name: f"tensor_{number}" for number, name in enumerate(program.tensors)}
+        for name, tensor in program.tensors.items():
+            self.register_buffer(self._names[name], tensor)
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """Every step, one after the other."""
+        found: dict[str, Any] = {INPUT: inputs}
+        for step in self.program.steps:
+            args = [self._put_in(argument, found) for argument in step.args]
+            kwargs = {name: self._put_in(argument, found) for name, argument in step.kwargs.items()}
+            found[step.name] = call(step.op, args, kwargs)
+        return [self._put_in(output, found) for output in self.program.outputs]
+
+    def _put_in(self, argument: Argument, found: Mapping[str, Any]) -> Any:
+        return replaced(argument, found.__getitem__, lambda name: getattr(self, self._names[name]))

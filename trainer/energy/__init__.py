@@ -1,0 +1,1 @@
+"""Energy counters of the hardware: what a stretch of training used, in joules."""
