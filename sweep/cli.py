@@ -44,7 +44,11 @@ def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials of each sweep."),
         click.option("--override", type=click.Path(path_type=Path), metavar="FILE", help="A second YAML file, merged over the first."),
-        click.option("--address", metavar="A", help="Join a Ray cluster: `auto` or HOST:PORT. Without it a local Ray starts."),
+        click.option(
+            "--address",
+            metavar="A",
+            help="Join a Ray cluster: `auto` or HOST:PORT; default: RAY_ADDRESS, which submitted jobs have. `local` starts a Ray here.",
+        ),
     )
     for option in reversed(options):
         command = option(command)

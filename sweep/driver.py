@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -20,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from sweep.avoidance import Avoidance
+from sweep.cluster_nodes import nodes_to_count
 from sweep.faults import Kind, WorkerError
 from sweep.local_ray import keep_to_loopback, private_token
 from sweep.processes import kill_session
+from sweep.product import expectations
 from sweep.ray_watch import LocalRayWatch, stop_local_ray_now
 from sweep.store import Store
+from sweep.worker_kinds import WorkerKind, slots_of
 
 CONNECT_TIMEOUT_S = 10.0
 _MAX_RETRIES = 3
@@ -49,9 +53,9 @@ class AttemptJob:
     name: str
     """What Ray calls it."""
     packs: list[dict[str, Any]] = field(repr=False)
-    """PackJob.to_json() of each pack, in the order in which they should start."""
-    resources: dict[str, float]
-    """What each worker needs: CPU, GPU, memory in bytes."""
+    """PackJob.to_json() of each pack, in the order in which they should start. Without any the attempt only looks at the cluster."""
+    kinds: list[dict[str, Any]]
+    """WorkerKind.to_json() of the workers, in the order of preference."""
     address: str | None
     """None starts a local Ray; otherwise `auto` or `host:port`."""
     n_local_cpus: int
@@ -149,6 +153,8 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
     if job.address is None:
         keep_to_loopback(os.environ)
     private_token(Path.home(), is_needed=job.address is None and not _has_token())
+    # A submitted job may set the same variables; without this Ray refuses to join.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     if job.address is not None and _has_token():
         # Ray starts clusters with token authentication, but a driver that joins one sends its token only when told so.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -157,14 +163,17 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
 
     watch = None if job.address else LocalRayWatch(partial(_end_without_ray, job, events))
     context = _connect(ray, job)
+    # Whoever stops a submitted job sends SIGTERM to this process too. What follows from it is the supervisor's to decide.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     events.send("ray_started", seconds=time.perf_counter() - started, dashboard=_dashboard_url(context))
     try:
-        _check_resources(ray, job)
-        if not _stop_requested(job):  # asked while Ray was starting
+        expected = _check_nodes(ray, job)
+        events.send("cluster_seen", slots=sum(slots_of([WorkerKind(**kind) for kind in job.kinds], nodes_to_count(ray))))
+        if job.packs and not _stop_requested(job):  # asked while Ray was starting
             from sweep.gauges import sweeps_shown
 
             with sweeps_shown(job.roots):
-                _fit(job, events)
+                _fit(job, expected, events)
     finally:
         if watch is not None:
             watch.end()
@@ -231,34 +240,58 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
-def _check_resources(ray: Any, job: AttemptJob) -> None:
-    """Tune waits for ever for resources that no node has; say so instead."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(all(node.get(name, 0) >= amount for name, amount in job.resources.items() if amount) for node in nodes):
-        return
+def _check_nodes(ray: Any, job: AttemptJob) -> dict[str, Any] | None:
+    """Tune waits for ever for resources that no node has, and a node that differs would train something else; say so instead.
+
+    Returns:
+        What nodes that join later have to find; None on a Ray of this machine's own.
+    """
+    kinds = [WorkerKind(**kind) for kind in job.kinds]
+    if not any(slots_of(kinds, nodes_to_count(ray))):
+        raise UserError(_too_small(ray, job, kinds[0]))
+    if job.address is None:
+        return None
+    from sweep.node_check import differing_nodes
+
+    nodes = [node for node in ray.nodes() if node["Alive"] and any(slots_of(kinds, [node["Resources"]]))]
+    expected = expectations(job.roots)
+    differing = differing_nodes(nodes, expected)
+    if differing:
+        listed = "".join(f"\n  {line}" for line in differing)
+        raise UserError(
+            f"{len(differing)} of {len(nodes)} nodes cannot train for this run, so nothing was started:{listed}\n"
+            "  hint: install the same pareto-sweep and torch everywhere, and mount the results folder at the same path on every node"
+        )
+    return expected
+
+
+def _too_small(ray: Any, job: AttemptJob, kind: WorkerKind) -> str:
+    nodes = nodes_to_count(ray)
     names = {"CPU": "resources.cpus", "GPU": "resources.gpus", "memory": "resources.memory"}
 
     def text(name: str, amount: float) -> str:
         return f"{amount / 1e9:.1f} GB" if name == "memory" else f"{amount:g}"
 
-    asked = ", ".join(f"{names[name]} = {text(name, amount)}" for name, amount in job.resources.items() if amount)
+    asked = ", ".join(f"{names[name]} = {text(name, amount)}" for name, amount in kind.resources.items() if amount)
     most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in names}
     there = ", ".join(f"{name} {text(name, amount)}" for name, amount in most.items())
     where = "this machine" if job.address is None else f"the cluster at {job.address}"
-    raise UserError(
+    return (
         f"no node of {where} has what one worker asks for: {asked}; the most on one node: {there}\n"
         "  hint: lower `resources` in the grid file, or join a larger cluster with --address"
     )
 
 
-def _fit(job: AttemptJob, events: _Events) -> None:
+def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events) -> None:
     import ray
     from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner, grid_search
 
     from sweep.held_packs import LetGoWhileHeld
+    from sweep.pack_queue import PackQueue
     from sweep.worker import PackPlacement, PackTrainable
 
-    avoidance = Avoidance(ray.nodes, job.resources, job.avoided)
+    kinds = [WorkerKind(**kind) for kind in job.kinds]
+    avoidance = Avoidance(ray.nodes, [kind.resources for kind in kinds], job.avoided, may_grow=job.address is not None)
     PackPlacement.avoided = avoidance.avoided
 
     class StopOnRequest(Stopper):
@@ -282,14 +315,13 @@ def _fit(job: AttemptJob, events: _Events) -> None:
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             _report_fault("pack_failed", trial, avoidance, events)
 
-    total = ray.cluster_resources()
-    slots = min(int(total.get(name, 0) // amount) for name, amount in job.resources.items() if amount)
+    slots = sum(slots_of(kinds, nodes_to_count(ray)))
     events.send("fit_started", slots=slots)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots + 2)
     tuner = Tuner(
         PackTrainable,
-        param_space={"pack": grid_search([{"job": pack, "resources": job.resources} for pack in job.packs])},
-        tune_config=TuneConfig(reuse_actors=False, scheduler=LetGoWhileHeld(job.roots)),
+        param_space={"pack": grid_search([{"job": pack, "expected": expected, "resources": kinds[0].resources} for pack in job.packs])},
+        tune_config=TuneConfig(search_alg=PackQueue(kinds), scheduler=LetGoWhileHeld(job.roots), reuse_actors=False),
         run_config=RunConfig(
             name=job.name,
             storage_path=job.scratch,
@@ -313,9 +345,9 @@ def _report_fault(event: str, trial: Any, avoidance: Avoidance, events: _Events)
     if fault.kind is Kind.NODE and root is not None and not Store(Path(root)).takes_files():  # nor does this machine
         fault = WorkerError(Kind.USER, fault.message, fault.node, fault.host)
     if fault.kind is Kind.NODE:
-        if avoidance.avoid(fault.node):
+        if avoidance.avoid(fault.node, trial.config["pack"]["resources"]):
             events.send("node_avoided", message=fault.message, node=fault.node, host=fault.host)
-        elif event == "pack_failed":
+        elif event == "pack_failed" and avoidance.is_last(fault.node):
             fault = WorkerError(Kind.USER, f"no node is left that can train; {fault.host}: {fault.message}", fault.node, fault.host)
     if fault.kind is Kind.USER:
         events.send("user_error", message=fault.message)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from enum import StrEnum
 
+from sweep.product import NodeDiffersError
 from sweep.storage.files import StoreError, StoreWriteError
 from trainer.own_source import SourceError
 
@@ -75,6 +76,7 @@ def kind_of(error: BaseException) -> Kind:
         return Kind.PASSING
     missing = (
         SourceError,
+        NodeDiffersError,
         ImportError,
         *_classes("trainer.problems.sources", "DataError"),
         *_classes("trainer.place", "DeviceMissingError"),

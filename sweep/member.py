@@ -19,6 +19,7 @@ from sweep.reference_point import anchor_trials, below_anchor_runs, padded
 from sweep.store import Store
 from sweep.taking_over import Taken, taken_over
 from sweep.warm_starts import warm_start
+from sweep.worker_kinds import worker_kinds
 from trainer.catalog import METHODS
 from trainer.own_problem import OwnProblem
 from trainer.own_source import SourceError
@@ -220,10 +221,8 @@ class Member:
             seed=first.seed,
             trial_ids=[trial.trial_id for trial in pack.trials],
             preferences=[trial.preference and list(trial.preference) for trial in pack.trials],
-            device=config.resources.device,
             backend=config.resources.backend,
-            gpus=config.resources.gpus,
-            n_threads=max(1, int(config.resources.cpus)) if config.resources.uses_gpus else 1,
+            **worker_kinds(config.resources)[0].job,
             checkpoint_s=config.resources.checkpoint_s,
             checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
             problem_folders=config.problem.import_from or (),

@@ -3,6 +3,7 @@
 Knows no Ray, so it is tested without one. torch is imported when a `PackRun` is made.
 """
 
+import os
 import platform
 import sys
 import time
@@ -444,6 +445,7 @@ class PackRun:
             "seed": self.job.seed,
             "k": [k[trial_id] for trial_id in trial_ids],
             "host": platform.node(),
+            "pid": os.getpid(),
             "started": self._started_at,
             "updated": time.time(),
         }

@@ -5,6 +5,7 @@ because Ray ends its driver from C++ when the cluster's head dies. What is compl
 """
 
 import contextlib
+import math
 import os
 import platform
 import re
@@ -30,6 +31,7 @@ from sweep.driver import AttemptJob
 from sweep.driver_process import DriverProcess
 from sweep.failures import Failures
 from sweep.job_metadata import job_metadata
+from sweep.joining import LOCAL, cluster_address, joining_note, refuse_job_folder
 from sweep.member import Member
 from sweep.outcome import Outcome, SweepError, Timing
 from sweep.pack_run import versions
@@ -38,6 +40,7 @@ from sweep.progress import Progress, Snapshot
 from sweep.storage.files import StoreError
 from sweep.storage.folder import make_writable
 from sweep.storage.lock import Lock
+from sweep.worker_kinds import slots_of, worker_kinds
 
 _POLL_S = 0.5
 _ATTEMPTS_WITHOUT_PROGRESS = 5
@@ -65,7 +68,7 @@ def run_sweeps(
     Args:
         configs: one or more sweeps, with the same `resources` and an output each, as `load_configs` gives them.
         progress: told what happens, about twice a second.
-        address: None starts a local Ray; `auto` or `host:port` joins a cluster.
+        address: `auto` or `host:port` joins a cluster, `local` starts a Ray here; None joins the one that RAY_ADDRESS names, if any.
         has_dashboard: start Ray's dashboard (on loopback) with a local Ray.
         limit: only the first so many trials of each sweep.
         grid_file: the text that the configs came from, kept in the plans.
@@ -82,12 +85,17 @@ def run_sweeps(
     members = [Member(config, limit, grid_file or dump_config(config)) for config in configs]
     if len({member.store.root for member in members}) < len(members) or len({config.resources for config in configs}) != 1:
         raise ValueError("a run expects one or more sweeps with an output each and the same resources")
+    for member in members:
+        refuse_job_folder(str(member.store.root))
     with contextlib.ExitStack() as held:
         # In the same order whatever the order of the sweeps, so that of two runs one gets all locks.
         locks = [held.enter_context(member.store.lock()) for member in sorted(members, key=lambda member: member.store.root)]
         for member in members:
             member.open()
-        run = _Run(members, locks, progress, address, has_dashboard, fails_fast)
+        note = joining_note(address)
+        if note:
+            progress.message(note)
+        run = _Run(members, locks, progress, cluster_address(address), has_dashboard, fails_fast)
         with run.signals():
             return run.until_complete()
 
@@ -107,11 +115,10 @@ def n_local_gpus() -> int:
 
 def expected_workers(config: SweepConfig, address: str | None) -> int:
     """How many packs can probably run at once."""
-    if address is not None:
+    if cluster_address(address) is not None:
         return _CLUSTER_WORKERS
-    if config.resources.uses_gpus:
-        return max(1, int(n_local_gpus() // config.resources.gpus))
-    return max(1, int(n_local_cpus() // config.resources.cpus)) if config.resources.cpus else 1
+    here = {"CPU": n_local_cpus(), "GPU": n_local_gpus(), "memory": math.inf}
+    return max(1, sum(slots_of(worker_kinds(config.resources), [here])))
 
 
 @dataclass
@@ -133,6 +140,8 @@ class _Run:
     _failed: Failures = field(default_factory=lambda: Failures("pack"))
     _avoided: set[str] = field(default_factory=set)
     _n_workers: int = 1
+    _n_slots: int | None = None
+    """How many workers fit on the cluster, once it has been seen."""
     _started: float = field(default_factory=time.perf_counter)
     _fit_started: float | None = None
 
@@ -164,11 +173,13 @@ class _Run:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """First Ctrl-C or SIGTERM: running epochs end and are kept. Second: stop now."""
+        """First Ctrl-C or SIGTERM: running epochs end and are kept. Second: stop now. SIGUSR1, which batch systems send before a
+        time limit, is never a second one."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        asked = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        previous = {number: signal.signal(number, self._interrupt) for number in asked}
         try:
             yield
         finally:
@@ -176,6 +187,8 @@ class _Run:
                 signal.signal(number, handler)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGUSR1 and self._n_interrupts:
+            return
         self._n_interrupts += 1
         if self._n_interrupts == 1:
             for member in self.members:
@@ -185,7 +198,7 @@ class _Run:
             self._driver.stop_now()
 
     def _plan(self) -> None:
-        n_workers = expected_workers(self.members[0].config, self.address)
+        n_workers = self._n_slots or expected_workers(self.members[0].config, self.address or LOCAL)
         plans = plan_sweeps([(member.config, member.trials, member.store) for member in self.members], n_workers)
         for member, plan in zip(self.members, plans, strict=True):
             member.take_plan(plan)
@@ -223,23 +236,44 @@ class _Run:
             raise SweepError(f"{lost.path.parent}: another run took the lock over; this one stops")
 
     def _attempt(self, members: Sequence[Member]) -> None:
+        if self.address is not None:  # its nodes are checked before anything is begun, and packs are made for as many workers as it has
+            self._look_at_cluster(members)
+            self._plan()
+            members = [member for member in members if member.plan.packs]
+            if not members or self._is_stopping():
+                return
         numbers = [member.store.next_attempt() for member in members]
         first, number = members[0], numbers[0]
-        log = first.store.root / "logs" / f"{number}.log"
-        make_writable(log.parent)
+        log = _log_of(first, number)
         self._attempt_failed = False
         circumstances = _circumstances()
         jobs = [member.begin_attempt(own, log, circumstances) for member, own in zip(members, numbers, strict=True)]
         # A pack of each sweep, then the next of each: no sweep waits for another one to end. The largest come first.
         turns = [[job for job in turn if job is not None] for turn in zip_longest(*jobs)]
         packs = [job.to_json() for turn in turns for job in sorted(turn, key=lambda job: -len(job.trial_ids))]
-        resources = first.config.resources
-        job = AttemptJob(
+        n_todo, n_trials = sum(member.plan.n_todo for member in members), sum(len(member.trials) for member in self.members)
+        self.progress.message(f"attempt {number}: {n_todo} of {n_trials} trials to train in {len(packs)} packs")
+        try:
+            self._follow(self._job(members, log, number, packs), log)
+        finally:
+            for member in members:
+                with contextlib.suppress(StoreError):  # the next attempt clears it too; what ended this one is the message
+                    member.store.clear_live()
+
+    def _look_at_cluster(self, members: Sequence[Member]) -> None:
+        """An attempt without packs: refuses nodes that differ, and counts the workers that fit."""
+        number = members[0].store.next_attempt()
+        log = _log_of(members[0], number)
+        self._follow(self._job(members, log, number, []), log)
+
+    def _job(self, members: Sequence[Member], log: Path, number: int, packs: list[dict[str, Any]]) -> AttemptJob:
+        config = members[0].config
+        return AttemptJob(
             roots=[str(member.store.root) for member in members],
             log=str(log),
-            name=f"{first.config.name}-{number}",
+            name=f"{config.name}-{number}",
             packs=packs,
-            resources={"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory},
+            kinds=[kind.to_json() for kind in worker_kinds(config.resources)],
             address=self.address,
             n_local_cpus=n_local_cpus(),
             has_dashboard=self.has_dashboard,
@@ -247,8 +281,9 @@ class _Run:
             avoided=sorted(self._avoided),
             metadata=job_metadata(members, number, len(packs)),
         )
-        n_todo, n_trials = sum(member.plan.n_todo for member in members), sum(len(member.trials) for member in self.members)
-        self.progress.message(f"attempt {number}: {n_todo} of {n_trials} trials to train in {len(packs)} packs")
+
+    def _follow(self, job: AttemptJob, log: Path) -> None:
+        """Start the driver, show what happens until it has ended."""
         self._driver = DriverProcess(job, log)
         try:
             while self._driver.is_running():
@@ -263,9 +298,6 @@ class _Run:
             self._driver.stop_now()
             self._driver = None
             shutil.rmtree(job.scratch, ignore_errors=True)
-            for member in members:
-                with contextlib.suppress(StoreError):  # the next attempt clears it too; what ended this one is the message
-                    member.store.clear_live()
 
     def _handle_events(self, log: Path) -> None:
         assert self._driver is not None
@@ -274,9 +306,11 @@ class _Run:
             match event.pop("event"):
                 case "ray_started":
                     timing.ray_start_s += event["seconds"]
+                    if event["dashboard"] and event["dashboard"] != self._dashboard:
+                        self.progress.message(f"Ray dashboard: {event['dashboard']}")
                     self._dashboard = event["dashboard"]
-                    if self._dashboard:
-                        self.progress.message(f"Ray dashboard: {self._dashboard}")
+                case "cluster_seen":
+                    self._n_slots = event["slots"] if self.address is not None else None
                 case "fit_started":
                     self._n_workers = max(1, event["slots"])
                     self._fit_started = time.perf_counter()
@@ -364,6 +398,13 @@ def _new_scratch() -> str:
         return tempfile.mkdtemp(prefix="sweep-tune-")
     except OSError as error:
         raise SweepError(f"no folder for temporary files: {error}\n  hint: free some space there, or set TMPDIR") from error
+
+
+def _log_of(member: Member, number: int) -> Path:
+    """Where Ray and the driver of attempt `number` print to."""
+    log = member.store.root / "logs" / f"{number}.log"
+    make_writable(log.parent)
+    return log
 
 
 def _circumstances() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A pack as a Ray Tune trial. Of this room only `driver`, `held_packs`, `gauges` and this module import Ray."""
+"""A pack as a Ray Tune trial."""
 
 import os
 import platform
@@ -16,6 +16,7 @@ from sweep.faults import Kind, WorkerError, kind_of, message_of
 from sweep.gauges import PackGauges
 from sweep.pack_label import pack_label
 from sweep.pack_run import PackJob, PackRun, next_retry
+from sweep.product import refuse_other_node
 from sweep.store import Store
 
 _NODE_ID = "ray.io/node-id"
@@ -33,7 +34,7 @@ class PackTrainable(Trainable):
         self._gauges = PackGauges(job.sweep, job.study, job.pack_id)
         self._fault: Exception | None = None
         try:
-            self._run = self._begin(job)
+            self._run = self._begin(job, config["pack"].get("expected"))
         except Exception as error:  # noqa: BLE001 - the worker's edge
             self._fault = error
 
@@ -56,7 +57,7 @@ class PackTrainable(Trainable):
         self._gauges.show(progress)
         return {"pack_id": self._run.job.pack_id, "done": is_done, "pid": os.getpid(), **progress, **vars(self._run.spent)}
 
-    def _begin(self, job: PackJob) -> PackRun:
+    def _begin(self, job: PackJob, expected: dict[str, Any] | None) -> PackRun:
         """Retries wait: what passes needs time, and Tune gives none."""
         store = Store(Path(job.root))
         until = time.monotonic() + pause_before(next_retry(store, job))
@@ -66,6 +67,8 @@ class PackTrainable(Trainable):
 
         started = time.perf_counter()
         torch.set_num_threads(1)
+        if expected is not None:
+            refuse_other_node(expected)
         run = PackRun(job)
         run.spent.setup_s = time.perf_counter() - started
         return run

@@ -47,6 +47,9 @@ CASES = {
     "not a number": Case(
         "training: {learning_rate: .nan}", "2:27: training.learning_rate: a finite number expected", ".nan", "Default: 0.0025"
     ),
+    "key of another kind of worker": Case(
+        "resources: {also: [{gpu: 1}]}", "2:21: resources.also[0].gpu: unknown key", "1", "did you mean `gpus`?"
+    ),
     "infinite": Case("resources: {cpus: .inf}", "2:19: resources.cpus: a finite number expected", ".inf", "CPU cores"),
     "too large to be finite": Case(
         "reference_point: [0, 1e999, 0]", "2:22: reference_point[1]: a finite number expected", "1e999", "objective"

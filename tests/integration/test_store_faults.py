@@ -19,6 +19,7 @@ from sweep.store import Store, StoreError, StoreWriteError
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sweep.store.__file__).parents[1])}
 MANIFEST: dict[str, Any] = {
     "schema_version": 2,
+    "name": "tiny",
     "tasks": ["left"],
     "studies": [{"name": "main"}],
     "objectives": [{"name": "sparsity"}, {"name": "left"}],

@@ -8,6 +8,7 @@ from sweep.store import Store
 
 MANIFEST: dict[str, Any] = {
     "schema_version": 2,
+    "name": "tiny",
     "tasks": ["left"],
     "studies": [{"name": "main"}],
     "objectives": [{"name": "sparsity"}, {"name": "left"}],

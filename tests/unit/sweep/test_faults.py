@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sweep.faults import Kind, WorkerError, kind_of, message_of
+from sweep.product import NodeDiffersError
 from sweep.storage.files import StoreError, UnreadableError, read_error, write_error
 from trainer.own_source import SourceError
 from trainer.place import BackendMissingError, DeviceMissingError
@@ -44,7 +45,12 @@ CASES = [
     *((RuntimeError("CUDA error: no CUDA-capable device is detected"), "node"), (RuntimeError("Found no NVIDIA driver on your"), "node")),
     *((RuntimeError("CUDA error: uncorrectable ECC error encountered"), "node"), (DeviceMissingError("device cuda is not"), "node")),
     *((ModuleNotFoundError("No module named 'pymoo'"), "node"), (BackendMissingError("no compiler"), "node"), (DataError("none"), "node")),
-    *((SourceError("its module is not here"), "node"), (os_error(errno.ENOSPC), "node"), (os_error(errno.EIO), "node")),
+    *(
+        (SourceError("its module is not here"), "node"),
+        (NodeDiffersError("other torch"), "node"),
+        (os_error(errno.ENOSPC), "node"),
+        (os_error(errno.EIO), "node"),
+    ),
     *((write(errno.ENOSPC), "user"), (write(errno.EDQUOT), "user")),
     *((write(errno.EROFS), "node"), (write(errno.ENOENT), "node"), (write(errno.EACCES), "node")),
     *((write(errno.EIO), "passing"), (write(errno.ESTALE), "passing"), (write(errno.ETIMEDOUT), "passing")),

@@ -295,6 +295,26 @@ def test_ctrl_c_asks_every_folder_to_stop(configs: tuple[SweepConfig, ...], use:
     assert "stopping: running epochs end and are kept; once more stops now" in told.messages
 
 
+def test_sigusr1_is_a_first_ctrl_c_and_never_a_second(configs: tuple[SweepConfig, ...], use: Any) -> None:
+    """A batch system may send it more than once before a time limit."""
+    stopped: list[bool] = []
+
+    class Warned(Idle):
+        """Is told twice that its time is nearly up."""
+
+        def is_running(self) -> bool:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGUSR1)
+            return False
+
+        def stop_now(self) -> None:
+            stopped.append(all(Store(root).stop_requested() for root in roots_of(configs)))
+
+    use(Warned)
+    assert [outcome.exit_code for outcome in run_sweeps(configs, Told())] == [130, 130]
+    assert stopped == [True], "once, when its driver has ended"
+
+
 def test_a_failure_is_told_of_the_sweep_that_it_is_from(configs: tuple[SweepConfig, ...], use: Any) -> None:
     class Failing(InlineAll):
         """Trains the first sweep; the second one's pack dies."""
