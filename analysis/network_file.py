@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.plain_files import NotPlainError, check_plain
 from analysis.table import ResultsError, ResultTable
 
 _SHARED = "Shared network"
@@ -92,7 +93,10 @@ def _read(table: ResultTable, trial_id: str) -> tuple[dict[str, NDArray[Any]], d
         raise ResultsError(f"trial {trial_id}: its row names no weights\n  hint: choose another trial with --trial")
     path = table.folder / "blobs" / sha256
     try:
+        check_plain(path)
         data = path.read_bytes()
+    except NotPlainError as error:
+        raise ResultsError(f"{path}: {error}\n  hint: no run wrote it: restore it from a copy") from error
     except OSError as error:
         reason = "are not in this folder" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise ResultsError(f"{path}: the weights of trial {trial_id} {reason}\n  hint: copy the folder with its blobs/") from error

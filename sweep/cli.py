@@ -11,7 +11,8 @@ import click
 
 from analysis.figure_catalog import FIGURES, figure_list
 from sweep.command_edge import told_clearly as _told_clearly
-from sweep.control_commands import COMMANDS
+from sweep.control_commands import COMMANDS as CONTROL
+from sweep.deciding_commands import COMMANDS as DECIDING
 from sweep.terminal import echo
 
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
@@ -218,7 +219,7 @@ def report(folder: Path, eps: float, out: Path | None, **prices: float | None) -
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "markdown", "latex"]), default="table", show_default=True)
 @_told_clearly
 def front(folder: Path, eps: float, form: str) -> int:
     """Print the trials of DIR that no other trial dominates.
@@ -278,7 +279,7 @@ def table(folders: tuple[Path, ...], form: str, output: Path | None) -> int:
 
 def _list_figures(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        click.echo(figure_list())
+        echo(figure_list())
         context.exit()
 
 
@@ -288,9 +289,10 @@ def _list_figures(context: click.Context, parameter: click.Parameter, value: boo
 @click.option("--trial", metavar="ID", help="For `similarity`: the trial, by its id or the beginning of it; default: the best sparse one.")
 @click.option("--format", "form", type=click.Choice(["html", "svg", "png", "pdf"]), help="Default: what FILE ends with, else html.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of NAME.FORMAT.")
+@click.option("--trust", is_flag=True, help="For `samples`: import a problem of your own that DIR names, and fetch data into its folder.")
 @click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_figures, help="Say what each figure shows.")
 @_told_clearly
-def figure(folder: Path, name: str, trial: str | None, form: str | None, out: Path | None) -> int:
+def figure(folder: Path, name: str, trial: str | None, form: str | None, out: Path | None, trust: bool) -> int:
     """Draw a figure of the paper from the results in DIR: a page that opens offline, or an image.
 
     Images (svg, png, pdf) need the extra `images` and a Chromium; `samples` needs the problem's data.
@@ -303,7 +305,7 @@ def figure(folder: Path, name: str, trial: str | None, form: str | None, out: Pa
     """
     from sweep.figure import figure_file
 
-    click.echo(figure_file(folder, name, trial, form, out))
+    echo(figure_file(folder, name, trial, form, out, is_trusted=trust))
     return 0
 
 
@@ -376,8 +378,9 @@ def verify(folder: Path) -> int:
     return 0
 
 
-for control in COMMANDS:
-    cli.add_command(control)
+for command in (*CONTROL, *DECIDING):
+    cli.add_command(command)
+
 
 if __name__ == "__main__":
     main()

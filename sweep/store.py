@@ -78,7 +78,7 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root).expanduser().absolute()
+        self.root = Path(os.path.expanduser(root)).absolute()  # `~nobody` stays as it is; Path.expanduser raises
         self._folder = Folder(self.root)
         self._tasks: tuple[str, ...] | None = None
         self._plan: tuple[Path, dict[str, Any]] | None = None
