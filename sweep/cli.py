@@ -88,6 +88,7 @@ def _price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command()
 @_grid_options
 @click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
+@click.option("--fail-fast", is_flag=True, help="Stop when the first trial has failed, with exit code 3; running epochs are kept.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
 @_told_clearly

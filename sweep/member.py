@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.config import Study, SweepConfig
+from sweep.failures import FailedTrials
 from sweep.grid.studies import ANCHOR_STUDY
 from sweep.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, SweepError, Timing
 from sweep.pack_run import PackJob, versions
@@ -43,6 +44,8 @@ class Member:
         """Trials that were complete before this run."""
         self.last_failure: str | None = None
         """Why a pack of the last attempt failed."""
+        self._failed = FailedTrials(self.store, {})
+        self._n_failed = 0
         self.request: str | None = None
         """What `asked` said when the user was last told."""
         self._grid_file = grid_file
@@ -92,6 +95,25 @@ class Member:
             return Counter(self.plan.complete.values())
         states = self.store.complete()
         return Counter(states[trial.trial_id] for trial in self.trials if trial.trial_id in states)
+
+    def begin_run(self) -> None:
+        """What is complete by now was there before."""
+        self.n_before = len(self.plan.complete)
+        self._failed = FailedTrials(self.store, self.plan.complete)
+        self._n_failed = _n_failed(Counter(self.plan.complete.values()))
+
+    def new_failures(self, states: Counter[str], log: Path) -> list[str]:
+        """What to tell the user about trials that failed since the last call.
+
+        Args:
+            states: as they are now.
+            log: of the attempt.
+        """
+        if _n_failed(states) == self._n_failed:
+            return []
+        self._n_failed = _n_failed(states)
+        complete = self.store.complete()
+        return self._failed.news({trial.trial_id: complete[trial.trial_id] for trial in self.trials if trial.trial_id in complete}, log)
 
     def begin_attempt(self, attempt: int, log: Path, circumstances: Mapping[str, Any]) -> list[PackJob]:
         """Record the attempt in the folder, and say what its workers are to do.
@@ -207,3 +229,7 @@ class Member:
             problem_source=entry.source.digest if isinstance(entry, OwnProblem) else None,
             sweep=config.name,
         )
+
+
+def _n_failed(states: Counter[str]) -> int:
+    return states.total() - states["ok"]

@@ -10,9 +10,11 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -27,6 +29,7 @@ from typing import Any
 from sweep.config import SweepConfig, dump_config
 from sweep.driver import AttemptJob
 from sweep.driver_process import DriverProcess
+from sweep.failures import Failures
 from sweep.job_metadata import job_metadata
 from sweep.joining import LOCAL, cluster_address, joining_note, refuse_job_folder
 from sweep.member import Member
@@ -34,11 +37,13 @@ from sweep.outcome import Outcome, SweepError, Timing
 from sweep.pack_run import versions
 from sweep.planning import plan_sweeps
 from sweep.progress import Progress, Snapshot
+from sweep.storage.files import StoreError
+from sweep.storage.folder import make_writable
 from sweep.storage.lock import Lock
 from sweep.worker_kinds import slots_of, worker_kinds
 
 _POLL_S = 0.5
-_ATTEMPTS_WITHOUT_PROGRESS = 3
+_ATTEMPTS_WITHOUT_PROGRESS = 5
 _BACK_OFF_S = 5.0
 _REQUESTS = {
     "pause": "paused: running packs go on to their end, no others begin; `sweep resume` lifts it",
@@ -56,6 +61,7 @@ def run_sweeps(
     has_dashboard: bool = True,
     limit: int | None = None,
     grid_file: str | None = None,
+    fails_fast: bool = False,
 ) -> tuple[Outcome, ...]:
     """Train every trial that the stores do not hold yet, with one Ray for all sweeps.
 
@@ -66,6 +72,7 @@ def run_sweeps(
         has_dashboard: start Ray's dashboard (on loopback) with a local Ray.
         limit: only the first so many trials of each sweep.
         grid_file: the text that the configs came from, kept in the plans.
+        fails_fast: stop when the first trial has failed, or a pack that was retried; running epochs end and are kept.
 
     Returns:
         How each sweep ended. Exit code 2 stands for what the user has to mend in one of them, while the others went on.
@@ -88,7 +95,7 @@ def run_sweeps(
         note = joining_note(address)
         if note:
             progress.message(note)
-        run = _Run(members, locks, progress, cluster_address(address), has_dashboard)
+        run = _Run(members, locks, progress, cluster_address(address), has_dashboard, fails_fast)
         with run.signals():
             return run.until_complete()
 
@@ -121,11 +128,17 @@ class _Run:
     progress: Progress
     address: str | None
     has_dashboard: bool
+    fails_fast: bool = False
     timing: Timing = field(default_factory=Timing)
     _driver: DriverProcess | None = None
     _n_interrupts: int = 0
     _dashboard: str | None = None
     _last_failure: str | None = None
+    _failed_fast: bool = False
+    _attempt_failed: bool = False
+    _retried: Failures = field(default_factory=lambda: Failures("worker"))
+    _failed: Failures = field(default_factory=lambda: Failures("pack"))
+    _avoided: set[str] = field(default_factory=set)
     _n_workers: int = 1
     _n_slots: int | None = None
     """How many workers fit on the cluster, once it has been seen."""
@@ -135,7 +148,7 @@ class _Run:
     def until_complete(self) -> tuple[Outcome, ...]:
         self._plan()
         for member in self.members:
-            member.n_before = len(member.plan.complete)
+            member.begin_run()
             for path, reason in member.store.unreadable() if member.plan.packs else ():
                 self.progress.message(f"unreadable, so it does not count: {path}: {reason}")
         n_tries = 0
@@ -150,9 +163,10 @@ class _Run:
             self._plan()
             if not self._has_packs() or self._is_stopping() or n_tries >= _ATTEMPTS_WITHOUT_PROGRESS:
                 break
-            if n_tries:
-                self._wait(_BACK_OFF_S * 2 ** (n_tries - 1))
-        was_stopped = [self._n_interrupts > 0 or member.store.stop_requested() for member in self.members]
+            if n_tries or self._attempt_failed:
+                self._wait(_BACK_OFF_S * 2 ** max(0, n_tries - 1), "some packs failed" if n_tries == 0 else "no progress")
+        is_stopped = not self._failed_fast or self._n_interrupts > 0  # by somebody
+        was_stopped = [is_stopped and (self._n_interrupts > 0 or member.store.stop_requested()) for member in self.members]
         outcomes = tuple(member.finish(stopped, self.timing) for member, stopped in zip(self.members, was_stopped, strict=True))
         self.timing.total_s = time.perf_counter() - self._started
         return outcomes
@@ -204,14 +218,14 @@ class _Run:
         """Until a sweep may begin packs again, or all are to stop; without a Ray, which would hold the machine's resources."""
         while not self._is_stopping() and all(member.store.is_held() for member in self.members if member.plan.packs):
             self._tell_requests()
-            self._show()
+            self._show(self.members[0].store.root / "logs")
             self._refuse_lost_lock()
             time.sleep(_POLL_S)
         self._tell_requests()
 
     def _tell_requests(self) -> None:
         """Say once what someone asked of a sweep from elsewhere."""
-        for member in self.members if not self._n_interrupts else ():
+        for member in self.members if not (self._n_interrupts or self._failed_fast) else ():
             before, member.request = member.request, member.asked()
             if member.request != before:
                 self.progress.message(f"{member.config.name}: {_REQUESTS[member.request]}")
@@ -231,6 +245,7 @@ class _Run:
         numbers = [member.store.next_attempt() for member in members]
         first, number = members[0], numbers[0]
         log = _log_of(first, number)
+        self._attempt_failed = False
         circumstances = _circumstances()
         jobs = [member.begin_attempt(own, log, circumstances) for member, own in zip(members, numbers, strict=True)]
         # A pack of each sweep, then the next of each: no sweep waits for another one to end. The largest come first.
@@ -242,7 +257,8 @@ class _Run:
             self._follow(self._job(members, log, number, packs), log)
         finally:
             for member in members:
-                member.store.clear_live()
+                with contextlib.suppress(StoreError):  # the next attempt clears it too; what ended this one is the message
+                    member.store.clear_live()
 
     def _look_at_cluster(self, members: Sequence[Member]) -> None:
         """An attempt without packs: refuses nodes that differ, and counts the workers that fit."""
@@ -261,6 +277,8 @@ class _Run:
             address=self.address,
             n_local_cpus=n_local_cpus(),
             has_dashboard=self.has_dashboard,
+            scratch=_new_scratch(),
+            avoided=sorted(self._avoided),
             metadata=job_metadata(members, number, len(packs)),
         )
 
@@ -269,17 +287,19 @@ class _Run:
         self._driver = DriverProcess(job, log)
         try:
             while self._driver.is_running():
-                self._handle_events()
+                self._handle_events(log)
+                self._show(log)
                 self._tell_requests()
-                self._show()
                 self._refuse_lost_lock()
                 time.sleep(_POLL_S)
-            self._handle_events()
+            self._handle_events(log)
+            self._states(log)
         finally:
             self._driver.stop_now()
             self._driver = None
+            shutil.rmtree(job.scratch, ignore_errors=True)
 
-    def _handle_events(self) -> None:
+    def _handle_events(self, log: Path) -> None:
         assert self._driver is not None
         timing = self.timing
         for event in self._driver.events():
@@ -298,16 +318,36 @@ class _Run:
                     timing.training_s += event["training_s"] / self._n_workers
                     timing.worker_setup_s += event["setup_s"] / self._n_workers
                     timing.store_s += event["store_s"] / self._n_workers
+                case "pack_retried":
+                    self._tell(self._retried.add(event["message"], f"its pack is tried again; log: {log}"))
                 case "pack_failed":
+                    self._attempt_failed = True
                     self._note_failure(event["message"], event.get("root"))
+                    self._tell(self._failed.add(event["message"], f"log: {log}"), is_final=True)
+                case "attempt_failed":
+                    self._note_failure(event["message"], None)
+                case "node_avoided":
+                    reason = event["message"].partition("\n")[0]
+                    is_known = event["node"] in self._avoided  # packs that were on their way there
+                    self._tell(None if is_known else f"node {event['host']} ({event['node'][:8]}) gets no more packs: {reason}")
+                    self._avoided.add(event["node"])
                 case "ray_stopped":
                     timing.ray_stop_s += event["seconds"]
                     if self._fit_started is not None:
                         timing.fit_s += time.perf_counter() - self._fit_started - event["seconds"]
                 case "user_error":
                     raise SweepError(event["message"])
-        if self._last_failure and "StoreWriteError" in self._last_failure:
-            raise SweepError(self._last_failure.partition("StoreWriteError: ")[2] or self._last_failure)
+
+    def _tell(self, text: str | None, is_final: bool = False) -> None:
+        """A line on a failure, and what --fail-fast makes of one that is not tried again."""
+        if text is not None:
+            self.progress.message(text)
+        if is_final and self.fails_fast and not self._failed_fast and not self._n_interrupts:
+            self._failed_fast = True
+            self.progress.message("stopping (--fail-fast): running epochs end and are kept")
+            for member in self.members:
+                member.store.request_stop()
+                self._note_failure(f"stopped by --fail-fast: {text or 'a failure'}", str(member.store.root))
 
     def _note_failure(self, message: str, root: str | None) -> None:
         """Without a root it is the attempt that failed, and with it every sweep that is not complete."""
@@ -316,10 +356,18 @@ class _Run:
             if root in (None, str(member.store.root)):
                 member.last_failure = message
 
-    def _show(self) -> None:
+    def _states(self, log: Path) -> Counter[str]:
+        """state -> number of trials; says which failed since the last call."""
         states: Counter[str] = Counter()
         for member in self.members:
-            states += member.states()
+            own = member.states()
+            states += own
+            for text in member.new_failures(own, log):
+                self._tell(text, is_final=True)
+        return states
+
+    def _show(self, log: Path) -> None:
+        states = self._states(log)
         self.progress.update(
             Snapshot(
                 n_trials=sum(len(member.trials) for member in self.members),
@@ -332,17 +380,30 @@ class _Run:
             )
         )
 
-    def _wait(self, seconds: float) -> None:
-        self.progress.message(f"no progress ({self._last_failure or 'the attempt died'}); trying again in {seconds:.0f} s")
+    def _wait(self, seconds: float, why: str) -> None:
+        reason = (self._last_failure or "the attempt died").partition("\n")[0]
+        self.progress.message(f"{why} ({reason}); trying again in {seconds:.0f} s")
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._is_stopping():
             time.sleep(0.1)
 
 
+def _new_scratch() -> str:
+    """A folder for Tune's own files; the attempt that it is for removes it.
+
+    Raises:
+        SweepError: there is no room for it.
+    """
+    try:
+        return tempfile.mkdtemp(prefix="sweep-tune-")
+    except OSError as error:
+        raise SweepError(f"no folder for temporary files: {error}\n  hint: free some space there, or set TMPDIR") from error
+
+
 def _log_of(member: Member, number: int) -> Path:
     """Where Ray and the driver of attempt `number` print to."""
     log = member.store.root / "logs" / f"{number}.log"
-    log.parent.mkdir(exist_ok=True)
+    make_writable(log.parent)
     return log
 
 
