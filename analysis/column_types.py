@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _REALS = re.compile(
     r"(k_\d+|(loss|accuracy|metric|objective)\..+|(sparsity|compression)_rate(_params)?|parameter_sharing(_params)?|wall_s(_\w+)?)"
 )
-_REAL_NAMES = ("attempt", "retry", "seed", "epoch", "best_epoch", "n_epochs", "scalarized", "optimum", "residual", "penalty", "device_s")
+_REAL_NAMES = ("scalarized", "optimum", "residual", "penalty", "device_s")
+_WHOLE_NAMES = ("attempt", "retry", "seed", "epoch", "best_epoch", "n_epochs")
 _TEXT_NAMES = ("trial_id", "pack_id", "state", "error", "problem", "model", "method", "study", "host", "device", "weights_sha256")
 _LISTS = {"k": "number", "anchors": "number", "reference_point": "number", "multipliers": "number", "notes": "text", "taken_over": "text"}
 
@@ -27,10 +29,22 @@ def check_types(schema: pa.Schema) -> None:
             raise ValueError(f"column {field.name}: {wanted} expected, found {field.type}")
 
 
+def check_whole(table: pa.Table) -> None:
+    """Refuse infinite numbers where whole ones are expected; pandas writes whole numbers with gaps as real ones.
+
+    Raises:
+        ValueError: the first such column.
+    """
+    for name in set(_WHOLE_NAMES).intersection(table.column_names):
+        column = table[name]
+        if pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py():
+            raise ValueError(f"column {name}: whole numbers expected, found an infinite one")
+
+
 def _rule(name: str) -> tuple[str, Callable[[pa.DataType], bool]]:
     if name in _LISTS:
         return f"lists of {_LISTS[name]}s", _is_list_of(_is_number if _LISTS[name] == "number" else _is_text)
-    if name in _REAL_NAMES or _REALS.fullmatch(name):
+    if name in (*_REAL_NAMES, *_WHOLE_NAMES) or _REALS.fullmatch(name):
         return "numbers", _is_number
     return ("text", _is_text) if name in _TEXT_NAMES else ("anything", lambda kind: True)
 

@@ -32,11 +32,15 @@ def draw_figure(table: ResultTable, name: str, trial: str | None = None, samples
     draw: Any = getattr(import_module(module), function)
     arguments = {"trial": (trial,), "samples": (samples,), None: ()}[entry.takes]
     try:
-        figure: go.Figure = draw(table, *arguments)
+        figure: go.Figure | None = draw(table, *arguments)
     except ResultsError:
         raise
     except ValueError as error:
         raise ResultsError(
             f"{table.place}: figure {name} cannot be drawn: {error}\n  hint: `sweep figure --list` names the others"
         ) from error
+    if figure is None:
+        raise ResultsError(
+            f"{table.folder}: figure {name} needs a study with at least two seeds\n  hint: `seeds: [0, 1, 2]` in the grid file"
+        )
     return figure

@@ -1,7 +1,6 @@
 """A figure as a file: a self-contained page, or an image that a headless Chromium draws."""
 
 import logging
-import os
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from analysis.report_data import script_json
 from analysis.table import ResultsError
+from analysis.whole_file import write_whole
 
 FORMATS = ("html", "svg", "png", "pdf")
 IMAGES = FORMATS[1:]
@@ -42,13 +42,7 @@ def write_figure(figure: go.Figure, path: str | Path, form: str, title: str) -> 
         raise ValueError(f"write_figure expects one of {', '.join(FORMATS)}, found form = {form}")
     data = page_of(figure, title).encode("utf-8", "replace") if form == "html" else image_of(figure, form)
     target = Path(path)
-    aside = target.with_name(f".{target.name}.tmp")
-    try:
-        aside.write_bytes(data)
-        os.replace(aside, target)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+    write_whole(target, data)
     return target
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.manifest_rules import manifest_mistakes
+from analysis.manifest_rules import manifest_mistakes, plan_mistake
 from analysis.parquet_files import READABLE_VERSIONS
 from analysis.plain_files import read_json
 
@@ -38,7 +38,7 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
             f"{shown}: manifest.json: cannot be read as JSON ({error})\n  hint: restore it from a copy; rows need it"
         ) from error
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if version not in READABLE_VERSIONS:
+    if type(version) is not int or version not in READABLE_VERSIONS:
         known = ", ".join(str(known) for known in sorted(READABLE_VERSIONS))
         newer = isinstance(version, int) and version > max(READABLE_VERSIONS)
         hint = "written by a newer version: upgrade pareto-sweep" if newer else "not written by pareto-sweep, or damaged"
@@ -82,7 +82,9 @@ def read_latest_plan(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     for path in sorted(names, key=lambda path: int(path.stem), reverse=True):
         try:
             plan = read_json(path)
-            _ = [trial["trial_id"] for trial in plan["trials"]]
+            mistake = plan_mistake(plan)
+            if mistake is not None:
+                raise ValueError(mistake)
         except (OSError, ValueError, KeyError, TypeError) as error:
             unreadable.append(f"plans/{path.name}: not a plan ({error})")
             continue

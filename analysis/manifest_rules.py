@@ -15,6 +15,24 @@ def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
     return [f"`{key}` {rule}" for key, (rule, is_kept) in _RULES.items() if key in manifest and not is_kept(manifest[key])]
 
 
+def plan_mistake(plan: object) -> str | None:
+    """What is wrong with a plan, None for one that a run wrote."""
+    trials = plan.get("trials") if isinstance(plan, dict) else None
+    if not isinstance(trials, list):
+        return "`trials` is a list"
+    if not all(_is_trial(trial) for trial in trials):
+        return "each of `trials` has a `trial_id`, and a study, a k and a seed of the kinds that a run writes"
+    return None
+
+
+def _is_trial(trial: object) -> bool:
+    if not _are_lines(trial, "trial_id", others=("study",)):
+        return False
+    assert isinstance(trial, dict)
+    seed = trial.get("seed")
+    return _is_point(trial.get("k")) and (seed is None or (type(seed) is int and abs(seed) < 2**53))
+
+
 def _is_line(value: object) -> bool:
     """Text of a length that can be shown, and that can be written as UTF-8; whoever shows it escapes it."""
     return isinstance(value, str) and len(value) <= _MAX_TEXT and not _HALF.search(value)
@@ -62,7 +80,10 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "tasks": ("is a list of different names", _are_names),
     "objectives": ("is a list of mappings, each with a `name` and a `column` of its own, and the sense min or max", _are_objectives),
     "studies": ("is a list of mappings, each with a `name`", _are_studies),
-    "metrics": ("is a mapping of names", lambda value: isinstance(value, dict) and all(map(_is_line, (*value, *value.values())))),
+    "metrics": (
+        "is a mapping of names",
+        lambda value: value is None or (isinstance(value, dict) and all(map(_is_line, (*value, *value.values())))),
+    ),
     "problem": ("is a mapping with a `name`", lambda value: _is_line(value) or _are_lines(value, "name", others=("fingerprint",))),
     "hypervolume_reference": ("is a list of finite numbers, or null", _is_point),
     "reference_point_values": ("is a list of finite numbers, or null", _is_point),

@@ -95,12 +95,17 @@ def _dataset_of(table: ResultTable) -> tuple[str, str, tuple[str, ...]]:
     return str(problem), "", table.tasks
 
 
+def _problem_of(table: ResultTable) -> dict[str, Any]:
+    problem = table.manifest.get("problem")
+    return problem if isinstance(problem, dict) else {}
+
+
 def _dataset(tables: Sequence[ResultTable], problem: str, name: str, confidence: float) -> DatasetLines:
     columns = tuple({column.name: column for one in tables for column in columns_of(one)}.values())
     lines = [line for one in tables for line in lines_of(one, confidence)]
     first, second = (_arranged((line for line in lines if line.study.is_second == is_second), columns) for is_second in (False, True))
     has_sparsity = any(one.sparsity_objective is not None for one in tables)
-    given = {options.get("n_train") for one in tables if isinstance(options := (one.manifest.get("problem") or {}).get("options"), dict)}
+    given = {options.get("n_train") for one in tables if isinstance(options := _problem_of(one).get("options"), dict)}
     n_train = tuple(sorted(n for n in given if isinstance(n, int)))
     shown = {(line.sweep, line.study.name) for line in lines}
     epochs = [

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.addresses import below
+from analysis.plain_files import NotPlainError, check_plain
 from analysis.table import ResultsError, ResultTable
 
 _SHARED = "Shared network"
@@ -96,7 +97,10 @@ def _read(table: ResultTable, trial_id: str) -> tuple[dict[str, NDArray[Any]], d
         table.mirror.copy_blob(sha256)
     shown = str(path) if table.mirror is None else below(table.mirror.address, f"blobs/{sha256}")
     try:
+        check_plain(path)
         data = path.read_bytes()
+    except NotPlainError as error:
+        raise ResultsError(f"{path}: {error}\n  hint: no run wrote it: restore it from a copy") from error
     except OSError as error:
         reason = "are not in this folder" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise ResultsError(f"{shown}: the weights of trial {trial_id} {reason}\n  hint: copy the folder with its blobs/") from error

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.column_types import check_types
+from analysis.column_types import check_types, check_whole
 from analysis.plain_files import check_plain
 
 _LEAST_ROW_BYTES = 8  # a row has a name and numbers of its own: a file with less a row would only fill the memory
@@ -97,6 +97,7 @@ def _read_file(path: Path, required: Sequence[str], trial_id: str | None) -> pa.
             raise ValueError(f"{file.metadata.num_rows} rows in {n_bytes} bytes, more than such a file can hold")
         check_types(file.schema_arrow)
         table = file.read()
+        check_whole(table)
     if filters is not None:
         table = table.filter(pa.compute.equal(table["trial_id"], trial_id))
     return table.replace_schema_metadata(None)

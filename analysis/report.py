@@ -1,7 +1,5 @@
 """One self-contained HTML file that shows a sweep: it opens offline and connects to nothing."""
 
-import os
-import secrets
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from analysis.addresses import put
+from analysis.attainment_figures import attainment_figure
 from analysis.choosing import chosen_by, measured_metrics
 from analysis.conflict import task_conflict
 from analysis.conflict_figure import conflict_panels
@@ -22,6 +21,7 @@ from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, h
 from analysis.figures import front_2d_projection, front_3d, loss_against_sparsity
 from analysis.findings import summary
 from analysis.front import Mode
+from analysis.indicator_section import indicators_as_html
 from analysis.indicators import MAX_EXACT_OBJECTIVES
 from analysis.labels import label_points
 from analysis.many_objectives import paired_columns, parallel_objectives, scatter_matrix
@@ -35,6 +35,7 @@ from analysis.report_health import health
 from analysis.second_study import second_study_caption, second_study_figure
 from analysis.second_study_pairs import has_second_study
 from analysis.table import ResultTable, read_results
+from analysis.whole_file import write_whole
 
 _SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "ready.js", "start.js")
 
@@ -69,17 +70,7 @@ def write_report(
     if path is None and table.mirror is not None:
         return put(table.mirror.address, "report.html", page.encode("utf-8", errors="replace"))
     target = Path(path) if path is not None else Path(folder) / "report.html"
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        # "x": a file or a link that is there already is not written through.
-        with aside.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
-    except OSError:
-        aside.unlink(missing_ok=True)  # half a report would keep a full disk full
-        raise
+    write_whole(target, page.encode("utf-8", "replace"))
     return target
 
 
@@ -97,7 +88,12 @@ def render_report(
     methods = method_table(table)
     pictures = has_second_study([table])
     conflict = task_conflict(table, sparsity_width)
-    ready = {"second": second_study_figure(table) if pictures else None, "conflict": conflict_panels(conflict) if conflict else None}
+    attainment = attainment_figure(table) if len(table.objectives) > 1 else None
+    ready = {
+        "second": second_study_figure(table) if pictures else None,
+        "conflict": conflict_panels(conflict) if conflict else None,
+        "attainment": attainment,
+    }
     return template.render(
         table=table,
         facts=facts,
@@ -112,6 +108,7 @@ def render_report(
         exact_name=EXACT_FRONT_NAME,
         views=views,
         conflict=conflict_as_html(conflict) if conflict else None,
+        indicators=indicators_as_html(table, has_figure=attainment is not None, labels=labels),
         methods=as_html(methods) if len(methods.lines) > 1 else None,
         second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
         second_caption=second_study_caption(table) if pictures else None,

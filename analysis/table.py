@@ -114,9 +114,16 @@ class ResultTable:
             KeyError: a column that is not in `frame`.
         """
         names = [o["column"] for o in self.objectives] if columns is None else list(columns)
+        return np.asarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan) * self.signs(names))
+
+    def signs(self, columns: Sequence[str]) -> NDArray[np.float64]:
+        """-1 for a column that the manifest names as an objective to maximise, else 1, shape (n_columns,)."""
         maximised = {o["column"] for o in self.objectives if o.get("sense", "min") == "max"}
-        signs = np.array([-1.0 if name in maximised else 1.0 for name in names])
-        return np.asarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan) * signs)
+        return np.array([-1.0 if name in maximised else 1.0 for name in columns])
+
+    def signed(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points in the own sense of `objectives`, shape (..., n_objectives), as numbers to minimise, as `values` has them."""
+        return np.asarray(points * self.signs([o["column"] for o in self.objectives]))
 
     @cached_property
     def is_ok(self) -> NDArray[np.bool_]:

@@ -121,6 +121,7 @@ def run_and_report_all(
     limit: int | None = None,
     is_quiet: bool = False,
     grid_file: str | None = None,
+    fails_fast: bool = False,
     notify: str | None = None,
 ) -> tuple[tuple[Outcome, StorePath], ...]:
     """Run, fix each hypervolume's reference after the first run, and write the reports of sweeps with something new.
@@ -134,7 +135,9 @@ def run_and_report_all(
     progress = choose_progress(is_quiet)
     with notifying(progress, names, notify) as (told, tell_end):
         try:
-            outcomes = run_sweeps(configs, told, address=address, has_dashboard=has_dashboard, limit=limit, grid_file=grid_file)
+            outcomes = run_sweeps(
+                configs, told, address=address, has_dashboard=has_dashboard, limit=limit, grid_file=grid_file, fails_fast=fails_fast
+            )
         finally:
             progress.close()
         for outcome in outcomes:

@@ -11,7 +11,9 @@ import click
 
 from analysis.figure_catalog import FIGURES, figure_list
 from sweep.command_edge import told_clearly as _told_clearly
-from sweep.control_commands import COMMANDS
+from sweep.control_commands import COMMANDS as CONTROL
+from sweep.deciding_commands import COMMANDS as DECIDING
+from sweep.export_command import COMMANDS as EXPORTING
 from sweep.results_place import ResultsPlace
 from sweep.terminal import echo
 
@@ -45,7 +47,11 @@ def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials of each sweep."),
         click.option("--override", type=click.Path(path_type=Path), metavar="FILE", help="A second YAML file, merged over the first."),
-        click.option("--address", metavar="A", help="Join a Ray cluster: `auto` or HOST:PORT. Without it a local Ray starts."),
+        click.option(
+            "--address",
+            metavar="A",
+            help="Join a Ray cluster: `auto` or HOST:PORT; default: RAY_ADDRESS, which submitted jobs have. `local` starts a Ray here.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -83,6 +89,7 @@ def _price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command()
 @_grid_options
 @click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
+@click.option("--fail-fast", is_flag=True, help="Stop when the first trial has failed, with exit code 3; running epochs are kept.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
 @_told_clearly
@@ -214,7 +221,7 @@ def report(folder: str | Path, eps: float, out: Path | None, **prices: float | N
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "markdown", "latex"]), default="table", show_default=True)
 @_told_clearly
 def front(folder: str | Path, eps: float, form: str) -> int:
     """Print the trials of DIR that no other trial dominates.
@@ -274,7 +281,7 @@ def table(folders: tuple[str | Path, ...], form: str, output: Path | None) -> in
 
 def _list_figures(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        click.echo(figure_list())
+        echo(figure_list())
         context.exit()
 
 
@@ -284,9 +291,10 @@ def _list_figures(context: click.Context, parameter: click.Parameter, value: boo
 @click.option("--trial", metavar="ID", help="For `similarity`: the trial, by its id or the beginning of it; default: the best sparse one.")
 @click.option("--format", "form", type=click.Choice(["html", "svg", "png", "pdf"]), help="Default: what FILE ends with, else html.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of NAME.FORMAT.")
+@click.option("--trust", is_flag=True, help="For `samples`: import a problem of your own that DIR names, and fetch data into its folder.")
 @click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_figures, help="Say what each figure shows.")
 @_told_clearly
-def figure(folder: str | Path, name: str, trial: str | None, form: str | None, out: Path | None) -> int:
+def figure(folder: str | Path, name: str, trial: str | None, form: str | None, out: Path | None, trust: bool) -> int:
     """Draw a figure of the paper from the results in DIR: a page that opens offline, or an image.
 
     Images (svg, png, pdf) need the extra `images` and a Chromium; `samples` needs the problem's data.
@@ -299,7 +307,7 @@ def figure(folder: str | Path, name: str, trial: str | None, form: str | None, o
     """
     from sweep.figure import figure_file
 
-    click.echo(figure_file(folder, name, trial, form, out))
+    echo(figure_file(folder, name, trial, form, out, is_trusted=trust))
     return 0
 
 
@@ -373,8 +381,9 @@ def verify(folder: str | Path) -> int:
     return 0
 
 
-for control in COMMANDS:
-    cli.add_command(control)
+for command in (*CONTROL, *DECIDING, *EXPORTING):
+    cli.add_command(command)
+
 
 if __name__ == "__main__":
     main()

@@ -66,6 +66,7 @@ def stop(folder: str | Path) -> int:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials.")
 @click.option("--address", metavar="A", help="Join a Ray cluster: `auto` or HOST:PORT. Without it a local Ray starts.")
 @click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
+@click.option("--fail-fast", is_flag=True, help="Stop when the first trial has failed, with exit code 3; running epochs are kept.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
 @told_clearly

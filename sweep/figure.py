@@ -6,7 +6,9 @@ from analysis.figure_catalog import FIGURES
 from sweep.storage.files import write_error
 
 
-def figure_file(folder: str | Path, name: str, trial: str | None = None, form: str | None = None, out: Path | None = None) -> Path:
+def figure_file(
+    folder: str | Path, name: str, trial: str | None = None, form: str | None = None, out: Path | None = None, *, is_trusted: bool = False
+) -> Path:
     """Draw a figure.
 
     Args:
@@ -15,6 +17,7 @@ def figure_file(folder: str | Path, name: str, trial: str | None = None, form: s
         trial: for figures of one trial, its id or the beginning of it.
         form: `html`, `svg`, `png` or `pdf`; None: what `out` ends with, and html where it says nothing.
         out: the file, which is replaced; default: the figure's name in the working directory.
+        is_trusted: for `samples`: the folder may name a module to import and a folder to put data into.
 
     Returns:
         The file.
@@ -35,7 +38,7 @@ def figure_file(folder: str | Path, name: str, trial: str | None = None, form: s
     if FIGURES[name].takes == "samples":
         from sweep.samples import samples_of
 
-        samples = samples_of(table.manifest)
+        samples = samples_of(table.manifest, f"{folder}/manifest.json", is_trusted=is_trusted)
     figure = draw_figure(table, name, trial, samples)
     path = out or Path(f"{name}.{form}")
     try:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweep.config import Study, SweepConfig
+from sweep.failures import FailedTrials
 from sweep.grid.studies import ANCHOR_STUDY
 from sweep.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, SweepError, Timing
 from sweep.pack_run import PackJob, versions
@@ -18,6 +19,7 @@ from sweep.storage.remote import StorePath
 from sweep.store import Store
 from sweep.taking_over import Taken, taken_over
 from sweep.warm_starts import warm_start
+from sweep.worker_kinds import worker_kinds
 from trainer.catalog import METHODS
 from trainer.own_problem import OwnProblem
 from trainer.own_source import SourceError
@@ -42,6 +44,8 @@ class Member:
         """Trials that were complete before this run."""
         self.last_failure: str | None = None
         """Why a pack of the last attempt failed."""
+        self._failed = FailedTrials(self.store, {})
+        self._n_failed = 0
         self.request: str | None = None
         """What `asked` said when the user was last told."""
         self._grid_file = grid_file
@@ -91,6 +95,25 @@ class Member:
             return Counter(self.plan.complete.values())
         states = self.store.complete()
         return Counter(states[trial.trial_id] for trial in self.trials if trial.trial_id in states)
+
+    def begin_run(self) -> None:
+        """What is complete by now was there before."""
+        self.n_before = len(self.plan.complete)
+        self._failed = FailedTrials(self.store, self.plan.complete)
+        self._n_failed = _n_failed(Counter(self.plan.complete.values()))
+
+    def new_failures(self, states: Counter[str], log: StorePath) -> list[str]:
+        """What to tell the user about trials that failed since the last call.
+
+        Args:
+            states: as they are now.
+            log: of the attempt.
+        """
+        if _n_failed(states) == self._n_failed:
+            return []
+        self._n_failed = _n_failed(states)
+        complete = self.store.complete()
+        return self._failed.news({trial.trial_id: complete[trial.trial_id] for trial in self.trials if trial.trial_id in complete}, log)
 
     def begin_attempt(self, attempt: int, log: StorePath, circumstances: Mapping[str, Any]) -> list[PackJob]:
         """Record the attempt in the folder, and say what its workers are to do.
@@ -198,13 +221,15 @@ class Member:
             seed=first.seed,
             trial_ids=[trial.trial_id for trial in pack.trials],
             preferences=[trial.preference and list(trial.preference) for trial in pack.trials],
-            device=config.resources.device,
             backend=config.resources.backend,
-            gpus=config.resources.gpus,
-            n_threads=max(1, int(config.resources.cpus)) if config.resources.uses_gpus else 1,
+            **worker_kinds(config.resources)[0].job,
             checkpoint_s=config.resources.checkpoint_s,
             checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
             problem_folders=config.problem.import_from or (),
             problem_source=entry.source.digest if isinstance(entry, OwnProblem) else None,
             sweep=config.name,
         )
+
+
+def _n_failed(states: Counter[str]) -> int:
+    return states.total() - states["ok"]

@@ -194,24 +194,31 @@ def _trials_of_seed(study: Study, seed: int, facts: dict[str, Any], earlier: Map
     """Trials of a study, those that start from the initial network first; `earlier`: dense ones of other studies."""
     is_warm = "warm_start" in facts["training"]
     cold = facts | {"training": {key: value for key, value in facts["training"].items() if key != "warm_start"}}
-    identity = json.dumps(cold, sort_keys=True)
+    begun = _begun(cold, seed)
     sparse, givers = [], dict(earlier)
     for preference in study.preferences:
         if is_warm and preference is not None and preference[0] > 0:
             sparse.append(preference)
             continue
-        trial = Trial(_digest(identity, seed, preference), study.name, preference if preference is None else tuple(preference), seed)
+        trial = Trial(_digest(begun, preference), study.name, preference if preference is None else tuple(preference), seed)
         if preference is not None:
             givers[tuple(preference)] = trial.trial_id
         yield trial
     for preference in sparse:
         giver = givers[nearest_dense(preference, list(givers))]
-        identity = json.dumps(facts | {"giver": giver}, sort_keys=True)
-        yield Trial(_digest(identity, seed, preference), study.name, tuple(preference), seed, giver)
+        warm = _begun(facts | {"giver": giver}, seed)
+        yield Trial(_digest(warm, preference), study.name, tuple(preference), seed, giver)
 
 
-def _digest(identity: str, seed: int, preference: Sequence[float] | None) -> str:
-    return hashlib.sha256(f"{identity}|{seed}|{json.dumps(preference)}".encode()).hexdigest()[:_ID_LENGTH]
+def _begun(facts: Mapping[str, Any], seed: int) -> Any:
+    """The digest of all that trials share, which may be long (the whole grid): hashed once, not for each of them."""
+    return hashlib.sha256(f"{json.dumps(facts, sort_keys=True)}|{seed}|".encode())
+
+
+def _digest(begun: Any, preference: Sequence[float] | None) -> str:
+    ended = begun.copy()
+    ended.update(json.dumps(preference).encode())
+    return str(ended.hexdigest()[:_ID_LENGTH])
 
 
 def plan_packs(

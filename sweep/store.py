@@ -307,6 +307,14 @@ class Store:
             self._publish_compacted("epochs", merged_curves(old, [table for _, table in curves], latest))
             remove(version.path for version, _ in curves)
 
+    def takes_files(self) -> bool:
+        """Whether this machine can write into the folder, as far as an empty file can tell."""
+        try:
+            make_writable(self.root)
+        except StoreError:
+            return False
+        return True
+
     def remove_temporaries(self) -> None:
         """Remove files whose writing never ended. The caller holds the lock, before its run begins or when it is over."""
         self._folder.remove_temporaries()

@@ -11,6 +11,7 @@ from sweep.storage.remote import StorePath
 from sweep.store import Store
 
 _KWH_FROM_WH = 100.0  # less is said in Wh
+_MOST = 1e12  # seconds or Wh of one trial
 
 
 @dataclass(frozen=True)
@@ -117,4 +118,5 @@ def _priced(device_s: float, energy_wh: float | None, costs: Costs) -> Iterator[
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+    """Measured values: a damaged row may hold anything, and sums of it have to stay finite."""
+    return [value for value in values if value is not None and 0 <= value < _MOST]

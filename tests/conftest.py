@@ -53,6 +53,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Halves(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return "integration" if "integration/" in path else path
+            return "integration" if "integration/" in path or "chaos/" in path else path
 
     return Halves(config, log)

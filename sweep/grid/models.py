@@ -123,6 +123,21 @@ class ProblemConfig(BaseModel):
         return self.entry.facts(self.options)
 
 
+class OtherWorkers(BaseModel):
+    """What one worker of another kind may use."""
+
+    model_config = _STRICT
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where it trains; `auto` is a GPU for a worker that asks for one, and the CPU otherwise."""
+    cpus: Annotated[float, Range(gt=0, le=10_000)] = 1.0
+    """CPU cores of one worker."""
+    gpus: Annotated[float, Range(ge=0, le=1_000)] = 0.0
+    """GPUs of one worker, or its share of one."""
+    memory: Bytes = 1_500_000_000
+    """Memory of one worker, as text with a unit (GB = 1e9 bytes, GiB = 2^30) or in bytes."""
+
+
 class Resources(BaseModel):
     """What one worker may use."""
 
@@ -144,11 +159,13 @@ class Resources(BaseModel):
     GPU's fused kernel: `packed+kernel`). `auto`: `loop+kernel` on a CPU with a C compiler, `loop` without; on a GPU the fastest."""
     pack: PackSize = "auto"
     """How many trials a worker trains in lockstep: a number, or `auto`."""
+    also: Annotated[tuple[OtherWorkers, ...], Field(max_length=8, examples=[[{"cpus": 1, "gpus": 0}]])] = ()
+    """Workers of other kinds beside these, on a cluster of unlike machines: a pack goes to the first kind that has room."""
 
     @property
     def uses_gpus(self) -> bool:
-        """Whether a worker asks Ray for a GPU or a part of one."""
-        return self.gpus > 0
+        """Whether every worker asks Ray for a GPU or a part of one."""
+        return self.gpus > 0 and all(other.gpus > 0 for other in self.also)
 
 
 class StudyConfig(BaseModel):

@@ -20,10 +20,12 @@ def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
             raise ConfigError([Mistake((), "a file expected, this is a folder", hint=_listing(inside) or "name the file in it", file=file)])
         if not path.exists():
             raise ConfigError([Mistake((), "no such file", hint=_nearest_file(path), file=file)])
-        if path.stat().st_size > max_bytes:
+        with path.open("rb") as stream:
+            raw = stream.read(max_bytes + 1)  # a device or a pipe has no size, and may have no end
+        if len(raw) > max_bytes:
             hint = "long lists of preferences belong in a CSV file: `preferences: {file: k.csv}`"
-            raise ConfigError([Mistake((), f"at most {max_bytes} bytes expected", f"{path.stat().st_size} bytes", hint, file=file)])
-        raw = path.read_bytes()
+            n_bytes = max(path.stat().st_size, len(raw))
+            raise ConfigError([Mistake((), f"at most {max_bytes} bytes expected", f"{n_bytes} bytes", hint, file=file)])
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise

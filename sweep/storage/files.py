@@ -294,7 +294,7 @@ def checkpoint_header(stream: BinaryIO, n_bytes: int, path: StorePath) -> tuple[
         notes = header.pop("__metadata__", {})
         n_tensors = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
         trial_ids, epoch = json.loads(notes["trial_ids"]), json.loads(notes["epoch"])
-    except (ValueError, RecursionError, AttributeError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, OverflowError, RecursionError, AttributeError, KeyError, IndexError, TypeError) as error:
         raise UnreadableError(f"no checkpoint header: {error!r}", path) from error
     if 8 + n_header + n_tensors != n_bytes:
         raise UnreadableError(f"torn: {n_bytes} bytes, its header promises {8 + n_header + n_tensors}", path)

@@ -4,6 +4,7 @@ The file is created exclusively, and its holder keeps it open: heartbeats go thr
 was asleep while another run took over therefore writes to a file that nobody looks at, never to its successor's.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -134,7 +135,8 @@ class Lock:
         self._ended.set()
         if self._heart is not None:
             self._heart.join()
-        self._release()
+        with contextlib.suppress(OSError):  # on a disk that has turned read-only it stays, and counts no more when this process has ended
+            self._release()
 
     def _release(self) -> None:
         seen = self._look()

@@ -203,7 +203,7 @@ def store_path(root: str | StorePath) -> StorePath:
         return root
     if isinstance(root, str) and is_address(root):
         return RemotePath(root)
-    return Path(root).expanduser().absolute()
+    return Path(os.path.expanduser(root)).absolute()  # `~nobody` stays as it is; Path.expanduser raises
 
 
 def concurrently(function: Callable[[Item], Result], items: Iterable[Item], *, is_remote: bool) -> list[Result]:

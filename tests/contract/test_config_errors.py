@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import pytest
 
+from sweep.api import plan
 from sweep.config import ConfigError, load_config, load_configs, parse_config
+from trainer.problems.sources import DataError
 
 
 class Case(NamedTuple):
@@ -46,6 +48,9 @@ CASES = {
     ),
     "not a number": Case(
         "training: {learning_rate: .nan}", "2:27: training.learning_rate: a finite number expected", ".nan", "Default: 0.0025"
+    ),
+    "key of another kind of worker": Case(
+        "resources: {also: [{gpu: 1}]}", "2:21: resources.also[0].gpu: unknown key", "1", "did you mean `gpus`?"
     ),
     "infinite": Case("resources: {cpus: .inf}", "2:19: resources.cpus: a finite number expected", ".inf", "CPU cores"),
     "too large to be finite": Case(
@@ -553,3 +558,29 @@ def test_a_value_that_contains_itself_is_refused():
     endless["training"] = endless
     with pytest.raises(ConfigError, match="levels of nesting"):
         parse_config(endless)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device here")
+def test_a_file_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    assert "at most 1000000 bytes expected" in str(error_of(Path("/dev/zero")))
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("problem: multidigits\npreferences: {file: /dev/zero}\n")
+    assert "preferences.file: at most 20000000 bytes expected" in str(error_of(grid))
+
+
+@pytest.mark.parametrize(
+    "grid", ["problem: multidigits\noutput: ~nobody-of-this-name/x\n", "problem: {name: multimnist, root: ~nobody-of-this-name/x}\n"]
+)
+def test_the_home_of_nobody_is_a_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("trainer.problems.downloads.download", lambda name, root: "no network in this test")
+    path = tmp_path / "grid.yaml"
+    path.write_text(grid)
+    config = load_config(path)
+    if "root" in grid:
+        with pytest.raises(DataError, match="nobody-of-this-name"):
+            plan(config)
+    else:
+        assert plan(config).n_todo
+    assert [entry.name for entry in tmp_path.iterdir()] == ["grid.yaml"]

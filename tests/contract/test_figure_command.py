@@ -81,12 +81,23 @@ def test_the_samples_are_those_of_the_sweeps_problem(results: Path) -> None:
         ({"name": "multidigit"}, ("no problem is called multidigit", "hint: ")),
         ({"name": "analytic/zdt1"}, ("problem analytic/zdt1 has no images to show",)),
         ({"name": "multimnist", "options": {"root": "nowhere"}}, ("nowhere",)),
-        ({"name": "no_such_module:factory"}, ("no_such_module",)),
+        ({"name": "no_such_module:factory"}, ("no_such_module", "--trust")),
     ],
 )
 def test_samples_that_cannot_be_had_are_said_clearly(tmp_path: Path, problem: dict[str, object], parts: tuple[str, ...]) -> None:
     write_manifest(tmp_path / "other", TWO_TASKS, problem=problem)
     is_refused(call(tmp_path / "other", "samples"), "Error: ", *parts)
+
+
+def test_a_module_that_a_folder_names_is_imported_only_when_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "other"
+    write_manifest(folder, TWO_TASKS, problem={"name": "named_by_a_folder:factory", "options": {}})
+    (folder / "named_by_a_folder.py").write_text("open('imported', 'w').close()\ndef factory():\n    raise ValueError('mine')\n")
+    monkeypatch.chdir(folder)
+    is_refused(call(folder, "samples"), "may not name by itself", "--trust")
+    assert not (folder / "imported").exists()
+    is_refused(call(folder, "samples", "--trust"), "raised ValueError: mine")
+    assert (folder / "imported").exists()
 
 
 def test_mistakes_are_one_message(results: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweep.config import SweepConfig, dump_config, parse_config
+from sweep.config import SweepConfig, parse_config
 from sweep.planning import Trial, manifest_of, trials_of
 from sweep.store import Store
 
@@ -65,7 +65,7 @@ def _make(root: Path, name: str) -> BaseStore:
         lock = (folder / "lock.json").read_bytes()
     if name == "running":
         (folder / "lock.json").write_bytes(lock.replace(b'"host": "', b'"host": "other-'))  # somebody else's, so it may be alive
-    grid.write_text(dump_config(config), encoding="utf-8")
+    grid.write_text(json.dumps(_GRIDS[name] | {"name": name}), encoding="utf-8")  # JSON is YAML
     return BaseStore(name, folder, grid)
 
 

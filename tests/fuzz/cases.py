@@ -23,6 +23,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from analysis.figure_catalog import FIGURES
 from sweep.cli import cli
 from tests.fuzz import grid_files, store_files
 from tests.fuzz.base_stores import BaseStore, make_base_stores
@@ -37,6 +38,9 @@ _FORMATS = (
     ("front", "csv"),
     ("front", "json"),
     *(("table", form) for form in ("text", "csv", "json", "markdown", "latex")),
+    *(("pick", form) for form in ("text", "json")),
+    *(("suggest", form) for form in ("text", "json")),
+    ("compare", "text"),
 )
 
 
@@ -88,7 +92,7 @@ class Cases:
         rng = random.Random(f"{self.seed}/grids/{number}")
         path = self._fresh() / "grid.yaml"
         path.write_bytes(grid_files.mutated(rng, number))
-        with self.watch.only(self.inside, self.outside, Path(os.environ["HOME"])):
+        with self.watch.only(self.inside, Path(os.environ["HOME"]), reads_all=True):
             ended = self._call("plan", str(path))
         self.codes[f"plan: {ended.code}"] += 1
         found = complaints_about(ended)
@@ -110,23 +114,29 @@ class Cases:
                 ended = self._call(*arguments)
             self.codes[f"{arguments[0]}: {ended.code}"] += 1
             found += complaints_about(ended)
-            if arguments[0] == "report" and ended.code == 0 and (folder / "report.html").is_file():
+            if arguments[0] == "report" and ended.code == 0:
                 page = (folder / "report.html").read_text(encoding="utf-8")
                 found += complaints_about_page(page, self._allowed)
         after = _state_of(folder)
-        changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name) and name != "report.html"]
+        changed = [
+            name for name in sorted({*before, *after}) if before.get(name) != after.get(name) and name not in ("report.html", "figure.html")
+        ]
         found += [f"changed: {name!r}" for name in changed]
         return "; ".join(done), found
 
     def _commands(self, base: BaseStore, folder: Path, number: int | None) -> Iterator[tuple[str, ...]]:
-        """All of them; the report every third case only, and one of the formats of `front` and `table` (None: all of them)."""
+        """All of them; the report every third case only, and one of `_FORMATS` (None: all of them)."""
         yield "status", str(folder), "--format", "text" if number is None or number % 2 else "json"
         yield "verify", str(folder)
         yield "plan", str(base.grid), "--out", str(folder)
         if number is None or number // len(self._bases) % 3 == 0:
             yield "report", str(folder)
+        elif number // len(self._bases) % 3 == 1:
+            name = list(FIGURES)[number // 9 % len(FIGURES)]
+            yield "figure", str(folder), name, "--out", str(folder / "figure.html")
         for command, form in _FORMATS if number is None else (_FORMATS[number % len(_FORMATS)],):
-            yield command, str(folder), "--format", form
+            more = {"pick": ("--min", "sparsity_rate=0.1", "--minimise", "wall_s"), "compare": (str(folder),)}.get(command, ())
+            yield command, str(folder), *more, "--format", form
 
     def finish_case(self) -> list[str]:
         """What was seen outside since the last case."""

@@ -94,7 +94,11 @@ def elements_of(page: str) -> set[tuple[str, str]]:
 def elements_of_templates() -> set[tuple[str, str]]:
     """(tag, attribute) of all that the templates can write, whatever their conditions say."""
     folder = files("analysis.templates")
-    pages = [folder.joinpath(name).read_text(encoding="utf-8") for name in ("report.html", "methods.html")]
+    pages = [
+        folder.joinpath(name).read_text(encoding="utf-8")
+        for name in sorted(entry.name for entry in folder.iterdir())
+        if name.endswith(".html")
+    ]
     return set().union(*(elements_of(re.sub(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", "", page, flags=re.DOTALL)) for page in pages))
 
 

@@ -46,11 +46,13 @@ class Watch:
         self._inside: tuple[str, ...] | None = None
         self.found: list[str] = []
         self._is_busy = False
+        self._reads_all = False
         sys.addaudithook(self._hook)
 
     @contextlib.contextmanager
-    def only(self, *folders: Path) -> Iterator[None]:
-        """Within the block, files in these folders may be opened and written; Python's own may be read."""
+    def only(self, *folders: Path, reads_all: bool = False) -> Iterator[None]:
+        """Within the block, files in these folders may be opened and written; Python's own (`reads_all`: any) may be read."""
+        self._reads_all = reads_all
         self._inside = tuple(os.path.realpath(folder) for folder in folders)
         try:
             yield
@@ -88,7 +90,7 @@ class Watch:
         if is_written:
             if not ((_is_in(place, _PYTHON) and place.endswith((".pyc", ".tmp"))) or "__pycache__" in place):
                 self.found.append(f"opened for writing: {place}")
-        elif not _is_in(place, (*_PYTHON, *_SYSTEM)):
+        elif not self._reads_all and not _is_in(place, (*_PYTHON, *_SYSTEM)):
             self.found.append(f"opened: {place}")
 
     def _changed(self, event: str, arguments: tuple[Any, ...]) -> None:

@@ -53,13 +53,17 @@ class SweepProcess:
         self._paths = [self.folder / f"{self.mark}.{name}" for name in ("stdout", "stderr")]
         with self._paths[0].open("w") as stdout, self._paths[1].open("w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, *self.arguments],
+                self.command_line(),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
                 cwd=self.folder,
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY), MARK: self.mark, **self.environment},
             )
+
+    def command_line(self) -> list[str]:
+        """What is run."""
+        return [sys.executable, *self.arguments]
 
     def wait(self, timeout: float = PATIENCE_S) -> Ended:
         """Until it ends."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def cache_folder(chosen: str | None) -> Path:
     """`chosen`, or `pareto-sweep` in the user's cache folder. It may not exist yet."""
     if chosen is not None:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pareto-sweep"
 
 

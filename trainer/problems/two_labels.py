@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ class Construction:
         return inputs * deviation + mean
 
     def _originals(self, options: TwoLabelOptions) -> Sequence[Original]:
-        originals = self.find(Path(options.root).expanduser())
+        originals = self.find(Path(os.path.expanduser(options.root)))
         for number, original in enumerate(originals):
             same = next((other for other in originals[:number] if set(other.files) & set(original.files)), None)
             if same is not None:

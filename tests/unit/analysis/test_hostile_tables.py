@@ -10,6 +10,7 @@ import pytest
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_store
 
 from analysis import read_results, write_report
+from analysis.method_formats import folders_text
 from analysis.table import ResultsError
 from sweep.schema import row_schema
 
@@ -77,6 +78,7 @@ def test_a_table_without_rows_is_no_error(tmp_path):
         ("loss.validation.left", pa.array(["0.5"])),
         ("sparsity_rate", pa.array([True])),
         ("seed", pa.array([b"0"])),
+        ("seed", pa.array([float("inf")])),
         ("study", pa.array([3])),
         ("notes", pa.array([[1.0]])),
         ("trial_id", pa.array([["x"]])),
@@ -90,6 +92,23 @@ def test_a_column_of_another_kind_is_named(folder, name, column):
     assert len(results.frame) == 3
     assert results.unreadable[0].startswith(f"rows/{path.name}: column {name}: ")
     write_report(folder)
+
+
+@pytest.mark.parametrize("change", [{"seed": "\\input{x}"}, {"seed": 1e400}, {"k": "x"}, {"k": [None]}, {"study": 3}, {"trial_id": ["x"]}])
+def test_a_plan_that_no_run_wrote_is_named(folder, change):
+    plan = json.loads((folder / "plans" / "1.json").read_text())
+    trials = [trial | change for trial in plan["trials"]]
+    (folder / "plans" / "2.json").write_text(json.dumps(plan | {"trials": trials}))
+    table = read_results(folder)
+    assert table.unreadable[0].startswith("plans/2.json: not a plan")
+    assert table.plan == plan
+
+
+def test_a_problem_that_is_only_a_name_has_a_table(tmp_path):
+    write_store(tmp_path, n_trials=4)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"problem": "multidigits"}))
+    assert folders_text([tmp_path])[0].startswith("multidigits")
 
 
 def test_a_column_of_nulls_fits_everything(folder):
@@ -113,6 +132,8 @@ def test_many_rows_in_few_bytes_are_refused(folder):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("schema_version", [2]),
+        ("schema_version", True),
         ("name", 3),
         ("name", "\ud800"),
         ("tasks", ["a", "a"]),

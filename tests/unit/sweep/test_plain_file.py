@@ -133,3 +133,12 @@ def test_what_is_written_replaces_a_link(store: Store, tmp_path: Path) -> None:
     store.save_checkpoint("q", 1, 0, safetensors_of())
     assert outside.read_text() == "{}"
     assert store.live() == [{"epoch": 1, "pack_id": "p"}]
+
+
+def test_a_checkpoint_of_endless_tensors_is_named(store: Store) -> None:
+    header = b'{"__metadata__": {"trial_ids": "[\\"a\\"]", "epoch": "1"}, "x": {"data_offsets": [0, Infinity]}}'
+    path = store.root / "checkpoints" / "p.1-0.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert store.checkpoints() == []
+    (finding,) = store.verify()
+    assert (finding.path, "no checkpoint header" in finding.problem) == (path, True)

@@ -278,7 +278,7 @@ def test_on_gpus_each_worker_gets_one_large_pack() -> None:
 
 
 def test_the_gpus_of_this_machine_are_counted_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = config_of(resources={"gpus": 0.5})
+    config = config_of(resources={"gpus": 0.5, "cpus": 0.01})
     for visible, n_gpus in (("0,1,3", 3), ("GPU-aa", 1), ("", 0)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         assert n_local_gpus() == n_gpus
