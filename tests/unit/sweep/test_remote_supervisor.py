@@ -93,7 +93,7 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
 def test_workers_that_did_not_reach_it_are_tried_again(s3_address: str, use: Any) -> None:
     started = use(Away)
     outcome = run_sweep(parse_config(GRID | {"output": s3_address}), Told())
-    assert (outcome.exit_code, len(started)) == (3, 3)
+    assert (outcome.exit_code, len(started)) == (3, supervisor._ATTEMPTS_WITHOUT_PROGRESS)
     assert "SLOW_DOWN" in (outcome.message or "")
 
 
