@@ -11,7 +11,8 @@ from sweep.storage.files import NAME_PATTERN, UnreadableError
 from sweep.storage.remote import StorePath
 
 _SUM_PREFIX = b"sha256-of-this-file-with-64-zeros-here:"
-_LEAST_ROW_BYTES = 8  # a row has a name and numbers of its own: a file with less a row would only fill the memory
+# A file with less a row would only fill the memory. A result has a name and numbers of its own, diverged epochs are alike.
+_LEAST_ROW_BYTES, _LEAST_EPOCH_BYTES = 8, 0.25
 _SUM_ZEROS = b"0" * 64
 
 
@@ -128,7 +129,8 @@ def decode_table(data: bytes, schema: pa.Schema, path: StorePath, columns: Seque
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         absent = LATER_COLUMNS.intersection(schema.names).difference(file.schema_arrow.names)
         _check_schema(file.schema_arrow, pa.schema([field for field in schema if field.name not in absent]), path)
-        if file.metadata.num_rows * _LEAST_ROW_BYTES > len(data):
+        least = _LEAST_EPOCH_BYTES if "epoch" in schema.names else _LEAST_ROW_BYTES
+        if file.metadata.num_rows * least > len(data):
             raise ValueError(f"{file.metadata.num_rows} rows in {len(data)} bytes, more than such a file can hold")
         table = file.read(columns=None if columns is None else list(columns), use_threads=False)
         _check_ids(table, path)
