@@ -30,6 +30,7 @@ FIGURES = {
     "samples": FigureEntry("analysis.samples_figure:samples_figure", "images of the problem with their labels (Figure 5)", takes="samples"),
     "similarity": FigureEntry("analysis.similarity_figure:similarity_figure", "rows of a trial's pruned layers (Figure 7)", takes="trial"),
     "conflict": FigureEntry("analysis.conflict_figure:conflict_figure", "where the tasks begin to conflict, over sparsity"),
+    "attainment": FigureEntry("analysis.attainment_figures:attainment_figure", "attainment surfaces over seeds (25, 50, 75 %)"),
     "staircase": FigureEntry("analysis.figures:front_2d_staircase", "the front of the first two task losses alone"),
 }
 """Name -> figure. Numbers in brackets are those of Hotegni, Berkemeier and Peitz, IJCNN 2024; its Figures 1 and 6 are drawings."""

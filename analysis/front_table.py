@@ -5,13 +5,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.exactness import gaps
+from analysis.json_cells import plain
 from analysis.labels import label_points
 from analysis.point_style import preference_text
 from analysis.table import ResultTable, read_results
+from analysis.text_tables import latex_table, markdown_table
 
 _FORMATS = {"sparsity_rate": "{:.1%}", "compression_rate": "{:.2f}", "parameter_sharing": "{:.2f}"}
 
@@ -39,10 +40,10 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
     return frame[columns].sort_values(["sparsity_rate", "trial_id"], ascending=[False, True]).reset_index(drop=True)
 
 
-def front_text(folder: Path, eps: float, form: str) -> str:
-    """`front_frame` of a results folder as `table`, `csv` or `json`.
+def front_text(folder: str | Path, eps: float, form: str) -> str:
+    """`front_frame` of a results folder as `table`, `csv`, `json`, `markdown` or `latex`.
 
-    The table is for people: k without k0 where nothing can be pruned, no column without a value, no notes.
+    All but CSV and JSON are for people: k without k0 where nothing can be pruned, no column without a value, no notes.
 
     Raises:
         ResultsError: there are no readable results, or trials of one study have different scalings.
@@ -53,9 +54,18 @@ def front_text(folder: Path, eps: float, form: str) -> str:
         texts = {name: frame[name].map(_json_text) for name in ("k", "notes") if name in frame}
         return frame.assign(**texts).to_csv(index=False).rstrip("\n")
     if form == "json":
-        return json.dumps([{name: _plain(value) for name, value in row.items()} for row in frame.to_dict(orient="records")], indent=1)
+        return json.dumps([{name: plain(value) for name, value in row.items()} for row in frame.to_dict(orient="records")], indent=1)
     if frame.empty:
         return "no complete trial yet"
+    shown = _for_people(table, frame)
+    if form == "table":
+        return str(shown.to_string(index=False))
+    rows = [[str(cell) for cell in row] for row in shown.itertuples(index=False)]
+    return {"markdown": markdown_table, "latex": latex_table}[form](list(shown.columns), rows)
+
+
+def _for_people(table: ResultTable, frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that hold something, as texts."""
     known = frame.drop(columns=[name for name in frame if name == "notes" or (name != "k" and frame[name].isna().all())])
     shown = known.rename(columns={name: name.removeprefix("objective.") for name in known.columns})
     shown["k"] = [preference_text(k, table.sparsity_objective is not None) for k in frame["k"]]
@@ -66,7 +76,7 @@ def front_text(folder: Path, eps: float, form: str) -> str:
             shown[name] = [_number("{:.2%}", value) for value in shown[name]]
         elif pd.api.types.is_float_dtype(shown[name]):
             shown[name] = [_number("{:.4g}", value) for value in shown[name]]
-    return str(shown.to_string(index=False))
+    return shown
 
 
 def _number(form: str, value: float) -> str:
@@ -74,14 +84,5 @@ def _number(form: str, value: float) -> str:
 
 
 def _json_text(cell: Any) -> str | None:
-    plain = _plain(cell)
-    return None if plain is None else json.dumps(plain)
-
-
-def _plain(value: Any) -> Any:
-    """A cell as JSON has it; what is not known is None."""
-    if hasattr(value, "__len__") and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value
+    found = plain(cell)
+    return None if found is None else json.dumps(found)

@@ -3,6 +3,7 @@
 import moocore
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial import cKDTree
 
 MAX_EXACT_OBJECTIVES = 5
 """The exact hypervolume takes seconds for 90 points in eight objectives and hours for more; above this it is estimated."""
@@ -64,6 +65,54 @@ def igd_plus(values: ArrayLike, true_front: ArrayLike) -> float:
         raise ValueError(f"igd_plus expects a finite, non-empty front of shape (n_reference, n_objectives), found shape = {front.shape}")
     points = _as_set(values, front.shape[1])
     return float(moocore.igd_plus(points, ref=front)) if len(points) else float("inf")
+
+
+def epsilon_additive(values: ArrayLike, others: ArrayLike) -> float:
+    """How far a set of points must be shifted, by one number in every objective, to weakly dominate another set; lower is better.
+
+    Args:
+        values: shape (n_points, n_objectives), minimised; rows that are not finite are left out.
+        others: shape (n_others, n_objectives), likewise. Both in units that may be added to each other.
+
+    Returns:
+        max over others of min over points of max over objectives of (point - other): at most 0 when every other point is
+        weakly dominated. Infinite for no points, and minus infinity for no others.
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    Source: Zitzler et al., IEEE Transactions on Evolutionary Computation 7(2), 2003.
+    """
+    n_objectives = np.asarray(others).shape[-1] if np.ndim(others) == 2 else 0
+    points, goals = _as_set(values, n_objectives), _as_set(others, n_objectives)
+    if not len(goals):
+        return float("-inf")
+    return float(moocore.epsilon_additive(points, ref=goals)) if len(points) else float("inf")
+
+
+def spread(values: ArrayLike) -> float:
+    """How unevenly a front is filled: 0 when every point is equally far from its nearest one; lower is better.
+
+    Args:
+        values: shape (n_points, n_objectives), minimised: the points of a front. Rows that are not finite are left out,
+            equal rows count once.
+
+    Returns:
+        sum |d_i - mean d| / (n_points mean d), d_i being the Euclidean distance of point i to the nearest other point in
+        objectives divided by their range. NaN with fewer than three points.
+
+    Raises:
+        ValueError: no shape of a set.
+
+    Source: the spread of Zhou et al., CEC 2006, without its distance to the true extremes, which are not known here.
+    """
+    points = np.unique(_as_set(values, np.shape(values)[-1] if np.ndim(values) == 2 else 0), axis=0)
+    if len(points) < 3:
+        return float("nan")
+    lengths = np.ptp(points, axis=0)
+    scaled = points[:, lengths > 0] / lengths[lengths > 0]
+    nearest = cKDTree(scaled).query(scaled, k=2)[0][:, 1]
+    return float(np.abs(nearest - nearest.mean()).sum() / (len(points) * nearest.mean()))
 
 
 def _as_set(values: ArrayLike, n_objectives: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

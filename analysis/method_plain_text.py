@@ -1,12 +1,12 @@
 """The table of methods as plain text for terminals, and as Markdown."""
 
-import re
 from collections.abc import Callable, Sequence
 
 from analysis.method_caption import blocks, caption, warnings
 from analysis.method_cells import LEADING, TRAILING, Cell, cells_of, leading_texts, shown_columns, trailing_text
 from analysis.method_line import Line
 from analysis.method_table import DatasetLines, MethodTable
+from analysis.text_tables import markdown_escaped
 
 _GAP = "  "
 
@@ -28,14 +28,14 @@ def as_markdown(table: MethodTable) -> str:
     parts = []
     for dataset in table.datasets:
         for heading, lines in blocks(dataset):
-            header, *rows = _rows(dataset, lines, _marked_markdown, _escaped)
+            header, *rows = _rows(dataset, lines, _marked_markdown, markdown_escaped)
             n_text = len(LEADING)
             ruler = [":---" if i < n_text else "---:" for i in range(len(header))]
-            parts.append(f"### {_escaped(dataset.name)}{': ' if heading else ''}{heading}")
+            parts.append(f"### {markdown_escaped(dataset.name)}{': ' if heading else ''}{heading}")
             parts.append("\n".join(f"| {' | '.join(row)} |" for row in (header, ruler, *rows)))
-    parts.append(_escaped(caption(table)))
+    parts.append(markdown_escaped(caption(table)))
     if found := warnings(table):
-        parts.append("\n".join(f"- {_escaped(text)}" for text in found))
+        parts.append("\n".join(f"- {markdown_escaped(text)}" for text in found))
     return "\n\n".join(parts)
 
 
@@ -73,8 +73,3 @@ def _marked_markdown(cell: Cell) -> str:
     text = rf"\[{cell.text}\]" if cell.is_boxed else cell.text
     text = f"**{text}**" if cell.is_bold else text
     return f"{text} ± {cell.spread}" if cell.spread else text
-
-
-def _escaped(text: str) -> str:
-    """Text in which Markdown sees nothing but text."""
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split())).replace("<", "&lt;").replace(">", "&gt;")

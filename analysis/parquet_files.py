@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from analysis.column_types import check_types, check_whole
 from analysis.plain_files import check_plain
 
-_LEAST_ROW_BYTES = 8  # a row has a name and numbers of its own: a file with less a row would only fill the memory
+# A file with less a row would only fill the memory. A result has a name and numbers of its own, diverged epochs are alike.
+_LEAST_ROW_BYTES, _LEAST_EPOCH_BYTES = 8, 0.25
 READABLE_VERSIONS = frozenset({1, 2})
 """Values of `schema_version` that this release understands."""
 
@@ -93,7 +94,8 @@ def _read_file(path: Path, required: Sequence[str], trial_id: str | None) -> pa.
         version = (file.schema_arrow.metadata or {}).get(b"schema_version")
         if version is not None and version not in {str(known).encode() for known in READABLE_VERSIONS}:
             raise ValueError(f"schema version {version.decode(errors='replace')}, this release reads {_versions()}")
-        if file.metadata.num_rows * _LEAST_ROW_BYTES > n_bytes:
+        least = _LEAST_EPOCH_BYTES if "epoch" in names else _LEAST_ROW_BYTES
+        if file.metadata.num_rows * least > n_bytes:
             raise ValueError(f"{file.metadata.num_rows} rows in {n_bytes} bytes, more than such a file can hold")
         check_types(file.schema_arrow)
         table = file.read()

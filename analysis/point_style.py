@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.convergence import UNCONVERGED, residual_share
 from analysis.exactness import gap_text, gaps
 from analysis.labels import DENSE
 from analysis.table import ACCURACY, SPARSITY_COLUMN, ResultTable
@@ -81,9 +82,10 @@ def preference_text(k: Any, has_sparsity: bool = True) -> str:
 
 
 def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
-    """What a point says under the mouse: trial, k, sparsity, results on test data by name, gap. Names are escaped."""
+    """What a point says under the mouse: trial, k, sparsity, test results by name, whether it is unconverged, gap. Names are escaped."""
     results = _test_results(table, frame)
-    gap = gaps(replace(table, frame=frame))
+    own = replace(table, frame=frame)
+    gap, residual = gaps(own), residual_share(own)
     has_sparsity = table.sparsity_objective is not None
     texts = []
     for i, row in enumerate(zip(*(frame[name].to_list() for name in ("trial_id", "k", *_RATES)), strict=True)):
@@ -92,6 +94,8 @@ def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
         if not np.isnan(rates[0]):
             lines.append(_rates_text(rates))
         lines += [template.format(values[i] * factor) for template, factor, values in results if np.isfinite(values[i])]
+        if residual[i] > UNCONVERGED:
+            lines.append(f"unconverged: KKT residual {100 * residual[i]:.0f} % of max g")
         if np.isfinite(gap[i]):
             lines.append(f"gap to the exact optimum: {gap_text(gap[i])}")
         texts.append("<br>".join(lines))

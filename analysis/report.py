@@ -9,6 +9,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from analysis.addresses import put
+from analysis.attainment_figures import attainment_figure
 from analysis.choosing import chosen_by, measured_metrics
 from analysis.conflict import task_conflict
 from analysis.conflict_figure import conflict_panels
@@ -19,6 +21,7 @@ from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, h
 from analysis.figures import front_2d_projection, front_3d, loss_against_sparsity
 from analysis.findings import summary
 from analysis.front import Mode
+from analysis.indicator_section import indicators_as_html
 from analysis.indicators import MAX_EXACT_OBJECTIVES
 from analysis.labels import label_points
 from analysis.many_objectives import paired_columns, parallel_objectives, scatter_matrix
@@ -44,11 +47,11 @@ def write_report(
     mode: Mode = "absolute",
     sparsity_width: float = 0.02,
     costs: Costs | None = None,
-) -> Path:
+) -> Path | str:
     """Write the report of a results folder, also while the sweep is running.
 
     Args:
-        folder: a sweep's results folder.
+        folder: a sweep's results folder, or its address in an object store as text.
         path: the file to write; default: `report.html` in the folder. A file that is there is replaced in one step.
         eps: >= 0, where the tolerance slider stands at first.
         mode: what eps is relative to: `absolute`, `ideal` or `range`, as in `eps_nondominated`.
@@ -56,7 +59,7 @@ def write_report(
         costs: prices and factors that replace those of the grid file, one by one.
 
     Returns:
-        The file written.
+        The file written; its address in an object store.
 
     Raises:
         ResultsError: the folder cannot be read as results.
@@ -64,6 +67,8 @@ def write_report(
     """
     table = read_results(folder)
     page = render_report(table, eps, mode, sparsity_width, costs)
+    if path is None and table.mirror is not None:
+        return put(table.mirror.address, "report.html", page.encode("utf-8", errors="replace"))
     target = Path(path) if path is not None else Path(folder) / "report.html"
     write_whole(target, page.encode("utf-8", "replace"))
     return target
@@ -83,7 +88,12 @@ def render_report(
     methods = method_table(table)
     pictures = has_second_study([table])
     conflict = task_conflict(table, sparsity_width)
-    ready = {"second": second_study_figure(table) if pictures else None, "conflict": conflict_panels(conflict) if conflict else None}
+    attainment = attainment_figure(table) if len(table.objectives) > 1 else None
+    ready = {
+        "second": second_study_figure(table) if pictures else None,
+        "conflict": conflict_panels(conflict) if conflict else None,
+        "attainment": attainment,
+    }
     return template.render(
         table=table,
         facts=facts,
@@ -98,6 +108,7 @@ def render_report(
         exact_name=EXACT_FRONT_NAME,
         views=views,
         conflict=conflict_as_html(conflict) if conflict else None,
+        indicators=indicators_as_html(table, has_figure=attainment is not None, labels=labels),
         methods=as_html(methods) if len(methods.lines) > 1 else None,
         second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
         second_caption=second_study_caption(table) if pictures else None,

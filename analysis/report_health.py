@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.convergence import UNCONVERGED, is_unconverged, residual_share
 from analysis.exactness import EXACT, gap_text, gaps
 from analysis.table import ResultTable
 
@@ -62,6 +63,7 @@ def health(table: ResultTable) -> list[Finding]:
         Finding("planned and without a result yet", len(missing), missing[:MAX_LINES], serious=False),
         _of_trials("did not reach the least sparsity asked for", frame[ok & _is_false(frame, "sparsity_reached")], serious=False),
         _of_trials("tying did not converge in some layer", frame[ok & _is_false(frame, "tying_converged")], serious=False),
+        _of_residuals(table),
         _of_gaps(table, lambda gap: gap < -EXACT, "below their exact optimum, so the optimum or an objective is wrong", serious=True),
         _of_gaps(table, lambda gap: gap > EXACT, f"more than a relative {EXACT:g} above their exact optimum", serious=False),
         _of_notes(frame),
@@ -82,6 +84,17 @@ def _of_gaps(table: ResultTable, is_wrong: Callable[[NDArray[np.float64]], NDArr
     worst = rows[np.argsort(-np.abs(gap[rows]), kind="stable")][:MAX_LINES]
     names = table.ok.frame["trial_id"]
     return Finding(title, len(rows), tuple((str(names[row]), f"gap {gap_text(float(gap[row]))}") for row in worst), serious)
+
+
+def _of_residuals(table: ResultTable) -> Finding:
+    """Unconverged trials, the farthest first."""
+    share = residual_share(table.ok)
+    rows = np.flatnonzero(is_unconverged(table.ok))
+    worst = rows[np.argsort(-share[rows], kind="stable")][:MAX_LINES]
+    names = table.ok.frame["trial_id"]
+    title = f"unconverged: the KKT residual is above {100 * UNCONVERGED:.0f} % of the largest weighted objective"
+    lines = tuple((str(names[row]), f"{100 * share[row]:.1f} %") for row in worst)
+    return Finding(title, len(rows), lines, serious=False)
 
 
 def _of_notes(frame: pd.DataFrame) -> Finding:

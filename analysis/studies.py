@@ -62,6 +62,13 @@ def compared_studies(table: ResultTable) -> tuple[Study, ...]:
     return tuple(found.values())
 
 
+def study_entries(table: ResultTable) -> dict[str, dict[str, Any]]:
+    """The manifest's entry of each study by name, and an empty one for a study that only rows name."""
+    entries = {str(entry.get("name") or ""): entry for entry in table.manifest.get("studies") or [] if isinstance(entry, dict)}
+    named = {study if isinstance(study, str) else "" for study in table.frame["study"].to_list()}
+    return entries | {name: {} for name in named if name not in entries}
+
+
 def method_label(study: Study, prunes: bool) -> str:
     """What people call a study's method; with k0 > 0 GrOWL prunes beside it."""
     if study.method == WCAL:

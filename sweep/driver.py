@@ -6,27 +6,32 @@ JSON on standard output. Whether the sweep is complete is read from the store, n
 an interrupted fit looks successful to Ray.
 """
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from sweep.avoidance import Avoidance
 from sweep.cluster_nodes import nodes_to_count
+from sweep.faults import Kind, WorkerError
 from sweep.local_ray import keep_to_loopback, private_token
 from sweep.processes import kill_session
 from sweep.product import expectations
+from sweep.ray_watch import LocalRayWatch, stop_local_ray_now
 from sweep.store import Store
 from sweep.worker_kinds import WorkerKind, slots_of
 
 CONNECT_TIMEOUT_S = 10.0
-_MAX_RETRIES = 2
+_MAX_RETRIES = 3
 # One thread a worker (two cost more CPU than they give), and no mapping and unmapping of every large tensor by glibc.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -42,7 +47,7 @@ class AttemptJob:
     """What one attempt does; plain values, so that it travels as JSON."""
 
     roots: list[str]
-    """The results folders of its sweeps."""
+    """The results folders of its sweeps, paths or addresses."""
     log: str
     """The file that its standard error goes to."""
     name: str
@@ -55,6 +60,10 @@ class AttemptJob:
     """None starts a local Ray; otherwise `auto` or `host:port`."""
     n_local_cpus: int
     has_dashboard: bool
+    scratch: str
+    """Folder for Tune's own files, which nobody needs after the attempt; removed with it."""
+    avoided: list[str] = field(default_factory=list)
+    """Ray's ids of nodes that were at fault in earlier attempts."""
     metadata: dict[str, str] = field(default_factory=dict)
     """What the dashboard's Jobs page says of it."""
 
@@ -71,14 +80,14 @@ def main() -> int:
     """Run the attempt that the supervisor wrote to standard input."""
     events = _take_standard_output()
     job = AttemptJob(**json.loads(sys.stdin.readline()))
-    threading.Thread(target=_end_with_the_supervisor, daemon=True).start()
+    threading.Thread(target=_end_with_the_supervisor, args=(job,), daemon=True).start()
     try:
         _run_attempt(job, events)
     except UserError as error:
         events.send("user_error", message=str(error))
         return 2
     except Exception as error:
-        events.send("pack_failed", message=_ending(error))
+        events.send("attempt_failed", message=_ending(error))
         raise
     return 0
 
@@ -103,6 +112,12 @@ def _silent() -> _Events:
     return _Events(os.open(os.devnull, os.O_WRONLY))
 
 
+def _log(text: object) -> None:
+    """To standard error, which is the log. It lies in the results folder, whose disk may be full."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
 def _take_standard_output() -> _Events:
     """Keep standard output for events; whatever Ray prints goes to standard error, which the supervisor logs."""
     descriptor = os.dup(1)
@@ -110,23 +125,18 @@ def _take_standard_output() -> _Events:
     return _Events(descriptor)
 
 
-def _end_with_the_supervisor() -> None:
+def _end_with_the_supervisor(job: AttemptJob) -> None:
     sys.stdin.read()
-    _stop_local_ray_now()
+    _end_now(job)
+
+
+def _end_now(job: AttemptJob) -> None:
+    """End this process, what it started, and the folder that nobody else may be there to remove."""
+    stop_local_ray_now()
     if os.getsid(0) == os.getpid():  # the supervisor gave this process a session of its own
         kill_session(os.getpid())
+    shutil.rmtree(job.scratch, ignore_errors=True)
     os._exit(1)
-
-
-def _stop_local_ray_now() -> None:
-    """Where the kernel ends children with their parent (Linux) this is not needed; elsewhere nothing else does it."""
-    ray = sys.modules.get("ray")
-    node = getattr(getattr(getattr(ray, "_private", None), "worker", None), "_global_node", None)
-    if node is not None:
-        try:
-            node.kill_all_processes(check_alive=False, allow_graceful=False)
-        except Exception as error:  # noqa: BLE001 - the process ends in the next line, whatever Ray says
-            print(f"while stopping Ray: {error}", file=sys.stderr)  # noqa: T201 - standard error is the log
 
 
 def _run_attempt(job: AttemptJob, events: _Events) -> None:
@@ -151,6 +161,7 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
     started = time.perf_counter()
     import ray
 
+    watch = None if job.address else LocalRayWatch(partial(_end_without_ray, job, events))
     context = _connect(ray, job)
     # Whoever stops a submitted job sends SIGTERM to this process too. What follows from it is the supervisor's to decide.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
@@ -164,14 +175,29 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
             with sweeps_shown(job.roots):
                 _fit(job, expected, events)
     finally:
+        if watch is not None:
+            watch.end()
         started = time.perf_counter()
         ray.shutdown()
         events.send("ray_stopped", seconds=time.perf_counter() - started)
 
 
+def _end_without_ray(job: AttemptJob, events: _Events, what: str) -> None:
+    """Nothing can be trained any more: the next attempt begins at once."""
+    events.send("attempt_failed", message=what)
+    _log(what)
+    _end_now(job)
+
+
 def _stop_requested(job: AttemptJob) -> bool:
     """Whether every sweep of the attempt was asked to stop. The packs of one that alone was asked stop by themselves."""
-    return all(Store(Path(root)).stop_requested() for root in job.roots)
+    return all(_store(root).stop_requested() for root in job.roots)
+
+
+@cache
+def _store(root: str) -> Store:
+    """One for all questions: it remembers for a while what an object store has answered."""
+    return Store(root)
 
 
 def _has_token() -> bool:
@@ -268,14 +294,18 @@ def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events) -> N
 
     from sweep.held_packs import LetGoWhileHeld
     from sweep.pack_queue import PackQueue
-    from sweep.worker import PackTrainable
+    from sweep.worker import PackPlacement, PackTrainable
+
+    kinds = [WorkerKind(**kind) for kind in job.kinds]
+    avoidance = Avoidance(ray.nodes, [kind.resources for kind in kinds], job.avoided, may_grow=job.address is not None)
+    PackPlacement.avoided = avoidance.avoided
 
     class StopOnRequest(Stopper):
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
             return False
 
         def stop_all(self) -> bool:
-            return _stop_requested(job)
+            return _stop_requested(job) or avoidance.leaves_none()
 
     class Report(Callback):
         """Runs inside Tune's loop, where an exception would end the run: it only writes a line."""
@@ -285,32 +315,60 @@ def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events) -> N
             spent = {name: result.get(name, 0.0) for name in ("setup_s", "training_s", "store_s")}
             events.send("pack_ended", pack_id=result.get("pack_id"), **spent)
 
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            events.send("pack_failed", message=_ending(getattr(trial, "get_pickled_error", lambda: None)()), root=_root_of(trial.config))
+        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            _report_fault("pack_retried", trial, avoidance, events)
 
-    kinds = [WorkerKind(**kind) for kind in job.kinds]
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            _report_fault("pack_failed", trial, avoidance, events)
+
     slots = sum(slots_of(kinds, nodes_to_count(ray)))
     events.send("fit_started", slots=slots)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots + 2)
-    with tempfile.TemporaryDirectory(prefix="sweep-tune-") as scratch:
-        tuner = Tuner(
-            PackTrainable,
-            param_space={"pack": grid_search([{"job": pack, "expected": expected, "resources": kinds[0].resources} for pack in job.packs])},
-            tune_config=TuneConfig(search_alg=PackQueue(kinds), scheduler=LetGoWhileHeld(job.roots), reuse_actors=False),
-            run_config=RunConfig(
-                name=job.name,
-                storage_path=scratch,
-                stop=StopOnRequest(),
-                callbacks=[Report()],
-                checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                failure_config=FailureConfig(max_failures=_MAX_RETRIES),
-                verbose=0,
-            ),
-        )
-        results = tuner.fit()
-        for result in (results[index] for index in range(len(results))):
-            if result.error is not None:
-                events.send("pack_failed", message=_ending(result.error), root=_root_of(result.config))
+    tuner = Tuner(
+        PackTrainable,
+        param_space={"pack": grid_search([{"job": pack, "expected": expected, "resources": kinds[0].resources} for pack in job.packs])},
+        tune_config=TuneConfig(search_alg=PackQueue(kinds), scheduler=LetGoWhileHeld(job.roots), reuse_actors=False),
+        run_config=RunConfig(
+            name=job.name,
+            storage_path=job.scratch,
+            stop=StopOnRequest(),
+            callbacks=[Report()],
+            checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            failure_config=FailureConfig(max_failures=_MAX_RETRIES),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def _report_fault(event: str, trial: Any, avoidance: Avoidance, events: _Events) -> None:
+    """Tell the supervisor what ended a worker. Runs inside Tune's loop, which an exception would end."""
+    error = _error_of(trial)
+    _log(error)
+    cause = getattr(error, "cause", error)
+    fault = cause if isinstance(cause, WorkerError) else WorkerError(Kind.PASSING, _ending(error), "", "")
+    root = _root_of(trial.config)
+    if fault.kind is Kind.NODE and root is not None and not _store(root).takes_files():  # nor does this machine
+        fault = WorkerError(Kind.USER, fault.message, fault.node, fault.host)
+    if fault.kind is Kind.NODE:
+        if avoidance.avoid(fault.node, trial.config["pack"]["resources"]):
+            events.send("node_avoided", message=fault.message, node=fault.node, host=fault.host)
+        elif event == "pack_failed" and avoidance.is_last(fault.node):
+            fault = WorkerError(Kind.USER, f"no node is left that can train; {fault.host}: {fault.message}", fault.node, fault.host)
+    if fault.kind is Kind.USER:
+        events.send("user_error", message=fault.message)
+    else:
+        events.send(event, message=fault.message, root=root)
+
+
+def _error_of(trial: Any) -> object:
+    """What Tune keeps of a trial's last failure in its local folder."""
+    from ray import cloudpickle
+
+    try:
+        return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())  # written by this process, in its own scratch folder
+    except Exception:  # noqa: BLE001 - an error of a class that is not here, or a full disk: the text may be there
+        return getattr(trial, "get_error", lambda: None)() or "its worker died"
 
 
 def _root_of(config: dict[str, Any] | None) -> str | None:

@@ -1,20 +1,21 @@
 """One sweep of a run, as the supervisor sees it: its folder, what is left to train in it, and how it ended."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sweep.config import Study, SweepConfig
+from sweep.failures import FailedTrials
 from sweep.grid.studies import ANCHOR_STUDY
 from sweep.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, SweepError, Timing
 from sweep.pack_run import PackJob, versions
 from sweep.planning import PackPlan, Plan, manifest_of, refuse_changed_source, trials_of
 from sweep.reference_point import anchor_trials, below_anchor_runs, padded
+from sweep.run_log import relative_log
+from sweep.storage.remote import StorePath
 from sweep.store import Store
 from sweep.taking_over import Taken, taken_over
 from sweep.warm_starts import warm_start
@@ -37,12 +38,14 @@ class Member:
         trials = trials_of(config)
         self.config = config
         self.trials = trials[:limit]
-        self.store = Store(Path(config.output))
+        self.store = Store(config.output)
         self.plan = Plan(self.trials, {}, (), 0)
         self.n_before = 0
         """Trials that were complete before this run."""
         self.last_failure: str | None = None
         """Why a pack of the last attempt failed."""
+        self._failed = FailedTrials(self.store, {})
+        self._n_failed = 0
         self.request: str | None = None
         """What `asked` said when the user was last told."""
         self._grid_file = grid_file
@@ -93,18 +96,37 @@ class Member:
         states = self.store.complete()
         return Counter(states[trial.trial_id] for trial in self.trials if trial.trial_id in states)
 
-    def begin_attempt(self, attempt: int, log: Path, circumstances: Mapping[str, Any]) -> list[PackJob]:
+    def begin_run(self) -> None:
+        """What is complete by now was there before."""
+        self.n_before = len(self.plan.complete)
+        self._failed = FailedTrials(self.store, self.plan.complete)
+        self._n_failed = _n_failed(Counter(self.plan.complete.values()))
+
+    def new_failures(self, states: Counter[str], log: StorePath) -> list[str]:
+        """What to tell the user about trials that failed since the last call.
+
+        Args:
+            states: as they are now.
+            log: of the attempt.
+        """
+        if _n_failed(states) == self._n_failed:
+            return []
+        self._n_failed = _n_failed(states)
+        complete = self.store.complete()
+        return self._failed.news({trial.trial_id: complete[trial.trial_id] for trial in self.trials if trial.trial_id in complete}, log)
+
+    def begin_attempt(self, attempt: int, log: StorePath, circumstances: Mapping[str, Any]) -> list[PackJob]:
         """Record the attempt in the folder, and say what its workers are to do.
 
         Args:
             attempt: its number in this folder.
-            log: where the run's log goes, in this folder or another sweep's.
+            log: where the run's log is kept, in this folder or another sweep's.
             circumstances: fields of the plan that all sweeps of the run share.
         """
         record = {
             "attempt": attempt,
             **circumstances,
-            "log": Path(os.path.relpath(log, self.store.root)).as_posix(),
+            "log": relative_log(log, self.store.root),
             "grid_file": self._grid_file,
             "config": json.loads(self.config.model_dump_json()),
             "trials": [
@@ -207,3 +229,7 @@ class Member:
             problem_source=entry.source.digest if isinstance(entry, OwnProblem) else None,
             sweep=config.name,
         )
+
+
+def _n_failed(states: Counter[str]) -> int:
+    return states.total() - states["ok"]

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from sweep.faults import Kind, kind_of
 from sweep.storage.records import is_count
 from sweep.store import Checkpoint, Store, StoreError
 from trainer.catalog import find_problem
@@ -113,12 +113,11 @@ class PackRun:
     A fault of one trial's own (an exception out of training) ends a pack of one with an `error` row; a larger pack is
     split and its trials train one at a time, so that only the guilty one is lost. An own problem that cannot be trained
     is the fault of every trial. Where a pack's memory is not enough its halves train one after the other, from its last
-    checkpoint. Passing errors (one trial out of memory, files, a missing package) are raised: the caller may try again, from
-    the last checkpoint.
+    checkpoint. What is no trial's fault (sweep/faults.py) is raised: the caller may try again, here or elsewhere, from the
+    last checkpoint.
 
     Raises:
-        StoreError, OSError, MemoryError, torch.OutOfMemoryError: passing; from the constructor and from `step`.
-        SourceError: an own problem's module is not here, or not what was planned; from the constructor.
+        Exception: whatever `kind_of` does not sort as a trial's own; from the constructor and from `step`.
     """
 
     def __init__(self, job: PackJob) -> None:
@@ -127,26 +126,30 @@ class PackRun:
         started = time.perf_counter()
         self.job = job
         self.spent = Spent()
-        self._store = Store(Path(job.root))
+        self._store = Store(job.root)
+        self._started_at = time.time()
+        self._retry = next_retry(self._store, job)
+        self._parts: list[_Part] = []
+        self._samples_per_s = 0.0
+        self._has_begun = False
+        self._report_live(None)  # the next try counts this one, wherever it ends
         self._fault = job.fault
         self._problem, notes = (None, []) if job.fault else self._build_problem()
         self._notes = [*job.notes, *notes]
         self._given = self._read_given()
         self._starts = self._read_starts()
         # A retry of a pack that was cut off while it published its rows has only the others left.
-        complete = self._store.complete()
+        complete = self._store.complete(job.trial_ids)
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
         device = resolve_device(job.device)
         self._device, self._meter = str(device), energy_meter(device)
-        self._retry = self._next_retry()
         self._backend = self._settled_backend()
         self._parts = [part for first in self._first_parts() for part in self._as_memory_allows(first)]
         self._checkpointed_at = time.monotonic()
-        self._started_at = time.time()
-        self._samples_per_s = 0.0
-        self._has_begun = False
         if self._parts:
             self._report_live(self._parts[0])
+        else:
+            self._store.remove_live(job.pack_id)
         self.spent.setup_s = time.perf_counter() - started
 
     @property
@@ -281,9 +284,9 @@ class PackRun:
             if len(part.trial_ids) == 1:
                 raise
             return None, True
-        except (OSError, ImportError, StoreError):
-            raise
-        except Exception as error:  # noqa: BLE001 - the worker's edge: whatever a trial raises becomes its row
+        except Exception as error:
+            if kind_of(error) is not Kind.TRIAL:
+                raise
             part.error = f"{type(error).__name__}: {error}"
             return None, False
 
@@ -361,15 +364,6 @@ class PackRun:
             for trial_id, k in zip(job.trial_ids, job.preferences, strict=True)
         ]
 
-    def _next_retry(self) -> int:
-        """One more than the last try of this pack in this attempt, so that a late writer's files differ from ours."""
-        tries = [
-            live["retry"]
-            for live in self._store.live()
-            if (live.get("pack_id"), live.get("attempt")) == (self.job.pack_id, self.job.attempt) and is_count(live.get("retry"))
-        ]
-        return max(tries, default=-1) + 1
-
     def _first_parts(self) -> list[_Part]:
         """The pack as one, or divided as an earlier try has left it: each part where its furthest checkpoint is."""
         parts, left = [], dict.fromkeys(self._specs)
@@ -437,21 +431,31 @@ class PackRun:
         if time.monotonic() - self._checkpointed_at >= self.job.checkpoint_s or self.stop_requested():
             self.checkpoint()
 
-    def _report_live(self, part: _Part) -> None:
+    def _report_live(self, part: _Part | None) -> None:
+        """Where this try is; without a part it is starting."""
+        k = dict(zip(self.job.trial_ids, self.job.preferences, strict=True))
+        trial_ids = list(self.job.trial_ids if part is None else part.trial_ids)
         state = {
             "pack_id": self.job.pack_id,
             "attempt": self.job.attempt,
             "retry": self._retry,
             "study": self.job.study,
-            "trial_ids": list(part.trial_ids),
+            "trial_ids": trial_ids,
             "seed": self.job.seed,
-            "k": [self._specs[trial_id].preference for trial_id in part.trial_ids],
+            "k": [k[trial_id] for trial_id in trial_ids],
             "host": platform.node(),
             "pid": os.getpid(),
             "started": self._started_at,
             "updated": time.time(),
         }
         self._store.write_live(self.job.pack_id, state | self.progress())
+
+
+def next_retry(store: Store, job: PackJob) -> int:
+    """One more than the last try of this pack in this attempt, so that a late writer's files differ from ours; 0 for the first."""
+    key = (job.pack_id, job.attempt)
+    tries = [live["retry"] for live in store.live() if (live.get("pack_id"), live.get("attempt")) == key and is_count(live.get("retry"))]
+    return max(tries, default=-1) + 1
 
 
 def versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ def train_and_tell(
     address: str | None,
     limit: int | None,
     no_dashboard: bool,
+    fail_fast: bool,
     is_quiet: bool,
     notify: str | None,
 ) -> int:
@@ -31,6 +32,7 @@ def train_and_tell(
         address: joins a Ray cluster; None starts a local one.
         limit: only the first so many trials of each sweep.
         no_dashboard: start a local Ray without its dashboard.
+        fail_fast: stop when the first trial has failed.
         is_quiet: print nothing but errors.
         notify: web address for messages.
 
@@ -45,7 +47,14 @@ def train_and_tell(
     from sweep.summaries import outcome_lines
 
     ended = run_and_report_all(
-        configs, address=address, has_dashboard=not no_dashboard, limit=limit, is_quiet=is_quiet, grid_file=grid_file, notify=notify
+        configs,
+        address=address,
+        has_dashboard=not no_dashboard,
+        limit=limit,
+        is_quiet=is_quiet,
+        grid_file=grid_file,
+        notify=notify,
+        fails_fast=fail_fast,
     )
     for outcome, _ in ended:
         outcome.timing.total_s = time.perf_counter() - started

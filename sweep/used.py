@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sweep.config import SweepConfig
 from sweep.grid.costs import Costs
 from sweep.planning import Plan
+from sweep.storage.remote import StorePath
 from sweep.store import Store
 
 _KWH_FROM_WH = 100.0  # less is said in Wh
@@ -48,7 +48,7 @@ class Expected:
     """Complete trials that this is the mean of."""
 
 
-def used_in(folder: Path) -> Used:
+def used_in(folder: str | StorePath) -> Used:
     """Of all complete trials of a folder, which need not exist.
 
     Raises:
@@ -64,7 +64,7 @@ def used_in(folder: Path) -> Used:
 
 def expected(config: SweepConfig, plan: Plan) -> Expected | None:
     """What is left to train, at the means of the folder's complete trials; None until one is complete. Errors as for `used_in`."""
-    used = used_in(Path(config.output))
+    used = used_in(config.output)
     if not used.n_timed:
         return None
     energy = used.energy_wh / used.n_counted * plan.n_todo if used.n_counted else None

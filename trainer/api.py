@@ -25,7 +25,7 @@ from trainer.energy.meter import EnergyMeter
 from trainer.facts import ProblemFacts
 from trainer.fitting import CudaMemory, fastest_backend, largest_pack
 from trainer.own_source import ProblemError
-from trainer.place import Place
+from trainer.place import DeviceMissingError, Place
 from trainer.problem import Problem, Split, Stream, Task, classification, regression
 from trainer.settings import TrainingSettings
 from trainer.trial import TrialResult, TrialSpec
@@ -179,13 +179,13 @@ def resolve_device(name: str) -> torch.device:
     """`auto` is CUDA, else Apple's MPS, else the CPU.
 
     Raises:
-        ValueError: the device is not there.
+        DeviceMissingError: it is not there.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind, is_there in available.items() if is_there)
     if not available.get(name.partition(":")[0], True):
-        raise ValueError(f"device {name} is not available here; resources.device: auto takes what is there")
+        raise DeviceMissingError(f"device {name} is not available here; resources.device: auto takes what is there")
     return torch.device(name)
 
 

@@ -14,6 +14,10 @@ class BackendMissingError(ImportError):
     """This machine or device lacks what a backend needs; the message says what. Another machine may have it."""
 
 
+class DeviceMissingError(ValueError):
+    """This machine lacks the device that was asked for. Another machine may have it."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A device, a backend and the threads beside them."""

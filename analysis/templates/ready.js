@@ -17,6 +17,7 @@ function drawReady(id, spec) {
 }
 
 const drawConflict = () => drawReady("conflict-figure", report.conflict);
+const drawAttainment = () => drawReady("attainment-figure", report.attainment);
 
 function drawSecond() {
   const plot = drawReady("second-figure", report.second);

@@ -87,6 +87,7 @@ function wireControls() {
     refresh();
     drawSecond();
     drawConflict();
+    drawAttainment();
   });
 }
 
@@ -112,6 +113,7 @@ list();
 drawConflict();
 refresh();
 drawSecond();
+drawAttainment();
 document.getElementById("search").addEventListener("input", () => { listing.page = 0; list(); });
 document.getElementById("only-shown").addEventListener("change", () => { listing.page = 0; list(); });
 document.getElementById("csv").addEventListener("click", downloadCsv);

@@ -2,16 +2,17 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from sweep.schema import LATER_COLUMNS, SCHEMA_VERSION, SchemaError
 from sweep.storage.files import NAME_PATTERN, UnreadableError
+from sweep.storage.remote import StorePath
 
 _SUM_PREFIX = b"sha256-of-this-file-with-64-zeros-here:"
-_LEAST_ROW_BYTES = 8  # a row has a name and numbers of its own: a file with less a row would only fill the memory
+# A file with less a row would only fill the memory. A result has a name and numbers of its own, diverged epochs are alike.
+_LEAST_ROW_BYTES, _LEAST_EPOCH_BYTES = 8, 0.25
 _SUM_ZEROS = b"0" * 64
 
 
@@ -109,7 +110,7 @@ def encode_table(table: pa.Table) -> bytes:
     return bytes(data)
 
 
-def decode_table(data: bytes, schema: pa.Schema, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def decode_table(data: bytes, schema: pa.Schema, path: StorePath, columns: Sequence[str] | None = None) -> pa.Table:
     """The table in a Parquet file, if every byte of it is as it was written.
 
     Args:
@@ -128,7 +129,8 @@ def decode_table(data: bytes, schema: pa.Schema, path: Path, columns: Sequence[s
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         absent = LATER_COLUMNS.intersection(schema.names).difference(file.schema_arrow.names)
         _check_schema(file.schema_arrow, pa.schema([field for field in schema if field.name not in absent]), path)
-        if file.metadata.num_rows * _LEAST_ROW_BYTES > len(data):
+        least = _LEAST_EPOCH_BYTES if "epoch" in schema.names else _LEAST_ROW_BYTES
+        if file.metadata.num_rows * least > len(data):
             raise ValueError(f"{file.metadata.num_rows} rows in {len(data)} bytes, more than such a file can hold")
         table = file.read(columns=None if columns is None else list(columns), use_threads=False)
         _check_ids(table, path)
@@ -140,7 +142,7 @@ def decode_table(data: bytes, schema: pa.Schema, path: Path, columns: Sequence[s
         raise UnreadableError(f"damaged: {error}", path) from error
 
 
-def _check_ids(table: pa.Table, path: Path) -> None:
+def _check_ids(table: pa.Table, path: StorePath) -> None:
     import pyarrow.compute as pc
 
     keys = [table[name] for name in ("trial_id", "attempt", "retry")]
@@ -148,7 +150,7 @@ def _check_ids(table: pa.Table, path: Path) -> None:
         raise UnreadableError("a row without trial id, attempt and retry, or with an id that is no name", path)
 
 
-def _check_sum(data: bytes, path: Path) -> None:
+def _check_sum(data: bytes, path: StorePath) -> None:
     if len(data) < 12 or data[:4] != b"PAR1" or data[-4:] != b"PAR1":
         raise UnreadableError(f"torn: {len(data)} bytes that are no whole Parquet file", path)
     start = data.rfind(_SUM_PREFIX) + len(_SUM_PREFIX)
@@ -161,7 +163,7 @@ def _check_sum(data: bytes, path: Path) -> None:
         raise UnreadableError("damaged: its checksum does not match its content", path)
 
 
-def _check_schema(found: pa.Schema, expected: pa.Schema, path: Path) -> None:
+def _check_schema(found: pa.Schema, expected: pa.Schema, path: StorePath) -> None:
     version = (found.metadata or {}).get(b"schema_version", b"none").decode(errors="replace")
     if version != str(SCHEMA_VERSION):
         raise UnreadableError(f"schema_version {version}, this program knows {SCHEMA_VERSION}", path, "install the version that wrote it")

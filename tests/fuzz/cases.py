@@ -38,6 +38,9 @@ _FORMATS = (
     ("front", "csv"),
     ("front", "json"),
     *(("table", form) for form in ("text", "csv", "json", "markdown", "latex")),
+    *(("pick", form) for form in ("text", "json")),
+    *(("suggest", form) for form in ("text", "json")),
+    ("compare", "text"),
 )
 
 
@@ -122,7 +125,7 @@ class Cases:
         return "; ".join(done), found
 
     def _commands(self, base: BaseStore, folder: Path, number: int | None) -> Iterator[tuple[str, ...]]:
-        """All of them; the report every third case only, and one of the formats of `front` and `table` (None: all of them)."""
+        """All of them; the report every third case only, and one of `_FORMATS` (None: all of them)."""
         yield "status", str(folder), "--format", "text" if number is None or number % 2 else "json"
         yield "verify", str(folder)
         yield "plan", str(base.grid), "--out", str(folder)
@@ -132,7 +135,8 @@ class Cases:
             name = list(FIGURES)[number // 9 % len(FIGURES)]
             yield "figure", str(folder), name, "--out", str(folder / "figure.html")
         for command, form in _FORMATS if number is None else (_FORMATS[number % len(_FORMATS)],):
-            yield command, str(folder), "--format", form
+            more = {"pick": ("--min", "sparsity_rate=0.1", "--minimise", "wall_s"), "compare": (str(folder),)}.get(command, ())
+            yield command, str(folder), *more, "--format", form
 
     def finish_case(self) -> list[str]:
         """What was seen outside since the last case."""

@@ -19,6 +19,7 @@ from sweep.store import Store, StoreError, StoreWriteError
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sweep.store.__file__).parents[1])}
 MANIFEST: dict[str, Any] = {
     "schema_version": 2,
+    "name": "tiny",
     "tasks": ["left"],
     "studies": [{"name": "main"}],
     "objectives": [{"name": "sparsity"}, {"name": "left"}],
@@ -214,7 +215,9 @@ def test_a_read_only_disk_is_said_and_still_read(tmp_path: Path) -> None:
         store = Store(disk / "results")
         store.create(MANIFEST)
         store.publish(row_of("a"))
+        assert store.takes_files()
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        assert not store.takes_files()
         for write in (lambda: store.publish(row_of("b")), lambda: store.create(MANIFEST), lambda: store.lock().__enter__(), store.compact):
             with pytest.raises(StoreWriteError, match="read-only"):
                 write()

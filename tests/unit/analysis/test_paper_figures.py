@@ -10,7 +10,7 @@ from analysis.figure_catalog import FIGURES, figure_list
 from analysis.labels import DENSE, SPARSE
 from analysis.samples_figure import Samples, samples_figure
 
-OF_ANY_STORE = [name for name, entry in FIGURES.items() if entry.takes is None and name != "second-study"]
+OF_ANY_STORE = [name for name, entry in FIGURES.items() if entry.takes is None and name not in ("second-study", "attainment")]
 
 
 def samples(n=7):
@@ -32,6 +32,12 @@ def test_every_figure_is_drawn_and_says_what_is_missing(store, tmp_path, name):
     write_manifest(tmp_path / "empty", TWO_TASKS)
     with pytest.raises(ResultsError, match="no trial has a usable result yet"):
         draw_figure(read_results(tmp_path / "empty"), name)
+
+
+def test_attainment_needs_two_seeds(tmp_path):
+    write_store(tmp_path / "one", 12)
+    with pytest.raises(ResultsError, match="at least two seeds"):
+        draw_figure(read_results(tmp_path / "one"), "attainment")
 
 
 def test_a_figure_that_does_not_fit_the_sweep_is_refused_with_the_reason(tmp_path):

@@ -98,6 +98,16 @@ def test_an_exception_releases_the_lock(path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_disk_that_has_turned_read_only_does_not_hide_what_ended_the_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(KeyError), Lock(path):
+        raise KeyError
+    assert path.exists()
+
+
 def test_a_dead_holder_on_this_host_is_replaced_at_once(path: Path) -> None:
     leave_lock(path, pid=ended_pid())
     start = time.monotonic()

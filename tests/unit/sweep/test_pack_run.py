@@ -12,7 +12,7 @@ import torch
 
 import trainer.api
 from sweep.config import SweepConfig, parse_config
-from sweep.pack_run import PackJob, PackRun
+from sweep.pack_run import PackJob, PackRun, next_retry
 from sweep.planning import manifest_of, trials_of
 from sweep.store import Store, StoreError, StoreWriteError
 from trainer.catalog import PROBLEMS
@@ -746,6 +746,37 @@ def test_a_network_to_start_from_that_is_not_there_is_a_passing_error(tmp_path: 
     with pytest.raises(StoreError, match="no such blob"):
         PackRun(job_of(tmp_path, 1, trial_ids=["a"], training={"warm_start": "neighbour"}, starts=starts))
     assert Store(tmp_path).complete() == {}
+
+
+# -- sorted errors --------------------------------------------------------------------------------------------------------
+
+
+def failing(error: Exception) -> Callable[..., Any]:
+    def fail(*arguments: Any, **named: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def test_a_broken_device_is_no_trials_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised, however many trials the pack has."""
+    run = PackRun(job_of(tmp_path / "out"))
+    monkeypatch.setattr(trainer.api, "start", failing(RuntimeError("CUDA error: no CUDA-capable device is detected")))
+    with pytest.raises(RuntimeError, match="no CUDA-capable device"):
+        run.step()
+    assert Store(tmp_path / "out").complete() == {}
+
+
+def test_a_try_that_ends_while_it_starts_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, store = job_of(tmp_path / "out"), Store(tmp_path / "out")
+    assert next_retry(store, job) == 0
+    monkeypatch.setattr(PackRun, "_build_problem", failing(OSError("stale")))
+    with pytest.raises(OSError, match="stale"):
+        PackRun(job)
+    (live,) = store.live()
+    assert (live["retry"], live["trial_ids"], "epoch" in live) == (0, list(job.trial_ids), False)
+    assert next_retry(store, job) == 1
+    assert next_retry(store, dataclasses.replace(job, attempt=2)) == 0
 
 
 # -- what a trial used -------------------------------------------------------------------------------------------------------

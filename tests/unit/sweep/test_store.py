@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sweep.store
-from sweep.schema import SchemaError, row_schema
+from sweep.schema import SchemaError, epoch_schema, row_schema
 from sweep.storage.files import UnreadableError
-from sweep.storage.tables import encode_table, to_table
+from sweep.storage.tables import decode_table, encode_table, to_table
 from sweep.store import Store, StoreError, StoreWriteError
 
 TASKS = ("left", "right")
@@ -789,3 +789,11 @@ def test_the_first_workers_backend_holds_for_all_and_comes_into_the_manifest(sto
     again = {key: value for key, value in store.manifest().items() if key != "backends"}  # type: ignore[union-attr]
     store.create(again)
     assert set(store.manifest()["backends"]) == {"mdmtn", "hps"}  # type: ignore[index]
+
+
+def test_curves_that_are_all_alike_can_be_read(store: Store) -> None:
+    """Thousands of epochs of trials that diverged take half a byte each."""
+    schema = epoch_schema(TASKS)
+    rows = [{"trial_id": f"t{i // 20}", "attempt": 1, "retry": 0, "epoch": i % 20, "penalty": math.nan} for i in range(50_000)]
+    data = encode_table(to_table(rows, schema))
+    assert decode_table(data, schema, store.root / "epochs.parquet").num_rows == len(rows)

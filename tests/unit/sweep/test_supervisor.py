@@ -19,7 +19,7 @@ from sweep.pack_run import PackJob, PackRun
 from sweep.planning import trials_of
 from sweep.progress import Snapshot
 from sweep.storage.lock import Lock, LockedError
-from sweep.store import Store
+from sweep.store import Store, StoreWriteError
 from sweep.supervisor import run_sweeps
 
 
@@ -142,12 +142,12 @@ def test_attempts_follow_each_other_until_nothing_is_left(config: SweepConfig, u
     assert (again.exit_code, again.n_trained, len(started)) == (0, 0, 2)
 
 
-def test_attempts_without_progress_end_after_three(config: SweepConfig, use: Any) -> None:
+def test_attempts_without_progress_end_after_five(config: SweepConfig, use: Any) -> None:
     started, told = use(Idle), Told()
     outcome = run_sweep(config, told)
     assert outcome.exit_code == 3
     assert "2 trials could not be finished" in (outcome.message or "")
-    assert [job.packs[0]["attempt"] for job in started] == [1, 2, 3]
+    assert [job.packs[0]["attempt"] for job in started] == [1, 2, 3, 4, 5]
     assert any("trying again" in message for message in told.messages)
 
 
@@ -442,3 +442,110 @@ def test_anchor_runs_of_a_problem_without_sparsity(use: Any, tmp_path: Path) -> 
 )
 def test_a_plan_names_the_command_as_a_person_would_type_it(arguments: list[str], command: str) -> None:
     assert supervisor._command(arguments) == command
+
+
+# -- failures -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_that_fails_is_told_while_the_run_goes_on(config: SweepConfig, use: Any) -> None:
+    use(InlineAll)
+    diverging = parse_config(json.loads(json.dumps(config.to_json())) | {"training": GRID["training"] | {"learning_rate": 1e30}})
+    told = Told()
+    assert run_sweep(diverging, told).exit_code == 3
+    (line,) = [message for message in told.messages if "failed" in message]
+    assert line.startswith("1 trial failed: diverged, ")
+    assert line.endswith("1.log)")
+    told.messages.clear()
+    assert run_sweep(diverging, told).exit_code == 3
+    assert told.messages == [], "old failures are no news"
+
+
+def test_fail_fast_stops_at_the_first_failed_trial_and_keeps_running_epochs(config: SweepConfig, use: Any) -> None:
+    asked: list[bool] = []
+
+    class One(Inline):
+        """Trains one pack; then looks whether it was asked to stop."""
+
+        def is_running(self) -> bool:
+            self.sent = []
+            asked.append(Store(Path(config.output)).stop_requested())
+            return len(asked) < 3
+
+    started = use(One)
+    diverging = parse_config(json.loads(json.dumps(config.to_json())) | {"training": GRID["training"] | {"learning_rate": 1e30}})
+    (outcome,) = run_sweeps((diverging,), Told(), fails_fast=True)
+    assert outcome.exit_code == 3
+    assert not outcome.is_interrupted
+    assert outcome.n_left == 1
+    assert "stopped by --fail-fast: 1 trial failed: diverged" in (outcome.message or "")
+    assert asked == [False, True, True]
+    assert len(started) == 1
+    use(InlineAll)
+    assert run_sweep(diverging, Told()).n_left == 0, "the next run goes on"
+
+
+def sending(*events: dict[str, Any]) -> type[Idle]:
+    """A driver that sends these and ends."""
+
+    class Sending(Idle):
+        def __init__(self, job: AttemptJob, log: Path) -> None:
+            super().__init__(job, log)
+            self.sent = [dict(event) for event in events]
+
+    return Sending
+
+
+def test_workers_that_are_tried_again_are_told_once(config: SweepConfig, use: Any) -> None:
+    retried = {"event": "pack_retried", "message": "OSError: stale handle 17\nmore", "root": config.output}
+    use(sending(retried, retried))
+    told = Told()
+    (outcome,) = run_sweeps((config,), told, fails_fast=True)
+    assert [message for message in told.messages if "stale" in message][:1] == [
+        f"1 worker failed: OSError: stale handle 17 (its pack is tried again; log: {config.output}/logs/1.log)"
+    ]
+    assert sum("stale" in message for message in told.messages) == 2, "at the first failure and at the tenth"
+    assert "--fail-fast" not in (outcome.message or ""), "what is tried again has not failed yet"
+
+
+def test_a_pack_that_retries_did_not_help_stops_a_run_that_fails_fast(config: SweepConfig, use: Any) -> None:
+    started = use(sending({"event": "pack_failed", "message": "CUDA out of memory", "root": config.output}))
+    (outcome,) = run_sweeps((config,), Told(), fails_fast=True)
+    assert (outcome.exit_code, len(started)) == (3, 1)
+    assert "stopped by --fail-fast: 1 pack failed: CUDA out of memory" in (outcome.message or "")
+
+
+def test_a_node_at_fault_is_avoided_by_later_attempts_too(config: SweepConfig, use: Any) -> None:
+    started = use(sending({"event": "node_avoided", "message": "CUDA error: ecc\nmore", "node": "ab12cd34ef", "host": "gpu-7"}))
+    told = Told()
+    run_sweep(config, told)
+    assert [job.avoided for job in started] == [[], *[["ab12cd34ef"]] * 4]
+    assert [text for text in told.messages if "node" in text] == ["node gpu-7 (ab12cd34) gets no more packs: CUDA error: ecc"]
+
+
+def test_a_folder_that_takes_nothing_any_more_does_not_hide_why(config: SweepConfig, use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(store: Store) -> None:
+        raise StoreWriteError("cannot write: the file system is read-only")
+
+    class Broken(Forbidden):
+        def __init__(self, job: AttemptJob, log: Path) -> None:
+            super().__init__(job, log)
+            monkeypatch.setattr(Store, "clear_live", refuse)
+
+    use(Broken)
+    with pytest.raises(SweepError, match="nobody answers there"):
+        run_sweep(config, Told())
+
+
+def test_no_attempt_leaves_its_scratch_folder(config: SweepConfig, use: Any) -> None:
+    seen: list[bool] = []
+
+    class Scratched(Idle):
+        def __init__(self, job: AttemptJob, log: Path) -> None:
+            super().__init__(job, log)
+            seen.append(Path(job.scratch).is_dir())
+
+    started = use(Scratched)
+    run_sweep(config, Told())
+    assert seen == [True] * 5
+    assert len({job.scratch for job in started}) == 5
+    assert not any(Path(job.scratch).exists() for job in started)

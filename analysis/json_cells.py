@@ -1,0 +1,20 @@
+"""A cell of a results table as JSON has it."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def plain(value: Any) -> Any:
+    """A cell as JSON has it, lists too; what is not known or not finite is None, a time its ISO text."""
+    if hasattr(value, "__len__") and not isinstance(value, str):
+        pairs = len(value) > 0 and all(isinstance(item, tuple) and len(item) == 2 for item in value)
+        return {str(key): plain(item) for key, item in value} if pairs else [plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") and value == value else None

@@ -1,0 +1,77 @@
+"""Which points of a front are neighbours."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+MAX_POINTS = 400
+"""Of larger fronts a selection is compared, as the work grows with the third power of the points."""
+
+
+def neighbours(values: ArrayLike) -> NDArray[np.int64]:
+    """Pairs of points with no third point in the ball between them (the Gabriel graph).
+
+    In two objectives the neighbours on a front are those that follow each other; in more each point has several.
+
+    Args:
+        values: shape (n_points, n_objectives), finite, in units that may be compared: divide objectives by their range first
+            (`to_unit_range`). Of equal rows the first stands for all. Of more than `MAX_POINTS` rows, those are compared that
+            are farthest from each other.
+
+    Returns:
+        Shape (n_pairs, 2), rows of `values`, the smaller one first, in ascending order; every point that is compared has a pair.
+
+    Raises:
+        ValueError: another shape, or a value that is not finite.
+
+    Source: Gabriel and Sokal, Systematic Zoology 18(3), 1969.
+    """
+    points = np.asarray(values, dtype=np.float64)
+    if points.ndim != 2 or not np.isfinite(points).all():
+        raise ValueError(f"neighbours expects finite values of shape (n_points, n_objectives), found shape = {points.shape}")
+    _, first = np.unique(points, axis=0, return_index=True)
+    rows = np.sort(first)
+    if len(rows) > MAX_POINTS:
+        rows = np.sort(rows[farthest_points(points[rows], MAX_POINTS)])
+    chosen = points[rows]
+    square = ((chosen[:, None] - chosen[None]) ** 2).sum(axis=2)
+    pairs = []
+    for i in range(len(rows) - 1):
+        later = np.arange(i + 1, len(rows))
+        # A third point l is inside the ball over i and j when |il|^2 + |jl|^2 < |ij|^2.
+        is_free = ~(square[i] + square[later] < square[i, later][:, None] * (1 - 1e-12)).any(axis=1)
+        pairs += [(rows[i], rows[j]) for j in later[is_free]]
+    return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def to_unit_range(values: ArrayLike) -> NDArray[np.float64]:
+    """Objectives less their least value, divided by their range; 0 where all points are equal.
+
+    Args:
+        values: shape (n_points, n_objectives), finite.
+
+    Returns:
+        Shape (n_points, n_objectives), within [0, 1].
+    """
+    points = np.asarray(values, dtype=np.float64)
+    if not len(points):
+        return points
+    least, length = points.min(axis=0), np.ptp(points, axis=0)
+    return np.asarray((points - least) / np.where(length > 0, length, 1.0))
+
+
+def farthest_points(points: NDArray[np.float64], n: int) -> NDArray[np.int64]:
+    """Rows of n points, each the farthest from those before it, the first the least in the first objective.
+
+    Args:
+        points: shape (n_points, n_objectives), finite, in units that may be compared.
+        n: at most n_points.
+
+    Returns:
+        Shape (n,), in the order of the choice.
+    """
+    chosen = [int(points[:, 0].argmin())]
+    distance = ((points - points[chosen[0]]) ** 2).sum(axis=1)
+    while len(chosen) < n:
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+    return np.asarray(chosen, dtype=np.int64)

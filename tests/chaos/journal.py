@@ -1,0 +1,59 @@
+"""What was trained twice: read from the lines that every process of a sweep wrote when an epoch began and ended."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The work that one fault cost, of the pack that it cost most."""
+
+    epochs: int
+    """Finished epochs that were trained again, and 1 for one that was cut off."""
+    seconds: float
+    """Of those epochs."""
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """Every line, in the order of time."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return sorted((json.loads(line) for line in lines), key=lambda line: line["at"])
+
+
+def repeated(lines: Sequence[dict[str, Any]], faults: Sequence[float]) -> list[Repeated]:
+    """What each fault cost.
+
+    Args:
+        lines: of `read_journal`.
+        faults: when they happened, `time.monotonic`, in order.
+
+    Returns:
+        One a fault. Work that was done again counts for the last fault before it was done again.
+    """
+    bounds = [*faults, float("inf")]
+    return [_between(lines, faults, start, stop) for start, stop in pairwise(bounds)]
+
+
+def _between(lines: Sequence[dict[str, Any]], faults: Sequence[float], start: float, stop: float) -> Repeated:
+    """The most that any trial repeated between two moments."""
+    seconds: dict[tuple[str, int], float] = {}  # of each epoch that was finished or cut off before
+    begun: dict[tuple[int, str, int], float] = {}
+    again: dict[str, dict[int, float]] = {}
+    for line in lines:
+        if line["at"] >= stop:
+            break
+        for trial_id in line["trials"]:
+            key, process = (trial_id, line["epoch"]), (line["pid"], trial_id, line["epoch"])
+            if line["what"] == "end" and line["at"] < start:
+                seconds[key] = line["at"] - begun.get(process, line["at"])
+            elif line["what"] == "begin" and line["at"] < start:
+                begun[process] = line["at"]
+                seconds[key] = min(fault for fault in faults if fault > line["at"]) - line["at"]
+            elif line["what"] == "begin" and key in seconds:
+                again.setdefault(trial_id, {})[line["epoch"]] = seconds[key]
+    most = max(again.values(), key=lambda epochs: (len(epochs), sum(epochs.values())), default={})
+    return Repeated(len(most), sum(most.values()))
