@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from sweep.outcome import SweepError
 from sweep.show_data import N_IMAGES, labels_of
@@ -70,7 +70,13 @@ def _built(asked: dict[str, Any]) -> "Problem":
         raise SweepError(f"no problem is called {name}\n  hint: install the version that wrote the results") from None
     try:
         # Through pydantic, since the lists of JSON are tuples in the options.
-        problem: Problem = entry.build(TypeAdapter(entry.options).validate_python(dict(asked.get("options") or {})))
+        options = TypeAdapter(entry.options).validate_python(dict(asked.get("options") or {}))
+    except (ValidationError, TypeError, ValueError, OverflowError):
+        raise SweepError(
+            f"the options that the results name are none of problem {name}\n  hint: restore manifest.json from a copy"
+        ) from None
+    try:
+        problem: Problem = entry.build(options)
     except Exception as error:
         if entry.name in PROBLEMS or isinstance(error, ProblemError):
             raise
