@@ -29,12 +29,14 @@ def check_types(schema: pa.Schema) -> None:
             raise ValueError(f"column {field.name}: {wanted} expected, found {field.type}")
 
 
-def check_whole(table: pa.Table) -> None:
-    """Refuse infinite numbers where whole ones are expected; pandas writes whole numbers with gaps as real ones.
+def check_values(table: pa.Table) -> None:
+    """Refuse rows without a name, and infinite numbers where whole ones are expected (pandas writes whole numbers with gaps as real ones).
 
     Raises:
         ValueError: the first such column.
     """
+    if table["trial_id"].null_count:
+        raise ValueError("a row without a trial_id")
     for name in set(_WHOLE_NAMES).intersection(table.column_names):
         column = table[name]
         if pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py():

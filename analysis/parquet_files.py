@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.column_types import check_types, check_whole
+from analysis.column_types import check_types, check_values
 from analysis.plain_files import check_plain
 
 # A file with less a row would only fill the memory. A result has a name and numbers of its own, diverged epochs are alike.
@@ -99,7 +99,7 @@ def _read_file(path: Path, required: Sequence[str], trial_id: str | None) -> pa.
             raise ValueError(f"{file.metadata.num_rows} rows in {n_bytes} bytes, more than such a file can hold")
         check_types(file.schema_arrow)
         table = file.read()
-        check_whole(table)
+        check_values(table)
     if filters is not None:
         table = table.filter(pa.compute.equal(table["trial_id"], trial_id))
     return table.replace_schema_metadata(None)

@@ -118,6 +118,13 @@ def test_fewer_tasks_than_objectives_are_one_error(folder):
         read_results(folder)
 
 
+def test_a_row_without_a_name_is_named(folder):
+    path = sorted((folder / "rows").iterdir())[0]
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index("trial_id"), "trial_id", pa.array([None], pa.string())), path)
+    assert read_results(folder).unreadable == (f"rows/{path.name}: a row without a trial_id",)
+
+
 def test_a_column_of_nulls_fits_everything(folder):
     path = sorted((folder / "rows").iterdir())[0]
     table = pq.read_table(path)
