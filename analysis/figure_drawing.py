@@ -27,9 +27,7 @@ def draw_figure(table: ResultTable, name: str, trial: str | None = None, samples
         taking = ", ".join(other for other, one in FIGURES.items() if one.takes == "trial")
         raise ResultsError(f"figure {name} is of the whole sweep, found trial = {trial}\n  hint: of one trial there is {taking}")
     if entry.takes != "samples" and table.ok.frame.empty:
-        raise ResultsError(
-            f"{table.folder}: no trial has a usable result yet, so there is nothing to draw\n  hint: `sweep status` says why"
-        )
+        raise ResultsError(f"{table.place}: no trial has a usable result yet, so there is nothing to draw\n  hint: `sweep status` says why")
     module, _, function = entry.path.partition(":")
     draw: Any = getattr(import_module(module), function)
     arguments = {"trial": (trial,), "samples": (samples,), None: ()}[entry.takes]
@@ -39,7 +37,7 @@ def draw_figure(table: ResultTable, name: str, trial: str | None = None, samples
         raise
     except ValueError as error:
         raise ResultsError(
-            f"{table.folder}: figure {name} cannot be drawn: {error}\n  hint: `sweep figure --list` names the others"
+            f"{table.place}: figure {name} cannot be drawn: {error}\n  hint: `sweep figure --list` names the others"
         ) from error
     if figure is None:
         raise ResultsError(

@@ -45,7 +45,7 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
     reference = table.manifest.get("hypervolume_reference")
     facts: dict[str, Any] = {
         "name": table.name,
-        "folder": str(table.folder),
+        "folder": table.place,
         "counts": table.counts,
         "eps": eps,
         "mode": mode,

@@ -40,7 +40,7 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
     return frame[columns].sort_values(["sparsity_rate", "trial_id"], ascending=[False, True]).reset_index(drop=True)
 
 
-def front_text(folder: Path, eps: float, form: str) -> str:
+def front_text(folder: str | Path, eps: float, form: str) -> str:
     """`front_frame` of a results folder as `table`, `csv`, `json`, `markdown` or `latex`.
 
     All but CSV and JSON are for people: k without k0 where nothing can be pruned, no column without a value, no notes.

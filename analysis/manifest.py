@@ -16,33 +16,39 @@ class ResultsError(ValueError):
     """A folder that cannot be read as results; the message says what, where and what to do."""
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
     """`manifest.json` of a results folder.
+
+    Args:
+        folder: where it is read.
+        name: what messages call the folder; None: as it is.
 
     Raises:
         ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version.
     """
-    path = folder / "manifest.json"
+    path, shown = folder / "manifest.json", name or str(folder)
     if not folder.is_dir():
-        raise ResultsError(f"{folder}: no such folder\n  hint: give the `output` folder of a grid file, as `sweep run` printed it")
+        raise ResultsError(f"{shown}: no such folder\n  hint: give the `output` folder of a grid file, as `sweep run` printed it")
     if not path.is_file():
-        raise ResultsError(f"{folder}: no manifest.json, so this is not a results folder\n  hint: is it a folder above or below?")
+        raise ResultsError(f"{shown}: no manifest.json, so this is not a results folder\n  hint: is it a folder above or below?")
     try:
         manifest = read_json(path)
     except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read as JSON ({error})\n  hint: restore it from a copy; rows need it") from error
+        raise ResultsError(
+            f"{shown}: manifest.json: cannot be read as JSON ({error})\n  hint: restore it from a copy; rows need it"
+        ) from error
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if type(version) is not int or version not in READABLE_VERSIONS:
         known = ", ".join(str(known) for known in sorted(READABLE_VERSIONS))
         newer = isinstance(version, int) and version > max(READABLE_VERSIONS)
         hint = "written by a newer version: upgrade pareto-sweep" if newer else "not written by pareto-sweep, or damaged"
-        raise ResultsError(f"{path}: schema_version {version!r}, this release reads {known}\n  hint: {hint}")
+        raise ResultsError(f"{shown}: manifest.json: schema_version {version!r}, this release reads {known}\n  hint: {hint}")
     wrong = [key for key in ("tasks", "objectives") if not isinstance(manifest.get(key), list) or not manifest[key]]
     if wrong:
-        raise ResultsError(f"{path}: no {' and no '.join(wrong)}\n  hint: the file is damaged; restore it from a copy")
+        raise ResultsError(f"{shown}: manifest.json: no {' and no '.join(wrong)}\n  hint: the file is damaged; restore it from a copy")
     mistakes = manifest_mistakes(manifest)
     if mistakes:
-        raise ResultsError(f"{path}: {'; '.join(mistakes)}\n  hint: no run wrote it so; restore it from a copy")
+        raise ResultsError(f"{shown}: manifest.json: {'; '.join(mistakes)}\n  hint: no run wrote it so; restore it from a copy")
     for inner in ("rows", "epochs", "plans"):
         if (folder / inner).is_symlink():
             raise ResultsError(f"{folder / inner}: a link where a folder is expected\n  hint: put the folder itself here, or mount it here")

@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _HALF = re.compile("[\ud800-\udfff]")
+_SPARSITY = "objective.sparsity"
 _MAX_NAMES = 1_000
 _MAX_TEXT = 1_000
 
 
 def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
     """What is wrong with a manifest, one sentence a key; nothing for one that a run wrote."""
-    return [f"`{key}` {rule}" for key, (rule, is_kept) in _RULES.items() if key in manifest and not is_kept(manifest[key])]
+    wrong = [f"`{key}` {rule}" for key, (rule, is_kept) in _RULES.items() if key in manifest and not is_kept(manifest[key])]
+    if not wrong and sum(item["column"] != _SPARSITY for item in manifest["objectives"]) > len(manifest["tasks"]):
+        wrong.append("`objectives` are sparsity and at most one for each of `tasks`")
+    return wrong
 
 
 def plan_mistake(plan: object) -> str | None:

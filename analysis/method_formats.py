@@ -35,7 +35,7 @@ def method_text(table: MethodTable, form: Form | str = "text") -> str:
     return _WRITERS[form](table)
 
 
-def folders_text(folders: Sequence[Path], form: Form | str = "text") -> tuple[str, tuple[str, ...]]:
+def folders_text(folders: Sequence[str | Path], form: Form | str = "text") -> tuple[str, tuple[str, ...]]:
     """The table of methods of results folders as text, and the files that could not be read.
 
     Raises:

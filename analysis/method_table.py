@@ -73,7 +73,7 @@ def method_table(table: ResultTable | Sequence[ResultTable], confidence: float =
     """
     check_confidence(confidence)
     tables = [table] if isinstance(table, ResultTable) else list(table)
-    folders = Counter(one.folder.resolve() for one in tables)
+    folders = Counter(one.place if one.mirror is not None else str(one.folder.resolve()) for one in tables)
     if twice := next((folder for folder, n in folders.items() if n > 1), None):
         raise ResultsError(f"{twice}: given twice\n  hint: name each results folder once")
     groups: dict[Any, list[ResultTable]] = {}
@@ -84,7 +84,7 @@ def method_table(table: ResultTable | Sequence[ResultTable], confidence: float =
         _dataset(members, problem, f"{problem} ({members[0].name})" if problems[problem] > 1 else problem, confidence)
         for (problem, *_), members in groups.items()
     )
-    return MethodTable(datasets, confidence, tuple(f"{one.folder / reason}" for one in tables for reason in one.unreadable))
+    return MethodTable(datasets, confidence, tuple(f"{one.place}/{reason}" for one in tables for reason in one.unreadable))
 
 
 def _dataset_of(table: ResultTable) -> tuple[str, str, tuple[str, ...]]:

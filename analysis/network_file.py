@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.addresses import below
 from analysis.plain_files import NotPlainError, check_plain
 from analysis.table import ResultsError, ResultTable
 
@@ -76,11 +77,11 @@ def find_trial(table: ResultTable, trial: str) -> str:
     if len(matching) == 1:
         return matching[0]
     if matching:
-        raise ResultsError(f"{table.folder}: {len(matching)} trials begin with {trial}\n  hint: give more letters of the id")
+        raise ResultsError(f"{table.place}: {len(matching)} trials begin with {trial}\n  hint: give more letters of the id")
     known = trial in set(table.frame["trial_id"].astype(str))
     problem = f"trial {trial} has no usable result" if known else f"no trial is called {trial}"
     raise ResultsError(
-        f"{table.folder}: {problem}\n  hint: `sweep front {table.folder}` lists trials, for example {ids[0]}" if ids else problem
+        f"{table.place}: {problem}\n  hint: `sweep front {table.place}` lists trials, for example {ids[0]}" if ids else problem
     )
 
 
@@ -92,6 +93,9 @@ def _read(table: ResultTable, trial_id: str) -> tuple[dict[str, NDArray[Any]], d
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ResultsError(f"trial {trial_id}: its row names no weights\n  hint: choose another trial with --trial")
     path = table.folder / "blobs" / sha256
+    if table.mirror is not None:
+        table.mirror.copy_blob(sha256)
+    shown = str(path) if table.mirror is None else below(table.mirror.address, f"blobs/{sha256}")
     try:
         check_plain(path)
         data = path.read_bytes()
@@ -99,14 +103,14 @@ def _read(table: ResultTable, trial_id: str) -> tuple[dict[str, NDArray[Any]], d
         raise ResultsError(f"{path}: {error}\n  hint: no run wrote it: restore it from a copy") from error
     except OSError as error:
         reason = "are not in this folder" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise ResultsError(f"{path}: the weights of trial {trial_id} {reason}\n  hint: copy the folder with its blobs/") from error
+        raise ResultsError(f"{shown}: the weights of trial {trial_id} {reason}\n  hint: copy the folder with its blobs/") from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ResultsError(f"{path}: damaged, its content is not what its name says\n  hint: restore it from a copy")
+        raise ResultsError(f"{shown}: damaged, its content is not what its name says\n  hint: restore it from a copy")
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
         return dict(load(data)), dict(json.loads(header["pareto-sweep"]))
     except Exception as error:
-        raise ResultsError(f"{path}: not a network that this program stored ({type(error).__name__}: {error})") from error
+        raise ResultsError(f"{shown}: not a network that this program stored ({type(error).__name__}: {error})") from error
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from analysis.addresses import put
 from analysis.attainment_figures import attainment_figure
 from analysis.choosing import chosen_by, measured_metrics
 from analysis.conflict import task_conflict
@@ -46,11 +47,11 @@ def write_report(
     mode: Mode = "absolute",
     sparsity_width: float = 0.02,
     costs: Costs | None = None,
-) -> Path:
+) -> Path | str:
     """Write the report of a results folder, also while the sweep is running.
 
     Args:
-        folder: a sweep's results folder.
+        folder: a sweep's results folder, or its address in an object store as text.
         path: the file to write; default: `report.html` in the folder. A file that is there is replaced in one step.
         eps: >= 0, where the tolerance slider stands at first.
         mode: what eps is relative to: `absolute`, `ideal` or `range`, as in `eps_nondominated`.
@@ -58,7 +59,7 @@ def write_report(
         costs: prices and factors that replace those of the grid file, one by one.
 
     Returns:
-        The file written.
+        The file written; its address in an object store.
 
     Raises:
         ResultsError: the folder cannot be read as results.
@@ -66,6 +67,8 @@ def write_report(
     """
     table = read_results(folder)
     page = render_report(table, eps, mode, sparsity_width, costs)
+    if path is None and table.mirror is not None:
+        return put(table.mirror.address, "report.html", page.encode("utf-8", errors="replace"))
     target = Path(path) if path is not None else Path(folder) / "report.html"
     write_whole(target, page.encode("utf-8", "replace"))
     return target

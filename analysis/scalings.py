@@ -78,7 +78,7 @@ def _message(table: ResultTable, study: str, groups: dict[Scaling, list[str]]) -
     what = f"study {study!r}" if study else "its study"
     return "\n".join(
         [
-            f"{table.folder}: {what} mixes trials of {len(groups)} scalings, which have no common front",
+            f"{table.place}: {what} mixes trials of {len(groups)} scalings, which have no common front",
             *lines,
             "  hint: keep one scaling a folder: train the others into a folder of their own (`sweep run grid.yaml --out DIR`),"
             " or train all of them again with one scaling",

@@ -84,7 +84,7 @@ def _default_trial(table: ResultTable) -> str:
     facts = summary(table)
     best = facts["best_sparse"] or facts["best_dense"]
     if best is None:
-        raise ResultsError(f"{table.folder}: no best model to show\n  hint: name a trial with --trial")
+        raise ResultsError(f"{table.place}: no best model to show\n  hint: name a trial with --trial")
     return str(best["trial_id"])
 
 

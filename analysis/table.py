@@ -1,7 +1,7 @@
 """The results folder as one table: each trial once, what is missing counted, what cannot be read named."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.addresses import Mirror, is_address
 from analysis.manifest import ResultsError as ResultsError
 from analysis.manifest import read_latest_plan, read_manifest, true_front_of
 from analysis.parquet_files import latest_attempts, parquet_files, read_files, to_frame
@@ -32,7 +33,7 @@ class ResultTable:
     """The results of one sweep, read once; it does not follow the folder afterwards."""
 
     folder: Path
-    """Where it was read from."""
+    """Where its files are read: the results folder, or the copies of one in an object store."""
     manifest: dict[str, Any]
     """`manifest.json` as written."""
     frame: pd.DataFrame
@@ -42,11 +43,18 @@ class ResultTable:
     """The latest readable `plans/<n>.json`, None before the first run."""
     unreadable: tuple[str, ...] = ()
     """`path: reason` of every file that could not be read, relative to `folder`."""
+    mirror: Mirror | None = field(default=None, repr=False)
+    """The copies, which go with the last table that uses them; None for a folder on a disk."""
 
     @property
     def name(self) -> str:
         """The sweep's name, for people."""
         return str(self.manifest.get("name") or self.folder.resolve().name)
+
+    @property
+    def place(self) -> str:
+        """Where the results are, for people: the folder as it was named, or its address."""
+        return str(self.folder) if self.mirror is None else self.mirror.address
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -151,6 +159,8 @@ class ResultTable:
         Returns:
             Columns of `docs/store.md`; empty when nothing was published. `attrs["unreadable"]` names the files left out.
         """
+        if self.mirror is not None:
+            self.mirror.copy_curves()
         loose = parquet_files(self.folder / "epochs")
         if trial_id is not None:
             loose = [path for path in loose if path.name.startswith(f"{trial_id}.")]
@@ -168,17 +178,19 @@ def read_results(folder: str | Path) -> ResultTable:
     """Read a results folder, also while a sweep writes into it.
 
     Args:
-        folder: a sweep's output folder.
+        folder: a sweep's output folder, or its address in an object store as text (s3://bucket/prefix).
 
     Returns:
         Each trial once: loose rows are listed before `trials.parquet`, and the highest (attempt, retry) wins. A file
         that cannot be read is named in `unreadable` and never hides the others.
 
     Raises:
-        ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version.
+        ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version; an object store
+            that cannot be read.
     """
-    folder = Path(folder)
-    manifest = read_manifest(folder)
+    mirror = Mirror(folder) if isinstance(folder, str) and is_address(folder) else None
+    folder = Path(folder) if mirror is None else mirror.folder
+    manifest = read_manifest(folder, str(folder) if mirror is None else mirror.address)
     plan, bad_plans = read_latest_plan(folder)
     bad_front = true_front_of(manifest)[1]
     bad_json = [*bad_plans, *([f"manifest.json: {bad_front}"] if bad_front else [])]
@@ -186,7 +198,7 @@ def read_results(folder: str | Path) -> ResultTable:
     reading = read_files([*parquet_files(folder / "rows"), folder / "trials.parquet"], folder, _ATTEMPT_COLUMNS)
     frame = _with_contract_columns(to_frame(reading.table), manifest)
     frame = latest_attempts(frame).drop_duplicates("trial_id", keep="last")
-    table = ResultTable(folder, manifest, frame, plan, (*bad_json, *reading.unreadable))
+    table = ResultTable(folder, manifest, frame, plan, (*bad_json, *reading.unreadable), mirror)
     return replace(table, frame=_in_plan_order(frame, table.planned_ids))
 
 

@@ -12,7 +12,6 @@ A grid file that lists several problems goes through `load_configs`, `plan_all` 
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.config import SweepConfig
@@ -21,6 +20,7 @@ from sweep.outcome import EXIT_COMPLETE, EXIT_WRONG_INPUT, Outcome, SweepError
 from sweep.planning import Plan, plan_sweeps, trials_of
 from sweep.progress import choose_progress
 from sweep.storage.files import write_error
+from sweep.storage.remote import StorePath
 from sweep.store import Store
 from sweep.supervisor import expected_workers, run_sweeps
 
@@ -44,7 +44,9 @@ def plan(config: SweepConfig, *, limit: int | None = None, address: str | None =
 
 def plan_all(configs: Sequence[SweepConfig], *, limit: int | None = None, address: str | None = None) -> tuple[Plan, ...]:
     """What `run_all` would do now; arguments and errors as for `plan`, `limit` for each sweep."""
-    sweeps = [(config, trials_of(config, limit), Store(Path(config.output))) for config in configs]
+    sweeps = [(config, trials_of(config, limit), Store(config.output)) for config in configs]
+    for _, _, store in sweeps:
+        store.check_reachable()
     return plan_sweeps(sweeps, expected_workers(configs[0], address))
 
 
@@ -93,7 +95,7 @@ def run_all(
     to_mend = [outcome.message for outcome, _ in ended if outcome.exit_code == EXIT_WRONG_INPUT and outcome.message]
     if to_mend:
         raise SweepError("\n".join(to_mend))
-    return tuple(read_results(outcome.root) for outcome, _ in ended)
+    return tuple(read_results(str(outcome.root)) for outcome, _ in ended)
 
 
 def run_and_report(
@@ -104,7 +106,7 @@ def run_and_report(
     limit: int | None = None,
     is_quiet: bool = False,
     grid_file: str | None = None,
-) -> tuple[Outcome, Path]:
+) -> tuple[Outcome, StorePath]:
     """`run_and_report_all` of one sweep."""
     return run_and_report_all((config,), address=address, has_dashboard=has_dashboard, limit=limit, is_quiet=is_quiet, grid_file=grid_file)[
         0
@@ -121,7 +123,7 @@ def run_and_report_all(
     grid_file: str | None = None,
     fails_fast: bool = False,
     notify: str | None = None,
-) -> tuple[tuple[Outcome, Path], ...]:
+) -> tuple[tuple[Outcome, StorePath], ...]:
     """Run, fix each hypervolume's reference after the first run, and write the reports of sweeps with something new.
 
     With `notify`, a web address, a message goes there when a trial fails for good and when a sweep ends.
@@ -129,7 +131,7 @@ def run_and_report_all(
     Returns:
         For each sweep how it ended, and the path of its report.
     """
-    names = {Store(Path(config.output)).root: config.name for config in configs}
+    names = {Store(config.output).root: config.name for config in configs}
     progress = choose_progress(is_quiet)
     with notifying(progress, names, notify) as (told, tell_end):
         try:
@@ -143,7 +145,7 @@ def run_and_report_all(
     return tuple((outcome, _report(config, outcome)) for config, outcome in zip(configs, outcomes, strict=True))
 
 
-def _report(config: SweepConfig, outcome: Outcome) -> Path:
+def _report(config: SweepConfig, outcome: Outcome) -> StorePath:
     report = outcome.root / "report.html"
     prices = config.costs.model_dump(exclude_none=True)
     if outcome.n_trained or prices or not report.exists():  # the prices may have changed since
@@ -153,19 +155,19 @@ def _report(config: SweepConfig, outcome: Outcome) -> Path:
         if outcome.exit_code == EXIT_COMPLETE:
             _fix_hypervolume_reference(config, outcome.root)
         try:
-            write_report(outcome.root, costs=Costs(**prices))
+            write_report(str(outcome.root), costs=Costs(**prices))
         except OSError as error:
             raise write_error(report, error) from error
     return report
 
 
-def _fix_hypervolume_reference(config: SweepConfig, root: Path) -> None:
+def _fix_hypervolume_reference(config: SweepConfig, root: StorePath) -> None:
     """Once, after the first complete run: losses of a constant guess, and the largest L0 seen, rounded up to two digits."""
     from analysis.table import read_results
 
     store = Store(root)
     manifest = store.manifest()
-    table = read_results(root).ok
+    table = read_results(str(root)).ok
     if manifest is None or manifest["hypervolume_reference"] is not None or not len(table.frame):
         return
     facts = config.problem.facts

@@ -13,10 +13,12 @@ from analysis.figure_catalog import FIGURES, figure_list
 from sweep.command_edge import told_clearly as _told_clearly
 from sweep.control_commands import COMMANDS as CONTROL
 from sweep.deciding_commands import COMMANDS as DECIDING
+from sweep.export_command import COMMANDS as EXPORTING
+from sweep.results_place import ResultsPlace
 from sweep.terminal import echo
 
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
-_FOLDER = click.Path(path_type=Path)
+_FOLDER = ResultsPlace()
 
 
 def main() -> None:
@@ -41,7 +43,7 @@ def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.argument("grid", type=click.Path(path_type=Path)),
         click.option(
-            "--out", metavar="DIR", help="Results folder (of a list of problems: its parent) instead of the grid file's `output`."
+            "--out", metavar="DIR", help="Results folder or s3://... (of a list: its parent) instead of the grid file's `output`."
         ),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials of each sweep."),
         click.option("--override", type=click.Path(path_type=Path), metavar="FILE", help="A second YAML file, merged over the first."),
@@ -168,7 +170,7 @@ def plan(grid: Path, out: str | None, limit: int | None, override: Path | None, 
 @click.option("--watch", is_flag=True, help="Keep showing it until the run ends; as JSON, one line a second.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @_told_clearly
-def status(folder: Path, watch: bool, form: str) -> int:
+def status(folder: str | Path, watch: bool, form: str) -> int:
     """Show where the sweep in DIR stands; reads only the results folder, from any machine.
 
     Time left, running packs with k, epoch, accuracy, sparsity and the age of their last sign of life, failed trials and why.
@@ -195,7 +197,7 @@ def status(folder: Path, watch: bool, form: str) -> int:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of DIR/report.html.")
 @_price_options
 @_told_clearly
-def report(folder: Path, eps: float, out: Path | None, **prices: float | None) -> int:
+def report(folder: str | Path, eps: float, out: Path | None, **prices: float | None) -> int:
     """Write the HTML report of the results in DIR; also in the middle of a run.
 
     What it cost is priced as the grid file's `costs` say, unless an option says otherwise.
@@ -212,7 +214,7 @@ def report(folder: Path, eps: float, out: Path | None, **prices: float | None) -
     try:
         echo(write_report(folder, out, eps=eps, costs=Costs(**prices)))
     except OSError as error:
-        raise write_error(out or folder / "report.html", error) from error
+        raise write_error(out or Path(folder) / "report.html", error) from error
     return 0
 
 
@@ -221,7 +223,7 @@ def report(folder: Path, eps: float, out: Path | None, **prices: float | None) -
 @_eps_option
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json", "markdown", "latex"]), default="table", show_default=True)
 @_told_clearly
-def front(folder: Path, eps: float, form: str) -> int:
+def front(folder: str | Path, eps: float, form: str) -> int:
     """Print the trials of DIR that no other trial dominates.
 
     \b
@@ -249,7 +251,7 @@ def front(folder: Path, eps: float, form: str) -> int:
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of printing it.")
 @_told_clearly
-def table(folders: tuple[Path, ...], form: str, output: Path | None) -> int:
+def table(folders: tuple[str | Path, ...], form: str, output: Path | None) -> int:
     """Compare the methods of the sweeps in DIR ... as the paper's Table I does.
 
     Every architecture trained by every method: sparsity, test accuracy of each task, training time, means over seeds with
@@ -292,7 +294,7 @@ def _list_figures(context: click.Context, parameter: click.Parameter, value: boo
 @click.option("--trust", is_flag=True, help="For `samples`: import a problem of your own that DIR names, and fetch data into its folder.")
 @click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_figures, help="Say what each figure shows.")
 @_told_clearly
-def figure(folder: Path, name: str, trial: str | None, form: str | None, out: Path | None, trust: bool) -> int:
+def figure(folder: str | Path, name: str, trial: str | None, form: str | None, out: Path | None, trust: bool) -> int:
     """Draw a figure of the paper from the results in DIR: a page that opens offline, or an image.
 
     Images (svg, png, pdf) need the extra `images` and a Chromium; `samples` needs the problem's data.
@@ -356,7 +358,7 @@ def show(problem: str, out: Path | None, root: str | None) -> int:
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_told_clearly
-def verify(folder: Path) -> int:
+def verify(folder: str | Path) -> int:
     """Check every file in DIR: readable, of the right schema, hashes as named. Exit code 3 if something is wrong.
 
     \b
@@ -366,6 +368,7 @@ def verify(folder: Path) -> int:
     from sweep.store import Store, StoreError
 
     store = Store(folder)
+    store.check_reachable()
     if not (store.root / "manifest.json").exists():
         raise StoreError("no sweep is here (no manifest.json)", folder, "name the results folder of a run, for example results/quickstart")
     findings = store.verify()
@@ -378,7 +381,7 @@ def verify(folder: Path) -> int:
     return 0
 
 
-for command in (*CONTROL, *DECIDING):
+for command in (*CONTROL, *DECIDING, *EXPORTING):
     cli.add_command(command)
 
 

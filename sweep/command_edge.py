@@ -10,11 +10,11 @@ from sweep.terminal import echo
 # An error class whose module was never imported cannot have been raised.
 _USER_ERRORS = {
     "sweep.grid.errors": "ConfigError",
-    "sweep.storage.files": "StoreError",
+    "sweep.storage.errors": "StoreError",
     "sweep.outcome": "SweepError",
     "trainer.problems.sources": "DataError",
     "trainer.own_source": "ProblemError",
-    "analysis.table": "ResultsError",
+    "analysis.manifest": "ResultsError",
 }
 
 

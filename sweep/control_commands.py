@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweep.command_edge import told_clearly
+from sweep.results_place import ResultsPlace
 from sweep.terminal import echo
 
 if TYPE_CHECKING:
     from sweep.store import Store
 
-_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_folder = click.argument("folder", metavar="DIR", type=ResultsPlace())
 
 
 @click.command()
 @_folder
 @told_clearly
-def pause(folder: Path) -> int:
+def pause(folder: str | Path) -> int:
     """Let no more trials of the sweep in DIR begin.
 
     Running packs go on to their end. The pause stays until `sweep resume DIR`, for later runs too.
@@ -39,7 +40,7 @@ def pause(folder: Path) -> int:
 @click.command()
 @_folder
 @told_clearly
-def stop(folder: Path) -> int:
+def stop(folder: str | Path) -> int:
     """Stop the run in DIR; its running epochs are kept.
 
     They end and are written as checkpoints, then the run exits with code 130. `sweep run` or `sweep resume` goes on from there.
@@ -69,7 +70,7 @@ def stop(folder: Path) -> int:
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
 @told_clearly
-def resume(folder: Path, grid: Path | None, trust: bool, quiet: bool, **options: Any) -> int:
+def resume(folder: str | Path, grid: Path | None, trust: bool, quiet: bool, **options: Any) -> int:
     """Lift a pause of the sweep in DIR, and run what its last grid file asks for.
 
     Where a run is on, that one goes on and this command ends. Exit codes as for `sweep run`.
@@ -100,7 +101,7 @@ def resume(folder: Path, grid: Path | None, trust: bool, quiet: bool, **options:
 @_folder
 @click.argument("trials", metavar="TRIAL...", nargs=-1, required=True)
 @told_clearly
-def rm(folder: Path, trials: tuple[str, ...]) -> int:
+def rm(folder: str | Path, trials: tuple[str, ...]) -> int:
     """Forget trials in DIR: the next run trains them again.
 
     Their rows and curves go at once and without a question; their weights stay in DIR/blobs, which nothing names any more.
@@ -116,7 +117,7 @@ def rm(folder: Path, trials: tuple[str, ...]) -> int:
     return 0
 
 
-def _known_sweep(folder: Path) -> "Store":
+def _known_sweep(folder: str | Path) -> "Store":
     """The folder's store.
 
     Raises:
@@ -125,6 +126,7 @@ def _known_sweep(folder: Path) -> "Store":
     from sweep.store import Store, StoreError
 
     store = Store(folder)
+    store.check_reachable()
     if store.manifest() is None:
         raise StoreError(
             "no sweep is here (no manifest.json)", store.root, "name the results folder of a run, for example results/quickstart"

@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from sweep.command_edge import told_clearly
+from sweep.results_place import ResultsPlace
 from sweep.terminal import echo
 
-_FOLDER = click.Path(path_type=Path)
+_FOLDER = ResultsPlace()
 _text_or_json = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
@@ -55,7 +56,7 @@ def _name_unreadable(reasons: Iterable[str]) -> None:
 @_text_or_json
 @told_clearly
 def pick(
-    folder: Path,
+    folder: str | Path,
     at_least: list[tuple[str, float]],
     at_most: list[tuple[str, float]],
     minimise: str | None,
@@ -137,7 +138,7 @@ def compare(
 @click.option("--append", type=click.Path(path_type=Path), metavar="GRID", help="Add them to the preferences of this grid file.")
 @_text_or_json
 @told_clearly
-def suggest(folder: Path, n: int, study: str | None, append: Path | None, form: str) -> int:
+def suggest(folder: str | Path, n: int, study: str | None, append: Path | None, form: str) -> int:
     """Propose preference vectors where the front of DIR has gaps, the most promising first.
 
     Each is printed with the two points that the gap lies between and the hypervolume that it promises.

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class AttemptJob:
     """What one attempt does; plain values, so that it travels as JSON."""
 
     roots: list[str]
-    """The results folders of its sweeps."""
+    """The results folders of its sweeps, paths or addresses."""
     log: str
     """The file that its standard error goes to."""
     name: str
@@ -197,7 +197,13 @@ def _end_without_ray(job: AttemptJob, events: _Events, what: str) -> None:
 
 def _stop_requested(job: AttemptJob) -> bool:
     """Whether every sweep of the attempt was asked to stop. The packs of one that alone was asked stop by themselves."""
-    return all(Store(Path(root)).stop_requested() for root in job.roots)
+    return all(_store(root).stop_requested() for root in job.roots)
+
+
+@cache
+def _store(root: str) -> Store:
+    """One for all questions: it remembers for a while what an object store has answered."""
+    return Store(root)
 
 
 def _has_token() -> bool:
@@ -348,7 +354,7 @@ def _report_fault(event: str, trial: Any, avoidance: Avoidance, events: _Events)
     cause = getattr(error, "cause", error)
     fault = cause if isinstance(cause, WorkerError) else WorkerError(Kind.PASSING, _ending(error), "", "")
     root = _root_of(trial.config)
-    if fault.kind is Kind.NODE and root is not None and not Store(Path(root)).takes_files():  # nor does this machine
+    if fault.kind is Kind.NODE and root is not None and not _store(root).takes_files():  # nor does this machine
         fault = WorkerError(Kind.USER, fault.message, fault.node, fault.host)
     if fault.kind is Kind.NODE:
         if avoidance.avoid(fault.node, trial.config["pack"]["resources"]):

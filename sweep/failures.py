@@ -3,8 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
+from sweep.storage.remote import StorePath
 from sweep.store import Store
 
 _NUMBER = re.compile(r"[-+]?\b\d[\w.+-]*")
@@ -50,7 +50,7 @@ class FailedTrials:
         self._known = _failed(known)
         self._failures = Failures("trial")
 
-    def news(self, complete: Mapping[str, str], log: Path) -> list[str]:
+    def news(self, complete: Mapping[str, str], log: StorePath) -> list[str]:
         """What to tell the user about those that failed since the last call.
 
         Args:

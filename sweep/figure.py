@@ -7,7 +7,7 @@ from sweep.storage.files import write_error
 
 
 def figure_file(
-    folder: Path, name: str, trial: str | None = None, form: str | None = None, out: Path | None = None, *, is_trusted: bool = False
+    folder: str | Path, name: str, trial: str | None = None, form: str | None = None, out: Path | None = None, *, is_trusted: bool = False
 ) -> Path:
     """Draw a figure.
 
@@ -38,7 +38,7 @@ def figure_file(
     if FIGURES[name].takes == "samples":
         from sweep.samples import samples_of
 
-        samples = samples_of(table.manifest, folder / "manifest.json", is_trusted=is_trusted)
+        samples = samples_of(table.manifest, f"{folder}/manifest.json", is_trusted=is_trusted)
     figure = draw_figure(table, name, trial, samples)
     path = out or Path(f"{name}.{form}")
     try:

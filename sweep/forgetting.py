@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import NamedTuple
 
 from sweep.outcome import SweepError
+from sweep.storage.remote import StorePath
 from sweep.store import Store, StoreError
 
 
@@ -17,7 +17,7 @@ class Forgotten(NamedTuple):
     """What it had ended as; None when it was not complete."""
 
 
-def forget_trials(folder: Path, trial_ids: Sequence[str]) -> list[Forgotten]:
+def forget_trials(folder: str | StorePath, trial_ids: Sequence[str]) -> list[Forgotten]:
     """Remove the rows and curves of these trials, all or none, under the folder's lock. Their weights stay in `blobs/`.
 
     Raises:
@@ -26,6 +26,7 @@ def forget_trials(folder: Path, trial_ids: Sequence[str]) -> list[Forgotten]:
         SweepError: a trial is unknown; the message lists those with a similar id.
     """
     store = Store(folder)
+    store.check_reachable()
     if store.manifest() is None:
         raise StoreError("no sweep is here (no manifest.json)", store.root, "name the results folder of a run")
     wanted = list(dict.fromkeys(trial_ids))

@@ -8,7 +8,6 @@ import logging
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ray.util.metrics import Gauge
@@ -57,7 +56,7 @@ class PackGauges:
 def sweeps_shown(roots: Sequence[str]) -> Iterator[None]:
     """Inside the block the driver shows every sweep's trials by state, read from its folder every ten seconds."""
     ended = threading.Event()
-    readers = [StatusReader(Path(root)) for root in roots]
+    readers = [StatusReader(root) for root in roots]
     thread = threading.Thread(target=_show_until, args=(ended, readers), name="sweep-gauges", daemon=True)
     thread.start()
     try:

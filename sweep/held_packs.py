@@ -1,6 +1,5 @@
 """A Tune scheduler that begins no pack of a sweep that is paused or asked to stop."""
 
-from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -22,11 +21,11 @@ class LetGoWhileHeld(FIFOScheduler):
 
     def __init__(self, roots: list[str]) -> None:
         super().__init__()
-        self._roots = roots
+        self._stores = {root: Store(root) for root in roots}  # kept: each knows when it last looked into an object store
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Called at each turn of Tune's loop, before it starts anything."""
-        held = {root for root in self._roots if Store(Path(root)).is_held()}
+        held = {root for root, store in self._stores.items() if store.is_held()}
         if held:
             for trial in tune_controller.get_trials():
                 if trial.status == Trial.PENDING and trial.config["pack"]["job"]["root"] in held:

@@ -1,12 +1,10 @@
 """One sweep of a run, as the supervisor sees it: its folder, what is left to train in it, and how it ended."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sweep.config import Study, SweepConfig
@@ -16,6 +14,8 @@ from sweep.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, E
 from sweep.pack_run import PackJob, versions
 from sweep.planning import PackPlan, Plan, manifest_of, refuse_changed_source, trials_of
 from sweep.reference_point import anchor_trials, below_anchor_runs, padded
+from sweep.run_log import relative_log
+from sweep.storage.remote import StorePath
 from sweep.store import Store
 from sweep.taking_over import Taken, taken_over
 from sweep.warm_starts import warm_start
@@ -38,7 +38,7 @@ class Member:
         trials = trials_of(config)
         self.config = config
         self.trials = trials[:limit]
-        self.store = Store(Path(config.output))
+        self.store = Store(config.output)
         self.plan = Plan(self.trials, {}, (), 0)
         self.n_before = 0
         """Trials that were complete before this run."""
@@ -102,7 +102,7 @@ class Member:
         self._failed = FailedTrials(self.store, self.plan.complete)
         self._n_failed = _n_failed(Counter(self.plan.complete.values()))
 
-    def new_failures(self, states: Counter[str], log: Path) -> list[str]:
+    def new_failures(self, states: Counter[str], log: StorePath) -> list[str]:
         """What to tell the user about trials that failed since the last call.
 
         Args:
@@ -115,18 +115,18 @@ class Member:
         complete = self.store.complete()
         return self._failed.news({trial.trial_id: complete[trial.trial_id] for trial in self.trials if trial.trial_id in complete}, log)
 
-    def begin_attempt(self, attempt: int, log: Path, circumstances: Mapping[str, Any]) -> list[PackJob]:
+    def begin_attempt(self, attempt: int, log: StorePath, circumstances: Mapping[str, Any]) -> list[PackJob]:
         """Record the attempt in the folder, and say what its workers are to do.
 
         Args:
             attempt: its number in this folder.
-            log: where the run's log goes, in this folder or another sweep's.
+            log: where the run's log is kept, in this folder or another sweep's.
             circumstances: fields of the plan that all sweeps of the run share.
         """
         record = {
             "attempt": attempt,
             **circumstances,
-            "log": Path(os.path.relpath(log, self.store.root)).as_posix(),
+            "log": relative_log(log, self.store.root),
             "grid_file": self._grid_file,
             "config": json.loads(self.config.model_dump_json()),
             "trials": [

@@ -8,13 +8,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from sweep.outcome import Outcome, SweepError
 from sweep.progress import Progress, Snapshot
 from sweep.status import StatusReader
+from sweep.storage.remote import StorePath
 from sweep.store import LockedError, StoreError
 
 TIMEOUT_S = 5.0
@@ -107,7 +107,7 @@ class NotifyingProgress:
         notifier: where messages go.
     """
 
-    def __init__(self, inner: Progress, roots: Sequence[Path], notifier: Notifier) -> None:
+    def __init__(self, inner: Progress, roots: Sequence[StorePath], notifier: Notifier) -> None:
         self._inner = inner
         self._notifier = notifier
         self._readers = [StatusReader(root) for root in roots]
@@ -142,7 +142,7 @@ class NotifyingProgress:
 
 
 @contextlib.contextmanager
-def notifying(progress: Progress, names: Mapping[Path, str], url: str | None) -> Iterator[tuple[Progress, Callable[[Outcome], None]]]:
+def notifying(progress: Progress, names: Mapping[StorePath, str], url: str | None) -> Iterator[tuple[Progress, Callable[[Outcome], None]]]:
     """Inside the block a run tells its progress to the first value, and how each of its sweeps ended to the second.
 
     A run that ends with an error of the user's is told too, unless it never began because another one is on.

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+
+from sweep.storage.remote import StorePath
 
 EXIT_COMPLETE, EXIT_WRONG_INPUT, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 0, 2, 3, 130
 _WORST_FIRST = (EXIT_INTERRUPTED, EXIT_WRONG_INPUT, EXIT_FAILED_TRIALS, EXIT_COMPLETE)
@@ -34,7 +35,7 @@ class Timing:
 class Outcome:
     """How one sweep of a run ended."""
 
-    root: Path
+    root: StorePath
     exit_code: int
     n_trials: int
     states: Mapping[str, int]

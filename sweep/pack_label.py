@@ -10,6 +10,6 @@ def pack_label(pack_id: str, trial_ids: Sequence[str], preferences: Sequence[Seq
     return f"{pack_id} {trial_ids[0]} {method if k is None else f'k={k_text(k)}'}{more}"
 
 
-def k_text(preference: Sequence[float]) -> str:
-    """Four digits are enough to tell vectors apart."""
-    return f"({', '.join(f'{value:.4g}' for value in preference)})"
+def k_text(preference: Sequence[float | None]) -> str:
+    """Four digits are enough to tell vectors apart. A number that a damaged row lacks is `?`."""
+    return f"({', '.join('?' if value is None else f'{value:.4g}' for value in preference)})"

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -127,7 +126,7 @@ class PackRun:
         started = time.perf_counter()
         self.job = job
         self.spent = Spent()
-        self._store = Store(Path(job.root))
+        self._store = Store(job.root)
         self._started_at = time.time()
         self._retry = next_retry(self._store, job)
         self._parts: list[_Part] = []
@@ -140,7 +139,7 @@ class PackRun:
         self._given = self._read_given()
         self._starts = self._read_starts()
         # A retry of a pack that was cut off while it published its rows has only the others left.
-        complete = self._store.complete()
+        complete = self._store.complete(job.trial_ids)
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
         device = resolve_device(job.device)
         self._device, self._meter = str(device), energy_meter(device)

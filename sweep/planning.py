@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from sweep.config import Study, SweepConfig
 from sweep.grid.studies import ANCHOR_STUDY, dense_givers
 from sweep.outcome import SweepError
 from sweep.schema import SCHEMA_VERSION
+from sweep.storage.remote import StorePath
 from sweep.store import Checkpoint, Store, StoreError
 from sweep.warm_starts import Vector, nearest_dense
 from trainer.catalog import METHODS
@@ -84,7 +84,7 @@ def fingerprint_of(config: SweepConfig) -> str:
         raise SweepError(str(error)) from error
 
 
-def refuse_changed_source(stored: Mapping[str, Any], asked: Mapping[str, Any], root: Path) -> None:
+def refuse_changed_source(stored: Mapping[str, Any], asked: Mapping[str, Any], root: StorePath) -> None:
     """Say it clearly when of two manifests only what an own problem consists of differs; other differences are told elsewhere.
 
     Raises:

@@ -7,13 +7,13 @@ one a task, whether the problem has a sparsity objective or not.
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sweep.config import SweepConfig
 from sweep.grid.studies import ANCHOR_STUDY
 from sweep.outcome import SweepError
 from sweep.planning import Trial
+from sweep.storage.remote import store_path
 from trainer.facts import ProblemFacts
 
 _MARGIN = 0.1
@@ -42,7 +42,7 @@ def below_anchor_runs(config: SweepConfig, anchors: Sequence[Trial], rows: Mappi
     failed = [_failure(trial, rows[trial.trial_id], facts) for trial in anchors if not _is_usable(rows[trial.trial_id], facts)]
     if failed:
         raise SweepError(
-            f"{Path(config.output).absolute()}: `reference_point: auto` needs every anchor run, but\n  "
+            f"{store_path(config.output)}: `reference_point: auto` needs every anchor run, but\n  "
             + "\n  ".join(failed)
             + "\n  hint: failed trials are not trained again: change the training and name another `output`, "
             "or write the reference point as numbers"

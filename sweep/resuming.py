@@ -6,11 +6,12 @@ from typing import Any
 
 from sweep.config import ConfigError, SweepConfig, load_configs, parse_config
 from sweep.outcome import SweepError
+from sweep.storage.remote import StorePath, store_path
 from sweep.store import Store, StoreError
 from sweep.trust import refuse_untrusted
 
 
-def stored_config(folder: Path, *, is_trusted: bool) -> tuple[SweepConfig, str]:
+def stored_config(folder: str | StorePath, *, is_trusted: bool) -> tuple[SweepConfig, str]:
     """The config of the folder's last run, with this folder as its output, and the text of its grid file.
 
     The config rather than the text: it has `--override` in it, and paths that do not depend on where the grid file lay.
@@ -36,7 +37,7 @@ def stored_config(folder: Path, *, is_trusted: bool) -> tuple[SweepConfig, str]:
     return config, str(plan.get("grid_file", ""))
 
 
-def named_config(grid: Path, folder: Path) -> SweepConfig:
+def named_config(grid: Path, folder: str | StorePath) -> SweepConfig:
     """The sweep of a grid file that goes into this folder.
 
     Raises:
@@ -45,9 +46,9 @@ def named_config(grid: Path, folder: Path) -> SweepConfig:
     """
     configs = load_configs(grid)
     if len(configs) == 1:
-        return load_configs(grid, out=folder)[0]
+        return load_configs(grid, out=str(folder))[0]
     for config in configs:
-        if Path(config.output).absolute() == Path(folder).absolute():
+        if store_path(config.output) == store_path(folder):
             return config
     raise SweepError(f"{grid}: none of its {len(configs)} sweeps goes to {folder}\n  hint: `sweep run {grid}` runs all of them")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trainer.api import Problem
 
 
-def samples_of(manifest: dict[str, Any], where: Path = Path("manifest.json"), *, is_trusted: bool = False) -> "Samples":
+def samples_of(manifest: dict[str, Any], where: str | Path = "manifest.json", *, is_trusted: bool = False) -> "Samples":
     """The first training samples of a sweep's problem, with the options of the sweep.
 
     Args:
@@ -49,7 +49,7 @@ def samples_of(manifest: dict[str, Any], where: Path = Path("manifest.json"), *,
     )
 
 
-def _refuse_untrusted(asked: dict[str, Any], where: Path) -> None:
+def _refuse_untrusted(asked: dict[str, Any], where: str | Path) -> None:
     """A results folder alone names neither a module that is imported nor a folder that missing data is downloaded into."""
     name, root = asked["name"], (asked.get("options") or {}).get("root")
     if is_own(name):

@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from sweep.progress import Snapshot
 from sweep.storage.records import is_live
+from sweep.storage.remote import StorePath
 from sweep.store import Store, StoreError
 from sweep.used import Used, used_in
 
 POLL_S = 1.0
+_REMOTE_POLL_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,19 @@ class StatusReader:
     """Reads a results folder again and again; what has not changed is not read twice.
 
     Args:
-        folder: the results folder.
+        folder: the results folder: a path, or the text of an address.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | StorePath) -> None:
         self._store = Store(folder)
+        self.folder = self._store.root
+        self.poll_s = _REMOTE_POLL_S if self._store.is_remote else POLL_S
+        """Seconds between two reads, for whoever watches."""
         self._failures: dict[str, Failure] = {}
+
+    def check_reachable(self) -> None:
+        """As `Store.check_reachable`."""
+        self._store.check_reachable()
 
     def read(self) -> Status:
         """All but `unreadable`, which reads every table whole: too much for once a second.
@@ -146,22 +153,29 @@ class StatusReader:
         return max(times).isoformat(timespec="seconds") if times else None
 
 
-def read_status(folder: Path) -> Status:
-    """Read a results folder.
+def read_status(folder: str | StorePath) -> Status:
+    """Read a results folder: a path, or the text of an address.
 
     Raises:
-        StoreError: no sweep is there, or its manifest is unreadable.
+        StoreError: no sweep is there, its manifest is unreadable, or an object store does not answer.
     """
-    return StatusReader(folder).read_whole()
+    return _reachable(folder).read_whole()
 
 
-def watched(folder: Path) -> Iterator[Status]:
-    """Where it stands once a second until the run ends; the last one has all of it. Errors as for `read_status`."""
-    reader = StatusReader(folder)
+def watched(folder: str | StorePath) -> Iterator[Status]:
+    """Where it stands every `poll_s` seconds until the run ends; the last one has all of it. Errors as for `read_status`."""
+    reader = _reachable(folder)
     while (current := reader.read()).is_running:
         yield current
-        time.sleep(POLL_S)
+        time.sleep(reader.poll_s)
     yield reader.read_whole()
+
+
+def _reachable(folder: str | StorePath) -> StatusReader:
+    """Its reader; an object store that does not answer is told at once."""
+    reader = StatusReader(folder)
+    reader.check_reachable()
+    return reader
 
 
 def _pack(live: Mapping[str, Any]) -> dict[str, Any]:

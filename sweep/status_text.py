@@ -2,11 +2,11 @@
 
 import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from sweep.pack_label import k_text
 from sweep.progress import LiveTable, PlainLines, Progress, duration, pack_columns, summary_line
 from sweep.status import Failure, Status, watched
+from sweep.storage.remote import StorePath
 from sweep.terminal import one_line
 from sweep.used import used_line
 
@@ -37,7 +37,7 @@ def show(status: Status) -> str:
     return "\n".join(lines)
 
 
-def watch_status(folder: Path) -> None:
+def watch_status(folder: str | StorePath) -> None:
     """Show it until the run ends.
 
     Raises:

@@ -8,18 +8,19 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from sweep.schema import SchemaError, check_row, epoch_schema, row_schema
+from sweep.storage.claims import Claims, claim_holder
+from sweep.storage.errors import UnreachableError
 from sweep.storage.files import (
     StoreError,
     StoreWriteError,
@@ -27,7 +28,7 @@ from sweep.storage.files import (
     checked_name,
     checkpoint_header,
     finite,
-    read_error,
+    read_checkpoint_header,
     read_json,
     read_whole,
     write_first,
@@ -37,20 +38,21 @@ from sweep.storage.files import (
 from sweep.storage.folder import COMPACTED, FOLDERS, SUFFIX, Folder, Version, make_writable, remove
 from sweep.storage.identity import agreed_manifest, check_manifest
 from sweep.storage.lock import Lock, LockedError, holder_of
-from sweep.storage.plain_file import HINT, NotPlainError, open_plain
 from sweep.storage.records import check_plan
+from sweep.storage.remote import RemotePath, StorePath, concurrently, store_path
 from sweep.storage.tables import decode_table, encode_table, latest_of, merged_curves, of_trials, to_table
 
-__all__ = ["Checkpoint", "Finding", "LockedError", "Store", "StoreError", "StoreWriteError", "UnreadableError"]
+__all__ = ["Checkpoint", "Finding", "LockedError", "Store", "StoreError", "StoreWriteError", "UnreachableError", "UnreadableError"]
 
 _KEY_COLUMNS = ("trial_id", "attempt", "retry", "state")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_REMOTE_S = 2.0  # between two live states of a pack, and two looks for a request to stop, in an object store
 
 
 class Finding(NamedTuple):
     """One thing wrong in a results folder."""
 
-    path: Path
+    path: StorePath
     problem: str
     hint: str
 
@@ -64,25 +66,42 @@ class Checkpoint:
     retry: int
     trial_ids: tuple[str, ...]
     epoch: int
-    path: Path
+    path: StorePath
 
 
 class Store:
-    """One results folder.
+    """One results folder, on a disk or in an object store.
 
     Args:
-        root: the folder; it need not exist before `lock` or `create`.
+        root: the folder, which need not exist before `lock` or `create`; or its address as text.
 
     Every method raises StoreError, with a message for the user, when a file of the folder cannot be read as the contract
-    says, and StoreWriteError when the disk is full, read-only or not ours. Instances are cheap and can be pickled.
+    says, StoreWriteError when the disk is full, read-only or not ours, and UnreachableError when an object store does not
+    answer for a while. Instances are cheap and can be pickled.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(os.path.expanduser(root)).absolute()  # `~nobody` stays as it is; Path.expanduser raises
+    def __init__(self, root: str | StorePath) -> None:
+        self.root = store_path(root)
         self._folder = Folder(self.root)
         self._tasks: tuple[str, ...] | None = None
-        self._plan: tuple[Path, dict[str, Any]] | None = None
-        self._read: dict[Path, tuple[tuple[int, int, int], pa.Table]] = {}
+        self._plan: tuple[StorePath, dict[str, Any]] | None = None
+        self._read: dict[StorePath, tuple[tuple[int, int, int], pa.Table]] = {}
+        self._live_written: dict[str, float] = {}
+        self._seen: dict[str, tuple[float, bool]] = {}
+
+    @property
+    def is_remote(self) -> bool:
+        """In an object store, where every look is a request?"""
+        return isinstance(self.root, RemotePath)
+
+    def check_reachable(self) -> None:
+        """Say at once that an object store does not answer, has no such bucket or refuses us; a folder on a disk is not looked at.
+
+        Raises:
+            StoreError: the message says what to check.
+        """
+        if isinstance(self.root, RemotePath):
+            self.root.check_reachable()
 
     # -- identity ---------------------------------------------------------------------------------------------------
 
@@ -147,9 +166,13 @@ class Store:
         """
         path = self.root / "plans" / f"backend-{checked_name(model, 'model')}.json"
         settled = (self.manifest() or {}).get("backends", {}).get(model)
-        if settled is None and not path.exists():
-            write_first(path, dict(choose()))
-        return str((settled or read_json(path))["backend"])
+        if settled is None:
+            try:
+                settled = read_json(path)
+            except (FileNotFoundError, UnreadableError):  # not there, or being written
+                write_first(path, dict(choose()))
+                settled = read_json(path)
+        return str(settled["backend"])
 
     def record_backends(self) -> None:
         """Take what the workers settled into the manifest. The caller holds the lock."""
@@ -222,12 +245,19 @@ class Store:
             write_whole(self.root / "epochs" / name, epoch_file)
         write_whole(self.root / "rows" / name, row_file)
 
-    def complete(self) -> dict[str, str]:
-        """The state of each complete trial's latest row. Rows that cannot be read do not count: see `unreadable`."""
+    def complete(self, trial_ids: Collection[str] | None = None) -> dict[str, str]:
+        """The state of each complete trial's latest row. Rows that cannot be read do not count: see `unreadable`.
+
+        Args:
+            trial_ids: look at the loose rows of these trials only; None: of all.
+        """
         if self._folder.is_new():
             return {}
         schema = self._schemas()["rows"]
         versions = self._folder.versions("rows")  # first: a row that compaction takes meanwhile is in the compacted file
+        if trial_ids is not None:
+            wanted = set(trial_ids)
+            versions = [version for version in versions if version.id in wanted]
         compacted = self._remembered(self.root / COMPACTED["rows"], partial(self._compacted, "rows", schema, _KEY_COLUMNS))
         table = latest_of([*self._known_loose(versions, schema), compacted])
         return dict(zip(table["trial_id"].to_pylist(), table["state"].to_pylist(), strict=True))
@@ -242,18 +272,17 @@ class Store:
         rows = self._latest_rows(None if columns is None else list(dict.fromkeys((*_KEY_COLUMNS, *columns))))
         return rows if trial_ids is None else of_trials(rows, trial_ids)
 
-    def unreadable(self) -> list[tuple[Path, str]]:
+    def unreadable(self) -> list[tuple[StorePath, str]]:
         """Every result and checkpoint that cannot be read, and why. Reads every table whole."""
         if self._folder.is_new():
             return []
         problems = []
         for folder, suffix in SUFFIX.items():
             problems += [(path, f"its name is not <id>.<attempt>-<retry>.{suffix}") for path in self._folder.misnamed(folder)]
-        for path, load in (*self._tables("rows"), *self._tables("epochs")):
-            problems += _problems(path, load)
-        for version in self._folder.versions("checkpoints"):
-            problems += _problems(version.path, partial(self._checkpoint, version))
-        return problems
+        to_read = [*self._tables("rows"), *self._tables("epochs")]
+        to_read += [(version.path, partial(self._checkpoint, version)) for version in self._folder.versions("checkpoints")]
+        found = concurrently(lambda one: _problems(*one), to_read, is_remote=self.is_remote)
+        return [*problems, *(problem for each in found for problem in each)]
 
     def compact(self) -> None:
         """Move loose rows and curves into trials.parquet and epochs.parquet. The caller holds the lock.
@@ -300,8 +329,9 @@ class Store:
         except StoreError as error:
             return [*found, Finding(manifest, error.problem, error.hint or "restore it from a copy: without it no result can be read")]
         problems = self.unreadable()
-        for path in self._folder.paths("blobs"):
-            problems += _problems(path, partial(self.get_blob, path.name))
+        blobs = self._folder.paths("blobs")
+        found_in = concurrently(lambda path: _problems(path, partial(self.get_blob, path.name)), blobs, is_remote=self.is_remote)
+        problems += [problem for each in found_in for problem in each]
         for path in (path for folder in ("plans", "live", ".") for path in self._folder.paths(folder, ".json")):
             is_plan = path.parent.name == "plans" and "-" not in path.stem
             problems += _problems(path, partial(_read_plan if is_plan else read_json, path))
@@ -309,7 +339,7 @@ class Store:
 
     def _wrong_rows(self) -> Iterator[Finding]:
         """Rows that can be read and yet break the contract."""
-        tasks = self._task_names()
+        tasks, blobs = self._task_names(), set(self._folder.names("blobs"))
         for path, load in self._tables("rows"):
             if _problems(path, load):
                 continue  # `unreadable` names it
@@ -320,7 +350,7 @@ class Store:
                     check_row(row, tasks)
                 except ValueError as error:
                     yield Finding(path, str(error), "another program wrote it? forget this trial and the next run trains it again")
-                if sha256 is not None and not (_SHA256.fullmatch(sha256) and self._blob_path(sha256).exists()):
+                if sha256 is not None and not (_SHA256.fullmatch(sha256) and sha256 in blobs):
                     yield Finding(path, f"row {row['trial_id']}: its weights, blobs/{sha256}, are missing", "restore the blob from a copy")
             if len(rows) != len({row["trial_id"] for row in rows}):
                 yield Finding(path, "a trial is in it twice", "harmless: readers take the latest, and the next compaction mends it")
@@ -386,13 +416,13 @@ class Store:
 
     def checkpoints(self) -> list[Checkpoint]:
         """All that can be read, in the order of pack id, attempt and retry; only headers are read. A pack may have two after a crash."""
-        found = []
-        for version in self._folder.versions("checkpoints"):
-            try:
-                found.append(self._checkpoint(version))
-            except (UnreadableError, FileNotFoundError):
-                continue  # `unreadable` names it; or its pack has just replaced it
-        return found
+
+        def read(version: Version) -> list[Checkpoint]:
+            with contextlib.suppress(UnreadableError, FileNotFoundError):  # `unreadable` names it; or its pack has just replaced it
+                return [self._checkpoint(version)]
+            return []
+
+        return [one for found in concurrently(read, self._folder.versions("checkpoints"), is_remote=self.is_remote) for one in found]
 
     def load_checkpoint(self, checkpoint: Checkpoint) -> bytes:
         """The whole safetensors file."""
@@ -416,22 +446,20 @@ class Store:
         remove(checkpoint.path for checkpoint in ended if pack_id in (None, checkpoint.pack_id))
 
     def _checkpoint(self, version: Version) -> Checkpoint:
-        try:
-            with open_plain(version.path) as file:
-                trial_ids, epoch = checkpoint_header(file, os.fstat(file.fileno()).st_size, version.path)
-        except FileNotFoundError:
-            raise
-        except NotPlainError as error:
-            raise UnreadableError(str(error), version.path, HINT) from error
-        except OSError as error:
-            raise read_error(version.path, error) from error
+        trial_ids, epoch = read_checkpoint_header(version.path)
         return Checkpoint(version.id, version.attempt, version.retry, trial_ids, epoch, version.path)
 
     # -- live and control -------------------------------------------------------------------------------------------
 
     def write_live(self, pack_id: str, state: Mapping[str, Any]) -> None:
-        """Show where a running pack is. NaN becomes null; nothing is synced, as nobody misses it after a power cut."""
+        """Show where a running pack is. NaN becomes null; nothing is synced, as nobody misses it after a power cut.
+
+        In an object store at most every two seconds: what comes sooner is not shown.
+        """
         path = self.root / "live" / f"{checked_name(pack_id, 'pack id')}.json"
+        if self.is_remote and time.monotonic() - self._live_written.get(pack_id, -_REMOTE_S) < _REMOTE_S:
+            return
+        self._live_written[pack_id] = time.monotonic()
         write_json(path, {**finite(dict(state)), "pack_id": pack_id}, durable=False)
 
     def live(self) -> list[dict[str, Any]]:
@@ -454,14 +482,16 @@ class Store:
 
     def request_stop(self) -> None:
         """Ask the run that is on to stop at its packs' next epoch."""
+        self._seen.clear()
         write_json(self.root / "control.json", {"stop": True, "requested": datetime.now(UTC).isoformat(timespec="seconds")})
 
     def stop_requested(self) -> bool:
-        """Has someone asked? Cheap enough to ask every epoch."""
-        return os.path.exists(self.root / "control.json")  # never raises
+        """Has someone asked? Cheap enough to ask every epoch: an object store is asked every two seconds. Never raises."""
+        return self._is_there("control.json")
 
     def clear_control(self) -> None:
         """Forget a former request to stop. The caller holds the lock."""
+        self._seen.clear()
         remove([self.root / "control.json"])
 
     def request_pause(self) -> None:
@@ -469,15 +499,18 @@ class Store:
 
         A file of its own: that it exists is what counts, so a pause and a stop never overwrite each other.
         """
+        self._seen.clear()
         write_json(self.root / "pause.json", {"pause": True, "requested": datetime.now(UTC).isoformat(timespec="seconds")})
 
     def pause_requested(self) -> bool:
-        """Is the sweep paused? As cheap as `stop_requested`."""
-        return os.path.exists(self.root / "pause.json")  # never raises
+        """Is the sweep paused? As cheap as `stop_requested`; never raises."""
+        return self._is_there("pause.json")
 
     def lift_pause(self) -> bool:
         """Let packs begin again. Returns whether the sweep was paused."""
+        self._seen.clear()
         was_paused = self.pause_requested()
+        self._seen.clear()
         remove([self.root / "pause.json"])
         return was_paused
 
@@ -485,9 +518,19 @@ class Store:
         """Must no pack begin? Paused, or asked to stop."""
         return self.stop_requested() or self.pause_requested()
 
+    def _is_there(self, name: str) -> bool:
+        """Is there such a request? Where nobody answers: what was seen last."""
+        now = time.monotonic()
+        seen_at, found = self._seen.get(name, (-_REMOTE_S, False))
+        if not (self.is_remote and now - seen_at < _REMOTE_S):
+            with contextlib.suppress(OSError, StoreError):  # asked again at the next epoch
+                found = (self.root / name).exists()
+            self._seen[name] = now, found
+        return found
+
     # -- lock -------------------------------------------------------------------------------------------------------
 
-    def lock(self, *, patience: float = 30.0) -> Lock:
+    def lock(self, *, patience: float = 30.0) -> Lock | Claims:
         """The right to run: `with store.lock() as lock: ...`; makes the folder if there is none.
 
         Args:
@@ -497,6 +540,10 @@ class Store:
             LockedError: on entering, when another run is alive.
             StoreError: the folder holds things that are no results.
         """
+        if isinstance(self.root, RemotePath):
+            make_writable(self.root)  # first: a bucket that is not there looks empty
+            self._folder.check_ours()
+            return Claims(self.root / "locks", patience=patience)
         self._folder.check_ours()
         make_writable(self.root)
         return Lock(self.root / "lock.json", patience=patience)
@@ -507,6 +554,8 @@ class Store:
         Args:
             certainly_dead: name a holder too that was on this machine and is gone.
         """
+        if isinstance(self.root, RemotePath):
+            return claim_holder(self.root / "locks", certainly_dead=certainly_dead)
         return holder_of(self.root / "lock.json", certainly_dead=certainly_dead)
 
     # -- the folder -------------------------------------------------------------------------------------------------
@@ -524,7 +573,7 @@ class Store:
             self._tasks = tuple(self._known_manifest()["tasks"])
         return self._tasks
 
-    def _blob_path(self, sha256: str) -> Path:
+    def _blob_path(self, sha256: str) -> StorePath:
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
             raise StoreError(f"a blob's name is a SHA-256, 64 digits 0-9 a-f, found {sha256!r}")
         return self.root / "blobs" / sha256
@@ -542,21 +591,25 @@ class Store:
 
     def _loose(self, folder: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> list[tuple[Version, pa.Table]]:
         """The loose tables of a folder that can be read."""
-        found = []
-        for version in self._folder.versions(folder):
-            try:
-                found.append((version, _read_loose(version, schema, columns)))
-            except (UnreadableError, FileNotFoundError):
-                continue  # `unreadable` names it; or compaction has just taken it
-        return found
 
-    def _known_loose(self, versions: Iterable[Version], schema: pa.Schema) -> Iterator[pa.Table]:
+        def read(version: Version) -> list[tuple[Version, pa.Table]]:
+            with contextlib.suppress(UnreadableError, FileNotFoundError):  # `unreadable` names it; or compaction has just taken it
+                return [(version, _read_loose(version, schema, columns))]
+            return []
+
+        return [one for found in concurrently(read, self._folder.versions(folder), is_remote=self.is_remote) for one in found]
+
+    def _known_loose(self, versions: Iterable[Version], schema: pa.Schema) -> list[pa.Table]:
         """The key columns of the loose rows that can be read."""
-        for version in versions:
-            with contextlib.suppress(UnreadableError, FileNotFoundError):
-                yield self._remembered(version.path, partial(_read_loose, version, schema, _KEY_COLUMNS))
 
-    def _remembered(self, path: Path, read: Callable[[], pa.Table]) -> pa.Table:
+        def read(version: Version) -> list[pa.Table]:
+            with contextlib.suppress(UnreadableError, FileNotFoundError):
+                return [self._remembered(version.path, partial(_read_loose, version, schema, _KEY_COLUMNS))]
+            return []
+
+        return [table for found in concurrently(read, versions, is_remote=self.is_remote) for table in found]
+
+    def _remembered(self, path: StorePath, read: Callable[[], pa.Table]) -> pa.Table:
         """What `read` returned for this file as it is now: a run asks twice a second, and most files never change."""
         try:
             status = path.stat()
@@ -580,14 +633,14 @@ class Store:
     def _publish_compacted(self, folder: str, table: pa.Table) -> None:
         data = encode_table(table)
 
-        def check(aside: Path) -> None:
+        def check(aside: StorePath) -> None:
             back = read_whole(aside)
             if back != data or encode_table(decode_table(back, table.schema, aside)) != data:
                 raise StoreWriteError("read back other than it was written", aside, "check this disk; nothing was changed or removed")
 
         write_whole(self.root / COMPACTED[folder], data, check=check)
 
-    def _tables(self, folder: str) -> Iterator[tuple[Path, Callable[[], pa.Table]]]:
+    def _tables(self, folder: str) -> Iterator[tuple[StorePath, Callable[[], pa.Table]]]:
         """Every table of a kind, loose and compacted, and how to read it."""
         schema = self._schemas()[folder]
         for version in self._folder.versions(folder):
@@ -606,13 +659,13 @@ def _read_loose(version: Version, schema: pa.Schema, columns: Sequence[str] | No
     return table
 
 
-def _read_plan(path: Path) -> dict[str, Any]:
+def _read_plan(path: StorePath) -> dict[str, Any]:
     plan = read_json(path)
     check_plan(plan, path)
     return plan
 
 
-def _problems(path: Path, load: Callable[[], object]) -> list[tuple[Path, str]]:
+def _problems(path: StorePath, load: Callable[[], object]) -> list[tuple[StorePath, str]]:
     """What is wrong with a file, by reading it; one that has just gone is no problem."""
     try:
         load()
@@ -623,7 +676,7 @@ def _problems(path: Path, load: Callable[[], object]) -> list[tuple[Path, str]]:
     return []
 
 
-def _hint(path: Path) -> str:
+def _hint(path: StorePath) -> str:
     """What to do about a file that cannot be read."""
     kind = path.parent.name if path.parent.name in FOLDERS else path.name
     return {

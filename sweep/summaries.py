@@ -1,12 +1,12 @@
 """What `sweep plan` and `sweep run` print: one line or a few for each sweep, and one on the time of all."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from sweep.config import SweepConfig
 from sweep.outcome import Outcome, Timing
 from sweep.planning import Plan
 from sweep.progress import duration
+from sweep.storage.remote import StorePath
 from sweep.used import Used, expected, expected_line, used_in, used_line
 
 
@@ -41,7 +41,7 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], n_workers:
             yield "time, device hours: unknown until a trial is complete"
 
 
-def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome, Path]]) -> Iterator[str]:
+def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome, StorePath]]) -> Iterator[str]:
     """How a run ended: the counts of each sweep, where the time went, the reports."""
     outcomes = [outcome for outcome, _ in ended]
     for config, outcome in zip(configs, outcomes, strict=True):

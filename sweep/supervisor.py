@@ -18,13 +18,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from sweep.config import SweepConfig, dump_config
 from sweep.driver import AttemptJob
@@ -37,14 +37,20 @@ from sweep.outcome import Outcome, SweepError, Timing
 from sweep.pack_run import versions
 from sweep.planning import plan_sweeps
 from sweep.progress import Progress, Snapshot
+from sweep.run_log import keep_log, written_log
+from sweep.storage.claims import Claims
+from sweep.storage.errors import UnreachableError
 from sweep.storage.files import StoreError
-from sweep.storage.folder import make_writable
 from sweep.storage.lock import Lock
+from sweep.storage.remote import StorePath
 from sweep.worker_kinds import slots_of, worker_kinds
 
 _POLL_S = 0.5
+_REMOTE_POLL_S = 3.0  # between two looks into an object store
+_PATIENCE_S = (5.0, 15.0, 45.0)  # between tries while an object store does not answer, after its client's own
 _ATTEMPTS_WITHOUT_PROGRESS = 5
 _BACK_OFF_S = 5.0
+Answer = TypeVar("Answer")
 _REQUESTS = {
     "pause": "paused: running packs go on to their end, no others begin; `sweep resume` lifts it",
     "stop": "asked to stop: running epochs end and are kept",
@@ -89,7 +95,9 @@ def run_sweeps(
         refuse_job_folder(str(member.store.root))
     with contextlib.ExitStack() as held:
         # In the same order whatever the order of the sweeps, so that of two runs one gets all locks.
-        locks = [held.enter_context(member.store.lock()) for member in sorted(members, key=lambda member: member.store.root)]
+        locks = [member.store.lock() for member in sorted(members, key=lambda member: str(member.store.root))]
+        for lock in locks:
+            held.enter_context(lock)
         for member in members:
             member.open()
         note = joining_note(address)
@@ -124,7 +132,7 @@ def expected_workers(config: SweepConfig, address: str | None) -> int:
 @dataclass
 class _Run:
     members: list[Member]
-    locks: list[Lock]
+    locks: list[Lock | Claims]
     progress: Progress
     address: str | None
     has_dashboard: bool
@@ -144,6 +152,7 @@ class _Run:
     """How many workers fit on the cluster, once it has been seen."""
     _started: float = field(default_factory=time.perf_counter)
     _fit_started: float | None = None
+    _shown_at: float | None = None
 
     def until_complete(self) -> tuple[Outcome, ...]:
         self._plan()
@@ -167,7 +176,8 @@ class _Run:
                 self._wait(_BACK_OFF_S * 2 ** max(0, n_tries - 1), "some packs failed" if n_tries == 0 else "no progress")
         is_stopped = not self._failed_fast or self._n_interrupts > 0  # by somebody
         was_stopped = [is_stopped and (self._n_interrupts > 0 or member.store.stop_requested()) for member in self.members]
-        outcomes = tuple(member.finish(stopped, self.timing) for member, stopped in zip(self.members, was_stopped, strict=True))
+        ends = tuple(zip(self.members, was_stopped, strict=True))
+        outcomes = self._patiently(lambda: tuple(member.finish(stopped, self.timing) for member, stopped in ends))
         self.timing.total_s = time.perf_counter() - self._started
         return outcomes
 
@@ -192,14 +202,32 @@ class _Run:
         self._n_interrupts += 1
         if self._n_interrupts == 1:
             for member in self.members:
-                member.store.request_stop()
+                self._request_stop(member)
             self.progress.message("stopping: running epochs end and are kept; once more stops now")
         elif self._driver is not None:
             self._driver.stop_now()
 
+    def _request_stop(self, member: Member) -> None:
+        try:
+            member.store.request_stop()
+        except UnreachableError:  # nobody can be asked
+            if self._driver is not None:
+                self._driver.stop_now()
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """What the stores say, also when an object store is away for a minute."""
+        for seconds in _PATIENCE_S:
+            try:
+                return ask()
+            except UnreachableError as error:
+                self.progress.message(f"{error.problem}; trying again in {seconds:.0f} s")
+                time.sleep(seconds)
+        return ask()
+
     def _plan(self) -> None:
         n_workers = self._n_slots or expected_workers(self.members[0].config, self.address or LOCAL)
-        plans = plan_sweeps([(member.config, member.trials, member.store) for member in self.members], n_workers)
+        sweeps = [(member.config, member.trials, member.store) for member in self.members]
+        plans = self._patiently(lambda: plan_sweeps(sweeps, n_workers))
         for member, plan in zip(self.members, plans, strict=True):
             member.take_plan(plan)
 
@@ -207,7 +235,7 @@ class _Run:
         return any(member.plan.packs for member in self.members)
 
     def _position(self) -> tuple[int, int]:
-        positions = [member.position() for member in self.members]
+        positions = self._patiently(lambda: [member.position() for member in self.members])
         return sum(n_complete for n_complete, _ in positions), sum(n_epochs for _, n_epochs in positions)
 
     def _is_stopping(self) -> bool:
@@ -244,17 +272,20 @@ class _Run:
                 return
         numbers = [member.store.next_attempt() for member in members]
         first, number = members[0], numbers[0]
-        log = _log_of(first, number)
+        kept = first.store.root / "logs" / f"{number}.log"
+        log = written_log(kept)
         self._attempt_failed = False
         circumstances = _circumstances()
-        jobs = [member.begin_attempt(own, log, circumstances) for member, own in zip(members, numbers, strict=True)]
+        jobs = [member.begin_attempt(own, kept, circumstances) for member, own in zip(members, numbers, strict=True)]
         # A pack of each sweep, then the next of each: no sweep waits for another one to end. The largest come first.
         turns = [[job for job in turn if job is not None] for turn in zip_longest(*jobs)]
         packs = [job.to_json() for turn in turns for job in sorted(turn, key=lambda job: -len(job.trial_ids))]
         n_todo, n_trials = sum(member.plan.n_todo for member in members), sum(len(member.trials) for member in self.members)
         self.progress.message(f"attempt {number}: {n_todo} of {n_trials} trials to train in {len(packs)} packs")
         try:
-            self._follow(self._job(members, log, number, packs), log)
+            if first.store.is_remote:
+                self.progress.message(f"log: {log} (until the attempt ends)")
+            self._follow(self._job(members, log, number, packs), log, kept)
         finally:
             for member in members:
                 with contextlib.suppress(StoreError):  # the next attempt clears it too; what ended this one is the message
@@ -263,8 +294,9 @@ class _Run:
     def _look_at_cluster(self, members: Sequence[Member]) -> None:
         """An attempt without packs: refuses nodes that differ, and counts the workers that fit."""
         number = members[0].store.next_attempt()
-        log = _log_of(members[0], number)
-        self._follow(self._job(members, log, number, []), log)
+        kept = members[0].store.root / "logs" / f"{number}.log"
+        log = written_log(kept)
+        self._follow(self._job(members, log, number, []), log, kept)
 
     def _job(self, members: Sequence[Member], log: Path, number: int, packs: list[dict[str, Any]]) -> AttemptJob:
         config = members[0].config
@@ -282,7 +314,7 @@ class _Run:
             metadata=job_metadata(members, number, len(packs)),
         )
 
-    def _follow(self, job: AttemptJob, log: Path) -> None:
+    def _follow(self, job: AttemptJob, log: Path, kept: StorePath) -> None:
         """Start the driver, show what happens until it has ended."""
         self._driver = DriverProcess(job, log)
         try:
@@ -293,10 +325,13 @@ class _Run:
                 self._refuse_lost_lock()
                 time.sleep(_POLL_S)
             self._handle_events(log)
-            self._states(log)
+            with contextlib.suppress(UnreachableError):
+                self._states(log)
         finally:
             self._driver.stop_now()
             self._driver = None
+            with contextlib.suppress(UnreachableError):  # then it stays on this machine
+                keep_log(log, kept)
             shutil.rmtree(job.scratch, ignore_errors=True)
 
     def _handle_events(self, log: Path) -> None:
@@ -356,7 +391,7 @@ class _Run:
             if root in (None, str(member.store.root)):
                 member.last_failure = message
 
-    def _states(self, log: Path) -> Counter[str]:
+    def _states(self, log: StorePath) -> Counter[str]:
         """state -> number of trials; says which failed since the last call."""
         states: Counter[str] = Counter()
         for member in self.members:
@@ -366,14 +401,23 @@ class _Run:
                 self._tell(text, is_final=True)
         return states
 
-    def _show(self, log: Path) -> None:
-        states = self._states(log)
+    def _show(self, log: StorePath) -> None:
+        is_remote = any(member.store.is_remote for member in self.members)
+        if is_remote and self._shown_at is not None and time.monotonic() - self._shown_at < _REMOTE_POLL_S:
+            return
+        try:
+            states = self._states(log)
+            live = tuple(live for member in self.members if member.plan.packs for live in member.store.live())
+        except UnreachableError:
+            return  # the workers go on, and the next look may succeed
+        finally:
+            self._shown_at = time.monotonic()
         self.progress.update(
             Snapshot(
                 n_trials=sum(len(member.trials) for member in self.members),
                 states=dict(states),
                 n_before=sum(member.n_before for member in self.members),
-                live=tuple(live for member in self.members if member.plan.packs for live in member.store.live()),
+                live=live,
                 elapsed_s=time.perf_counter() - self._started,
                 dashboard=self._dashboard,
                 is_paused=any(member.store.pause_requested() for member in self.members if member.plan.packs),
@@ -398,13 +442,6 @@ def _new_scratch() -> str:
         return tempfile.mkdtemp(prefix="sweep-tune-")
     except OSError as error:
         raise SweepError(f"no folder for temporary files: {error}\n  hint: free some space there, or set TMPDIR") from error
-
-
-def _log_of(member: Member, number: int) -> Path:
-    """Where Ray and the driver of attempt `number` print to."""
-    log = member.store.root / "logs" / f"{number}.log"
-    make_writable(log.parent)
-    return log
 
 
 def _circumstances() -> dict[str, Any]:

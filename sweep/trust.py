@@ -1,15 +1,15 @@
 """Code is run from a grid file that the user names, never from a stored one unless the user says so."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sweep.outcome import SweepError
+from sweep.storage.remote import StorePath
 from sweep.terminal import one_line
 from trainer.own_problem import is_own
 
 
-def refuse_untrusted(config: Mapping[str, Any], where: Path, is_trusted: bool) -> None:
+def refuse_untrusted(config: Mapping[str, Any], where: StorePath, is_trusted: bool) -> None:
     """Refuse a stored config whose problem is a module of the user's own, before anything of it is imported.
 
     Args:

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sweep.config import SweepConfig
 from sweep.grid.costs import Costs
 from sweep.planning import Plan
+from sweep.storage.remote import StorePath
 from sweep.store import Store
 
 _KWH_FROM_WH = 100.0  # less is said in Wh
+_MOST = 1e12  # seconds or Wh of one trial
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Expected:
     """Complete trials that this is the mean of."""
 
 
-def used_in(folder: Path) -> Used:
+def used_in(folder: str | StorePath) -> Used:
     """Of all complete trials of a folder, which need not exist.
 
     Raises:
@@ -63,7 +64,7 @@ def used_in(folder: Path) -> Used:
 
 def expected(config: SweepConfig, plan: Plan) -> Expected | None:
     """What is left to train, at the means of the folder's complete trials; None until one is complete. Errors as for `used_in`."""
-    used = used_in(Path(config.output))
+    used = used_in(config.output)
     if not used.n_timed:
         return None
     energy = used.energy_wh / used.n_counted * plan.n_todo if used.n_counted else None
@@ -117,4 +118,5 @@ def _priced(device_s: float, energy_wh: float | None, costs: Costs) -> Iterator[
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+    """Measured values: a damaged row may hold anything, and sums of it have to stay finite."""
+    return [value for value in values if value is not None and 0 <= value < _MOST]

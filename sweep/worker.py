@@ -5,7 +5,6 @@ import platform
 import time
 import traceback
 import uuid
-from pathlib import Path
 from typing import Any, ClassVar
 
 import ray
@@ -59,7 +58,7 @@ class PackTrainable(Trainable):
 
     def _begin(self, job: PackJob, expected: dict[str, Any] | None) -> PackRun:
         """Retries wait: what passes needs time, and Tune gives none."""
-        store = Store(Path(job.root))
+        store = Store(job.root)
         until = time.monotonic() + pause_before(next_retry(store, job))
         while time.monotonic() < until and not store.stop_requested():
             time.sleep(_LOOK_S)

@@ -1,10 +1,16 @@
-"""Small originals of the paper's data sets, for tests in any folder. (This file also puts `original_files` on Python's path.)"""
+"""Small originals of the paper's data sets and an object store, for tests in any folder.
+
+(This file also puts `original_files` and `object_store` on Python's path.)
+"""
 
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from object_store import CREDENTIALS, ObjectStore, object_store
 from original_files import write_cifar_binary, write_idx
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton's functions are made: the GPU's kernel runs on the CPU
@@ -20,9 +26,25 @@ def original_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[ObjectStore]:
+    """A server that speaks S3."""
+    pytest.importorskip("moto.server")
+    with object_store() as found:
+        yield found
+
+
+@pytest.fixture
+def s3_address(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of a results folder in a bucket of its own; the credentials are in the environment."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return s3_server.address(s3_server.make_bucket(f"bucket-{uuid.uuid4().hex[:12]}"))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `pytest -n 2` tests that start a Ray run one after the other in one process, and everything else beside them.
+    """With `pytest -n 3` tests that start a Ray run one after the other in two processes, and everything else beside them.
 
     (Marks would say it more simply, but xdist 3.8 does not see its groups under pytest 9.2.)
     """
@@ -31,6 +53,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Halves(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return "integration" if "integration/" in path or "chaos/" in path else path
+            return next((kind for kind in ("integration", "chaos") if f"{kind}/" in path), path)
 
     return Halves(config, log)

@@ -223,7 +223,7 @@ class SweepConfig(BaseModel):
     costs: Costs = Field(default_factory=Costs)
     """What device time and energy cost, for `sweep plan` and the report."""
     output: Annotated[str, Field(min_length=1)] = "results/sweep"
-    """Folder of the results, relative to where the command runs; default: results/<name>."""
+    """Folder of the results, relative to where the command runs, or an address (s3://bucket/prefix); default: results/<name>."""
     scaling: Literal["none", "anchors"] = "none"
     """`anchors` divides each objective by its value for a guess (tasks) or for the initial network (sparsity)."""
     reference_point: Annotated[ReferencePoint | None, Field(examples=[[0, 0.1, 0.1], "auto"])] = None

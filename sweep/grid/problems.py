@@ -9,6 +9,7 @@ from sweep.grid.errors import Mistake, Path
 from sweep.grid.json_schema import MAX_PROBLEMS
 from sweep.grid.nodes import Node
 from sweep.grid.sections import fill_in
+from sweep.storage.address import is_address, joined
 
 _MAX_NAME = 100
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -92,8 +93,12 @@ def _extended(node: Node, key: str, short: str) -> Node:
     """A name or an output with a problem's name at its end; what is no text, or empty, stays wrong as it is."""
     if not isinstance(node.value, str) or not node.value:
         return node
-    value = f"{node.value}-{short}" if key == "name" else os.path.join(node.value, short)
+    value = f"{node.value}-{short}" if key == "name" else _below(node.value, short)
     return replace(node, value=value, text=value if node.text is not None else None)
+
+
+def _below(output: str, short: str) -> str:
+    return joined(output, short) if is_address(output) else os.path.join(output, short)
 
 
 def _short_names(items: Iterable[Node]) -> list[str]:

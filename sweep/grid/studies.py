@@ -1,6 +1,5 @@
 """Studies with everything they inherit, in the order in which they can run, and the rules between sections of a grid file."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -10,6 +9,8 @@ from sweep.grid.candidates import candidate_mistakes, with_candidates
 from sweep.grid.errors import Mistake, Path, did_you_mean, shown
 from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
 from sweep.grid.study import Study
+from sweep.storage.address import Address, is_address
+from sweep.storage.errors import StoreError
 from trainer.catalog import METHODS, MODELS, PROBLEMS, MethodEntry
 from trainer.facts import ProblemFacts
 from trainer.own_problem import is_own
@@ -21,7 +22,6 @@ ONLY_STUDY = "main"
 ANCHOR_STUDY = "anchor-runs"
 """The study that `reference_point: auto` adds: one dense trial a task, with all weight on it."""
 _MAX_NAMED = 4
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mistake]]:
@@ -229,9 +229,12 @@ def _seed_mistakes(path: Path, seeds: Sequence[int]) -> list[Mistake]:
 
 
 def _output_mistakes(output: str) -> list[Mistake]:
-    if _URL.match(output):
-        hint = "name a local or NFS folder, and copy it afterwards"
-        return [Mistake(("output",), "object stores are not supported in this version", shown(output).strip('"'), hint)]
+    if not is_address(output):
+        return []
+    try:
+        Address.parse(output)
+    except StoreError as error:
+        return [Mistake(("output",), error.problem, str(error.where), error.hint)]
     return []
 
 

@@ -1,27 +1,37 @@
 """Single files of the store: written whole or not at all, and checked when read.
 
-A file is written aside under a name that no Parquet reader picks up, synced, renamed, and its folder synced. That
-needs neither hard links nor flock nor mmap, so it holds on NFS too.
+On a disk a file is written aside under a name that no Parquet reader picks up, synced, renamed, and its folder synced. That
+needs neither hard links nor flock nor mmap, so it holds on NFS too. An object store takes it whole in one put.
 """
 
-import contextlib
 import errno
+import io
 import json
 import math
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from sweep.storage.plain_file import HINT, NotPlainError, read_plain
+from sweep.storage.errors import StoreError as StoreError
+from sweep.storage.errors import StoreWriteError as StoreWriteError
+from sweep.storage.errors import UnreadableError as UnreadableError
+from sweep.storage.plain_file import HINT, NotPlainError, open_plain, read_plain
+from sweep.storage.remote import RemotePath, StorePath
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 _NAME = re.compile(NAME_PATTERN)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
+_HEADER_BYTES = 1 << 16  # a checkpoint's header is mostly shorter
+_TORN_PATIENCE_S = 3.0  # creating and filling a small file are two steps of one moment
+_SETTLE_S = 1.0  # between two writers that both saw no object, one has put its own by then
+
+AnyPath = TypeVar("AnyPath", Path, RemotePath)
 
 _WRITE_RULES: dict[int | None, tuple[str, str]] = {
     errno.ENOSPC: ("the disk is full", "free some space and run again; everything published so far is kept"),
@@ -33,28 +43,6 @@ _WRITE_RULES: dict[int | None, tuple[str, str]] = {
     errno.ENOTDIR: ("a file stands where a folder is needed", "move that file away, or choose another `output`"),
     errno.EEXIST: ("a file stands where a folder is needed", "move that file away, or choose another `output`"),
 }
-
-
-class StoreError(Exception):
-    """Something about a results folder that its user has to know: what is wrong, where, and what to do."""
-
-    def __init__(self, problem: str, where: Path | str | None = None, hint: str | None = None) -> None:
-        super().__init__(problem, where, hint)
-        self.problem = problem
-        self.where = where
-        self.hint = hint
-
-    def __str__(self) -> str:
-        start = self.problem if self.where is None else f"{self.where}: {self.problem}"
-        return start if self.hint is None else f"{start}\n  hint: {self.hint}"
-
-
-class StoreWriteError(StoreError):
-    """A file could not be written: full disk, quota, permission, read-only. Nothing half-written is left as a result."""
-
-
-class UnreadableError(StoreError):
-    """A file of the store that is torn, damaged or of another version."""
 
 
 def is_name(name: object) -> bool:
@@ -78,18 +66,18 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def temporary_beside(path: Path) -> Path:
+def temporary_beside(path: AnyPath) -> AnyPath:
     """A fresh name in the same folder; it begins with a dot and does not end like a result."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def write_error(path: Path, error: OSError) -> StoreWriteError:
+def write_error(path: StorePath, error: OSError) -> StoreWriteError:
     """The user's message for a failed write."""
     rule, hint = _WRITE_RULES.get(error.errno, (error.strerror or str(error), "check the disk, then run again"))
     return StoreWriteError(f"cannot write: {rule}", path, hint)
 
 
-def read_error(path: Path, error: OSError) -> StoreError:
+def read_error(path: StorePath, error: OSError) -> StoreError:
     """The user's message for a failed read."""
     return StoreError(f"cannot be read: {error.strerror or error}", path, "check the disk and who owns the file, then run again")
 
@@ -106,7 +94,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, data: bytes, *, check: Callable[[Path], None] | None = None, durable: bool = True) -> None:
+def write_whole(path: StorePath, data: bytes, *, check: Callable[[StorePath], None] | None = None, durable: bool = True) -> None:
     """Put `data` at `path`: a reader sees the old file or all of the new one.
 
     Args:
@@ -117,7 +105,11 @@ def write_whole(path: Path, data: bytes, *, check: Callable[[Path], None] | None
 
     Raises:
         StoreWriteError: the disk is full, read-only, not ours ...; `path` is as it was, unless only the last sync failed.
+        UnreachableError: an object store did not answer; `path` may be as it was, or the new one.
     """
+    if isinstance(path, RemotePath):
+        _put(path, data, check)
+        return
     aside = temporary_beside(path)
     try:
         try:
@@ -134,6 +126,21 @@ def write_whole(path: Path, data: bytes, *, check: Callable[[Path], None] | None
         raise write_error(path, error) from error
 
 
+def _put(path: RemotePath, data: bytes, check: Callable[[StorePath], None] | None) -> None:
+    """With a check, the content goes beside it first: there is no renaming, and what `path` holds is not risked."""
+    if check is None:
+        path.write_bytes(data)
+        return
+    aside = temporary_beside(path)
+    try:
+        aside.write_bytes(data)
+        check(aside)
+        path.write_bytes(data)
+        check(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def _write_new(path: Path, data: bytes, durable: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
@@ -146,7 +153,7 @@ def _write_new(path: Path, data: bytes, durable: bool) -> None:
         os.close(descriptor)  # NFS and quotas may report a full disk only here
 
 
-def read_whole(path: Path) -> bytes:
+def read_whole(path: StorePath) -> bytes:
     """All bytes of a file.
 
     Raises:
@@ -156,7 +163,7 @@ def read_whole(path: Path) -> bytes:
             not be taken for a missing result.
     """
     try:
-        return _read(path)
+        return path.read_bytes() if isinstance(path, RemotePath) else _read(path)
     except FileNotFoundError:
         raise
     except NotPlainError as error:
@@ -174,7 +181,7 @@ def _read(path: Path) -> bytes:
     return read_plain(path)  # NFS: replaced between our look-up and our read; the second look-up finds the new file
 
 
-def delete(path: Path) -> None:
+def delete(path: StorePath) -> None:
     """Remove a file that may already be gone."""
     try:
         path.unlink(missing_ok=True)
@@ -182,29 +189,48 @@ def delete(path: Path) -> None:
         raise write_error(path, error) from error
 
 
-def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+def write_json(path: StorePath, value: Any, *, durable: bool = True) -> None:
     """Write an object as JSON that any JSON reader takes (no NaN)."""
     write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), durable=durable)
 
 
-def write_first(path: Path, value: Any) -> None:
-    """Put a JSON file at `path` unless one is there: of several writers the first one's stays, whole.
+def write_first(path: StorePath, value: Any) -> None:
+    """Put a JSON file at `path` unless one is there: of several writers one's stays, whole, and all read the same after this call.
+
+    On a disk that is the first one's. An object store has no such request, so there it is the last one's of those that
+    saw nothing; they wait until each has put its own.
 
     Raises:
         StoreWriteError: as for `write_whole`.
     """
-    aside = temporary_beside(path)
+    if isinstance(path, RemotePath):
+        if not path.exists():
+            write_json(path, value)
+            time.sleep(_SETTLE_S)
+        return
     try:
-        _write_new(aside, json.dumps(value, indent=2).encode(), durable=True)
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, path)
+        _write_new(path, json.dumps(value, indent=2).encode(), durable=True)
+    except FileExistsError:
+        if not _becomes_whole(path):  # its writer died in the middle
+            write_json(path, value)
     except OSError as error:
+        path.unlink(missing_ok=True)
         raise write_error(path, error) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def _becomes_whole(path: Path) -> bool:
+    deadline = time.monotonic() + _TORN_PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            read_json(path)
+        except (UnreadableError, FileNotFoundError):
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def read_json(path: StorePath) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
@@ -229,7 +255,32 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def checkpoint_header(stream: BinaryIO, n_bytes: int, path: Path) -> tuple[tuple[str, ...], int]:
+def read_checkpoint_header(path: StorePath) -> tuple[tuple[str, ...], int]:
+    """`checkpoint_header` of a file, without reading all of it.
+
+    Raises:
+        FileNotFoundError: there is none.
+        StoreError: as for `read_whole`.
+        UnreadableError: as for `checkpoint_header`.
+    """
+    if isinstance(path, RemotePath):
+        start, n_bytes = path.read_start(_HEADER_BYTES)
+        needed = 8 + int.from_bytes(start[:8], "little")
+        if len(start) < needed <= n_bytes:
+            start, n_bytes = path.read_start(needed)
+        return checkpoint_header(io.BytesIO(start), n_bytes, path)
+    try:
+        with open_plain(path) as file:
+            return checkpoint_header(file, os.fstat(file.fileno()).st_size, path)
+    except FileNotFoundError:
+        raise
+    except NotPlainError as error:
+        raise UnreadableError(str(error), path, HINT) from error
+    except OSError as error:
+        raise read_error(path, error) from error
+
+
+def checkpoint_header(stream: BinaryIO, n_bytes: int, path: StorePath) -> tuple[tuple[str, ...], int]:
     """Trial ids and epoch from the header of a safetensors file; the tensors are not read.
 
     Raises:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sweep.storage.files import NAME_PATTERN, StoreError, delete, is_temporary, temporary_beside, write_error, write_whole
+from sweep.storage.remote import RemotePath, StorePath, concurrently
 
 FOLDERS = ("plans", "rows", "epochs", "blobs", "live", "checkpoints")
 COMPACTED = {"rows": "trials.parquet", "epochs": "epochs.parquet"}
 SUFFIX = {"rows": "parquet", "epochs": "parquet", "checkpoints": "safetensors"}
 
 _FILES = ("manifest.json", "lock.json", "control.json", "pause.json", "report.html", *COMPACTED.values())
+_REMOTE = ("locks", "logs")  # beside them in object stores, where they are there before the manifest
 _VERSIONED = re.compile(rf"({NAME_PATTERN})\.(0|[1-9]\d{{0,8}})-(0|[1-9]\d{{0,8}})\.([a-z]+)")
 _PLAN = re.compile(r"[1-9]\d{0,8}\.json")
 _STALE_S = 3600.0  # age at which a temporary file is no one's
@@ -25,7 +27,7 @@ class Version(NamedTuple):
     id: str
     attempt: int
     retry: int
-    path: Path
+    path: StorePath
 
     @property
     def order(self) -> tuple[int, int]:
@@ -35,11 +37,13 @@ class Version(NamedTuple):
 class Folder:
     """Lists a results folder. Missing folders are empty ones: a published sweep has no loose files."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: StorePath) -> None:
         self.root = root
 
     def names(self, folder: str) -> list[str]:
         """In order; hidden ones are not ours, or being written."""
+        if isinstance(self.root, RemotePath):
+            return [path.name for path in self._objects(folder) if not path.name.startswith(".")]
         _refuse_link(self.root / folder)
         try:
             return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
@@ -48,23 +52,31 @@ class Folder:
         except OSError as error:
             raise StoreError(f"cannot be listed: {error.strerror}", self.root / folder, "a readable folder is expected here") from error
 
-    def paths(self, folder: str, suffix: str = "") -> list[Path]:
+    def paths(self, folder: str, suffix: str = "") -> list[StorePath]:
+        if isinstance(self.root, RemotePath):  # as listed: what was said of each need not be asked again
+            return [path for path in self._objects(folder) if path.name.endswith(suffix) and not path.name.startswith(".")]
         return [self.root / folder / name for name in self.names(folder) if name.endswith(suffix)]
+
+    def _objects(self, folder: str) -> list[RemotePath]:
+        assert isinstance(self.root, RemotePath)
+        return (self.root if folder == "." else self.root / folder).list()
 
     def versions(self, folder: str) -> list[Version]:
         """By id, attempt and retry."""
         return sorted(version for path in self.paths(folder) if (version := _version(path, SUFFIX[folder])))
 
-    def misnamed(self, folder: str) -> list[Path]:
+    def misnamed(self, folder: str) -> list[StorePath]:
         """What lies among the versions of a folder without being one."""
         return [path for path in self.paths(folder) if _version(path, SUFFIX[folder]) is None]
 
-    def plans(self) -> dict[int, Path]:
+    def plans(self) -> dict[int, StorePath]:
         """The plan of each run by its number."""
         return {int(path.stem): path for path in self.paths("plans", ".json") if _PLAN.fullmatch(path.name)}
 
-    def temporaries(self) -> list[Path]:
-        """Files that were, or are right now, being written."""
+    def temporaries(self) -> list[StorePath]:
+        """Files that were, or are right now, being written. In an object store only compaction writes something aside."""
+        if isinstance(self.root, RemotePath):
+            return [path for path in self._objects(".") if is_temporary(path.name)]
         folders = [self.root, *(self.root / folder for folder in FOLDERS)]
         return [path for folder in folders for path in sorted(folder.glob(".*.tmp")) if is_temporary(path.name)]
 
@@ -73,7 +85,7 @@ class Folder:
 
         A writer that was cut off and comes back finds its file gone and ends; its work was planned again.
         """
-        remove(path for path in self.temporaries() if path.parent != self.root or _age(path) > _STALE_S)
+        remove(path for path in self.temporaries() if isinstance(path, RemotePath) or path.parent != self.root or _age(path) > _STALE_S)
 
     def is_new(self) -> bool:
         """Neither identity nor results: before the first run."""
@@ -85,25 +97,34 @@ class Folder:
         Raises:
             StoreError: there is no manifest, but something that no sweep writes.
         """
-        foreign = [name for name in self.names(".") if name not in (*FOLDERS, *_FILES)]
+        ours = (*FOLDERS, *_FILES, *(_REMOTE if isinstance(self.root, RemotePath) else ()))
+        foreign = [name for name in self.names(".") if name not in ours]
         if foreign and not (self.root / "manifest.json").exists():
             named = ", ".join(foreign[:5]) + (" ..." if len(foreign) > 5 else "")
             raise StoreError(f"this folder holds other things ({named}) and no manifest.json", self.root, "choose a new or empty `output`")
 
     def make(self) -> None:
-        """Make every folder of a store, and try whether it takes files."""
+        """Make every folder of a store, and try whether it takes files. (In an object store there are none to make.)"""
+        if isinstance(self.root, RemotePath):
+            return
         for folder in (*FOLDERS, "logs"):
             _refuse_link(self.root / folder)
         for folder in FOLDERS:
             make_writable(self.root / folder)
 
 
-def make_writable(folder: Path) -> None:
+def make_writable(folder: StorePath) -> None:
     """Make a folder, and try whether it takes files.
 
     Raises:
         StoreWriteError: it does not.
     """
+    if isinstance(folder, RemotePath):
+        folder.check_reachable()
+        remote_probe = temporary_beside(folder / "probe")
+        remote_probe.write_bytes(b"")
+        remote_probe.unlink(missing_ok=True)
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -119,13 +140,13 @@ def _refuse_link(folder: Path) -> None:
         raise StoreError("a link where a folder is expected", folder, "put the folder itself here, or mount it here")
 
 
-def remove(paths: Iterable[Path]) -> None:
+def remove(paths: Iterable[StorePath]) -> None:
     """Remove files, some of which may already be gone."""
-    for path in paths:
-        delete(path)
+    given = list(paths)
+    concurrently(delete, given, is_remote=any(isinstance(path, RemotePath) for path in given))
 
 
-def _version(path: Path, suffix: str) -> Version | None:
+def _version(path: StorePath, suffix: str) -> Version | None:
     match = _VERSIONED.fullmatch(path.name)
     return Version(match[1], int(match[2]), int(match[3]), path) if match and match[4] == suffix else None
 

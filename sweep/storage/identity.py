@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sweep.schema import SCHEMA_VERSION
-from sweep.storage.files import StoreError, UnreadableError
+from sweep.storage.errors import StoreError, UnreadableError
 from sweep.storage.records import manifest_mistake
+from sweep.storage.remote import StorePath
 
 _NOT_IDENTITY = ("created", "name", "versions", "hypervolume_reference", "reference_point_values", "true_front", "studies", "backends")
 _ABSENT = object()
 
 
-def check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+def check_manifest(manifest: Mapping[str, Any], path: StorePath) -> None:
     """Refuse a manifest that this program does not understand.
 
     Raises:
@@ -38,7 +38,7 @@ def check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
         raise UnreadableError(f"`{wrong}` is not what a run writes, found {_shown(manifest.get(wrong))}", path, "restore it from a copy")
 
 
-def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Path) -> dict[str, Any]:
+def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: StorePath) -> dict[str, Any]:
     """The stored manifest with the studies that are new in the one asked for.
 
     Everything else has to be equal but `created`, `name`, `true_front` (which follows from the problem) and the points

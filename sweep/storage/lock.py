@@ -21,6 +21,7 @@ from typing import Any, Self
 from sweep.storage.files import StoreError, UnreadableError, temporary_beside, write_error
 from sweep.storage.plain_file import HINT, NotPlainError, open_plain
 from sweep.storage.records import is_count, is_line
+from sweep.storage.remote import StorePath
 
 _FILE_BYTES = 1024  # padded with spaces, so that a heartbeat overwrites every byte of the one before
 _MAX_PID = 2**31
@@ -179,7 +180,7 @@ class Lock:
         if holder is not None and holder.is_here():
             if holder.is_dead():
                 return
-            raise _locked(self.path, holder)
+            raise locked(self.path, holder)
         deadline = time.monotonic() + (self.patience if holder is not None else min(self.patience, _TORN_PATIENCE_S))
         while time.monotonic() < deadline:
             time.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
@@ -187,7 +188,7 @@ class Lock:
             if now is None or not first.is_same_lock(now):
                 return  # released, taken over or completed: `_take_away` leaves it, and the next round judges it
             if holder is not None and now.holder is not None and now.holder.heartbeat != holder.heartbeat:
-                raise _locked(self.path, now.holder)
+                raise locked(self.path, now.holder)
 
     def _take_away(self, judged: _Seen) -> None:
         """Remove the lock that was judged, and no other.
@@ -254,7 +255,8 @@ def holder_of(path: Path, *, certainly_dead: bool = True) -> dict[str, Any] | No
     return asdict(holder)
 
 
-def _locked(path: Path, holder: Holder) -> LockedError:
+def locked(path: StorePath, holder: Holder) -> LockedError:
+    """The message for whoever came second."""
     hint = f"wait for it to end, or stop it: press Ctrl-C where it runs, or `kill -INT {holder.pid}` on {holder.host}"
     return LockedError(f"another run works here: pid {holder.pid} on host {holder.host}, since {holder.started}", path, hint)
 

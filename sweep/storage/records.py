@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from sweep.storage.files import UnreadableError, is_name
+from sweep.storage.errors import UnreadableError
+from sweep.storage.files import is_name
+from sweep.storage.remote import StorePath
 
 _MAX_TEXT = 1_000
 _MAX_COUNT = 2**53
@@ -30,7 +31,7 @@ def is_number(value: object) -> bool:
     return math.isfinite(value) if isinstance(value, float) else type(value) is int and abs(value) < _MAX_COUNT
 
 
-def check_plan(plan: Mapping[str, Any], path: Path) -> None:
+def check_plan(plan: Mapping[str, Any], path: StorePath) -> None:
     """Refuse a plan that no run wrote; a key may be absent.
 
     Raises:

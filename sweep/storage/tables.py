@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from sweep.schema import LATER_COLUMNS, SCHEMA_VERSION, SchemaError
 from sweep.storage.files import NAME_PATTERN, UnreadableError
+from sweep.storage.remote import StorePath
 
 _SUM_PREFIX = b"sha256-of-this-file-with-64-zeros-here:"
 # A file with less a row would only fill the memory. A result has a name and numbers of its own, diverged epochs are alike.
@@ -110,7 +110,7 @@ def encode_table(table: pa.Table) -> bytes:
     return bytes(data)
 
 
-def decode_table(data: bytes, schema: pa.Schema, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def decode_table(data: bytes, schema: pa.Schema, path: StorePath, columns: Sequence[str] | None = None) -> pa.Table:
     """The table in a Parquet file, if every byte of it is as it was written.
 
     Args:
@@ -142,7 +142,7 @@ def decode_table(data: bytes, schema: pa.Schema, path: Path, columns: Sequence[s
         raise UnreadableError(f"damaged: {error}", path) from error
 
 
-def _check_ids(table: pa.Table, path: Path) -> None:
+def _check_ids(table: pa.Table, path: StorePath) -> None:
     import pyarrow.compute as pc
 
     keys = [table[name] for name in ("trial_id", "attempt", "retry")]
@@ -150,7 +150,7 @@ def _check_ids(table: pa.Table, path: Path) -> None:
         raise UnreadableError("a row without trial id, attempt and retry, or with an id that is no name", path)
 
 
-def _check_sum(data: bytes, path: Path) -> None:
+def _check_sum(data: bytes, path: StorePath) -> None:
     if len(data) < 12 or data[:4] != b"PAR1" or data[-4:] != b"PAR1":
         raise UnreadableError(f"torn: {len(data)} bytes that are no whole Parquet file", path)
     start = data.rfind(_SUM_PREFIX) + len(_SUM_PREFIX)
@@ -163,7 +163,7 @@ def _check_sum(data: bytes, path: Path) -> None:
         raise UnreadableError("damaged: its checksum does not match its content", path)
 
 
-def _check_schema(found: pa.Schema, expected: pa.Schema, path: Path) -> None:
+def _check_schema(found: pa.Schema, expected: pa.Schema, path: StorePath) -> None:
     version = (found.metadata or {}).get(b"schema_version", b"none").decode(errors="replace")
     if version != str(SCHEMA_VERSION):
         raise UnreadableError(f"schema_version {version}, this program knows {SCHEMA_VERSION}", path, "install the version that wrote it")

@@ -120,9 +120,22 @@ CASES = {
         "model: later", "2:8: model: not available in this version (available: mdmtn, hps", "later", "use one of them"
     ),
     "misspelt model": Case("model: mdtmn", "2:8: model: not available in this version", "mdtmn", "did you mean `mdmtn`?"),
-    "object store": Case(
-        "output: s3://bucket/x", "2:9: output: object stores are not supported in this version", "s3://bucket/x", "local or NFS"
+    "address of another kind": Case(
+        "output: ftp://host/x", "2:9: output: no kind of address that is known here (ftp://)", "ftp://host/x", "use s3://bucket/prefix"
     ),
+    "credentials in an address": Case(
+        "output: s3://me:secret@bucket/x", "2:9: output: credentials do not belong in an address", "s3://...@bucket/x", "AWS_ACCESS_KEY_ID"
+    ),
+    "credentials behind an address": Case(
+        'output: "s3://bucket/x?secret_key=abc"',
+        "2:9: output: credentials do not belong in an address",
+        "s3://bucket/x?secret_key=...",
+        "leave them out",
+    ),
+    "unknown parameter of an address": Case(
+        'output: "s3://bucket/x?regoin=eu-central-1"', "2:9: output: unknown parameter `regoin`", "s3://bucket/x?regoin=...", "region"
+    ),
+    "no bucket": Case("output: s3:///x", "2:9: output: no address of a bucket and a prefix", "s3:///x", "s3://bucket/prefix"),
     "empty output": Case('output: ""', "2:9: output: text that is not empty expected", '""', "results/<name>"),
     "unsafe name": Case("name: a/b", "2:7: name: a name of at most 100 letters, digits", "a/b", "Name of the sweep"),
     "hidden name": Case("name: .a", "2:7: name: a name of at most 100 letters, digits", ".a", "For example"),
@@ -471,7 +484,7 @@ preferences: {list: [[0.5, 0.5], [0.1, 0.4, 0.4]]}
 seeds: [1, 1]
 training: {growl: {beta1: -1, pattern: spik}, batch_size: 0}
 resources: {cpus: 0, memory: none}
-output: gs://bucket
+output: ftp://bucket
 zzz: 1
 seeds: [2]
 studies:

@@ -111,6 +111,13 @@ def test_a_problem_that_is_only_a_name_has_a_table(tmp_path):
     assert folders_text([tmp_path])[0].startswith("multidigits")
 
 
+def test_fewer_tasks_than_objectives_are_one_error(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"tasks": ["left"], "metrics": {"left": "accuracy"}}))
+    with pytest.raises(ResultsError, match="at most one for each of `tasks`"):
+        read_results(folder)
+
+
 def test_a_column_of_nulls_fits_everything(folder):
     path = sorted((folder / "rows").iterdir())[0]
     table = pq.read_table(path)

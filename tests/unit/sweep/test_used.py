@@ -34,6 +34,12 @@ def test_sums_are_over_what_is_known(tmp_path: Path) -> None:
     assert used_in(tmp_path) + used_in(tmp_path) == Used(6, 4, 12.0, 2, 1.0)
 
 
+def test_what_no_run_measured_is_left_out(tmp_path: Path) -> None:
+    """Rows of a folder from elsewhere may hold anything, and the sum has to be a time."""
+    folder_with(tmp_path, {"device_s": 2.0}, {"device_s": float("inf")}, {"device_s": 1e308, "energy_wh": -1.0}, {"device_s": float("nan")})
+    assert used_in(tmp_path) == Used(n_trials=4, n_timed=1, device_s=2.0, n_counted=0, energy_wh=0.0)
+
+
 def test_what_is_left_is_expected_to_be_like_the_mean_of_what_is_known(tmp_path: Path) -> None:
     config = folder_with(tmp_path, {"device_s": 2.0, "energy_wh": 0.5}, {"device_s": 4.0}, ERROR)
     plan = plan_packs(config, trials_of(config), Store(tmp_path).complete(), [], 2)
