@@ -49,6 +49,10 @@ def _are_lines(item: object, *needed: str, others: tuple[str, ...] = ()) -> bool
     return all(item.get(key) is None or _is_line(item[key]) for key in others)
 
 
+def _are_texts(value: object) -> bool:
+    return value is None or (isinstance(value, dict) and all(map(_is_line, (*value, *value.values()))))
+
+
 def _are_names(value: object) -> bool:
     return isinstance(value, list) and 0 < len(value) <= _MAX_NAMES and all(map(_is_line, value)) and len(set(value)) == len(value)
 
@@ -84,14 +88,11 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "tasks": ("is a list of different names", _are_names),
     "objectives": ("is a list of mappings, each with a `name` and a `column` of its own, and the sense min or max", _are_objectives),
     "studies": ("is a list of mappings, each with a `name`", _are_studies),
-    "metrics": (
-        "is a mapping of names",
-        lambda value: value is None or (isinstance(value, dict) and all(map(_is_line, (*value, *value.values())))),
-    ),
+    "metrics": ("is a mapping of names", _are_texts),
     "problem": ("is a mapping with a `name`", lambda value: _is_line(value) or _are_lines(value, "name", others=("fingerprint",))),
     "hypervolume_reference": ("is a list of finite numbers, or null", _is_point),
     "reference_point_values": ("is a list of finite numbers, or null", _is_point),
     "reference_point": ("is a list of finite numbers, or text", lambda value: _is_point(value) or _is_line(value)),
     "scaling": ("is text of at most 1,000 letters", _is_line),
-    "versions": ("is a mapping of names", lambda value: isinstance(value, dict) and all(map(_is_line, (*value, *value.values())))),
+    "versions": ("is a mapping of names", _are_texts),
 }
