@@ -32,6 +32,7 @@ from sweep.worker_kinds import WorkerKind, slots_of
 
 CONNECT_TIMEOUT_S = 10.0
 _MAX_RETRIES = 3
+_SHUTDOWN_S = 30.0
 # One thread a worker (two cost more CPU than they give), and no mapping and unmapping of every large tensor by glibc.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -178,7 +179,12 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         if watch is not None:
             watch.end()
         started = time.perf_counter()
+        # Ray waits for ever for a raylet that stands still; whatever is worth keeping is in the store by now.
+        patience = threading.Timer(_SHUTDOWN_S, _end_now, (job,))
+        patience.daemon = True
+        patience.start()
         ray.shutdown()
+        patience.cancel()
         events.send("ray_stopped", seconds=time.perf_counter() - started)
 
 

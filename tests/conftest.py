@@ -44,7 +44,7 @@ def s3_address(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `pytest -n 2` tests that start a Ray run one after the other in one process, and everything else beside them.
+    """With `pytest -n 3` tests that start a Ray run one after the other in two processes, and everything else beside them.
 
     (Marks would say it more simply, but xdist 3.8 does not see its groups under pytest 9.2.)
     """
@@ -53,6 +53,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Halves(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return "integration" if "integration/" in path or "chaos/" in path else path
+            return next((kind for kind in ("integration", "chaos") if f"{kind}/" in path), path)
 
     return Halves(config, log)

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 from sweep_process import SweepProcess, live_of, sweep_process, write_grid
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.browser,
     pytest.mark.ray,
     pytest.mark.timeout(400),

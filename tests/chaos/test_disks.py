@@ -13,7 +13,7 @@ from sweep.store import Store
 from tests.chaos.test_stops import is_complete, until_packs_train
 from tests.chaos.workplace import GONE_WITHIN_S, PATIENCE_S, Workplace
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from tests.chaos.test_stops import is_complete
 from tests.chaos.workplace import GONE_WITHIN_S, PATIENCE_S, Workplace
 from tests.integration.sweep_process import plans_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
 SPARE_BYTES = 1_000_000_000
 """Between what is in use and what Ray allows: others may take it, too."""

@@ -121,6 +121,7 @@ def two_nodes(folder: Path, **environment_of_the_second: str) -> Iterator[tuple[
         yield f"127.0.0.1:{port}", temporary
 
 
+@pytest.mark.slow
 def test_a_node_whose_device_is_broken_gets_no_more_packs(tmp_path: Path, reference: dict[str, dict[str, Any]]) -> None:
     place = Workplace.make(tmp_path / "w", len(reference))
     with (

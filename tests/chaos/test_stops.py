@@ -14,7 +14,7 @@ from tests.chaos.victims import find, hit
 from tests.chaos.workplace import GONE_WITHIN_S, PATIENCE_S, Workplace
 from tests.integration.sweep_process import SweepProcess, epochs_in_checkpoints, live_of, plans_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
 HEALTH = {
     "RAY_health_check_initial_delay_ms": "0",

@@ -12,7 +12,7 @@ import pytest
 from clusters import SMALL, ShellProcess, ray_folder
 from sweep_process import REPOSITORY, epochs_in_checkpoints, live_of, rows_of, write_grid
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1200)]
 SCRIPT = REPOSITORY / "configs" / "cluster" / "slurm.sh"
 LONG = {"sparsify": {"outer_iterations": 4, "epochs": 20}, "retrain": {"outer_iterations": 4, "epochs": 20}}
 

@@ -74,6 +74,7 @@ def test_nodes_that_differ_are_named_before_anything_starts(tmp_path: Path) -> N
     assert plans_of(results / "out") == []
 
 
+@pytest.mark.slow
 def test_a_node_that_joins_later_and_differs_trains_nothing(tmp_path: Path) -> None:
     """Only it has room for the second pack; its worker refuses, the first pack's row stays, and the run ends by naming the node."""
     other = tmp_path / "checkout"

@@ -129,6 +129,7 @@ def test_a_killed_run_goes_on_and_every_command_takes_the_address(
     assert sorted(path.name for path in workplace.iterdir() if not path.name.endswith(("stdout", "stderr"))) == ["grid.yaml", "here.html"]
 
 
+@pytest.mark.slow
 def test_faults_of_the_object_store_cost_no_result(s3_server: ObjectStore, workplace: Path, on_a_disk: dict[str, dict[str, Any]]) -> None:
     """A third of all requests fail, as an internal error or as too many, and every tenth answer takes a second."""
     bucket = s3_server.make_bucket(f"faults-{uuid.uuid4().hex[:8]}")

@@ -12,7 +12,7 @@ from sweep_process import SweepProcess, epochs_in_checkpoints, live_of, rows_of,
 
 from sweep.store import Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1200)]
 LONG = {"sparsify": {"outer_iterations": 4, "epochs": 20}, "retrain": {"outer_iterations": 4, "epochs": 20}}
 
 

@@ -15,7 +15,7 @@ from two_hosts import TOKEN, Host, HostProcess, ray_node, reason_to_skip, two_ho
 
 from sweep.store import Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 SKIP = reason_to_skip()
 needs_two_hosts = pytest.mark.skipif(SKIP is not None, reason=f"not run: {SKIP}")
 PORT = 6399  # nobody else is in these namespaces
