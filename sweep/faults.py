@@ -96,8 +96,8 @@ def message_of(error: BaseException) -> str:
 
 
 def _kind_of_write(number: int | None) -> Kind:
-    """The results' disk is the same for all nodes, but how one of them sees it is not."""
-    if number in _FULL:
+    """The results' disk is the same for all nodes, but how one of them sees it is not. Without a number an object store refused."""
+    if number is None or number in _FULL:
         return Kind.USER
     return Kind.NODE if number in _OF_THE_NODE - {errno.EIO} else Kind.PASSING
 

@@ -9,7 +9,8 @@ import torch
 
 from sweep.faults import Kind, WorkerError, kind_of, message_of
 from sweep.product import NodeDiffersError
-from sweep.storage.files import StoreError, UnreadableError, read_error, write_error
+from sweep.storage.errors import StoreError, StoreWriteError, UnreachableError, UnreadableError
+from sweep.storage.files import read_error, write_error
 from trainer.own_source import SourceError
 from trainer.place import BackendMissingError, DeviceMissingError
 from trainer.problems.sources import DataError
@@ -51,6 +52,7 @@ CASES = [
         (os_error(errno.ENOSPC), "node"),
         (os_error(errno.EIO), "node"),
     ),
+    *((StoreWriteError("no access to bucket x"), "user"), (UnreachableError("no answer"), "passing")),
     *((write(errno.ENOSPC), "user"), (write(errno.EDQUOT), "user")),
     *((write(errno.EROFS), "node"), (write(errno.ENOENT), "node"), (write(errno.EACCES), "node")),
     *((write(errno.EIO), "passing"), (write(errno.ESTALE), "passing"), (write(errno.ETIMEDOUT), "passing")),
