@@ -45,7 +45,13 @@ def test_the_list_names_every_figure_without_a_folder() -> None:
     assert [line.split()[0] for line in result.stdout.splitlines()] == list(FIGURES)
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("second-study", "similarity")])
+def test_attainment_surfaces_need_seeds(results: Path) -> None:
+    result = call(results, "attainment")
+    assert result.exit_code == 2
+    assert "needs a study with at least two seeds" in result.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("second-study", "similarity", "attainment")])
 def test_a_page_is_written_into_the_working_directory(results: Path, name: str) -> None:
     result = call(results, name)
     assert result.exit_code == 0, result.stderr
