@@ -1,6 +1,7 @@
 """Results in an object store are read and reported like those of a folder."""
 
 import gc
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -74,7 +75,8 @@ def test_the_report_lies_beside_the_results_or_where_it_is_asked_for(
     assert write_report(address, tmp_path / "here.html") == tmp_path / "here.html"
     write_report(folder, tmp_path / "folder.html")
     with system_of(s3_server).open_input_file(f"{place_of(address)}/report.html") as file:
-        assert file.read() == (tmp_path / "here.html").read_bytes() == (tmp_path / "folder.html").read_bytes()
+        pages = [file.read(), (tmp_path / "here.html").read_bytes(), (tmp_path / "folder.html").read_bytes()]
+    assert len({re.sub(rb"\d\d:\d\d(:\d\d)?", b"", page) for page in pages}) == 1, "the same but for the time of writing"
 
 
 def test_methods_are_compared_and_the_same_address_twice_is_refused(address: str, folder: Path) -> None:
