@@ -20,6 +20,7 @@ from sweep.storage.lock import Holder, locked
 from sweep.storage.remote import RemotePath
 
 _TRIES = 8
+_READS, _REREAD_S = 5, 0.05  # of a claim that seems torn
 _BACK_OFF_S = (0.2, 1.0)
 
 
@@ -182,14 +183,28 @@ def read_claims(folder: RemotePath) -> dict[str, Claim]:
     """nonce -> claim, without those that a later holder took over and what is no claim."""
     found = {}
     for path in folder.list():
-        try:
-            claim = Claim.parse(path.read_bytes())
-        except FileNotFoundError:
-            continue  # just withdrawn
+        claim = _read_claim(path)
         if claim is not None and path.name == f"{claim.holder.nonce}.json":
             found[claim.holder.nonce] = claim
     replaced = {nonce for claim in found.values() if claim.is_held for nonce in claim.taken_over}
     return {nonce: claim for nonce, claim in found.items() if nonce not in replaced}
+
+
+def _read_claim(path: RemotePath) -> Claim | None:
+    """None for what is no claim, and for one that was just withdrawn.
+
+    A client asks for a file's size first and then for so many bytes: of a claim that is replaced in between it gets half. Taken for
+    no claim, a rival would go unseen, so it is read again.
+    """
+    for _ in range(_READS):
+        try:
+            claim = Claim.parse(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        if claim is not None:
+            return claim
+        time.sleep(_REREAD_S)
+    return None
 
 
 def claim_holder(folder: RemotePath, *, certainly_dead: bool = True) -> dict[str, Any] | None:
