@@ -1,5 +1,6 @@
 """One self-contained HTML file that shows a sweep: it opens offline and connects to nothing."""
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from analysis.conflict import task_conflict
 from analysis.conflict_figure import conflict_panels
 from analysis.conflict_html import conflict_as_html
 from analysis.costs import Costs
+from analysis.curves import embedded_curves
 from analysis.exactness import EXACT
 from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, height_column, pair_columns
 from analysis.figures import front_2d_projection, front_3d, loss_against_sparsity
@@ -27,7 +29,7 @@ from analysis.labels import label_points
 from analysis.many_objectives import paired_columns, parallel_objectives, scatter_matrix
 from analysis.method_html import as_html, second_as_html
 from analysis.method_table import method_table
-from analysis.point_style import SPARSITY_RATE, axis_title, hover_texts, short_title
+from analysis.point_style import COLOURS, SPARSITY_RATE, SYMBOLS, axis_title, hover_texts, short_title
 from analysis.report_about import about
 from analysis.report_cost import cost_section
 from analysis.report_data import Embedded, choose_rows, exact_front_columns, script_json, to_columns
@@ -37,7 +39,19 @@ from analysis.second_study_pairs import has_second_study
 from analysis.table import ResultTable, read_results
 from analysis.whole_file import write_whole
 
-_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "ready.js", "start.js")
+_SCRIPTS = (
+    "data.js",
+    "colouring.js",
+    "exact.js",
+    "views.js",
+    "many.js",
+    "clusters.js",
+    "trials.js",
+    "curves.js",
+    "detail.js",
+    "ready.js",
+    "start.js",
+)
 
 
 def write_report(
@@ -89,9 +103,10 @@ def render_report(
     pictures = has_second_study([table])
     conflict = task_conflict(table, sparsity_width)
     attainment = attainment_figure(table) if len(table.objectives) > 1 else None
+    panels = _drawn(conflict_panels(conflict)) if conflict else None
     ready = {
         "second": second_study_figure(table) if pictures else None,
-        "conflict": conflict_panels(conflict) if conflict else None,
+        "conflict": panels,
         "attainment": attainment,
     }
     return template.render(
@@ -107,7 +122,7 @@ def render_report(
         hypervolume_format="%.5g" if len(table.objectives) <= MAX_EXACT_OBJECTIVES else "≈ %.3g",
         exact_name=EXACT_FRONT_NAME,
         views=views,
-        conflict=conflict_as_html(conflict) if conflict else None,
+        conflict=conflict_as_html(conflict, has_figure=panels is not None) if conflict else None,
         indicators=indicators_as_html(table, has_figure=attainment is not None, labels=labels),
         methods=as_html(methods) if len(methods.lines) > 1 else None,
         second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
@@ -140,6 +155,10 @@ def _data(table: ResultTable, embedded: Embedded, views: list[dict[str, Any]], e
         "n_finished": len(table.ok.frame),
         "n_trials": len(table.frame),
         "columns": to_columns(embedded),
+        "curves": embedded_curves(table, embedded),
+        "place": shlex.quote(table.place),
+        "has_own_problem": isinstance(table.manifest.get("problem"), dict) and "sources" in table.manifest["problem"],
+        "palette": {"colours": COLOURS, "symbols": SYMBOLS},
         "hover": hover_texts(table, points.frame),
         "views": views,
         "titles": {column: axis_title(table, column) for column in {*axes, SPARSITY_RATE}},
@@ -171,6 +190,11 @@ def _views(embedded: Embedded) -> list[dict[str, Any]]:
         matrix = scatter_matrix(points, labels, everything=True)
         views.append(_view("matrix", f"Objectives two at a time{which}", matrix, {}, paired))
     return views
+
+
+def _drawn(figure: go.Figure) -> go.Figure | None:
+    """None where nothing is in it."""
+    return figure if len(figure.data) else None
 
 
 def _ready(figure: go.Figure | None) -> dict[str, Any] | None:
