@@ -89,14 +89,23 @@ def write_report(
 
 
 def render_report(
-    table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02, costs: Costs | None = None
+    table: ResultTable,
+    eps: float = 0.0,
+    mode: Mode = "absolute",
+    sparsity_width: float = 0.02,
+    costs: Costs | None = None,
+    live: int | None = None,
 ) -> str:
-    """The report's HTML; arguments as in `write_report`."""
+    """The report's HTML; other arguments as in `write_report`.
+
+    Args:
+        live: now, in milliseconds since 1970, for a page that a server on this machine sends: it asks there for `/version`
+            and loads itself anew when that is another number. None: a page that connects to nothing.
+    """
     labels = label_points(table, eps, mode, sparsity_width)
     embedded = choose_rows(table, labels)
-    folder = files("analysis.templates")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8"))
+    template = environment.from_string(_as_they_are("report.html"))
     facts = summary(table, eps, mode, labels)
     views = _views(embedded)
     methods = method_table(table)
@@ -109,6 +118,7 @@ def render_report(
         "conflict": panels,
         "attainment": attainment,
     }
+    data = _data(table, embedded, views, eps) | {name: _ready(figure) for name, figure in ready.items()}
     return template.render(
         table=table,
         facts=facts,
@@ -127,11 +137,17 @@ def render_report(
         methods=as_html(methods) if len(methods.lines) > 1 else None,
         second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
         second_caption=second_study_caption(table) if pictures else None,
-        css=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
+        live=live,
+        css=_as_they_are("report.css", *(("live.css",) if live else ())),
         plotly=Markup(get_plotlyjs()),
-        data=Markup(script_json(_data(table, embedded, views, eps) | {name: _ready(figure) for name, figure in ready.items()})),
-        scripts=Markup("\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS)),
+        data=Markup(script_json(data | ({"live": live} if live else {}))),
+        scripts=_as_they_are(*_SCRIPTS, *(("live.js",) if live else ())),
     )
+
+
+def _as_they_are(*names: str) -> Markup:
+    """Files of the templates, one after the other."""
+    return Markup("\n".join(files("analysis.templates").joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
 def _data(table: ResultTable, embedded: Embedded, views: list[dict[str, Any]], eps: float) -> dict[str, Any]:

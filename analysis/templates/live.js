@@ -1,0 +1,249 @@
+// Only in the page that `sweep report --serve` sends: it asks whether there is a newer one, loads that, and puts back what the reader chose.
+const KEPT = `sweep-live ${report.name}`;
+const QUIET_MS = 2500;  // since the reader last did something
+const MARKED_MS = 60000;  // the same while text is marked, which may stay so for ever
+const AWAY_MS = [5000, 10000, 30000];  // between tries while the server does not answer
+const live = { isHeld: sessionStorage.getItem(`${KEPT} held`) === "yes", newest: null, failures: 0, timer: 0, touched: 0, isPressed: false };
+
+const byId = (id) => document.getElementById(id);
+const scrolled = () => [...document.querySelectorAll(".scroll, .matrix, .second, #detail")];
+const detailsName = (node) => node.querySelector("summary").textContent.replace(/\d+/g, "").trim();
+const sections = () => [...document.querySelectorAll("main > header, main > section")];
+const sectionName = (node) => node.getAttribute("aria-labelledby") ?? node.tagName;
+const scrolledName = (node) => node.id || (node.getAttribute("aria-labelledby") ?? node.querySelector("[id]")?.id);
+
+// -- what the reader chose -----------------------------------------------------------------------------------------
+
+// Every control that has an id, of whatever part of the page; a number field stands for its slider.
+function controls() {
+  const all = [...document.querySelectorAll("main input[id], main select[id]")];
+  return all.filter((control) => !(control.id.endsWith("-range") && byId(control.id.replace(/-range$/, ""))));
+}
+
+const valueOf = (control) => (control.type === "checkbox" ? control.checked : control.value);
+
+function chosen() {
+  const selected = choice.selected === null ? null : cell("trial_id", choice.selected);
+  const { eps, accuracy, sparsity } = choice;
+  return {
+    controls: controls().map((control) => [control.id, valueOf(control)]),
+    filters: { eps, accuracy, sparsity },
+    everything: eps > report.eps && eps >= greatest(finite("slack")),
+    legend: legendSeen(),
+    exactHidden: hasExact && choice.hidden.has(report.exact.name),
+    listing: { sort: listing.sort, descending: listing.descending, page: listing.page },
+    selected,
+    plots: [...document.querySelectorAll(".plot[id]")].map((plot) => [plot.id, turned(plot)]),
+    details: [...document.querySelectorAll("main details")].map((node) => [detailsName(node), node.open]),
+    scrolled: scrolled().map((node) => [scrolledName(node), node.scrollLeft, node.scrollTop]),
+    place: place(),
+    focus: hasFocus(document.activeElement) ? pathOf(document.activeElement) : null,
+  };
+}
+
+// Not what was only clicked, which would get an outline. In a window that is not in front nothing matches.
+const hasFocus = (node) => node !== null && node !== document.body && (!document.hasFocus() || node.matches(":focus-visible"));
+
+// Clusters are numbered anew when a sweep grows: an entry of the legend is known by its trials.
+function legendSeen() {
+  const seen = { hidden: [], shown: [] };
+  for (const trace of legendTraces()) seen[choice.hidden.has(trace.key) ? "hidden" : "shown"].push(...trace.rows.map((row) => cell("trial_id", row)));
+  return seen.hidden.length ? seen : null;
+}
+
+const legendTraces = () => (report.views.length ? tracesBy(report.views[0]) : []);
+
+// Camera and zoomed axes, where the reader changed them: plotly then says that an axis has no range of its own any more.
+function turned(plot) {
+  const found = {};
+  if (plot.layout?.scene?.camera) found["scene.camera"] = plot.layout.scene.camera;
+  for (const [name, axis] of Object.entries(plot.layout ?? {})) {
+    if (/^[xy]axis\d*$/.test(name) && axis.autorange === false && axis.range) found[`${name}.range`] = axis.range;
+  }
+  return found;
+}
+
+// Sections above may grow: the place is kept relative to the one at the top of the window.
+function place() {
+  const top = sections().filter((node) => node.getBoundingClientRect().top <= 1).at(-1);
+  return top ? { name: sectionName(top), top: top.getBoundingClientRect().top } : null;
+}
+
+function pathOf(node) {
+  if (node.id) return `#${CSS.escape(node.id)}`;
+  if (node === document.body || !node.parentElement) return "body";
+  return `${pathOf(node.parentElement)} > :nth-child(${[...node.parentElement.children].indexOf(node) + 1})`;
+}
+
+// -- putting it back -----------------------------------------------------------------------------------------------
+
+function putBack(kept) {
+  const values = new Map(kept.controls);
+  for (const control of controls()) if (values.has(control.id)) setControl(control, values.get(control.id));
+  Object.assign(choice, kept.filters);
+  const range = byId("eps-range");
+  if (kept.everything && range) {
+    range.value = range.max;
+    range.dispatchEvent(new Event("input"));
+  }
+  if (kept.legend) hideAgain(kept.legend);
+  if (kept.exactHidden) choice.hidden.add(report.exact.name);
+  turnAgain(new Map(kept.plots));
+  if (report.views.length) drawLegend();
+  refresh();
+  listAgain(kept.listing);
+  selectAgain(kept.selected);
+  const opened = new Map(kept.details);
+  for (const node of document.querySelectorAll("main details")) node.open = opened.get(detailsName(node)) ?? node.open;
+  if (kept.focus) document.querySelector(kept.focus)?.focus({ preventScroll: true });
+  const lefts = new Map(kept.scrolled.map(([name, ...offsets]) => [name, offsets]));
+  for (const node of scrolled()) [node.scrollLeft, node.scrollTop] = lefts.get(scrolledName(node)) ?? [0, 0];
+  const top = kept.place && sections().find((node) => sectionName(node) === kept.place.name);
+  window.scrollTo(0, top ? window.scrollY + top.getBoundingClientRect().top - kept.place.top : 0);
+}
+
+// As if the reader did it, so that whatever follows from a control follows.
+function setControl(control, value) {
+  if (valueOf(control) === value || value === "") return;
+  if (control.tagName === "SELECT" && ![...control.options].some((option) => option.value === value)) return;
+  if (control.type === "checkbox") control.checked = value;
+  else control.value = value;
+  control.dispatchEvent(new Event(control.tagName === "SELECT" || control.type === "checkbox" ? "change" : "input"));
+}
+
+// Hidden stays an entry most of whose trials, as far as they were there, were hidden.
+function hideAgain(seen) {
+  const [hidden, shown] = [new Set(seen.hidden), new Set(seen.shown)];
+  for (const trace of legendTraces()) {
+    const ids = trace.rows.map((row) => cell("trial_id", row));
+    if (ids.filter((id) => hidden.has(id)).length > ids.filter((id) => shown.has(id)).length) choice.hidden.add(trace.key);
+  }
+}
+
+// Views get it as their own layout, which every later drawing keeps; ready figures are not drawn again.
+function turnAgain(plots) {
+  for (const [id, changes] of plots) {
+    const plot = byId(id);
+    const view = report.views[Number(/^view-(\d+)$/.exec(id)?.[1])];
+    if (!plot?.layout || !Object.keys(changes).length) continue;
+    if (view === undefined) {
+      Plotly.relayout(plot, changes);
+      continue;
+    }
+    for (const [path, value] of Object.entries(changes)) {
+      const [part, name] = path.split(".");
+      if (!view.layout[part]) continue;
+      view.layout[part][name] = value;
+      if (name === "range") view.layout[part].autorange = false;
+    }
+  }
+}
+
+function listAgain(kept) {
+  const column = tableColumns.findIndex((one) => one.key === kept.sort);
+  if (column >= 0) {
+    Object.assign(listing, { sort: kept.sort, descending: kept.descending });
+    document.querySelectorAll("#trial-table th")[column].setAttribute("aria-sort", kept.descending ? "descending" : "ascending");
+  }
+  listing.page = kept.page;
+  list();
+}
+
+function selectAgain(trial) {
+  const row = trial === null ? -1 : [...Array(report.n_rows).keys()].find((one) => cell("trial_id", one) === trial) ?? -1;
+  if (row >= 0) select(row, document.querySelector(`#trial-table tr[data-row="${row}"] button`));
+}
+
+// -- following -----------------------------------------------------------------------------------------------------
+
+// A page that changes under the hand or in the middle of a word would be worse than one that waits.
+function isBusy() {
+  const isMarked = !(document.getSelection()?.isCollapsed ?? true);
+  return live.isPressed || performance.now() - live.touched < (isMarked ? MARKED_MS : QUIET_MS);
+}
+
+function loadNewest() {
+  sessionStorage.setItem(KEPT, JSON.stringify(chosen()));
+  history.scrollRestoration = "manual";
+  location.reload();
+}
+
+async function ask() {
+  if (document.hidden) return;  // the page asks again when it is seen
+  let pause;
+  try {
+    const answer = await fetch("/version", { cache: "no-store" });
+    if (!answer.ok) throw new Error(answer.statusText);
+    live.newest = await answer.json();
+    live.failures = 0;
+    pause = 1000 * live.newest.poll_s;
+  } catch {
+    pause = AWAY_MS[Math.min(live.failures, AWAY_MS.length - 1)];
+    live.failures += 1;
+  }
+  const isNew = live.failures === 0 && live.newest.version !== report.live;
+  if (isNew && !live.isHeld && !isBusy()) return loadNewest();
+  showStatus();
+  askIn(isNew && !live.isHeld ? 500 : pause);
+}
+
+function askIn(milliseconds) {
+  clearTimeout(live.timer);
+  live.timer = setTimeout(ask, milliseconds);
+}
+
+function statusText() {
+  const updated = new Date(report.live).toTimeString().slice(0, 8);
+  if (live.failures) return `the server has ended · this page is of ${updated}`;
+  const { complete, planned, state, problem, version } = live.newest;
+  if (problem) return `cannot be read just now (${problem}) · this page is of ${updated}`;
+  const trials = `${complete.toLocaleString("en")} of ${planned.toLocaleString("en")} trials`;
+  if (live.isHeld) return `updates are paused · ${trials} · this page is of ${updated}${version === report.live ? "" : ", there is a newer one"}`;
+  const word = { running: "live", paused: "the sweep is paused", ended: complete >= planned ? "the sweep has ended" : "no run is on" }[state];
+  return `${word} · ${trials} · updated ${updated}`;
+}
+
+// Said aloud when it changes, which is why the time of an update does not stand there every second.
+function showStatus() {
+  const text = statusText();
+  if (live.line.textContent !== text) live.line.textContent = text;
+  live.bar.className = `live${live.failures || live.newest.problem ? " bad" : live.newest.state === "running" && !live.isHeld ? " running" : ""}`;
+  live.button.textContent = live.isHeld ? "Resume" : "Pause";
+  live.button.setAttribute("aria-label", live.isHeld ? "Resume updates" : "Pause updates");
+}
+
+function addStatus() {
+  live.bar = element("aside", null, "live");
+  live.bar.id = "live";
+  live.bar.setAttribute("aria-label", "Updates of this page");
+  live.line = element("p");
+  live.line.setAttribute("role", "status");
+  live.button = element("button", "Pause");
+  live.button.type = "button";
+  live.button.id = "live-pause";
+  live.button.addEventListener("click", () => {
+    live.isHeld = !live.isHeld;
+    sessionStorage.setItem(`${KEPT} held`, live.isHeld ? "yes" : "no");
+    live.touched = -QUIET_MS;
+    if (live.newest) showStatus();
+    ask();
+  });
+  live.bar.append(live.line, live.button);
+  document.querySelector("main").after(live.bar);
+}
+
+for (const kind of ["pointerdown", "keydown", "wheel", "input", "touchmove"]) {
+  document.addEventListener(kind, () => { live.touched = performance.now(); }, { capture: true, passive: true });
+}
+document.addEventListener("pointerdown", () => { live.isPressed = true; }, true);
+for (const kind of ["pointerup", "pointercancel"]) document.addEventListener(kind, () => { live.isPressed = false; }, true);
+window.addEventListener("blur", () => { live.isPressed = false; });
+document.addEventListener("visibilitychange", () => { if (!document.hidden) askIn(0); });
+
+addStatus();
+const keptChoices = sessionStorage.getItem(KEPT);
+sessionStorage.removeItem(KEPT);
+if (keptChoices) putBack(JSON.parse(keptChoices));
+history.scrollRestoration = "auto";
+live.touched = -QUIET_MS;
+ask();
