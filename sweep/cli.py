@@ -195,24 +195,41 @@ def status(folder: str | Path, watch: bool, form: str) -> int:
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of DIR/report.html.")
+@click.option("--serve", is_flag=True, help="Show it in a browser of this machine, and follow the sweep, until Ctrl-C; writes nothing.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="With --serve: port of 127.0.0.1; default: any free one.")
 @_price_options
 @_told_clearly
-def report(folder: str | Path, eps: float, out: Path | None, **prices: float | None) -> int:
+def report(folder: str | Path, eps: float, out: Path | None, serve: bool, port: int | None, **prices: float | None) -> int:
     """Write the HTML report of the results in DIR; also in the middle of a run.
 
     What it cost is priced as the grid file's `costs` say, unless an option says otherwise.
+
+    With --serve the report stays in memory, is served on this machine alone, and renews itself while the sweep runs. Ctrl-C (or SIGTERM)
+    ends that with exit code 0.
 
     \b
     Example:
       sweep report results/quickstart --eps 0.01
       sweep report results/quickstart --g-co2-per-kwh 380 --usd-per-device-hour 1.2
+      sweep report results/quickstart --serve --port 8300
     """
     from analysis.costs import Costs
+
+    costs = Costs(**prices)
+    if serve:
+        if out is not None:
+            raise click.UsageError("--serve writes no file, so --out has no meaning with it\n  hint: leave one of them out")
+        from sweep.live_report import serve as serve_report
+
+        serve_report(folder, port or 0, lambda address: echo(f"live report: {address} (Ctrl-C ends it)"), eps=eps, costs=costs)
+        return 0
+    if port is not None:
+        raise click.UsageError("--port belongs to --serve\n  hint: add --serve, or leave --port out")
     from analysis.report import write_report
     from sweep.storage.files import write_error
 
     try:
-        echo(write_report(folder, out, eps=eps, costs=Costs(**prices)))
+        echo(write_report(folder, out, eps=eps, costs=costs))
     except OSError as error:
         raise write_error(out or Path(folder) / "report.html", error) from error
     return 0

@@ -12,6 +12,7 @@ _USER_ERRORS = {
     "sweep.grid.errors": "ConfigError",
     "sweep.storage.errors": "StoreError",
     "sweep.outcome": "SweepError",
+    "sweep.live_report": "ServeError",
     "trainer.problems.sources": "DataError",
     "trainer.own_source": "ProblemError",
     "analysis.manifest": "ResultsError",
