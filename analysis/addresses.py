@@ -54,6 +54,10 @@ class Mirror:
         self._copy(self._names("epochs"))
         self._copy(["epochs.parquet"])
 
+    def copy_latencies(self) -> None:
+        """What `sweep measure` wrote, as it is now."""
+        self._copy(self._names("latency"))
+
     def copy_blob(self, sha256: str) -> None:
         """The weights of this name, where there are some."""
         self._copy([f"blobs/{sha256}"])

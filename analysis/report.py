@@ -28,6 +28,9 @@ from analysis.many_objectives import paired_columns, parallel_objectives, scatte
 from analysis.method_html import as_html, second_as_html
 from analysis.method_table import method_table
 from analysis.point_style import SPARSITY_RATE, axis_title, hover_texts, short_title
+from analysis.real_size import real_size
+from analysis.real_size_figure import real_size_figure
+from analysis.real_size_html import real_size_as_html
 from analysis.report_about import about
 from analysis.report_cost import cost_section
 from analysis.report_data import Embedded, choose_rows, exact_front_columns, script_json, to_columns
@@ -37,7 +40,7 @@ from analysis.second_study_pairs import has_second_study
 from analysis.table import ResultTable, read_results
 from analysis.whole_file import write_whole
 
-_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "ready.js", "start.js")
+_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "ready.js", "real_size.js", "start.js")
 
 
 def write_report(
@@ -89,10 +92,12 @@ def render_report(
     pictures = has_second_study([table])
     conflict = task_conflict(table, sparsity_width)
     attainment = attainment_figure(table) if len(table.objectives) > 1 else None
+    sizes = real_size(embedded.points)
     ready = {
         "second": second_study_figure(table) if pictures else None,
         "conflict": conflict_panels(conflict) if conflict else None,
         "attainment": attainment,
+        "real_size": real_size_figure(embedded.points, sizes, embedded.labels) if sizes else None,
     }
     return template.render(
         table=table,
@@ -109,6 +114,7 @@ def render_report(
         views=views,
         conflict=conflict_as_html(conflict) if conflict else None,
         indicators=indicators_as_html(table, has_figure=attainment is not None, labels=labels),
+        real_size=real_size_as_html(embedded.points, sizes, embedded.labels) if sizes else None,
         methods=as_html(methods) if len(methods.lines) > 1 else None,
         second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
         second_caption=second_study_caption(table) if pictures else None,
