@@ -73,9 +73,17 @@ class TrainedTrials:
         """The network of a row.
 
         Raises:
+            SweepError: it is of a kind that cannot be compressed.
             StoreError: its weights are gone or damaged.
             DataError: the problem's data is not here.
         """
+        if self.config.problem.name.startswith("analytic/"):
+            raise SweepError(f"trial {row['trial_id']}: it is a point of an analytic problem, not a network that could be compressed")
+        if row["method"] == "cosmos":
+            raise SweepError(
+                f"trial {row['trial_id']}: its network reads the preference beside the inputs (method cosmos), and is not compressed\n"
+                "  hint: choose a trial of another method"
+            )
         blob = self.store.get_blob(row["weights_sha256"])
         return TrainedNetwork(row, blob, self._problem(row["model"]))
 

@@ -264,6 +264,28 @@ def test_a_network_that_decides_by_its_numbers_cannot_be_followed(tmp_path: Path
     assert files(store.root) == []
 
 
+ANALYTIC = "problem: {name: analytic/zdt1, n_steps: 2}\npreferences: {list: [[0.5, 0.5]]}\n"
+COSMOS = """\
+problem: {name: multidigits, n_train: 300, n_validation: 100, n_test: 100}
+model: hps
+method: cosmos
+preferences: {list: [[0, 0.5, 0.5]]}
+training: {batch_size: 100, retrain: {outer_iterations: 1, epochs: 1}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"), [(ANALYTIC, "a point of an analytic problem"), (COSMOS, "reads the preference beside the inputs")]
+)
+def test_what_is_no_network_of_its_inputs_alone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: str, said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = train(tmp_path, grid)
+    (trial_id,) = ids(store)
+    is_refused(call("measure", store.root), store, f"trial {trial_id}", said)
+    is_refused(call("export", store.root, trial_id, "--to", "model.safetensors"), store, f"trial {trial_id}", said)
+    assert not list(tmp_path.glob("model*"))
+
+
 # -- object stores ------------------------------------------------------------------------------------------------------------
 
 
