@@ -28,13 +28,14 @@ class _Row:
     verdict: str
 
 
-def conflict_as_html(conflict: Conflict) -> Markup:
-    """The section without its heading; names are escaped, classes are those of the report's style sheet."""
+def conflict_as_html(conflict: Conflict, has_figure: bool = True) -> Markup:
+    """The section without its heading, with a place for its picture if it has one; names are escaped, classes are the style sheet's."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = files("analysis.templates").joinpath("conflict.html").read_text(encoding="utf-8")
     return Markup(
         environment.from_string(template).render(
             sentences=conflict_sentences(conflict),
+            has_figure=has_figure,
             caption=conflict_caption(conflict),
             has_studies=len(conflict.studies) > 1,
             titles=list(_titles(conflict)),

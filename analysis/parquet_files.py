@@ -1,6 +1,6 @@
 """Reads many Parquet files into one table and names every file that cannot be read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def parquet_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix == ".parquet" and not path.name.startswith("."))
 
 
-def read_files(paths: Iterable[Path], folder: Path, required: Sequence[str], trial_id: str | None = None) -> Reading:
+def read_files(paths: Iterable[Path], folder: Path, required: Sequence[str], trials: Collection[str] | None = None) -> Reading:
     """Read files of possibly different columns, verifying page checksums.
 
     Args:
@@ -42,7 +42,7 @@ def read_files(paths: Iterable[Path], folder: Path, required: Sequence[str], tri
             `trials.parquet` before it deletes loose rows, and readers look there last.
         folder: the results folder, to name files relative to it.
         required: columns without which a file is unreadable.
-        trial_id: keep this trial's rows only; None keeps all.
+        trials: keep the rows of these trials only; None keeps all.
 
     Returns:
         Rows of all readable files and the names of the others. A torn, empty or damaged file, one of an unknown
@@ -53,7 +53,7 @@ def read_files(paths: Iterable[Path], folder: Path, required: Sequence[str], tri
     schema = pa.schema([])
     for path in paths:
         try:
-            table = _read_file(path, required, trial_id)
+            table = _read_file(path, required, trials)
             if not table.schema.equals(schema):
                 schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
         except FileNotFoundError:
@@ -83,9 +83,8 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _read_file(path: Path, required: Sequence[str], trial_id: str | None) -> pa.Table:
+def _read_file(path: Path, required: Sequence[str], trials: Collection[str] | None) -> pa.Table:
     n_bytes = check_plain(path)
-    filters = None if trial_id is None else [("trial_id", "=", trial_id)]
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         names = file.schema_arrow.names
         missing = [name for name in required if name not in names]
@@ -98,11 +97,17 @@ def _read_file(path: Path, required: Sequence[str], trial_id: str | None) -> pa.
         if file.metadata.num_rows * least > n_bytes:
             raise ValueError(f"{file.metadata.num_rows} rows in {n_bytes} bytes, more than such a file can hold")
         check_types(file.schema_arrow)
-        table = file.read()
+        table = file.read() if trials is None else _read_some(file, trials)
         check_values(table)
-    if filters is not None:
-        table = table.filter(pa.compute.equal(table["trial_id"], trial_id))
     return table.replace_schema_metadata(None)
+
+
+def _read_some(file: pq.ParquetFile, trials: Collection[str]) -> pa.Table:
+    """The rows of these trials; one row group at a time, as all curves of a large sweep need gigabytes."""
+    wanted = pa.array(list(trials), pa.string())
+    groups = (file.read_row_group(i) for i in range(file.num_row_groups))
+    found = [group.filter(pa.compute.is_in(group["trial_id"].cast(pa.string()), value_set=wanted)) for group in groups]
+    return pa.concat_tables(found) if found else file.schema_arrow.empty_table()
 
 
 def _versions() -> str:

@@ -1,5 +1,6 @@
 """Real size and time as a fragment of the report: the place of the picture, a table of the front, where the times come from."""
 
+import shlex
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -48,12 +49,12 @@ def real_size_as_html(table: ResultTable, sizes: RealSize, labels: pd.DataFrame)
             has_studies=frame["study"].nunique() > 1,
             value_title=value_title(sizes),
             batches=BATCHES if is_measured else (),
-            captions=_captions(sizes),
+            captions=_captions(sizes, shlex.quote(table.place)),
         )
     )
 
 
-def _captions(sizes: RealSize) -> list[str]:
+def _captions(sizes: RealSize, place: str) -> list[str]:
     n_trials = int(sizes.frame["value"].notna().sum())
     sample = f" {MAX_POINTS} of {n_trials:,} trials are drawn." if n_trials > MAX_POINTS else ""
     texts = [
@@ -62,15 +63,13 @@ def _captions(sizes: RealSize) -> list[str]:
     ]
     latencies = sizes.latencies
     if not latencies.of_trials:
-        texts.append(
-            "How fast the networks are was not measured: `sweep measure DIR`, with this results folder as DIR, does it for the front."
-        )
+        texts.append(f"How fast the networks are was not measured: `sweep measure {place}` does it for the front.")
         return texts
     host, processor, torch = next(iter(latencies.of_trials.values())).machine
     texts.append(
         f"Times: medians of a call on one core of {processor} ({host}), PyTorch {torch}, as trained → compressed; "
         f"{len(latencies.of_trials):,} of {len(sizes.frame):,} finished trials were measured. "
-        f"`sweep measure DIR TRIAL` measures another one."
+        f"`sweep measure {place} TRIAL` measures another one."
     )
     if latencies.n_elsewhere:
         texts.append(f"{latencies.n_elsewhere:,} more were measured on other machines, or with another PyTorch, and are not shown.")

@@ -1,5 +1,6 @@
 """One self-contained HTML file that shows a sweep: it opens offline and connects to nothing."""
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from analysis.conflict import task_conflict
 from analysis.conflict_figure import conflict_panels
 from analysis.conflict_html import conflict_as_html
 from analysis.costs import Costs
+from analysis.curves import embedded_curves
 from analysis.exactness import EXACT
 from analysis.figure_parts import EXACT_FRONT, EXACT_FRONT_NAME, axis_columns, height_column, pair_columns
 from analysis.figures import front_2d_projection, front_3d, loss_against_sparsity
@@ -27,7 +29,7 @@ from analysis.labels import label_points
 from analysis.many_objectives import paired_columns, parallel_objectives, scatter_matrix
 from analysis.method_html import as_html, second_as_html
 from analysis.method_table import method_table
-from analysis.point_style import SPARSITY_RATE, axis_title, hover_texts, short_title
+from analysis.point_style import COLOURS, SPARSITY_RATE, SYMBOLS, axis_title, hover_texts, short_title
 from analysis.real_size import real_size
 from analysis.real_size_figure import real_size_figure
 from analysis.real_size_html import real_size_as_html
@@ -40,7 +42,20 @@ from analysis.second_study_pairs import has_second_study
 from analysis.table import ResultTable, read_results
 from analysis.whole_file import write_whole
 
-_SCRIPTS = ("data.js", "exact.js", "views.js", "many.js", "clusters.js", "trials.js", "detail.js", "ready.js", "real_size.js", "start.js")
+_SCRIPTS = (
+    "data.js",
+    "colouring.js",
+    "exact.js",
+    "views.js",
+    "many.js",
+    "clusters.js",
+    "trials.js",
+    "curves.js",
+    "detail.js",
+    "ready.js",
+    "real_size.js",
+    "start.js",
+)
 
 
 def write_report(
@@ -93,9 +108,10 @@ def render_report(
     conflict = task_conflict(table, sparsity_width)
     attainment = attainment_figure(table) if len(table.objectives) > 1 else None
     sizes = real_size(embedded.points)
+    panels = _drawn(conflict_panels(conflict)) if conflict else None
     ready = {
         "second": second_study_figure(table) if pictures else None,
-        "conflict": conflict_panels(conflict) if conflict else None,
+        "conflict": panels,
         "attainment": attainment,
         "real_size": real_size_figure(embedded.points, sizes, embedded.labels) if sizes else None,
     }
@@ -112,7 +128,7 @@ def render_report(
         hypervolume_format="%.5g" if len(table.objectives) <= MAX_EXACT_OBJECTIVES else "≈ %.3g",
         exact_name=EXACT_FRONT_NAME,
         views=views,
-        conflict=conflict_as_html(conflict) if conflict else None,
+        conflict=conflict_as_html(conflict, has_figure=panels is not None) if conflict else None,
         indicators=indicators_as_html(table, has_figure=attainment is not None, labels=labels),
         real_size=real_size_as_html(embedded.points, sizes, embedded.labels) if sizes else None,
         methods=as_html(methods) if len(methods.lines) > 1 else None,
@@ -146,6 +162,10 @@ def _data(table: ResultTable, embedded: Embedded, views: list[dict[str, Any]], e
         "n_finished": len(table.ok.frame),
         "n_trials": len(table.frame),
         "columns": to_columns(embedded),
+        "curves": embedded_curves(table, embedded),
+        "place": shlex.quote(table.place),
+        "has_own_problem": isinstance(table.manifest.get("problem"), dict) and "sources" in table.manifest["problem"],
+        "palette": {"colours": COLOURS, "symbols": SYMBOLS},
         "hover": hover_texts(table, points.frame),
         "views": views,
         "titles": {column: axis_title(table, column) for column in {*axes, SPARSITY_RATE}},
@@ -177,6 +197,11 @@ def _views(embedded: Embedded) -> list[dict[str, Any]]:
         matrix = scatter_matrix(points, labels, everything=True)
         views.append(_view("matrix", f"Objectives two at a time{which}", matrix, {}, paired))
     return views
+
+
+def _drawn(figure: go.Figure) -> go.Figure | None:
+    """None where nothing is in it."""
+    return figure if len(figure.data) else None
 
 
 def _ready(figure: go.Figure | None) -> dict[str, Any] | None:

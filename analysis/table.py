@@ -1,6 +1,6 @@
 """The results folder as one table: each trial once, what is missing counted, what cannot be read named."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -150,22 +150,23 @@ class ResultTable:
             "unreadable": len(self.unreadable),
         }
 
-    def read_epochs(self, trial_id: str | None = None) -> pd.DataFrame:
+    def read_epochs(self, trials: str | Collection[str] | None = None) -> pd.DataFrame:
         """Curves, one row an epoch, ordered by trial and epoch; read from disk at each call.
 
         Args:
-            trial_id: one trial; None reads all of them.
+            trials: the id of one, or the ids of several; None reads all of them.
 
         Returns:
             Columns of `docs/store.md`; empty when nothing was published. `attrs["unreadable"]` names the files left out.
         """
         if self.mirror is not None:
             self.mirror.copy_curves()
+        wanted = None if trials is None else frozenset([trials] if isinstance(trials, str) else trials)
         loose = parquet_files(self.folder / "epochs")
-        if trial_id is not None:
-            loose = [path for path in loose if path.name.startswith(f"{trial_id}.")]
+        if wanted is not None:
+            loose = [path for path in loose if path.name.rsplit(".", 2)[0] in wanted]
         required = (*_ATTEMPT_COLUMNS, "epoch")
-        reading = read_files([*loose, self.folder / "epochs.parquet"], self.folder, required, trial_id)
+        reading = read_files([*loose, self.folder / "epochs.parquet"], self.folder, required, wanted)
         frame = to_frame(reading.table)
         if not frame.empty:
             frame = latest_attempts(frame).drop_duplicates(["trial_id", "epoch"])

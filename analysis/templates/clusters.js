@@ -26,9 +26,9 @@ function clusterColumns() {
   return [[report.has_sparsity ? "Cluster" : "Points of"], ...rate, ["Points", "n"], ...best, ["with k"], ["Trial"]];
 }
 
-// One button a cluster, for both views at once.
+// One button an entry, for all views at once.
 function drawLegend() {
-  const chips = report.views[0].traces.map((trace) => chip(clusterKey(trace.meta.group, trace.meta.cluster), swatch(trace), plainText(trace.name)));
+  const chips = tracesBy(report.views[0]).map((trace) => chip(trace.key, swatch(trace), legendText(trace)));
   if (hasExact) chips.push(chip(report.exact.name, element("span", report.exact.is_curve ? "—" : "∴", "swatch exact"), report.exact.name));
   document.getElementById("legend").replaceChildren(...chips);
 }
@@ -87,7 +87,7 @@ function bestOf(rows) {
   return best;
 }
 
-// Legend names are escaped for plotly; a text node must not show the escapes.
+// Names from Python are escaped for plotly; a text node must not show the escapes.
 const plainText = (escaped) => new DOMParser().parseFromString(escaped, "text/html").body.textContent;
 
 function trialButton(row) {

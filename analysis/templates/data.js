@@ -49,12 +49,12 @@ const results = [
 if (!results.length) results.push({ title: "Mean test loss", of: (row) => meanLoss("test", row), show: (value) => number(value) });
 
 // What the reader has chosen; every part of the page draws itself from this.
-const choice = { eps: report.eps, accuracy: 0, sparsity: 0, study: "", axes: {}, plane: "projection", hidden: new Set(), selected: null };
+const choice = { eps: report.eps, accuracy: 0, sparsity: 0, study: "", colour: "cluster", axes: {}, plane: "projection", hidden: new Set(), selected: null };
 
 const clusterKey = (group, cluster) => `${group} ${cluster}`;
 
 function passes(row) {
-  if (choice.hidden.has(clusterKey(cell("group", row), cell("cluster", row)))) return false;
+  if (choice.hidden.has(groupKey(row))) return false;
   if (choice.study && String(cell("study", row)) !== choice.study) return false;
   if (choice.accuracy > 0 && !(cell("accuracy.validation.mean", row) >= choice.accuracy)) return false;
   return !(choice.sparsity > 0 && !(cell("sparsity_rate", row) >= choice.sparsity));

@@ -28,6 +28,7 @@ function detailParts(row) {
   parts[0].append(element("span", state, `badge ${state === "ok" ? "ok" : "bad"}`));
   if (cell("error", row)) parts.push(element("pre", cell("error", row)));
   parts.push(noteList(cell("notes", row)));
+  parts.push(commandPart(row));
   parts.push(facts("Preference and objectives", [
     ["k", preference(row)],
     ...report.objectives.map((o) => [`${o.name}${o.unit ? ` (${o.unit})` : ""}`, number(cell(o.column, row), 6)]),
@@ -39,6 +40,7 @@ function detailParts(row) {
   parts.push(splitTable("Accuracy", "accuracy", row, (value) => percent(value, 2)));
   parts.push(splitTable(metricTitle(), "metric", row, (value) => number(value)));
   parts.push(splitTable("Loss", "loss", row, (value) => number(value)));
+  parts.push(curvePart(row));
   parts.push(facts("Size", [
     ["sparsity rate (SR)", measured("sparsity_rate", row, percent)],
     ["compression rate (CR)", measured("compression_rate", row, fixed)],
@@ -71,6 +73,42 @@ function detailParts(row) {
     ["weights (SHA-256, in blobs/)", cell("weights_sha256", row)],
   ]));
   return parts.filter(Boolean);
+}
+
+// What to type to have the trial's network as a file, and to see how its rows are tied.
+function commandPart(row) {
+  if (!cell("weights_sha256", row)) return null;
+  const trial = cell("trial_id", row);
+  const own = report.has_own_problem ? " --grid GRID.yaml" : "";
+  const part = element("section");
+  part.append(element("h3", "From the shell"));
+  part.append(command("Its network as a smaller file", `sweep export ${report.place} ${trial} --to ${trial.slice(0, 12)}.safetensors${own}`));
+  if (report.has_sparsity) part.append(command("Which rows are alike and tied", `sweep figure ${report.place} similarity --trial ${trial}`));
+  return part;
+}
+
+function command(title, text) {
+  const part = element("div", null, "command");
+  const button = element("button", "Copy");
+  button.type = "button";
+  button.setAttribute("aria-label", `Copy: ${title}`);
+  button.addEventListener("click", async () => {
+    button.textContent = (await copied(text, part.querySelector("code"))) ? "Copied" : "Press Ctrl+C";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+  part.append(element("span", title, "hint"), element("code", text), button);
+  return part;
+}
+
+// Without access to the clipboard the text is selected, so that the keyboard copies it.
+async function copied(text, node) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    getSelection().selectAllChildren(node);
+    return false;
+  }
 }
 
 const measured = (name, row, show) => (cell(name, row) === null ? null : show(cell(name, row)));

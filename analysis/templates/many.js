@@ -10,7 +10,7 @@ function parallelTraces(view) {
     const span = values.reduce((a, b) => Math.max(a, b), -Infinity) - low;
     return (row) => (span > 0 ? (cell(name, row) - low) / span : 0.5);
   });
-  const traces = view.traces.map((trace) => {
+  const traces = tracesBy(view).map((trace) => {
     const rows = trace.rows.filter(isShown);
     return parallelLines({ ...trace, rows: undefined, marker: inked(trace), line: { width: 1, color: inked(trace).color } }, rows, view, scale);
   });
@@ -35,7 +35,7 @@ function parallelLines(trace, rows, view, scale) {
 
 // Panels share their axes, so that zooming one zooms its row and column; one trace a panel, its points coloured one by one.
 function matrixTraces(view) {
-  const looks = new Map(view.traces.flatMap((trace) => trace.rows.map((row) => [row, inked(trace)])));
+  const looks = new Map(tracesBy(view).flatMap((trace) => trace.rows.map((row) => [row, inked(trace)])));
   const rows = nearest(view, shownRows());
   const marker = { size: 5, opacity: 0.9, color: rows.map((row) => looks.get(row).color), symbol: rows.map((row) => looks.get(row).symbol) };
   const traces = [];

@@ -52,6 +52,13 @@ function wireControls() {
   ];
   const studies = Array.isArray(report.columns.study) ? [...new Set(finite("study").map(String))] : [];
   if (studies.length > 1) wireSelect("study", [["", "all"], ...studies.map((name) => [name, name])], (value) => { choice.study = value; });
+  if (colourings.length) {
+    wireSelect("colour", [["cluster", report.has_sparsity ? "sparsity cluster" : "one colour"], ...colourings.map((one) => [one.key, one.title])], (value) => {
+      choice.colour = value;
+      choice.hidden.clear();
+      drawLegend();
+    });
+  }
   const named = (columns) => columns.map((column) => [column, plainText(report.titles[column])]);
   const first = report.views[0].axes;
   if (report.planar.length > 2) {
@@ -75,7 +82,7 @@ function wireControls() {
   form.addEventListener("reset", (event) => {
     event.preventDefault();
     form.querySelectorAll("select").forEach((control) => { control.selectedIndex = 0; });
-    Object.assign(choice, { study: "", axes: {}, plane: "projection" });
+    Object.assign(choice, { study: "", colour: "cluster", axes: {}, plane: "projection" });
     for (const axis of ["x", "y", "z"]) if (first[axis] !== undefined) document.getElementById(`axis-${axis}`).value = first[axis];
     choice.hidden.clear();
     resets.forEach((reset) => reset());

@@ -25,9 +25,9 @@ function pointTraces(view) {
   const axes = axesOf(view);
   const stairs = view.kind === "plane" && choice.plane === "staircase";
   const candidates = stairs ? planarFronts(view, axes) : null;
-  const traces = view.traces.map((trace) => {
-    if (isLeftOut(view, trace, axes)) return placed({ ...trace, rows: undefined }, [], axes);
-    const rows = trace.rows.filter((row) => (stairs ? candidates[trace.meta.group].has(row) : isShown(row)));
+  const leftOut = leftOutRows(view, axes);
+  const traces = tracesBy(view).map((trace) => {
+    const rows = trace.rows.filter((row) => !leftOut.has(row) && (stairs ? candidates[cell("group", row)].has(row) : isShown(row)));
     return placed({ ...trace, rows: undefined, marker: inked(trace) }, rows, axes);
   });
   if (stairs) for (const [group, rows] of Object.entries(candidates)) traces.push(staircase(group, [...rows], axes));
@@ -37,7 +37,10 @@ function pointTraces(view) {
 }
 
 // The norms of dense models would stretch the height of the 3-D view; Python hides them there too.
-const isLeftOut = (view, trace, axes) => trace.visible === "legendonly" && axes.z === "objective.sparsity";
+function leftOutRows(view, axes) {
+  const traces = axes.z === "objective.sparsity" ? view.traces.filter((trace) => trace.visible === "legendonly") : [];
+  return new Set(traces.flatMap((trace) => trace.rows));
+}
 
 function placed(trace, rows, axes) {
   trace.visible = true;

@@ -134,12 +134,22 @@ def write_plan(folder: Path, rows: Sequence[Mapping[str, Any]], number: int = 1)
     (folder / "plans" / f"{number}.json").write_text(json.dumps(plan), encoding="utf-8")
 
 
-def write_epochs(folder: Path, row: Mapping[str, Any], tasks: Sequence[str], n_epochs: int = 3) -> None:
-    """Curves of one trial."""
-    rows = [
-        {"trial_id": row["trial_id"], "attempt": row["attempt"], "retry": row["retry"], "epoch": epoch, "phase": "sparsify"}
-        for epoch in range(1, n_epochs + 1)
-    ]
+def write_epochs(folder: Path, row: Mapping[str, Any], tasks: Sequence[str], n_epochs: int = 3, **changes: Any) -> None:
+    """Curves of one trial: losses that fall, one phase after the other from the middle on."""
+    rows = []
+    for epoch in range(1, n_epochs + 1):
+        is_sparse = epoch <= (n_epochs + 1) // 2
+        loss = {f"loss.{split}.{task}": 1 / epoch + 0.1 * i for split in ("train", "validation") for i, task in enumerate(tasks)}
+        one = {
+            **{name: row[name] for name in ("trial_id", "attempt", "retry")},
+            "epoch": epoch,
+            "phase": "sparsify" if is_sparse else "retrain",
+            "sparsity_rate": min(0.5, 0.1 * epoch),
+            "multipliers": [1 / 3] * (len(tasks) + 1) if is_sparse else [0.5] * len(tasks),
+            **loss,
+            **{f"accuracy.validation.{task}": 1 - 0.5 / epoch for task in tasks},
+        }
+        rows.append(one | changes)
     write_parquet(folder / "epochs" / f"{row['trial_id']}.{row['attempt']}-{row['retry']}.parquet", rows, epoch_schema(tasks))
 
 
