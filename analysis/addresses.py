@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 from analysis.manifest import ResultsError
 
 _AT_ONCE = 16
+_MAX_LATENCY_BYTES = 2**16
 _SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 _HINT = "check the address, and what the environment says of credentials, region and endpoint (S3: AWS_ACCESS_KEY_ID, AWS_REGION, ...)"
 
@@ -54,16 +55,22 @@ class Mirror:
         self._copy(self._names("epochs"))
         self._copy(["epochs.parquet"])
 
+    def copy_latencies(self) -> None:
+        """What `sweep measure` wrote, as it is now."""
+        self._copy(self._names("latency", _MAX_LATENCY_BYTES))
+
     def copy_blob(self, sha256: str) -> None:
         """The weights of this name, where there are some."""
         self._copy([f"blobs/{sha256}"])
 
-    def _names(self, folder: str) -> list[str]:
+    def _names(self, folder: str, max_bytes: int | None = None) -> list[str]:
+        """Of the objects in a folder, without those that are larger."""
         from pyarrow import fs
 
         with _told(self.address):
             found = self._system.get_file_info(fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True))
-        return [f"{folder}/{info.base_name}" for info in found if info.is_file and not info.base_name.startswith(".")]
+        files = [info for info in found if info.is_file and not info.base_name.startswith(".")]
+        return [f"{folder}/{info.base_name}" for info in files if max_bytes is None or info.size <= max_bytes]
 
     def _copy(self, names: Iterable[str]) -> None:
         def copy(name: str) -> None:

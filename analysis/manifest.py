@@ -49,7 +49,7 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
     mistakes = manifest_mistakes(manifest)
     if mistakes:
         raise ResultsError(f"{shown}: manifest.json: {'; '.join(mistakes)}\n  hint: no run wrote it so; restore it from a copy")
-    for inner in ("rows", "epochs", "plans"):
+    for inner in ("rows", "epochs", "plans", "latency"):
         if (folder / inner).is_symlink():
             raise ResultsError(f"{folder / inner}: a link where a folder is expected\n  hint: put the folder itself here, or mount it here")
     return dict(manifest)

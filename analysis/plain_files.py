@@ -27,14 +27,14 @@ def check_plain(path: Path, max_bytes: int | None = None) -> int:
     return status.st_size
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+def read_json(path: Path, max_bytes: int = _MAX_JSON_BYTES) -> Any:
+    """What a JSON file of at most so many bytes holds.
 
     Raises:
         OSError: it cannot be read.
         ValueError: no plain file, or no JSON.
     """
-    check_plain(path, _MAX_JSON_BYTES)
+    check_plain(path, max_bytes)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:

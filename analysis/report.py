@@ -30,6 +30,9 @@ from analysis.many_objectives import paired_columns, parallel_objectives, scatte
 from analysis.method_html import as_html, second_as_html
 from analysis.method_table import method_table
 from analysis.point_style import COLOURS, SPARSITY_RATE, SYMBOLS, axis_title, hover_texts, short_title
+from analysis.real_size import real_size
+from analysis.real_size_figure import real_size_figure
+from analysis.real_size_html import real_size_as_html
 from analysis.report_about import about
 from analysis.report_cost import cost_section
 from analysis.report_data import Embedded, choose_rows, exact_front_columns, script_json, to_columns
@@ -50,6 +53,7 @@ _SCRIPTS = (
     "curves.js",
     "detail.js",
     "ready.js",
+    "real_size.js",
     "start.js",
 )
 
@@ -112,11 +116,13 @@ def render_report(
     pictures = has_second_study([table])
     conflict = task_conflict(table, sparsity_width)
     attainment = attainment_figure(table) if len(table.objectives) > 1 else None
+    sizes = real_size(embedded.points)
     panels = _drawn(conflict_panels(conflict)) if conflict else None
     ready = {
         "second": second_study_figure(table) if pictures else None,
         "conflict": panels,
         "attainment": attainment,
+        "real_size": real_size_figure(embedded.points, sizes, embedded.labels) if sizes else None,
     }
     data = _data(table, embedded, views, eps) | {name: _ready(figure) for name, figure in ready.items()}
     return template.render(
@@ -134,6 +140,7 @@ def render_report(
         views=views,
         conflict=conflict_as_html(conflict, has_figure=panels is not None) if conflict else None,
         indicators=indicators_as_html(table, has_figure=attainment is not None, labels=labels),
+        real_size=real_size_as_html(embedded.points, sizes, embedded.labels) if sizes else None,
         methods=as_html(methods) if len(methods.lines) > 1 else None,
         second=second_as_html(methods) if any(dataset.second for dataset in methods.datasets) else None,
         second_caption=second_study_caption(table) if pictures else None,

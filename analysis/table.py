@@ -24,7 +24,7 @@ _LIST_COLUMNS = ("k", "notes", "anchors", "reference_point", "taken_over", "grad
 _FLAG_COLUMNS = ("energy_estimated",)
 _RATE_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing")
 _TIME_COLUMNS = ("device_s", "wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain")
-_SIZE_COLUMNS = ("sparsity_rate_params", "n_params", "removable_params", "n_macs", "removable_macs")
+_SIZE_COLUMNS = ("sparsity_rate_params", "n_params", "removable_params", "n_macs", "removable_macs", "compact_bytes")
 _REAL_COLUMNS = (*_RATE_COLUMNS, *_SIZE_COLUMNS, "scalarized", "optimum", "n_epochs", *_TIME_COLUMNS, "energy_wh")
 
 

@@ -1,13 +1,16 @@
-"""`sweep export`: a trial's network as a smaller file."""
+"""`sweep export` and `sweep measure`: a trial's network as a smaller file, and how fast it is."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sweep.command_edge import told_clearly
 from sweep.results_place import ResultsPlace
 from sweep.terminal import echo
+
+if TYPE_CHECKING:
+    from sweep.measuring import Measured
 
 
 @click.command()
@@ -30,7 +33,7 @@ def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, for
 
     What training made zero or equal is physically removed. The file is written only if its outputs are those of the trained
     network within 1e-5 on the whole test set; a model card goes into it and, for people, beside it. An ONNX file needs
-    `pip install 'pareto-sweep[export]'`.
+    `pip install 'pareto-sweep[export]'`. The times go into DIR/latency too, where DIR takes them.
 
     \b
     Example:
@@ -50,23 +53,33 @@ def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, for
         format_of(to)  # before the data is read
     config = named_config(grid, folder) if grid is not None else stored_config(folder, is_trusted=trust)[0]
     exporter = Exporter(Store(folder), config)
-    jobs = _of_front(folder, to, form or "safetensors") if all_front else [(str(trial), to)]
+    jobs = _files_of_front(folder, to, form or "safetensors") if all_front else [(str(trial), to)]
     for trial_id, path in jobs:
-        echo(_line(exporter.export(trial_id, path).card, path))
+        exported = exporter.export(trial_id, path)
+        echo(_line(exported.card, path))
+        if exported.not_kept is not None:
+            echo(f"note: {folder} did not take the times: {exported.not_kept}", err=True)
     return 0
 
 
-def _of_front(folder: str | Path, to: Path, form: str) -> list[tuple[str, Path]]:
-    """The trials of the front that have weights, and their files."""
+def _files_of_front(folder: str | Path, to: Path, form: str) -> list[tuple[str, Path]]:
+    """The trials of the front, and their files."""
+    from sweep.storage.folder import make_writable
+
+    trial_ids = _front(folder)
+    make_writable(to)
+    return [(trial_id, to / f"{trial_id}.{form}") for trial_id in trial_ids]
+
+
+def _front(folder: str | Path) -> list[str]:
+    """The trials of the front that have weights."""
     from analysis.front_table import front_frame
     from analysis.table import read_results
-    from sweep.storage.folder import make_writable
 
     table = read_results(folder)
     on_front = set(front_frame(table)["trial_id"])
     have = table.frame[table.frame["weights_sha256"].notna()]["trial_id"]
-    make_writable(to)
-    return [(trial_id, to / f"{trial_id}.{form}") for trial_id in have if trial_id in on_front]
+    return [trial_id for trial_id in have if trial_id in on_front]
 
 
 def _line(card: Any, path: Path) -> str:
@@ -75,4 +88,63 @@ def _line(card: Any, path: Path) -> str:
     return f"wrote {path}: {sizes}; {batch}: {times['before']:.3g} -> {times['after']:.3g} ms on one core"
 
 
-COMMANDS = (export,)
+@click.command()
+@click.argument("folder", metavar="DIR", type=ResultsPlace())
+@click.argument("trials", metavar="[TRIAL...]", nargs=-1)
+@click.option("--again", is_flag=True, help="Measure trials again whose times on this machine are known.")
+@click.option("--grid", type=click.Path(path_type=Path), metavar="FILE", help="The grid file of DIR, instead of the stored one.")
+@click.option("--trust", is_flag=True, help="Import a problem of your own that DIR names; without it name the grid file.")
+@told_clearly
+def measure(folder: str | Path, trials: tuple[str, ...], again: bool, grid: Path | None, trust: bool) -> int:
+    """Measure how long networks of DIR take on one core of this machine, as trained and compressed.
+
+    TRIAL is an id or its beginning; without one every trial that no other one dominates is measured. Batch 1 and 256. The
+    times go into DIR/latency, and the report shows them. A trial that was measured on this machine is left out. Nothing else
+    should run meanwhile.
+
+    \b
+    Example:
+      sweep measure results/quickstart
+      sweep measure results/quickstart 0a1b2c3d4e5f6071 --again
+    """
+    from sweep.measuring import measure_trial
+    from sweep.outcome import SweepError
+    from sweep.resuming import named_config, stored_config
+    from sweep.store import Store, StoreError, StoreWriteError, UnreachableError
+    from sweep.trained import TrainedTrials
+
+    config = named_config(grid, folder) if grid is not None else stored_config(folder, is_trusted=trust)[0]
+    known = TrainedTrials(Store(folder), config)
+    trial_ids = list(dict.fromkeys(known.row(trial)["trial_id"] for trial in trials)) if trials else _front(folder)
+    n_new = n_failed = 0
+    for number, trial_id in enumerate(trial_ids, start=1):
+        try:
+            measured = measure_trial(known, trial_id, again=again)
+        except (StoreWriteError, UnreachableError):
+            raise
+        except (SweepError, StoreError) as error:  # this trial's own
+            echo(f"Error: {error}", err=True)
+            n_failed += 1
+            continue
+        n_new += measured.is_new
+        echo(f"{number} of {len(trial_ids)}: {trial_id}: {_times(measured)}")
+    echo(_measured_line(folder, n_new, len(trial_ids) - n_new - n_failed, n_failed))
+    return 2 if n_failed else 0
+
+
+def _times(measured: "Measured") -> str:
+    pairs = measured.latency_ms.items()
+    text = ", ".join(f"batch {n} {pair['before']:.3g} -> {pair['after']:.3g} ms" for n, pair in pairs)
+    return text if measured.is_new else f"{text}, as measured here {measured.measured}; `--again` measures anew"
+
+
+def _measured_line(folder: str | Path, n_new: int, n_known: int, n_failed: int) -> str:
+    if not n_new + n_known + n_failed:
+        return "nothing to measure: no trial of the front has weights"
+    known = f", {n_known} known already" if n_known else ""
+    failed = f", {n_failed} could not be measured" if n_failed else ""
+    shown = f"; `sweep report {folder}` shows them" if n_new + n_known else ""
+    return f"{n_new} measured{known}{failed}{shown}"
+
+
+COMMANDS = (export, measure)

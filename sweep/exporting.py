@@ -1,7 +1,5 @@
 """`sweep export`: a trial's network as a file that is really smaller, shown to compute the same on the whole test set."""
 
-import difflib
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,21 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.config import SweepConfig
+from sweep.measuring import keep_latency, processor_name
 from sweep.model_card import card_text
 from sweep.outcome import SweepError
-from sweep.planning import fingerprint_of
 from sweep.storage.files import write_whole
 from sweep.store import Store, StoreError
-from trainer.own_problem import OwnProblem
+from sweep.trained import TrainedNetwork, TrainedTrials
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainer.api import Problem
-
 FORMATS = ("safetensors", "onnx", "pt2")
 TOLERANCE = 1e-5
-_BATCHES = (1, 256)
 _EVALUATED = 256
 _SIZES = ("sparsity_rate", "compression_rate", "parameter_sharing")
 
@@ -35,6 +30,8 @@ class Exported:
     path: Path
     card: Mapping[str, Any]
     """What is in it, as JSON has it; the same is in the file's metadata, and for people in `<path>.md`."""
+    not_kept: str | None
+    """Why the results folder did not take the latencies; None where it did, or they are not those of `sweep measure`."""
 
 
 class Exporter:
@@ -45,24 +42,16 @@ class Exporter:
         config: what was trained there, from `stored_config` or a grid file that the user names.
 
     Raises:
+        StoreError: no sweep is in the folder.
         SweepError: the config is of another problem than the results.
         DataError: the problem's data is not here; the network is verified on its test part.
     """
 
     def __init__(self, store: Store, config: SweepConfig) -> None:
-        self._store = store
-        self._config = config
-        self._manifest = store.manifest() or {}
-        stored = self._manifest.get("problem", {})
-        if stored.get("name") != config.problem.name or stored.get("fingerprint") != fingerprint_of(config):
-            raise SweepError(
-                f"{store.root}: its results are of another problem, other data or another source than the grid file asks for\n"
-                "  hint: name the grid file that they come from, `--grid FILE`, and undo changes of its problem"
-            )
-        self._problems: dict[str, Problem] = {}
+        self._trials = TrainedTrials(store, config)
 
     def export(self, trial_id: str, path: Path) -> Exported:
-        """Write one trial's network; the format is the file's suffix.
+        """Write one trial's network; the format is the file's suffix. Its latencies go into the results folder too, if it takes them.
 
         Raises:
             StoreError: no such trial or weights, or they are damaged.
@@ -70,32 +59,26 @@ class Exporter:
             SweepError: the network cannot be compressed, or the compressed one computes something else.
         """
         form = format_of(path)
-        row = self._row(trial_id)
-        blob = self._store.get_blob(row["weights_sha256"])
-        problem = self._problem(row["model"])
-        card, data = _Export(self._manifest, self._config, problem, row, blob).file(form)
+        network = self._trials.network(self._trials.row(trial_id))
+        found = _Export(self._trials.manifest, network, form)
+        card, data = found.file()
+        page = path.with_name(f"{path.name}.md")
         write_whole(path, data)
-        write_whole(path.with_name(f"{path.name}.md"), card_text(card).encode())
-        return Exported(path, card)
+        try:
+            write_whole(page, card_text(card).encode())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            page.unlink(missing_ok=True)  # an older file's
+            raise
+        return Exported(path, card, self._kept(network.row, found.latency) if found.ties else None)
 
-    def _row(self, trial_id: str) -> dict[str, Any]:
-        rows: dict[str, dict[str, Any]] = {row["trial_id"]: row for row in self._store.read_rows().to_pylist()}
-        matching = [known for known in rows if known.startswith(trial_id)] if trial_id else []
-        if trial_id not in rows and len(matching) != 1:
-            close = matching or difflib.get_close_matches(trial_id, rows, n=3)
-            hint = f"did you mean {', '.join(close[:3])}?" if close else "`sweep front` lists trials with their ids"
-            problem = f"no trial {trial_id!r} here" if len(matching) < 2 else f"several trials begin with {trial_id!r}"
-            raise StoreError(problem, self._store.root, hint)
-        row = rows[trial_id if trial_id in rows else matching[0]]
-        if row["weights_sha256"] is None:
-            raise StoreError(f"trial {row['trial_id']} has no weights: it ended {row['state']!r}", self._store.root, "choose another trial")
-        return row
-
-    def _problem(self, model: str) -> "Problem":
-        if model not in self._problems:
-            entry, options = self._config.problem.entry, self._config.problem.options
-            self._problems[model] = entry.prepare(options, model)[0] if isinstance(entry, OwnProblem) else entry.build(options)
-        return self._problems[model]
+    def _kept(self, row: Mapping[str, Any], latency: Mapping[int, tuple[float, float]]) -> str | None:
+        """Why the latencies were not kept; None when they were."""
+        try:
+            keep_latency(self._trials.store, row, latency)
+        except StoreError as error:
+            return error.problem
+        return None
 
 
 def format_of(path: Path) -> str:
@@ -113,54 +96,41 @@ def format_of(path: Path) -> str:
 class _Export:
     """One trial on its way into a file."""
 
-    def __init__(self, manifest: Mapping[str, Any], config: SweepConfig, problem: "Problem", row: Mapping[str, Any], blob: bytes) -> None:
-        self._manifest, self._config, self._problem, self._row, self._blob = manifest, config, problem, row, blob
-        self._sample = problem.test.first(2)[0]
-        self._dense = self._trained_network()
+    def __init__(self, manifest: Mapping[str, Any], network: TrainedNetwork, form: str) -> None:
+        self._manifest, self._network, self._row = manifest, network, network.row
+        self._form = form
+        self.ties = form != "onnx"
+        """Whether tied rows are kept once, as in what `sweep measure` measures."""
+        self.latency: dict[int, tuple[float, float]] = {}
 
-    def file(self, form: str) -> tuple[dict[str, Any], bytes]:
+    def file(self) -> tuple[dict[str, Any], bytes]:
         """The card and the file's bytes."""
         from trainer.compact.formats import MissingPackageError, OnnxNetwork, from_pt2, to_onnx, to_pt2
-        from trainer.compress import NotTraceableError, compress, load_compressed, macs_of
+        from trainer.compress import load_compressed, macs_of
 
-        try:
-            small = compress(self._dense, self._sample, ties=form != "onnx")
-        except (NotTraceableError, ValueError) as error:
-            raise SweepError(f"trial {self._row['trial_id']}: its network, {self._row['model']}, cannot be compressed: {error}") from error
+        whole, sample = self._network.whole, self._network.sample
+        small = self._network.compressed(ties=self.ties)
         network = small.network.eval()
         sizes = {
-            "parameters": (sum(p.numel() for p in self._dense.parameters()), small.n_params),
-            "macs": (macs_of(self._dense, tuple(self._sample.shape[1:])), small.macs),
+            "parameters": (sum(p.numel() for p in whole.parameters()), small.n_params),
+            "macs": (macs_of(whole, tuple(sample.shape[1:])), small.macs),
         }
-        card = self._card(sizes, self._verified(network), self._latencies(network), small.notes)
-        names = tuple(task.name for task in self._problem.tasks)
+        difference = self._verified(network)
+        self.latency = self._network.latencies(network)
+        card = self._card(sizes, difference, small.notes)
+        names = tuple(task.name for task in self._network.problem.tasks)
         read_back: Callable[[bytes], nn.Module]
         try:
-            if form == "onnx":
-                data, read_back = to_onnx(network, self._sample, names, card), OnnxNetwork
-            elif form == "pt2":
-                data, read_back = to_pt2(network, self._sample, card), from_pt2
+            if self._form == "onnx":
+                data, read_back = to_onnx(network, sample, names, card), OnnxNetwork
+            elif self._form == "pt2":
+                data, read_back = to_pt2(network, sample, card), from_pt2
             else:
                 data, read_back = small.to_bytes(card), lambda data: load_compressed(data)[0]
             self._verified(read_back(data))
         except MissingPackageError as error:
             raise SweepError(f"{error}\n  hint: pip install 'pareto-sweep[export]'; a .safetensors or .pt2 file needs neither") from error
-        return card | {"bytes": {"before": len(self._blob), "after": len(data)}}, data
-
-    def _trained_network(self) -> "nn.Module":
-        from trainer.api import model_tensors
-
-        network = self._problem.networks[self._row["model"]]()
-        tensors = {name: value for name, value in model_tensors(self._blob).items() if not name.endswith(".labels")}
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1].strip()
-            raise SweepError(
-                f"trial {self._row['trial_id']}: its weights do not fit the network {self._row['model']}: {reason}\n"
-                "  hint: has the network's source changed since it was trained?"
-            ) from error
-        return network.eval()
+        return card | {"bytes": {"before": len(self._network.blob), "after": len(data)}}, data
 
     def _verified(self, network: "nn.Module") -> float:
         """Largest difference to the trained network on the whole test set, relative where outputs are above 1.
@@ -170,7 +140,7 @@ class _Export:
         """
         from trainer.compress import largest_difference
 
-        difference = largest_difference(self._dense, network, self._test_batches())
+        difference = largest_difference(self._network.whole, network, self._test_batches())
         if not difference <= TOLERANCE:
             raise SweepError(
                 f"trial {self._row['trial_id']}: the exported network differs from the trained one by {difference:.2g} on the test set, "
@@ -179,26 +149,9 @@ class _Export:
         return difference
 
     def _test_batches(self) -> "list[Tensor]":
-        return [inputs for inputs, _ in self._problem.test.in_order(_EVALUATED)]
+        return [inputs for inputs, _ in self._network.problem.test.in_order(_EVALUATED)]
 
-    def _latencies(self, network: "nn.Module") -> dict[int, tuple[float, float]]:
-        """Batch -> milliseconds of the trained network and of the small one, on one core."""
-        from trainer.compact.latency import latencies
-
-        found = {}
-        for n in _BATCHES:
-            inputs = self._problem.test.first(n)[0]
-            taken = latencies({"before": self._dense, "after": network}, inputs)
-            found[len(inputs)] = (1e3 * taken["before"], 1e3 * taken["after"])
-        return found
-
-    def _card(
-        self,
-        sizes: Mapping[str, tuple[int, int]],
-        difference: float,
-        latency: Mapping[int, tuple[float, float]],
-        notes: tuple[str, ...],
-    ) -> dict[str, Any]:
+    def _card(self, sizes: Mapping[str, tuple[int, int]], difference: float, notes: tuple[str, ...]) -> dict[str, Any]:
         row, manifest = self._row, self._manifest
         columns = [name for name in row if name.startswith(("accuracy.", "metric.", "loss."))]
         return {
@@ -206,14 +159,14 @@ class _Export:
             "sweep": manifest["name"],
             **{name: row[name] for name in ("trial_id", "problem", "model", "method", "study", "seed", "k")},
             "tasks": manifest["tasks"],
-            "inputs": ["n", *self._sample.shape[1:]],
+            "inputs": ["n", *self._network.sample.shape[1:]],
             "objectives": {o["name"]: row.get(o["column"]) for o in manifest["objectives"]},
             "measured": {name: row[name] for name in columns if row[name] is not None},
             **{name: row[name] for name in _SIZES},
             **{name: {"before": before, "after": after} for name, (before, after) in sizes.items()},
-            "latency_ms": {f"batch {n}": {"before": before, "after": after} for n, (before, after) in latency.items()},
-            "latency_of": f"one core of {platform.processor() or platform.machine()}, PyTorch",
-            "verified": {"test_samples": len(self._problem.test), "largest_difference": difference, "tolerance": TOLERANCE},
+            "latency_ms": {f"batch {n}": {"before": before, "after": after} for n, (before, after) in self.latency.items()},
+            "latency_of": f"one core of {processor_name()}, PyTorch",
+            "verified": {"test_samples": len(self._network.problem.test), "largest_difference": difference, "tolerance": TOLERANCE},
             "not_removed": list(notes),
             "weights_sha256": row["weights_sha256"],
             "problem_fingerprint": manifest["problem"].get("fingerprint"),

@@ -28,6 +28,7 @@ from sweep.storage.files import (
     checked_name,
     checkpoint_header,
     finite,
+    is_name,
     read_checkpoint_header,
     read_json,
     read_whole,
@@ -35,10 +36,10 @@ from sweep.storage.files import (
     write_json,
     write_whole,
 )
-from sweep.storage.folder import COMPACTED, FOLDERS, SUFFIX, Folder, Version, make_writable, remove
+from sweep.storage.folder import COMPACTED, FOLDERS, LATER, SUFFIX, Folder, Version, make_writable, remove
 from sweep.storage.identity import agreed_manifest, check_manifest
 from sweep.storage.lock import Lock, LockedError, holder_of
-from sweep.storage.records import check_plan
+from sweep.storage.records import check_latency, check_plan
 from sweep.storage.remote import RemotePath, StorePath, concurrently, store_path
 from sweep.storage.tables import decode_table, encode_table, latest_of, merged_curves, of_trials, to_table
 
@@ -335,6 +336,11 @@ class Store:
         for path in (path for folder in ("plans", "live", ".") for path in self._folder.paths(folder, ".json")):
             is_plan = path.parent.name == "plans" and "-" not in path.stem
             problems += _problems(path, partial(_read_plan if is_plan else read_json, path))
+        for path in self._folder.paths("latency"):
+            if path.suffix != ".json" or not is_name(path.stem):
+                problems.append((path, "its name is not <trial id>.json"))
+            else:
+                problems += _problems(path, partial(_read_latency, path))
         return [*found, *(Finding(path, problem, _hint(path)) for path, problem in problems), *self._wrong_rows()]
 
     def _wrong_rows(self) -> Iterator[Finding]:
@@ -356,13 +362,14 @@ class Store:
                 yield Finding(path, "a trial is in it twice", "harmless: readers take the latest, and the next compaction mends it")
 
     def forget(self, trial_ids: Collection[str]) -> None:
-        """Remove the rows and curves of these trials, so that they are planned again. The caller holds the lock."""
+        """Remove the rows, curves and latencies of these trials, so that they are planned again. The caller holds the lock."""
         for folder, schema in self._schemas().items():
             old = self._compacted(folder, schema)
             kept = [trial_id not in trial_ids for trial_id in old["trial_id"].to_pylist()]
             if not all(kept):
                 self._publish_compacted(folder, old.filter(pa.array(kept)))
             remove(version.path for version in self._folder.versions(folder) if version.id in trial_ids)
+        remove(path for path in self._folder.paths("latency", ".json") if path.stem in trial_ids)
 
     # -- blobs ------------------------------------------------------------------------------------------------------
 
@@ -392,6 +399,32 @@ class Store:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise UnreadableError("damaged: its content is not what its name says", path, "restore it from a copy")
         return data
+
+    # -- latency ----------------------------------------------------------------------------------------------------
+
+    def write_latency(self, trial_id: str, latency: Mapping[str, Any]) -> None:
+        """Keep what was measured of one trial's networks in place of an earlier measurement; needs no lock.
+
+        Args:
+            trial_id: of the trial.
+            latency: `weights_sha256`, `latency_ms` (batch as text -> `before` and `after`, milliseconds), `host`, `processor`,
+                `torch`, `product` and `measured` (a time with its zone).
+
+        Raises:
+            StoreWriteError: the folder did not take it; an earlier measurement is as it was.
+        """
+        path = self.root / "latency" / f"{checked_name(trial_id, 'trial id')}.json"
+        record = {"trial_id": trial_id, **latency}
+        check_latency(record, path)
+        self._folder.make_later("latency")
+        write_json(path, record)
+
+    def latency(self, trial_id: str) -> dict[str, Any] | None:
+        """What was measured of a trial; None where nothing was, or its file is damaged and `verify` names it."""
+        try:
+            return _read_latency(self.root / "latency" / f"{checked_name(trial_id, 'trial id')}.json")
+        except (FileNotFoundError, UnreadableError):
+            return None
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
 
@@ -665,6 +698,12 @@ def _read_plan(path: StorePath) -> dict[str, Any]:
     return plan
 
 
+def _read_latency(path: StorePath) -> dict[str, Any]:
+    latency = read_json(path)
+    check_latency(latency, path)
+    return latency
+
+
 def _problems(path: StorePath, load: Callable[[], object]) -> list[tuple[StorePath, str]]:
     """What is wrong with a file, by reading it; one that has just gone is no problem."""
     try:
@@ -678,7 +717,7 @@ def _problems(path: StorePath, load: Callable[[], object]) -> list[tuple[StorePa
 
 def _hint(path: StorePath) -> str:
     """What to do about a file that cannot be read."""
-    kind = path.parent.name if path.parent.name in FOLDERS else path.name
+    kind = path.parent.name if path.parent.name in (*FOLDERS, *LATER) else path.name
     return {
         "rows": "delete it: the next run trains this trial again",
         "epochs": "delete it: only the curves of this trial are lost",
@@ -686,6 +725,7 @@ def _hint(path: StorePath) -> str:
         "blobs": "restore it from a copy, or delete it and forget its trial, which the next run trains again",
         "plans": "delete it: the results do not need it",
         "live": "delete it: the next epoch writes it again",
+        "latency": "delete it: `sweep measure` measures its trial again",
         "trials.parquet": "restore it from a copy, or move it away, and the next run trains its trials again",
         "epochs.parquet": "restore it from a copy, or move it away: only curves are lost",
     }.get(kind, "delete it when no run is on")

@@ -53,6 +53,7 @@ function detailParts(row) {
     ["removable parameters", count("removable_params", row)],
     ["MACs a sample", count("n_macs", row)],
     ["removable MACs", count("removable_macs", row)],
+    ["bytes when compressed", count("compact_bytes", row)],
     ["least sparsity reached", yesNo(cell("sparsity_reached", row))],
   ]));
   parts.push(layerBars(cell("layer_sparsity", row)));

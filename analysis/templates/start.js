@@ -95,6 +95,7 @@ function wireControls() {
     drawSecond();
     drawConflict();
     drawAttainment();
+    drawRealSize();
   });
 }
 
@@ -121,6 +122,7 @@ drawConflict();
 refresh();
 drawSecond();
 drawAttainment();
+drawRealSize();
 document.getElementById("search").addEventListener("input", () => { listing.page = 0; list(); });
 document.getElementById("only-shown").addEventListener("change", () => { listing.page = 0; list(); });
 document.getElementById("csv").addEventListener("click", downloadCsv);

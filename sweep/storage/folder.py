@@ -11,6 +11,8 @@ from sweep.storage.files import NAME_PATTERN, StoreError, delete, is_temporary, 
 from sweep.storage.remote import RemotePath, StorePath, concurrently
 
 FOLDERS = ("plans", "rows", "epochs", "blobs", "live", "checkpoints")
+LATER = ("latency",)
+"""Folders that are made when something is first put there, by another command than a run."""
 COMPACTED = {"rows": "trials.parquet", "epochs": "epochs.parquet"}
 SUFFIX = {"rows": "parquet", "epochs": "parquet", "checkpoints": "safetensors"}
 
@@ -77,15 +79,23 @@ class Folder:
         """Files that were, or are right now, being written. In an object store only compaction writes something aside."""
         if isinstance(self.root, RemotePath):
             return [path for path in self._objects(".") if is_temporary(path.name)]
-        folders = [self.root, *(self.root / folder for folder in FOLDERS)]
+        folders = [self.root, *(self.root / folder for folder in (*FOLDERS, *LATER))]
         return [path for folder in folders for path in sorted(folder.glob(".*.tmp")) if is_temporary(path.name)]
 
     def remove_temporaries(self) -> None:
-        """Remove what crashes left: all in the subfolders, where only a run writes; beside them what is an hour old.
+        """Remove what crashes left: all in the subfolders where only a run writes; elsewhere what is an hour old.
 
         A writer that was cut off and comes back finds its file gone and ends; its work was planned again.
         """
-        remove(path for path in self.temporaries() if isinstance(path, RemotePath) or path.parent != self.root or _age(path) > _STALE_S)
+        remove(
+            path
+            for path in self.temporaries()
+            if isinstance(path, RemotePath) or path.parent not in self._shared() or _age(path) > _STALE_S
+        )
+
+    def _shared(self) -> list[StorePath]:
+        """Where others than the holder of the lock write too."""
+        return [self.root, *(self.root / folder for folder in LATER)]
 
     def is_new(self) -> bool:
         """Neither identity nor results: before the first run."""
@@ -97,20 +107,34 @@ class Folder:
         Raises:
             StoreError: there is no manifest, but something that no sweep writes.
         """
-        ours = (*FOLDERS, *_FILES, *(_REMOTE if isinstance(self.root, RemotePath) else ()))
+        ours = (*FOLDERS, *LATER, *_FILES, *(_REMOTE if isinstance(self.root, RemotePath) else ()))
         foreign = [name for name in self.names(".") if name not in ours]
         if foreign and not (self.root / "manifest.json").exists():
             named = ", ".join(foreign[:5]) + (" ..." if len(foreign) > 5 else "")
             raise StoreError(f"this folder holds other things ({named}) and no manifest.json", self.root, "choose a new or empty `output`")
 
     def make(self) -> None:
-        """Make every folder of a store, and try whether it takes files. (In an object store there are none to make.)"""
+        """Make every folder that a run writes into, and try whether it takes files. (In an object store there are none to make.)"""
         if isinstance(self.root, RemotePath):
             return
-        for folder in (*FOLDERS, "logs"):
+        for folder in (*FOLDERS, *LATER, "logs"):
             _refuse_link(self.root / folder)
         for folder in FOLDERS:
             make_writable(self.root / folder)
+
+    def make_later(self, folder: str) -> None:
+        """Make one of `LATER` where it is not there yet.
+
+        Raises:
+            StoreError: a link is there. StoreWriteError: the folder takes none.
+        """
+        if isinstance(self.root, RemotePath):
+            return
+        _refuse_link(self.root / folder)
+        try:
+            (self.root / folder).mkdir(exist_ok=True)
+        except OSError as error:
+            raise write_error(self.root / folder, error) from error
 
 
 def make_writable(folder: StorePath) -> None:
@@ -136,7 +160,7 @@ def make_writable(folder: StorePath) -> None:
 
 def _refuse_link(folder: Path) -> None:
     """Inside a results folder: what is read or written there would lie outside. (The results folder itself may be a link.)"""
-    if folder.name in (*FOLDERS, "logs") and folder.is_symlink():
+    if folder.name in (*FOLDERS, *LATER, "logs") and folder.is_symlink():
         raise StoreError("a link where a folder is expected", folder, "put the folder itself here, or mount it here")
 
 

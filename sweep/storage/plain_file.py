@@ -13,7 +13,7 @@ from typing import BinaryIO
 _MIB = 2**20
 _LIMITS = {".json": 256 * _MIB, ".parquet": 16_384 * _MIB, ".safetensors": 2**60}  # a checkpoint's header must fit its size
 _OTHER_LIMIT = 16_384 * _MIB
-_SMALL = {"live": _MIB, "rows": 256 * _MIB, "epochs": 256 * _MIB}  # by folder
+_SMALL = {"live": _MIB, "latency": _MIB, "rows": 256 * _MIB, "epochs": 256 * _MIB}  # by folder
 HINT = "no run wrote it: move it away"
 _FLAGS = (
     os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)

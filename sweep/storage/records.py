@@ -1,6 +1,7 @@
 """What the JSON of a results folder may hold: a folder can come from somebody else, and its texts end up on terminals and in pages."""
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,9 @@ from sweep.storage.remote import StorePath
 _MAX_TEXT = 1_000
 _MAX_COUNT = 2**53
 _HINT = "no run wrote it: delete it, the results do not need it"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BATCH = re.compile(r"[1-9]\d{0,8}")
+_MEASURED_ON = ("host", "processor", "torch", "product")
 _LIVE_LINES = ("study", "host", "phase")
 _LIVE_NUMBERS = ("best_metric", "sparsity_rate", "started", "updated")
 
@@ -63,6 +67,25 @@ def is_live(state: Mapping[str, Any]) -> bool:
     )
 
 
+def check_latency(latency: Mapping[str, Any], path: StorePath) -> None:
+    """Refuse a file of `latency/` that no command wrote.
+
+    Raises:
+        UnreadableError: it is of another trial than its name says, or one of its values is none.
+    """
+    sha256, times = latency.get("weights_sha256"), latency.get("latency_ms")
+    rules = {
+        "trial_id": is_name(latency.get("trial_id")) and latency["trial_id"] == path.stem,
+        "weights_sha256": isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None,
+        "latency_ms": isinstance(times, dict) and all(_BATCH.fullmatch(n) and _is_pair(pair) for n, pair in times.items()),
+        **{name: is_line(latency.get(name)) for name in _MEASURED_ON},
+        "measured": _is_time(latency.get("measured")),
+    }
+    wrong = next((key for key, is_kept in rules.items() if not is_kept), None)
+    if wrong is not None:
+        raise UnreadableError(f"no measurement of this trial: `{wrong}` is not what `sweep measure` writes", path)
+
+
 def manifest_mistake(manifest: Mapping[str, Any]) -> str | None:
     """The first key of a manifest whose value is of no kind that a run writes, None for none."""
     problem, backends = manifest.get("problem", {}), manifest.get("backends", {})
@@ -89,6 +112,11 @@ def _texts(item: Mapping[str, Any], *keys: str) -> list[Any]:
 
 def _is_point(value: object) -> bool:
     return value is None or (isinstance(value, list) and all(map(is_number, value)))
+
+
+def _is_pair(value: object) -> bool:
+    """Milliseconds before and after compression."""
+    return isinstance(value, dict) and all(is_number(value.get(name)) and value[name] >= 0 for name in ("before", "after"))
 
 
 def _is_time(value: object) -> bool:

@@ -108,7 +108,7 @@ _TASKS = ((0, "left"), (1, "right"))
 def test_every_command_is_here() -> None:
     reading = {"plan", "status", "report", "front", "table", "figure", "verify"}
     deciding = {"pick", "compare", "suggest"}
-    assert set(cli.commands) == {"run", "init", "schema", "data", *reading, "pause", "stop", "resume", "rm", *deciding, "export"}
+    assert set(cli.commands) == {"run", "init", "schema", "data", *reading, "pause", "stop", "resume", "rm", *deciding, "export", "measure"}
     assert isinstance(cli.commands["data"], click.Group)
     assert set(cli.commands["data"].commands) == {"show"}
 

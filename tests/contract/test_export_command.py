@@ -1,76 +1,25 @@
 """`sweep export` on a folder with two really trained trials."""
 
-import json
 import os
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
+from trained_sweep import GRID, call, full_disk, train
 
-from sweep.cli import cli
-from sweep.config import load_config
-from sweep.pack_run import PackJob, PackRun, versions
-from sweep.planning import manifest_of, trials_of
 from sweep.store import Store
 from trainer.catalog import PROBLEMS
 from trainer.compress import load_compressed
 
-GRID = """
-name: small
-problem: {name: multidigits, n_train: 300, n_validation: 100, n_test: 100}
-model: hps
-preferences: {list: [[0, 0.5, 0.5], [0.2, 0.4, 0.4]]}
-training:
-  batch_size: 100
-  sparsify: {outer_iterations: 1, epochs: 2}
-  retrain: {outer_iterations: 1, epochs: 1}
-  growl: {layer_sparsity_max: 0.7}
-output: results
-"""
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with grid.yaml and results/, trained without a Ray."""
+    """A folder with grid.yaml and results/."""
     folder = tmp_path_factory.mktemp("export")
-    (folder / "grid.yaml").write_text(GRID, encoding="utf-8")
-    config = load_config(folder / "grid.yaml", out=folder / "results")
-    store = Store(folder / "results")
-    (study,) = config.resolved_studies
-    with store.lock():
-        store.create(manifest_of(config, "2026-01-01T00:00:00+00:00") | {"versions": versions()})
-        plan = {"attempt": 1, "started": "2026-01-01T00:00:00+00:00", "trials": [], "grid_file": GRID}
-        store.write_plan(1, plan | {"config": json.loads(config.model_dump_json())})
-        for trial in trials_of(config):
-            assert trial.preference is not None
-            run = PackRun(
-                PackJob(
-                    root=str(store.root),
-                    attempt=1,
-                    pack_id=f"pack-{trial.trial_id}",
-                    problem=config.problem.name,
-                    problem_options=asdict(config.problem.options),
-                    study=study.name,
-                    model=study.model,
-                    method=study.method,
-                    training=asdict(study.training),
-                    scaling=config.scaling,
-                    reference_point=None,
-                    seed=0,
-                    trial_ids=[trial.trial_id],
-                    preferences=[list(trial.preference)],
-                )
-            )
-            while not run.step():
-                pass
+    train(folder)
     return folder
 
 
@@ -179,3 +128,49 @@ def test_results_of_another_problem_are_refused(results: Store) -> None:
     is_refused(
         call("export", results.root, row["trial_id"], "--to", "model.onnx", "--grid", "other.yaml"), "of another problem", "--grid FILE"
     )
+
+
+def test_the_times_go_into_the_results_folder_too(results: Store) -> None:
+    row = sparse(results)
+    done = call("export", results.root, row["trial_id"], "--to", "model.onnx")
+    assert done.exit_code == 0, done.output
+    assert results.latency(row["trial_id"]) is None, "in ONNX tied rows are written out: another network than `measure` measures"
+    done = call("export", results.root, row["trial_id"], "--to", "model.safetensors")
+    assert done.exit_code == 0, done.output
+    card = load_compressed(Path("model.safetensors").read_bytes())[1]
+    kept = results.latency(row["trial_id"])
+    assert kept is not None
+    assert kept["latency_ms"] == {batch.removeprefix("batch "): pair for batch, pair in card["latency_ms"].items()}
+    assert results.verify() == []
+    measured = call("measure", results.root, row["trial_id"])
+    assert "0 measured, 1 known already" in measured.stdout
+
+
+def test_a_folder_that_takes_no_file_is_no_obstacle(results: Store) -> None:
+    row = sparse(results)
+    (results.root / "latency").write_text("a file where a folder is needed")
+    done = call("export", results.root, row["trial_id"], "--to", "model.safetensors")
+    assert done.exit_code == 0, done.output
+    assert "did not take the times" in done.stderr
+    assert Path("model.safetensors").exists()
+
+
+def test_a_full_disk_leaves_no_half_file(results: Store, tmp_path: Path) -> None:
+    row = sparse(results)
+    with full_disk(tmp_path / "disk") as disk:
+        done = call("export", results.root, row["trial_id"], "--to", disk / "model.safetensors")
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+    is_refused(done, "the disk is full", "hint: free some space")
+
+
+def test_a_disk_that_takes_the_network_and_not_its_card_keeps_neither(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sweep.exporting
+    from sweep.storage.files import StoreWriteError, write_whole
+
+    def write(path: Path, data: bytes) -> None:
+        if path.suffix == ".md":
+            raise StoreWriteError("cannot write: the disk is full", path, "free some space")
+        write_whole(path, data)
+
+    monkeypatch.setattr(sweep.exporting, "write_whole", write)
+    is_refused(call("export", results.root, sparse(results)["trial_id"], "--to", "model.safetensors"), "the disk is full")

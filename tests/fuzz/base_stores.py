@@ -52,6 +52,17 @@ def _make(root: Path, name: str) -> BaseStore:
             row = _row(config, trial, number)
             epochs = [{"epoch": 1, "phase": "sparsify"}, {"epoch": 2, "phase": "retrain"}]
             store.publish(row, epochs if number < 3 else (), weights=_safetensors({}) if number < 2 else None)
+        for trial in trials[:2]:
+            sha256 = next(row["weights_sha256"] for row in store.read_rows([trial.trial_id]).to_pylist())
+            times = {"1": {"before": 0.6, "after": 0.5}, "256": {"before": 54.0, "after": 20.0}}
+            where = {
+                "host": "node",
+                "processor": "x",
+                "torch": "2.13.0",
+                "product": "pareto-sweep",
+                "measured": "2026-01-31T12:00:00+00:00",
+            }
+            store.write_latency(trial.trial_id, {"weights_sha256": sha256, "latency_ms": times, **where})
         if name == "ended":
             store.compact()
         if name == "running":
@@ -110,6 +121,11 @@ def _row(config: SweepConfig, trial: Trial, number: int) -> dict[str, Any]:
         "compression_rate": 1.5,
         "parameter_sharing": 1.5 * (1 - sparsity),
         "layer_sparsity": {"trunk.3": sparsity},
+        "n_params": 1000,
+        "removable_params": round(900 * sparsity),
+        "n_macs": 9000,
+        "removable_macs": round(8000 * sparsity),
+        "compact_bytes": 6000 - round(3000 * sparsity),
         "best_epoch": 2,
         "n_epochs": 2,
         "wall_s": 2.0,

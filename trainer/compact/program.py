@@ -6,7 +6,7 @@ A step calls one operator of ATen, PyTorch's own library, out of a fixed list; a
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -119,12 +119,25 @@ def inputs_of(step: Step) -> list[str]:
     return values_of([*step.args, *step.kwargs.values()])
 
 
+def function_of(op: str) -> Callable[..., Any]:
+    """The operator of the list with this name.
+
+    Raises:
+        ProgramError: this PyTorch has none.
+    """
+    if op in PYTHON_OPS:
+        return PYTHON_OPS[op]
+    _, name, overload = op.split(".")
+    try:
+        function: Callable[..., Any] = getattr(getattr(torch.ops.aten, name), overload)
+    except AttributeError as error:
+        raise ProgramError(f"the operator {op} is not in PyTorch {torch.__version__}") from error
+    return function
+
+
 def call(op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Call an operator of the list."""
-    if op in PYTHON_OPS:
-        return PYTHON_OPS[op](*args)
-    _, name, overload = op.split(".")
-    return getattr(getattr(torch.ops.aten, name), overload)(*args, **kwargs)
+    return function_of(op)(*args, **kwargs)
 
 
 def replaced(argument: Argument, value: Callable[[str], Any], stored: Callable[[str], Any]) -> Any:
@@ -139,23 +152,84 @@ def replaced(argument: Argument, value: Callable[[str], Any], stored: Callable[[
 
 
 class CompactNetwork(nn.Module):
-    """Runs a program: inputs of shape (n, *input_shape) to a list with one output a task."""
+    """Runs a program: inputs of shape (n, *input_shape) to a list with one output a task.
+
+    At batch 1 a step takes a few microseconds, so what can be looked up is looked up once: every value, tensor and constant
+    has a place in one list, and a call names places.
+    """
 
     def __init__(self, program: Program) -> None:
         super().__init__()
         self.program = program
-        self._names = {name: f"tensor_{number}" for number, name in enumerate(program.tensors)}
+        names = {name: f"tensor_{number}" for number, name in enumerate(program.tensors)}
         for name, tensor in program.tensors.items():
-            self.register_buffer(self._names[name], tensor)
+            self.register_buffer(names[name], tensor)
+        places = _Places(program)
+        self._held = [(place, names[name]) for name, place in places.of_tensors.items()]
+        self._calls, self._outputs, self._at_first = places.calls, places.outputs, places.at_first
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         """Every step, one after the other."""
-        found: dict[str, Any] = {INPUT: inputs}
-        for step in self.program.steps:
-            args = [self._put_in(argument, found) for argument in step.args]
-            kwargs = {name: self._put_in(argument, found) for name, argument in step.kwargs.items()}
-            found[step.name] = call(step.op, args, kwargs)
-        return [self._put_in(output, found) for output in self.program.outputs]
+        found = self._at_first.copy()
+        found[0] = inputs
+        for place, name in self._held:
+            found[place] = self._buffers[name]
+        for function, args, kwargs, place in self._calls:
+            given = [found[i] for i in args]
+            found[place] = function(*given, **{name: found[i] for name, i in kwargs}) if kwargs else function(*given)
+        return [found[i] for i in self._outputs]
 
-    def _put_in(self, argument: Argument, found: Mapping[str, Any]) -> Any:
-        return replaced(argument, found.__getitem__, lambda name: getattr(self, self._names[name]))
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the operators themselves, which cannot be pickled."""
+        return {name: item for name, item in self.__dict__.items() if name != "_calls"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._calls = _Places(self.program).calls
+
+
+class _Call(NamedTuple):
+    """One call; arguments and result are places in the list of everything."""
+
+    function: Callable[..., Any]
+    args: tuple[int, ...]
+    kwargs: tuple[tuple[str, int], ...]
+    place: int
+
+
+class _Places:
+    """Gives everything that a program holds or computes its place in one list; the first one is the input's."""
+
+    def __init__(self, program: Program) -> None:
+        self.at_first: list[Any] = [None]
+        """What stands in the list before anything is computed: constants, and None elsewhere."""
+        self.of_tensors = {name: self._new() for name in program.tensors}
+        self._of_values = {INPUT: 0}
+        self.calls: list[_Call] = []
+        for step in program.steps:
+            args = tuple(map(self._of, step.args))
+            kwargs = tuple((name, self._of(argument)) for name, argument in step.kwargs.items())
+            self._of_values[step.name] = self._called(function_of(step.op), args, kwargs)
+        self.outputs = [self._of(output) for output in program.outputs]
+
+    def _of(self, argument: Argument) -> int:
+        if isinstance(argument, Value):
+            return self._of_values[argument.name]
+        if isinstance(argument, Stored):
+            return self.of_tensors[argument.name]
+        if isinstance(argument, list | tuple) and (values_of(argument) or stored_of(argument)):
+            return self._called(_as_list, tuple(map(self._of, argument)))
+        return self._new(list(argument) if isinstance(argument, list | tuple) else argument)
+
+    def _called(self, function: Callable[..., Any], args: tuple[int, ...], kwargs: tuple[tuple[str, int], ...] = ()) -> int:
+        place = self._new()
+        self.calls.append(_Call(function, args, kwargs, place))
+        return place
+
+    def _new(self, at_first: Any = None) -> int:
+        self.at_first.append(at_first)
+        return len(self.at_first) - 1
+
+
+def _as_list(*items: Any) -> list[Any]:
+    return list(items)

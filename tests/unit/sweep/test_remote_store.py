@@ -43,6 +43,7 @@ def store(s3_address: str) -> Store:
         on_a_disk.test_a_newer_checkpoint_replaces_older_ones_and_fences_off_late_writers,
         on_a_disk.test_checkpoints_go_when_their_every_trial_is_complete,
         on_a_disk.test_a_stop_is_asked_for_and_forgotten,
+        on_a_disk.test_a_latency_is_kept_replaced_and_forgotten,
         on_a_disk.test_a_store_travels_to_workers,
     ],
     ids=lambda claim: claim.__name__.removeprefix("test_"),

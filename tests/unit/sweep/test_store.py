@@ -554,6 +554,67 @@ def test_a_forgotten_trial_is_planned_again(store: Store) -> None:
     assert store.verify() == []
 
 
+# -- latency ------------------------------------------------------------------------------------------------------------
+
+LATENCY = {
+    "weights_sha256": "0" * 64,
+    "latency_ms": {"1": {"before": 0.6, "after": 0.5}, "256": {"before": 54.0, "after": 20}},
+    "host": "node",
+    "processor": "A Processor",
+    "torch": "2.13.0",
+    "product": "pareto-sweep 0.1.0",
+    "measured": "2026-01-31T12:00:00+00:00",
+}
+
+
+def test_a_latency_is_kept_replaced_and_forgotten(store: Store) -> None:
+    assert store.latency("a") is None
+    for trial_id in "ab":
+        store.publish(row_of(trial_id))
+        store.write_latency(trial_id, LATENCY)
+    store.write_latency("a", LATENCY | {"host": "other"})
+    assert store.latency("a") == {"trial_id": "a"} | LATENCY | {"host": "other"}
+    assert store.verify() == []
+    store.forget({"a"})
+    assert (store.latency("a"), store.latency("b")) == (None, {"trial_id": "b"} | LATENCY)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weights_sha256", "0"),
+        ("latency_ms", []),
+        ("latency_ms", {"x": {"before": 1, "after": 1}}),
+        ("latency_ms", {"1": {"before": 1}}),
+        ("latency_ms", {"1": {"before": -1, "after": 1}}),
+        ("latency_ms", {"1": {"before": float("inf"), "after": 1}}),
+        ("latency_ms", {"1": {"before": 10**400, "after": 1}}),
+        ("host", "\x1b[2J"),
+        ("processor", None),
+        ("measured", "yesterday"),
+        ("trial_id", "b"),
+    ],
+)
+def test_a_latency_that_no_command_measured_is_refused_and_found(store: Store, key: str, value: Any) -> None:
+    with pytest.raises(StoreError, match=f"`{key}` is not what"):
+        store.write_latency("a", LATENCY | {key: value})
+    store.write_latency("a", LATENCY)
+    path = store.root / "latency" / "a.json"
+    path.write_bytes(json.dumps({"trial_id": "a"} | LATENCY | {key: value}).encode())
+    assert store.latency("a") is None
+    assert [finding.path for finding in store.verify()] == [path]
+
+
+def test_a_latency_that_is_being_written_survives_a_run_that_clears_up(store: Store) -> None:
+    store.write_latency("a", LATENCY)
+    fresh, old = (store.root / "latency" / f".a.json.0123456{digit}.tmp" for digit in "78")
+    for path in (fresh, old):
+        path.write_bytes(b"")
+    os.utime(old, (0, 0))
+    store.remove_temporaries()
+    assert (fresh.exists(), old.exists()) == (True, False)
+
+
 # -- verify -------------------------------------------------------------------------------------------------------------
 
 

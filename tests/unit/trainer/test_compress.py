@@ -1,6 +1,8 @@
 """A compressed network computes what the masked one computes, whatever is zero, equal or constant in it."""
 
+import copy
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from trainer.compact.program import Program, Step, Stored, Value
+from trainer.compact.program import CompactNetwork, Program, Step, Stored, Value
 from trainer.compact.trace import fold
 from trainer.compress import (
     NotTraceableError,
@@ -275,3 +277,33 @@ def test_steps_of_stored_numbers_are_computed_once() -> None:
     folded = fold(Program((2,), steps, (Value("c"),), {"b": torch.zeros(2)}))
     assert [step.name for step in folded.steps] == ["c"], "the first is a tensor now, the last is read by no output"
     assert torch.equal(folded.tensors["a"], torch.ones(2))
+
+
+# -- how it runs --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_with_values_in_it_and_named_arguments_reach_their_operator() -> None:
+    steps = (
+        Step("a", "aten.cat.default", ([Value("inputs"), Stored("b")],), {"dim": 0}, (2,)),
+        Step("c", "aten.sum.dim_IntList", (Value("a"), [1]), {"keepdim": True}, (1,)),
+    )
+    network = CompactNetwork(Program((2,), steps, (Value("c"), [Value("a"), 3]), {"b": torch.tensor([[4.0, 5.0]])}))
+    summed, others = network(torch.tensor([[1.0, 2.0]]))
+    assert summed.tolist() == [[3.0], [9.0]]
+    assert (others[0].tolist(), others[1]) == ([[1.0, 2.0], [4.0, 5.0]], 3)
+
+
+@pytest.mark.parametrize("remade", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
+def test_it_can_be_copied_and_pickled_and_moved(remade: Callable[[nn.Module], nn.Module]) -> None:
+    inputs = torch.randn(3, 2)
+    small = compress(Listed(nn.Linear(2, 2)), inputs[:2]).network
+    other = remade(small)
+    assert torch.equal(other(inputs)[0], small(inputs)[0])
+    assert other.double()(inputs.double())[0].dtype == torch.float64
+
+
+def test_an_operator_that_this_pytorch_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.compact.program.ATEN_OPS", frozenset({"aten.no_such_thing.default"}))
+    step = Step("a", "aten.no_such_thing.default", (Value("inputs"),))
+    with pytest.raises(ProgramError, match=r"aten\.no_such_thing\.default is not in PyTorch"):
+        CompactNetwork(Program((2,), (step,), (Value("a"),), {}))
