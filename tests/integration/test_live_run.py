@@ -15,6 +15,7 @@ from sweep_process import sweep_process, write_grid
 from sweep.store import Store
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.ray,
     pytest.mark.timeout(300),
     pytest.mark.skipif(sys.platform != "linux", reason="open sockets are read from Linux' /proc"),
