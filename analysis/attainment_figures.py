@@ -1,6 +1,5 @@
 """Pictures of attainment: the surfaces of each study over seeds, and where one sweep's fronts beat another's."""
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import plotly.graph_objects as go
 
 from analysis.attainment import PERCENTILES, AttainmentDifference, attainment_columns, attainment_surfaces
 from analysis.figure_parts import axis_of, new_figure
+from analysis.plotly_text import as_text
 from analysis.point_style import COLOURS
 from analysis.table import ResultTable
 
@@ -49,7 +49,7 @@ def attainment_figure(table: ResultTable, percentiles: Sequence[float] = PERCENT
             line = corners[(corners["study"] == study) & (corners["percentile"] == percentile)]
             colour = COLOURS[number % len(COLOURS)]
             trace = _staircase(line[x].tolist(), line[y].tolist(), colour, dash, study if len(studies) > 1 else "")
-            trace.name = html.escape(study if len(studies) > 1 else f"{percentile:g} % of the seeds")
+            trace.name = as_text(study if len(studies) > 1 else f"{percentile:g} % of the seeds")
             trace.showlegend = len(studies) == 1 or percentile == middle
             trace.visible = True if number < _MAX_SHOWN else "legendonly"
             figure.add_trace(trace)
@@ -66,7 +66,7 @@ def difference_figure(difference: AttainmentDifference, names: Sequence[str], ax
         names: of the two groups.
         axes: plotly's settings of the horizontal and the vertical axis.
     """
-    first, second = (html.escape(name) for name in names)
+    first, second = (as_text(name) for name in names)
     share = np.round(difference.share, 12)
     heat = go.Heatmap(
         x=difference.x.tolist(),
@@ -87,5 +87,5 @@ def difference_figure(difference: AttainmentDifference, names: Sequence[str], ax
 def _staircase(x: list[float], y: list[float], colour: str, dash: str, group: str) -> go.Scatter:
     """A line whose legend entry, where it has a group, shows and hides the whole group."""
     line = {"shape": "hv", "color": colour, "dash": dash, "width": 2}
-    legend = {"legendgroup": html.escape(group)} if group else {}
+    legend = {"legendgroup": as_text(group)} if group else {}
     return go.Scatter(x=x, y=y, mode="lines", line=line, hovertemplate="%{x:.4g}, %{y:.4g}", **legend)

@@ -1,11 +1,10 @@
 """The table beside the paper's Figure 2 as a figure: one line a sparsity cluster of the front, with its best model."""
 
-import html
-
 import plotly.graph_objects as go
 
 from analysis.figure_parts import new_figure
 from analysis.labels import DENSE, SPARSE, cluster_table, label_points
+from analysis.plotly_text import as_text
 from analysis.point_style import cluster_name, marker_of, preference_text
 from analysis.table import ResultTable
 
@@ -45,9 +44,9 @@ def cluster_trace(table: ResultTable, is_narrow: bool = False) -> go.Table:
     if lines["accuracy"].notna().any():
         columns["Test accuracy"] = [f"{100 * value:.2f} %" if value == value else "–" for value in lines["accuracy"]]
     for column in (name for name in lines if str(name).startswith("metric.test.")):
-        columns[html.escape(str(column).removeprefix("metric.test."))] = [f"{value:.4g}" for value in lines[column]]
+        columns[as_text(str(column).removeprefix("metric.test."))] = [f"{value:.4g}" for value in lines[column]]
     if not is_narrow:
-        columns["Trial"] = [html.escape(str(trial)) for trial in lines["trial_id"]]
+        columns["Trial"] = [as_text(trial) for trial in lines["trial_id"]]
     colours = [[str(marker["color"]) for marker in markers], *[["#15181c"] * len(lines)] * (len(columns) - 1)]
     widths = {"": 0.25, "Cluster": 1.2, "Points": 0.55, "Best k": 1.5, "Trial": 1.3}
     return go.Table(

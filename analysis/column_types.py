@@ -9,11 +9,14 @@ import pyarrow.compute as pc
 _REALS = re.compile(
     r"(k_\d+|(loss|accuracy|metric|objective)\..+|(sparsity|compression)_rate(_params)?|parameter_sharing(_params)?|wall_s(_\w+)?)"
 )
-_REAL_NAMES = ("scalarized", "optimum", "residual", "penalty", "device_s")
-_SIZE_NAMES = ("n_rows", "n_params", "removable_params", "n_macs", "removable_macs", "compact_bytes")
+_REAL_NAMES = (
+    *("scalarized", "optimum", "residual", "spread", "penalty", "device_s", "energy_wh", "peak_memory_mb"),
+    *("n_rows", "n_params", "n_macs", "removable_params", "removable_macs", "compact_bytes"),
+)
 _WHOLE_NAMES = ("attempt", "retry", "seed", "epoch", "best_epoch", "n_epochs")
 _TEXT_NAMES = ("trial_id", "pack_id", "state", "error", "problem", "model", "method", "study", "host", "device", "weights_sha256")
-_LISTS = {"k": "number", "anchors": "number", "reference_point": "number", "multipliers": "number", "notes": "text", "taken_over": "text"}
+_NUMBER_LISTS = ("k", "anchors", "reference_point", "multipliers", "gradient_cosine")
+_LISTS = dict.fromkeys(_NUMBER_LISTS, "number") | dict.fromkeys(("notes", "taken_over"), "text")
 
 
 def check_types(schema: pa.Schema) -> None:
@@ -47,7 +50,7 @@ def check_values(table: pa.Table) -> None:
 def _rule(name: str) -> tuple[str, Callable[[pa.DataType], bool]]:
     if name in _LISTS:
         return f"lists of {_LISTS[name]}s", _is_list_of(_is_number if _LISTS[name] == "number" else _is_text)
-    if name in (*_REAL_NAMES, *_SIZE_NAMES, *_WHOLE_NAMES) or _REALS.fullmatch(name):
+    if name in (*_REAL_NAMES, *_WHOLE_NAMES) or _REALS.fullmatch(name):
         return "numbers", _is_number
     return ("text", _is_text) if name in _TEXT_NAMES else ("anything", lambda kind: True)
 

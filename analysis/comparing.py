@@ -132,23 +132,23 @@ def _check_objectives(first: ResultTable, second: ResultTable) -> None:
     if kinds[0] != kinds[1]:
         shown = [", ".join(f"{column} ({sense})" for column, sense in kind) for kind in kinds]
         raise ResultsError(
-            f"{second.folder}: other objectives than {first.folder}, so the two fronts lie in different spaces\n"
-            f"  {first.folder}: {shown[0]}\n  {second.folder}: {shown[1]}\n  hint: compare sweeps of the same problem and tasks"
+            f"{second.place}: other objectives than {first.place}, so the two fronts lie in different spaces\n"
+            f"  {first.place}: {shown[0]}\n  {second.place}: {shown[1]}\n  hint: compare sweeps of the same problem and tasks"
         )
 
 
 def _study(table: ResultTable, name: str | None) -> Study:
     known = [study for study in compared_studies(table) if of_study(table.ok, study.name).any()]
     if not known:
-        raise ResultsError(f"{table.folder}: no finished trial to compare\n  hint: `sweep status` says where the sweep stands")
+        raise ResultsError(f"{table.place}: no finished trial to compare\n  hint: `sweep status` says where the sweep stands")
     names = ", ".join(study.name for study in known)
     if name is None and len(known) > 1:
         raise ResultsError(
-            f"{table.folder}: {len(known)} studies, one expected\n  hint: name one of each side with `--studies A B`, of {names}"
+            f"{table.place}: {len(known)} studies, one expected\n  hint: name one of each side with `--studies A B`, of {names}"
         )
     found = next((study for study in known if name is None or study.name == name), None)
     if found is None:
-        raise ResultsError(f"{table.folder}: no finished trial of a study {name!r}\n  hint: those with finished trials are {names}")
+        raise ResultsError(f"{table.place}: no finished trial of a study {name!r}\n  hint: those with finished trials are {names}")
     return found
 
 
@@ -163,7 +163,7 @@ def _reference(first: ResultTable, second: ResultTable, given: Sequence[float] |
     stored = [np.asarray(reference, dtype=np.float64) for reference in known if reference is not None]
     if not stored:
         raise ResultsError(
-            f"{first.folder}, {second.folder}: no hypervolume reference in either manifest yet, and none is taken from the results\n"
+            f"{first.place}, {second.place}: no hypervolume reference in either manifest yet, and none is taken from the results\n"
             "  hint: give one number an objective with `--reference`, or finish the first run, which fixes it"
         )
     worst = first.signed(np.max([first.signed(reference) for reference in stored], axis=0))
@@ -181,6 +181,12 @@ def _side(table: ResultTable, study: Study, columns: Sequence[str], corner: NDAr
     values = ok.values([SPARSITY_RATE if rate else column for column, rate in zip(columns, is_rate, strict=True)])
     values = np.where(is_rate, 1 - values, values)
     seeds = ok.frame["seed"].to_numpy(dtype=np.float64, na_value=-1)
+    rows = rows & np.isfinite(values).all(axis=1)
+    if not rows.any():
+        raise ResultsError(
+            f"{table.place}: no finished trial of study {study.name!r} has a sparsity rate, which stands for the sparsity objective "
+            "where two architectures are compared\n  hint: compare studies of one architecture"
+        )
     of_seed = {int(seed): values[rows & (seeds == seed)] for seed in np.unique(seeds[rows])}
     name = f"{table.name}: {study.name}" if several else table.name
     return Side(name, of_seed, bootstrap_mean([hypervolume(points, corner) for points in of_seed.values()]))

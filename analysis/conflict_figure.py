@@ -1,6 +1,5 @@
 """Conflict over sparsity as a picture: the task front's extents and hypervolume, and the gradients' cosine."""
 
-import html
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ from plotly.subplots import make_subplots
 from analysis.conflict import MIN_TRIALS, Conflict, StudyConflict, task_conflict
 from analysis.conflict_text import conflict_caption, conflict_sentences, sparsity_text
 from analysis.figure_parts import new_figure
+from analysis.plotly_text import as_text
 from analysis.point_style import COLOURS, SYMBOLS
 from analysis.table import ResultTable
 
@@ -43,11 +43,12 @@ def conflict_panels(conflict: Conflict) -> go.Figure:
     and the mean cosine, with its 95 % interval where the trials are enough. Clusters of too few trials to judge have open
     symbols. A colour is a study, or a task where there is one study.
     """
-    panels = [("Extent / noise limit", _extents)]
+    panels = [("Extent / noise limit", _extents)] if any((study.tolerances > 0).any() for study in conflict.studies) else []
     if conflict.reference is not None:
         panels.append(("Hypervolume", _hypervolumes))
     if any(cluster.cosine.mean is not None for study in conflict.studies for cluster in study.clusters):
         panels.append(("Cosine of gradients", _cosines))
+    panels = panels or [("Extent / noise limit", _extents)]
     figure = make_subplots(rows=1, cols=len(panels), subplot_titles=[title for title, _ in panels], horizontal_spacing=0.22 / len(panels))
     named: set[str] = set()
     for column, (_, draw) in enumerate(panels, start=1):
@@ -58,8 +59,9 @@ def conflict_panels(conflict: Conflict) -> go.Figure:
         figure.update_xaxes(title={"text": "sparsity rate", "standoff": 8}, tickformat=".0%", row=1, col=column)
     figure.update_xaxes(zeroline=False)
     figure.update_yaxes(zeroline=False)
-    figure.update_yaxes(rangemode="tozero", row=1, col=1)
-    figure.add_hline(y=1, line={"dash": "dot", "color": _LINE, "width": 1}, row=1, col=1)
+    if panels[0][1] is _extents:
+        figure.update_yaxes(rangemode="tozero", row=1, col=1)
+        figure.add_hline(y=1, line={"dash": "dot", "color": _LINE, "width": 1}, row=1, col=1)
     if panels[-1][1] is _cosines:
         figure.add_hline(y=0, line={"dash": "dot", "color": _LINE, "width": 1}, row=1, col=len(panels))
     figure.update_layout(new_figure().layout)
@@ -115,15 +117,15 @@ def _line(study: StudyConflict, y: list[Any], name: str, colour: int, symbol: in
     clusters = study.clusters
     marker = {"color": COLOURS[colour % len(COLOURS)], "symbol": _symbols(study, SYMBOLS[symbol % _N_FILLED]), "size": 8}
     hover = [
-        f"<b>{html.escape(study.study)}</b><br>SR {sparsity_text(cluster)}, {cluster.n_trials} trials<br>{html.escape(text)}"
+        f"<b>{as_text(study.study)}</b><br>SR {sparsity_text(cluster)}, {cluster.n_trials} trials<br>{as_text(text)}"
         for cluster, text in zip(clusters, texts, strict=True)
     ]
     return {
         "x": [float(np.mean([cluster.sparsity_min, cluster.sparsity_max])) for cluster in clusters],
         "y": y,
         "mode": "lines+markers",
-        "name": html.escape(name),
-        "legendgroup": html.escape(name),
+        "name": as_text(name),
+        "legendgroup": as_text(name),
         "marker": marker,
         "line": {"color": marker["color"], "width": 1.5},
         "hovertext": hover,

@@ -47,15 +47,17 @@ def _sentence(study: StudyConflict, n_tasks: int) -> str:
     if not judged:
         return "Whether the tasks conflict cannot be said: there are too few finished trials."
     tasks = "two tasks" if n_tasks == 2 else "at least two tasks"
-    recorded = any(cluster.is_opposed is not None for cluster in judged)
     seen = [cluster for cluster in judged if cluster.conflicts]
     highest = f"{100 * judged[-1].sparsity_max:.1f} %"
     if not seen:
         return f"No conflict of the tasks was seen up to a sparsity rate of {highest}: {_why_none(judged)}."
     tail = _last_run(judged)
     how = f"the front of the task losses is wider than training noise in {tasks}"
-    how += f" and their gradients oppose each other (mean cosine {_cosines(tail or seen)})" if recorded else ""
-    unsure = "" if recorded else " Cosines of the gradients were not recorded, so this rests on the fronts alone."
+    opposed = [cluster for cluster in tail or seen if cluster.is_opposed]
+    how += f" and their gradients oppose each other (mean cosine {_cosines(opposed)})" if opposed else ""
+    unsure = "" if opposed else " Cosines of the gradients were not recorded, so this rests on the fronts alone."
+    if opposed and len(opposed) < len(tail or seen):
+        unsure = " Cosines of the gradients were not recorded in all of these clusters; there this rests on the fronts alone."
     if not tail:
         where = ", ".join(sparsity_text(cluster) for cluster in seen)
         return f"The tasks conflict at a sparsity rate of {where}, but not at every higher one: there {how}.{unsure}"

@@ -41,6 +41,6 @@ def draw_figure(table: ResultTable, name: str, trial: str | None = None, samples
         ) from error
     if figure is None:
         raise ResultsError(
-            f"{table.folder}: figure {name} needs a study with at least two seeds\n  hint: `seeds: [0, 1, 2]` in the grid file"
+            f"{table.place}: figure {name} needs a study with at least two seeds\n  hint: `seeds: [0, 1, 2]` in the grid file"
         )
     return figure

@@ -98,7 +98,7 @@ class _Front:
         # An objective that no trial of the front was trained for has no end to go towards.
         ends = np.flatnonzero(weighted.any(axis=0))
         self.values = np.concatenate([front, np.where(np.eye(m, dtype=bool)[ends], self.origin, self.corner)])
-        self.balance = np.concatenate([weighted / weighted.sum(axis=1, keepdims=True), np.full((len(ends), m), np.nan)])
+        self.balance = np.concatenate([_shares(weighted), np.full((len(ends), m), np.nan)])
         self.names = [*rows.tolist(), *(-1 - int(i) for i in ends)]
         self.closed: set[int] = set()
 
@@ -112,6 +112,8 @@ class _Front:
             if not self.closed.isdisjoint((self.names[i], self.names[j])):
                 continue
             preference = self._preference(i, j)
+            if preference is None:
+                continue
             near = np.abs(done - preference) <= CLOSE * np.maximum(done, preference) + _ZERO
             if not near.all(axis=1).any():
                 return Gap(tuple(preference.tolist()), (self.names[i], self.names[j]), float(promised[index]))
@@ -125,15 +127,19 @@ class _Front:
         before = hypervolume(scaled, corner)
         return np.asarray([hypervolume([*scaled, (scaled[i] + scaled[j]) / 2], corner) - before for i, j in pairs], dtype=np.float64)
 
-    def _preference(self, i: int, j: int) -> NDArray[np.float64]:
-        k = self._balance(i, j) / (self._middle(i, j) - self.origin)
-        return _rounded(k / k.sum())
+    def _preference(self, i: int, j: int) -> NDArray[np.float64] | None:
+        """None where the balance is not known, or the numbers are too small to divide by."""
+        with np.errstate(all="ignore"):
+            k = self._balance(i, j) / (self._middle(i, j) - self.origin)
+            shares = k / k.sum()
+        return _rounded(shares) if np.isfinite(shares).all() else None
 
     def _balance(self, i: int, j: int) -> NDArray[np.float64]:
         """The mean of both points' balance; an end has none, and two ends are balanced as the front is on average."""
         both = self.balance[[i, j]]
         seen = both[np.isfinite(both).all(axis=1)]
-        return np.asarray((seen if len(seen) else self.balance[np.isfinite(self.balance).all(axis=1)]).mean(axis=0))
+        known = seen if len(seen) else self.balance[np.isfinite(self.balance).all(axis=1)]
+        return np.asarray(known.mean(axis=0)) if len(known) else np.full(self.balance.shape[1], np.nan)
 
     def _middle(self, i: int, j: int) -> NDArray[np.float64]:
         return np.asarray((self.values[i] + self.values[j]) / 2)
@@ -148,6 +154,12 @@ class _Front:
         self.values = np.concatenate([self.values, [self._middle(i, j)]])
         self.balance = np.concatenate([self.balance, [self._balance(i, j)]])
         self.names.append(name)
+
+
+def _shares(weighted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each row divided by its sum; NaN where that is nothing."""
+    total = weighted.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(weighted, total, out=np.full_like(weighted, np.nan), where=total > 0))
 
 
 def _rounded(k: NDArray[np.float64]) -> NDArray[np.float64]:

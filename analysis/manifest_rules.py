@@ -16,6 +16,9 @@ def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
     wrong = [f"`{key}` {rule}" for key, (rule, is_kept) in _RULES.items() if key in manifest and not is_kept(manifest[key])]
     if not wrong and sum(item["column"] != _SPARSITY for item in manifest["objectives"]) > len(manifest["tasks"]):
         wrong.append("`objectives` are sparsity and at most one for each of `tasks`")
+    reference = manifest.get("hypervolume_reference")
+    if not wrong and reference is not None and len(reference) != len(manifest["objectives"]):
+        wrong.append(f"`hypervolume_reference` has one number for each of `objectives`, which are {len(manifest['objectives'])}")
     return wrong
 
 

@@ -92,7 +92,7 @@ def _dataset_of(table: ResultTable) -> tuple[str, str, tuple[str, ...]]:
     problem = table.manifest.get("problem")
     if isinstance(problem, dict):
         return str(problem.get("name")), str(problem.get("fingerprint")), table.tasks
-    return str(problem), "", table.tasks
+    return str(problem or table.name), "", table.tasks
 
 
 def _problem_of(table: ResultTable) -> dict[str, Any]:

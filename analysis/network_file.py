@@ -1,7 +1,6 @@
 """A trained network of a results folder, read without torch: its pruned layers as matrices of rows."""
 
 import hashlib
-import html
 import json
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.addresses import below
 from analysis.plain_files import NotPlainError, check_plain
+from analysis.plotly_text import as_text
 from analysis.table import ResultsError, ResultTable
 
 _SHARED = "Shared network"
@@ -129,7 +129,7 @@ def _component(name: str, metadata: Mapping[str, Any]) -> str:
     if kind == "trunk":
         return _SHARED
     if kind not in _OF_TASK:
-        return html.escape(kind)
+        return as_text(kind)
     tasks = metadata.get("tasks") or []
     task = str(tasks[int(number)]) if number.isdigit() and int(number) < len(tasks) else number
-    return f"{_OF_TASK[kind]} ({html.escape(task)})"
+    return f"{_OF_TASK[kind]} ({as_text(task)})"

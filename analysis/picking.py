@@ -104,7 +104,7 @@ def pick(
     )
     ok = _compared(table)
     if ok.frame.empty:
-        raise ResultsError(f"{table.folder}: no finished trial to pick from\n  hint: `sweep status` says where the sweep stands")
+        raise ResultsError(f"{table.place}: no finished trial to pick from\n  hint: `sweep status` says where the sweep stands")
     _check_columns(ok.frame, [column, *(bound.column for bound in bounds)])
     for bound in bounds:
         if not np.isfinite(bound.value):

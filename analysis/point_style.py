@@ -1,6 +1,5 @@
 """How a point looks and what it says: colour and symbol of its sparsity cluster, its hover text, names of axes."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from analysis.convergence import UNCONVERGED, residual_share
 from analysis.exactness import gap_text, gaps
 from analysis.labels import DENSE
+from analysis.plotly_text import as_text
 from analysis.table import ACCURACY, SPARSITY_COLUMN, ResultTable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -53,20 +53,20 @@ def axis_title(table: ResultTable, column: str) -> str:
         return "sparsity rate"
     objective = next((o for o in table.objectives if o["column"] == column), None)
     if objective is None:
-        return html.escape(column)
-    unit = html.escape(str(objective.get("unit") or ""))
-    name = html.escape(str(objective.get("name") or column))
+        return as_text(column)
+    unit = as_text(objective.get("unit") or "")
+    name = as_text(objective.get("name") or column)
     if column == SPARSITY_COLUMN:
         name = f"{name} objective"
     elif column.startswith("loss.") and table.metrics.get(column.split(".", 2)[-1]) != VALUE:
-        name = f"{name}: {html.escape(column.split('.')[1])} loss"
+        name = f"{name}: {as_text(column.split('.')[1])} loss"
     return f"{name} ({unit})" if unit else name
 
 
 def short_title(table: ResultTable, column: str) -> str:
     """An axis in a few letters: the objective's name, cut to `_SHORT` of them, safe as plotly's pseudo-HTML."""
     name = next((str(o.get("name") or column) for o in table.objectives if o["column"] == column), column)
-    return html.escape(name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…")
+    return as_text(name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…")
 
 
 def preference_text(k: Any, has_sparsity: bool = True) -> str:
@@ -90,7 +90,7 @@ def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
     texts = []
     for i, row in enumerate(zip(*(frame[name].to_list() for name in ("trial_id", "k", *_RATES)), strict=True)):
         trial_id, k, *rates = row
-        lines = [f"<b>{html.escape(str(trial_id))}</b>", f"k = {preference_text(k, has_sparsity)}"]
+        lines = [f"<b>{as_text(trial_id)}</b>", f"k = {preference_text(k, has_sparsity)}"]
         if not np.isnan(rates[0]):
             lines.append(_rates_text(rates))
         lines += [template.format(values[i] * factor) for template, factor, values in results if np.isfinite(values[i])]
@@ -119,7 +119,7 @@ def _test_results(table: ResultTable, frame: pd.DataFrame) -> list[tuple[str, fl
 
 def _braced(name: str) -> str:
     """A name that may stand in a format string and in pseudo-HTML."""
-    return html.escape(name).replace("{", "{{").replace("}", "}}")
+    return as_text(name).replace("{", "{{").replace("}", "}}")
 
 
 def _rates_text(rates: Sequence[float]) -> str:

@@ -1,7 +1,6 @@
 """The paper's Figure 5: images of a problem, with each task's label."""
 
 import base64
-import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from analysis.figure_parts import new_figure
+from analysis.plotly_text import as_text
 from analysis.table import ResultTable
 
 _CELL, _MARGIN, _LINE = 150, 12, 18  # pixels
@@ -54,7 +54,7 @@ def samples_figure(table: ResultTable, samples: Samples | None) -> go.Figure:
         figure.add_layout_image(
             source=_data_uri(picture), x=x, y=-y, sizex=_CELL, sizey=_CELL, xref="x", yref="y", sizing="contain", layer="above"
         )
-        text = "<br>".join(f"{html.escape(task)}: <b>{html.escape(texts[i])}</b>" for task, texts in samples.labels.items())
+        text = "<br>".join(f"{as_text(task)}: <b>{as_text(texts[i])}</b>" for task, texts in samples.labels.items())
         figure.add_annotation(x=x + _CELL / 2, y=-(y + _CELL), text=text, showarrow=False, yanchor="top", font={"size": 13})
     hidden = {"visible": False, "fixedrange": True}
     figure.update_layout(

@@ -1,6 +1,5 @@
 """The paper's Figure 4: sparse networks trained afresh against the dense originals, in the plane of two task losses."""
 
-import html
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from analysis.figure_parts import new_figure
+from analysis.plotly_text import as_text
 from analysis.point_style import COLOURS, axis_title, hover_texts
 from analysis.second_study_pairs import Pair, second_study_pairs
 from analysis.table import ResultTable
@@ -97,16 +97,16 @@ def _titles(pairs: Sequence[Pair], names_problem: bool, n_columns: int) -> list[
     """Titles of a row's panels, empty where there is none; the comparison is the last one."""
     problem = pairs[0].table.manifest.get("problem")
     name = str(problem.get("name") if isinstance(problem, dict) else problem)
-    suffix = f" on {html.escape(name)}" if names_problem else ""
+    suffix = f" on {as_text(name)}" if names_problem else ""
     gaps = [""] * (n_columns - 1 - len(pairs))
-    return [*(f"{html.escape(pair.title)}{suffix}" for pair in pairs), *gaps, f"All fronts{suffix}"]
+    return [*(f"{as_text(pair.title)}{suffix}" for pair in pairs), *gaps, f"All fronts{suffix}"]
 
 
 def _traces(pair: Pair, look: int, is_comparison: bool) -> Iterator[go.Scatter]:
     """Sparse and dense trials of a panel; the comparison has the fronts alone."""
     for kind, rows in (("dense", pair.dense), ("sparse", pair.sparse)):
         front = pair.on_front(rows)
-        name = f"{html.escape(pair.title)}, {'sparse' if kind == 'sparse' else 'original'}"
+        name = f"{as_text(pair.title)}, {'sparse' if kind == 'sparse' else 'original'}"
         symbol = _FILLED[look % len(_FILLED)] + ("" if kind == "sparse" else "-open")
         style = {"marker": {"color": COLOURS[look % len(COLOURS)], "symbol": symbol, "size": 9}, "meta": {"group": kind}}
         common: dict[str, Any] = {"name": name, "legendgroup": name, **style}

@@ -50,11 +50,14 @@ def suggest(table: ResultTable, n: int = 10, study: str | None = None) -> list[S
     skip = 0 if table.sparsity_objective is not None else 1
     mine = table.ok.frame[of_study(table.ok, chosen.name)]
     values = table.ok.values()[of_study(table.ok, chosen.name)]
-    has_k = np.array([not _is_none(k) for k in mine["k"]], dtype=bool)
+    has_k = np.array([not _is_none(k) and len(k) == values.shape[1] + skip for k in mine["k"]], dtype=bool)
     mine, values = mine[has_k], values[has_k]
     points, k, names = _means(mine, values, skip)
     if len(points) < 2:
-        raise ResultsError(f"{table.folder}: {len(points)} preference with a finished trial, two expected\n  hint: run a small grid first")
+        raise ResultsError(
+            f"{table.place}: {len(points)} preferences over the {len(table.objectives)} objectives with a finished trial, two expected\n"
+            "  hint: run a small grid first"
+        )
     asked = table.manifest.get("hypervolume_reference")
     corner = None if asked is None else table.signed(np.asarray(asked, dtype=np.float64))
     found = fill_gaps(points, k, n, _origin(mine, skip, len(table.objectives)), corner, _tried(table, chosen.name, skip))
@@ -67,14 +70,14 @@ def _study(table: ResultTable, name: str | None) -> Study:
     known = [study for study in compared_studies(table) if study.name in with_k]
     names = ", ".join(study.name for study in known)
     if not known:
-        raise ResultsError(f"{table.folder}: no trial with a preference\n  hint: only methods that take a preference have gaps to fill")
+        raise ResultsError(f"{table.place}: no trial with a preference\n  hint: only methods that take a preference have gaps to fill")
     if name is None and len(known) > 1:
         raise ResultsError(
-            f"{table.folder}: {len(known)} studies with preferences, one expected\n  hint: name it with `--study`, one of {names}"
+            f"{table.place}: {len(known)} studies with preferences, one expected\n  hint: name it with `--study`, one of {names}"
         )
     found = next((study for study in known if name is None or study.name == name), None)
     if found is None:
-        raise ResultsError(f"{table.folder}: no study {name!r} with preferences\n  hint: those with preferences are {names}")
+        raise ResultsError(f"{table.place}: no study {name!r} with preferences\n  hint: those with preferences are {names}")
     return found
 
 

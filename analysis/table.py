@@ -14,6 +14,7 @@ from analysis.addresses import Mirror, is_address
 from analysis.manifest import ResultsError as ResultsError
 from analysis.manifest import read_latest_plan, read_manifest, true_front_of
 from analysis.parquet_files import latest_attempts, parquet_files, read_files, to_frame
+from analysis.usable_numbers import only_usable
 
 SPARSITY_COLUMN = "objective.sparsity"
 ACCURACY = "accuracy"
@@ -37,8 +38,9 @@ class ResultTable:
     manifest: dict[str, Any]
     """`manifest.json` as written."""
     frame: pd.DataFrame
-    """One row a trial, its latest (attempt, retry), in the order of the latest plan. Columns of `docs/store.md`; null and
-    NaN are both NaN here, so `state` tells diverged from not measured. `layer_sparsity` and `versions` are Arrow maps."""
+    """One row a trial, its latest (attempt, retry), in the order of the latest plan. Columns of `docs/store.md`; null, NaN,
+    infinities and real numbers beyond `usable_numbers.LARGEST` are all NaN here, so `state` tells diverged from not measured.
+    `layer_sparsity` and `versions` are Arrow maps."""
     plan: dict[str, Any] | None = None
     """The latest readable `plans/<n>.json`, None before the first run."""
     unreadable: tuple[str, ...] = ()
@@ -187,7 +189,7 @@ def read_results(folder: str | Path) -> ResultTable:
 
     Raises:
         ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version; an object store
-            that cannot be read.
+            that cannot be read; an objective whose column holds no numbers.
     """
     mirror = Mirror(folder) if isinstance(folder, str) and is_address(folder) else None
     folder = Path(folder) if mirror is None else mirror.folder
@@ -197,7 +199,9 @@ def read_results(folder: str | Path) -> ResultTable:
     bad_json = [*bad_plans, *([f"manifest.json: {bad_front}"] if bad_front else [])]
     # trials.parquet is opened after the loose rows: one compacted meanwhile would be lost otherwise.
     reading = read_files([*parquet_files(folder / "rows"), folder / "trials.parquet"], folder, _ATTEMPT_COLUMNS)
-    frame = _with_contract_columns(to_frame(reading.table), manifest)
+    rows = only_usable(reading.table, len(manifest["tasks"]) + 1)
+    frame = _with_contract_columns(to_frame(rows), manifest)
+    _check_objectives(frame, manifest, str(folder) if mirror is None else mirror.address)
     frame = latest_attempts(frame).drop_duplicates("trial_id", keep="last")
     table = ResultTable(folder, manifest, frame, plan, (*bad_json, *reading.unreadable), mirror)
     return replace(table, frame=_in_plan_order(frame, table.planned_ids))
@@ -210,11 +214,22 @@ def _with_contract_columns(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.
     for split in SPLITS:
         real += [f"{kind}.{split}.{task}" for kind in ("loss", "metric") for task in tasks]
         real += [f"accuracy.{split}.{name}" for name in (*tasks, "mean")]
+    real += ["attempt", "retry", "seed"]
+    # A column of nulls of no type, as other programs write it, is one of numbers that are not known.
+    frame = frame.drop(columns=[name for name in set(real) if name in frame and frame[name].dtype == object and frame[name].isna().all()])
     missing = {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in real if name not in frame}
-    missing |= {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in ("attempt", "retry", "seed") if name not in frame}
     others = ("trial_id", *_TEXT_COLUMNS, *_LIST_COLUMNS, *_FLAG_COLUMNS)
     missing |= {name: pd.Series(None, index=frame.index, dtype="object") for name in others if name not in frame}
     return pd.concat([frame, pd.DataFrame(missing, index=frame.index)], axis=1) if missing else frame
+
+
+def _check_objectives(frame: pd.DataFrame, manifest: dict[str, Any], place: str) -> None:
+    for objective in manifest["objectives"]:
+        if not pd.api.types.is_numeric_dtype(frame[objective["column"]]):
+            raise ResultsError(
+                f"{place}/manifest.json: `objectives`: column {objective['column']} of the rows holds no numbers\n"
+                "  hint: name a column of numbers; docs/store.md lists them"
+            )
 
 
 def _in_plan_order(frame: pd.DataFrame, planned_ids: Sequence[str]) -> pd.DataFrame:

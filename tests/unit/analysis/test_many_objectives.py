@@ -55,7 +55,8 @@ def test_no_trials_draw_no_points(store):
 
 
 def test_one_objective_has_no_pairs(tmp_path):
-    write_manifest(tmp_path, ("f",), objectives=[{"name": "f", "column": "loss.validation.f", "sense": "min", "unit": ""}])
+    objectives = [{"name": "f", "column": "loss.validation.f", "sense": "min", "unit": ""}]
+    write_manifest(tmp_path, ("f",), objectives=objectives, hypervolume_reference=None)
     with pytest.raises(ValueError, match="expects two objectives, found 1"):
         scatter_matrix(read_results(tmp_path))
 

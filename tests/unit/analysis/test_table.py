@@ -130,7 +130,7 @@ def test_missing_and_latest_plan(tmp_path):
 def test_maximised_objectives_are_negated(tmp_path):
     write_store(tmp_path, n_trials=2)
     objectives = [{"name": "sharing", "column": "accuracy.validation.left", "sense": "max", "unit": "fraction"}]
-    write_manifest(tmp_path, TWO_TASKS, objectives=objectives)
+    write_manifest(tmp_path, TWO_TASKS, objectives=objectives, hypervolume_reference=None)
     table = read_results(tmp_path)
     assert (table.values()[:, 0] == -table.frame["accuracy.validation.left"]).all()
     assert (table.values(["loss.test.left"])[:, 0] == table.frame["loss.test.left"]).all()
