@@ -53,6 +53,7 @@ _SCRIPTS = (
     "curves.js",
     "detail.js",
     "ready.js",
+    "print.js",
     "real_size.js",
     "start.js",
 )

@@ -89,14 +89,16 @@ function wireControls() {
     drawLegend();
     refresh();
   });
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    drawLegend();
-    refresh();
-    drawSecond();
-    drawConflict();
-    drawAttainment();
-    drawRealSize();
-  });
+}
+
+// Plots have colours of their own, which follow the page's.
+function recolour() {
+  if (report.views.length) drawLegend();
+  refresh();
+  drawSecond();
+  drawConflict();
+  drawAttainment();
+  drawRealSize();
 }
 
 // A very large sweep is embedded in part, and every count says so.
@@ -116,6 +118,7 @@ if (report.views.length) {
   wireControls();
   drawLegend();
 } else document.getElementById("only-shown").closest("label").hidden = true;
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
 drawHeader();
 list();
 drawConflict();

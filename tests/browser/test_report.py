@@ -194,3 +194,22 @@ def test_every_control_has_a_name(browser, store):
         ".filter(e => !(e.labels?.length || e.ariaLabel || e.textContent.trim())).map(e => e.outerHTML)",
     )
     assert unnamed == []
+
+
+def test_a_printed_page_is_light_and_shows_the_front_in_space(browser, store):
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    try:
+        show(browser, store(n_trials=20))
+        after_drawing(browser)
+        ink = "return [getComputedStyle(document.body).color, document.getElementById('view-1').layout.font.color]"
+        before = run(browser, ink)
+        run(browser, "window.dispatchEvent(new Event('beforeprint'))")
+        assert run(browser, "return [...document.querySelectorAll('.still')].map(s => s.src.length > 5000)") == [True]
+        assert run(browser, ink) == ["rgb(21, 24, 28)", "#15181c"]
+        run(browser, "window.dispatchEvent(new Event('afterprint'))")
+        assert run(browser, "return document.querySelectorAll('.still').length") == 0
+        assert run(browser, ink) == before != ["rgb(21, 24, 28)", "#15181c"]
+        assert problems(browser) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -1,0 +1,28 @@
+// On paper the page is light, and the WebGL picture, which browsers do not print, has a still of itself in its place.
+const isDark = () => window.matchMedia("(prefers-color-scheme: dark)").matches;
+
+function preparePrint() {
+  document.documentElement.classList.add("printing");
+  if (isDark()) recolour();
+  document.querySelectorAll(".view.space .plot").forEach(addStill);
+}
+
+function addStill(plot) {
+  const scene = plot._fullLayout?.scene?._scene;
+  const canvas = plot.querySelector(".gl-container canvas");
+  if (!scene?.glplot || !canvas) return;
+  scene.glplot.redraw();  // a canvas can be read only until the browser has shown it
+  const still = element("img", null, "still");
+  still.alt = "";
+  still.src = canvas.toDataURL("image/png");
+  canvas.parentElement.append(still);
+}
+
+function endPrint() {
+  document.documentElement.classList.remove("printing");
+  document.querySelectorAll(".still").forEach((still) => still.remove());
+  if (isDark()) recolour();
+}
+
+window.addEventListener("beforeprint", preparePrint);
+window.addEventListener("afterprint", endPrint);
