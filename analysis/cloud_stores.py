@@ -142,7 +142,7 @@ def google_client(authority: str, given: Mapping[str, str], environment: Mapping
     if emulator and "endpoint_override" not in options:
         scheme, _, host = emulator.rpartition("://")
         options |= {"endpoint_override": host.rstrip("/"), "scheme": scheme or "http"}
-    if who == "anonymous":
+    if who == "anonymous" or options.get("scheme") == "http":  # no token leaves without TLS
         options["anonymous"] = True
     try:
         options["retry_time_limit"] = float(given.get("retry_limit_seconds", _RETRIES_S))
