@@ -1,4 +1,4 @@
-"""`sweep run` into Azure's and Google's stores, by real HTTP servers: it ends complete, has nothing to do again, and every command takes it."""
+"""`sweep run` into Azure's and Google's stores, by real HTTP servers: it ends complete, and every command takes the address."""
 
 import sys
 import uuid

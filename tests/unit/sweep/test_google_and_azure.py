@@ -203,7 +203,7 @@ def test_no_access_is_the_users_to_mend(server: CloudServer, address: str) -> No
     with proxy_before(server) as proxy:
         store = Store(server.address(bucket_of(address), port=proxy.port))
         store.create(manifest_of_a_sweep())
-        proxy.content_type = "application/json"
+        proxy.content_type = "text/plain"
         proxy.fault = lambda request: (403, b'{"error": {"code": 403, "message": "no"}}')
         for attempt in (store.lock, lambda: store.put_blob(b"x"), store.manifest):
             with pytest.raises(StoreWriteError, match=r"no access to (bucket|container)(?s:.*)check the credentials"):
@@ -215,7 +215,7 @@ def test_a_tenth_of_requests_failing_costs_no_result(server: CloudServer, addres
     with proxy_before(server) as proxy:
         store = Store(server.address(bucket_of(address), port=proxy.port))
         store.complete()
-        proxy.content_type = "application/json"
+        proxy.content_type = "text/plain"
         proxy.fault = failing_share(1 / 10)
         with store.lock():
             store.create(manifest_of_a_sweep())
