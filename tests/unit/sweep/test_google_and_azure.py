@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import test_store as on_a_disk
 from cloud_servers import KINDS, CloudServer, cloud_server
-from object_store import failing_share, proxy_before
+from object_store import proxy_before
 from test_store import epochs_of, manifest_of_a_sweep, row_of, safetensors_of
 
 from analysis.table import read_results
@@ -208,24 +208,6 @@ def test_no_access_is_the_users_to_mend(server: CloudServer, address: str) -> No
         for attempt in (store.lock, lambda: store.put_blob(b"x"), store.manifest):
             with pytest.raises(StoreWriteError, match=r"no access to (bucket|container)(?s:.*)check the credentials"):
                 attempt()
-
-
-@pytest.mark.slow
-def test_a_tenth_of_requests_failing_costs_no_result(server: CloudServer, address: str) -> None:
-    with proxy_before(server) as proxy:
-        store = Store(server.address(bucket_of(address), port=proxy.port))
-        store.complete()
-        proxy.content_type = "text/plain"
-        proxy.fault = failing_share(1 / 10)
-        with store.lock():
-            store.create(manifest_of_a_sweep())
-            store.publish(row_of("a"), epochs_of(2), weights=b"a")
-            store.compact()
-        assert proxy.n_faults > 2
-        proxy.fault = lambda request: None
-        assert store.complete() == {"a": "ok"}
-        assert store.verify() == []
-        assert store.lock_holder() is None
 
 
 def test_an_endpoint_that_does_not_answer_is_said_within_half_a_minute(
