@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from analysis.cloud_stores import CloudError, azure_client, google_client, opened_cloud, put_aside
 from analysis.manifest import ResultsError
 
 _AT_ONCE = 16
@@ -72,12 +73,22 @@ class Mirror:
         files = [info for info in found if info.is_file and not info.base_name.startswith(".")]
         return [f"{folder}/{info.base_name}" for info in files if max_bytes is None or info.size <= max_bytes]
 
+    def _content(self, name: str) -> bytes:
+        """The client opens and then reads; what is replaced in between is gone for it, and is opened again."""
+        for is_last in (False, False, True):
+            with _told(self.address), self._system.open_input_file(f"{self._root}/{name}") as file:
+                try:
+                    return bytes(file.read())
+                except (FileNotFoundError, ValueError):
+                    if is_last:
+                        raise
+        raise AssertionError
+
     def _copy(self, names: Iterable[str]) -> None:
         def copy(name: str) -> None:
             target = self.folder / name
             try:
-                with _told(self.address), self._system.open_input_file(f"{self._root}/{name}") as file:
-                    data = file.read()
+                data = self._content(name)
             except FileNotFoundError:
                 target.unlink(missing_ok=True)
                 return  # compacted meanwhile; or there never was one
@@ -95,8 +106,12 @@ def put(address: str, name: str, data: bytes) -> str:
         ResultsError: as for `Mirror`.
     """
     system, root = _opened(address)
-    with _told(address), system.open_output_stream(f"{root}/{name}") as stream:
-        stream.write(data)
+    with _told(address):
+        if address.startswith("abfs"):
+            put_aside(system, f"{root}/{name}", data)
+        else:
+            with system.open_output_stream(f"{root}/{name}") as stream:
+                stream.write(data)
     return below(address, name)
 
 
@@ -113,6 +128,8 @@ def _told(address: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, ResultsError):
         raise
+    except CloudError as error:
+        raise ResultsError(f"{address}: {error.problem}\n  hint: {error.hint}") from error
     except (OSError, ValueError) as error:  # ValueError: pyarrow's word for an address that it does not take
         text = " ".join(str(error).partition("; Details")[0].split())[:300]
         if "NO_SUCH_KEY" in text:
@@ -136,8 +153,8 @@ def _opened(address: str) -> tuple[Any, str]:
         raise ResultsError(f"{split.scheme}://...: credentials do not belong in an address\n  hint: set them in the environment")
     with _told(address):
         if split.scheme != "s3":
-            system, root = fs.FileSystem.from_uri(address)
-            return system, root.strip("/")
+            client = (azure_client if is_azure else google_client)(split.netloc, given, os.environ)
+            return opened_cloud(client), f"{client.bucket}/{split.path.strip('/')}".rstrip("/")
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         options = {name: given[name] for name in ("endpoint_override", "scheme") if name in given}
         if "endpoint_override" not in options and endpoint:

@@ -74,6 +74,8 @@ class Proxy:
     requests: list[str] = field(default_factory=list)
     """`METHOD path` of each, in order."""
     n_faults: int = 0
+    content_type: str = "application/xml"
+    """Of faults. Azure's client ends the process where a HEAD is answered so, without the XML."""
     fault: Callable[[str], Answer | None] = lambda request: None
     """What to answer instead, from `METHOD path`; None passes it on."""
     delay_s: Callable[[str], float] = lambda request: 0.0
@@ -120,7 +122,7 @@ def proxy_before(store: ObjectStore) -> Iterator[Proxy]:
             answer = proxy.fault(request)
             if answer is not None:
                 proxy.n_faults += 1
-                self._answer(answer[0], [("Content-Type", "application/xml")], answer[1], len(answer[1]))
+                self._answer(answer[0], [("Content-Type", proxy.content_type)], answer[1], len(answer[1]))
                 return
             connection = http.client.HTTPConnection("127.0.0.1", store.port, timeout=60)
             connection.request(self.command, self.path, body, dict(self.headers))

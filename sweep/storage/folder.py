@@ -76,26 +76,19 @@ class Folder:
         return {int(path.stem): path for path in self.paths("plans", ".json") if _PLAN.fullmatch(path.name)}
 
     def temporaries(self) -> list[StorePath]:
-        """Files that were, or are right now, being written. In an object store only compaction writes something aside."""
+        """Files that were, or are right now, being written. Of object stores Azure's has more than compaction's."""
         if isinstance(self.root, RemotePath):
-            return [path for path in self._objects(".") if is_temporary(path.name)]
+            places = (".", *FOLDERS, *LATER, *_REMOTE) if self.root.writes_aside else (".",)
+            return [path for folder in places for path in self._objects(folder) if is_temporary(path.name)]
         folders = [self.root, *(self.root / folder for folder in (*FOLDERS, *LATER))]
         return [path for folder in folders for path in sorted(folder.glob(".*.tmp")) if is_temporary(path.name)]
 
     def remove_temporaries(self) -> None:
         """Remove what crashes left: all in the subfolders where only a run writes; elsewhere what is an hour old.
 
-        A writer that was cut off and comes back finds its file gone and ends; its work was planned again.
+        A writer that was cut off and comes back finds its file gone and ends; its work was planned again. (In `locks` rivals write.)
         """
-        remove(
-            path
-            for path in self.temporaries()
-            if isinstance(path, RemotePath) or path.parent not in self._shared() or _age(path) > _STALE_S
-        )
-
-    def _shared(self) -> list[StorePath]:
-        """Where others than the holder of the lock write too."""
-        return [self.root, *(self.root / folder for folder in LATER)]
+        remove(path for path in self.temporaries() if _is_no_ones(path, self.root))
 
     def is_new(self) -> bool:
         """Neither identity nor results: before the first run."""
@@ -108,7 +101,11 @@ class Folder:
             StoreError: there is no manifest, but something that no sweep writes.
         """
         ours = (*FOLDERS, *LATER, *_FILES, *(_REMOTE if isinstance(self.root, RemotePath) else ()))
-        foreign = [name for name in self.names(".") if name not in ours]
+        if isinstance(self.root, RemotePath):
+            found = [] if (self.root / "manifest.json").exists() else sorted(self.root.first_names())
+        else:
+            found = self.names(".")
+        foreign = [name for name in found if name not in ours and not name.startswith(".")]
         if foreign and not (self.root / "manifest.json").exists():
             named = ", ".join(foreign[:5]) + (" ..." if len(foreign) > 5 else "")
             raise StoreError(f"this folder holds other things ({named}) and no manifest.json", self.root, "choose a new or empty `output`")
@@ -173,6 +170,14 @@ def remove(paths: Iterable[StorePath]) -> None:
 def _version(path: StorePath, suffix: str) -> Version | None:
     match = _VERSIONED.fullmatch(path.name)
     return Version(match[1], int(match[2]), int(match[3]), path) if match and match[4] == suffix else None
+
+
+def _is_no_ones(temporary: StorePath, root: StorePath) -> bool:
+    """Whether nobody writes it any more; others than the holder of the lock write beside the folders, into `LATER` and `locks`."""
+    if isinstance(temporary, RemotePath):
+        is_shared = temporary.parent.name in ("locks", *LATER)
+        return not is_shared or time.time() - temporary.stat().st_mtime_ns / 1e9 > _STALE_S
+    return temporary.parent not in [root, *(root / folder for folder in LATER)] or _age(temporary) > _STALE_S
 
 
 def _age(path: Path) -> float:
