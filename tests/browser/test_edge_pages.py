@@ -33,10 +33,19 @@ PAGES = (
     "long names",
     "methods, all failed",
 )
+IN_EVERY_RUN = (
+    "nothing planned",
+    "one trial",
+    "all failed",
+    "one objective",
+    "six objectives and sparsity",
+    "half infinite",
+    "hostile names",
+)
 _NO_NUMBER = re.compile(r"\b(NaN(?! or infinite)|undefined|-?Infinity)\b")
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [name if name in IN_EVERY_RUN else pytest.param(name, marks=pytest.mark.slow) for name in PAGES])
 def test_an_edge_page_opens_quietly_on_a_phone(browser, tmp_path, resize, name):
     from edge_stores import EDGE_STORES
 

@@ -134,6 +134,7 @@ def test_it_grows_and_keeps_what_the_reader_chose(browser, server, folder):
     assert elsewhere(browser, server) == []
 
 
+@pytest.mark.slow
 def test_everything_stays_everything(browser, server, folder):
     """The slider's right end means all points, also those that come later with a larger slack."""
     set_value(browser, "eps-range", 1000)
@@ -142,6 +143,7 @@ def test_everything_stays_everything(browser, server, folder):
     assert n_drawn(browser, 1) == 41
 
 
+@pytest.mark.slow
 def test_what_colours_stand_for_stays_and_so_does_what_is_hidden_of_them(browser, server, folder):
     run(browser, "const e = document.getElementById('colour'); e.value = 'k_0'; e.dispatchEvent(new Event('change'))")
     run(browser, "document.querySelectorAll('#legend button')[2].click()")
@@ -155,6 +157,7 @@ def test_what_colours_stand_for_stays_and_so_does_what_is_hidden_of_them(browser
     assert run(browser, look) == before
 
 
+@pytest.mark.slow
 def test_a_page_that_was_not_touched_looks_as_it_did_at_first(browser, server, folder):
     look = "return [choice.eps, [...choice.hidden], listing.sort, listing.page, scrollY, document.getElementById('detail').hidden]"
     before = run(browser, look)
@@ -176,6 +179,7 @@ def test_paused_updates_wait(browser, server, folder):
     assert browser.find_element("id", "live-pause").text == "Pause"
 
 
+@pytest.mark.slow
 def test_it_waits_while_a_word_is_being_typed(browser, server, folder):
     """The page itself types, so that no delay of this test lets it rest."""
     typing = """
@@ -219,6 +223,7 @@ def test_it_fits_a_phone_in_light_and_dark(browser, server, resize):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+@pytest.mark.slow
 def test_a_store_without_a_row_begins_to_show_some(browser, folder):
     for path in (folder / "rows").iterdir():
         path.unlink()

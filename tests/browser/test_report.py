@@ -30,7 +30,7 @@ def test_opens_with_hardly_anything(browser, store, n_trials):
     assert problems(browser) == []
 
 
-@pytest.mark.parametrize("mode", ["absolute", "ideal", "range"])
+@pytest.mark.parametrize("mode", ["absolute", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("ideal", "range"))])
 def test_the_slider_filters_exactly_as_python_does(browser, store, mode):
     folder = store(n_trials=40)
     show(browser, folder, mode=mode)

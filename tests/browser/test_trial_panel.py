@@ -86,7 +86,7 @@ def show_rows(folder):
     return read_results(folder).frame[["trial_id", "attempt", "retry"]].astype({"attempt": int, "retry": int}).to_dict("records")
 
 
-@pytest.mark.parametrize("kind", ["k_0", "seed", "method"])
+@pytest.mark.parametrize("kind", ["k_0", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("seed", "method"))])
 def test_points_are_coloured_and_hidden_by_what_is_chosen(browser, tmp_path, kind):
     from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_plan, write_row
 

@@ -63,8 +63,14 @@ def test_sixty_steps_of_both_phases_agree_to_1e_12_in_packs_of_one_and_of_three(
                 assert (found[name] - value[:n]).abs().max() <= 1e-12, (backend, n, name)
 
 
-@pytest.mark.parametrize("model", ["mdmtn", "hps", "mtan"])
-@pytest.mark.parametrize("shape", list(SHAPES))
+@pytest.mark.parametrize(
+    ("shape", "model"),
+    [
+        *(("MultiMNIST", model) for model in ("mdmtn", "hps", "mtan")),
+        ("Cifar10Mnist", "hps"),
+        *(pytest.param("Cifar10Mnist", model, marks=pytest.mark.slow) for model in ("mdmtn", "mtan")),
+    ],
+)
 def test_every_network_trains_alike_on_every_backend(shape: str, model: str) -> None:
     """Batch norm's statistics too. By gradient descent: Adam makes steps of the rounding of gradients that are zero, as those of
     a bias in front of a batch norm are."""
