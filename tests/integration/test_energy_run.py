@@ -82,6 +82,7 @@ def processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proc
     found.off()
 
 
+@pytest.mark.slow
 def test_rows_share_the_energy_also_after_a_kill_and_the_report_sums_it_up(tmp_path: Path, processors: Processors) -> None:
     write_grid(tmp_path / "grid.yaml", **GRID)
     with sweep_process(*RUN, folder=tmp_path) as process:

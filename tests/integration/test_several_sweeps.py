@@ -83,6 +83,7 @@ def test_two_problems_are_one_run_that_can_be_interrupted(tmp_path: Path) -> Non
     assert not (roots[1] / "logs").exists(), "one Ray, one log"
 
 
+@pytest.mark.slow
 def test_anchor_runs_give_the_reference_point_also_without_sparsity(tmp_path: Path) -> None:
     once = {"outer_iterations": 1, "epochs": 1}
     changes = {

@@ -30,6 +30,7 @@ GRID: dict[str, Any] = {
 RUN = ("run", "grid.yaml", "--no-dashboard")
 
 
+@pytest.mark.slow
 def test_sparse_trials_start_from_dense_ones_and_go_on_after_a_kill(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder, pack in ((whole, 3), (parts, 2)):
