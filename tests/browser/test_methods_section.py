@@ -26,7 +26,7 @@ def test_the_sections_are_there_and_scroll_inside_their_own_boxes(browser, folde
     after_drawing(browser)
     assert run(browser, "return document.documentElement.scrollWidth") <= width
     assert [browser.find_element("id", name).text for name in ("methods-title", "second-title")] == ["Methods", "Second study"]
-    for selector in (".methods", ".second"):
+    for selector in (".methods", "#second .second"):
         found = boxes(browser, selector)
         assert found
         assert all(outer <= width for outer, _ in found)

@@ -67,6 +67,7 @@ def test_memory_that_is_not_enough_halves_packs_and_retries_trials_after_a_pause
     assert place.leftovers() == []
 
 
+@pytest.mark.slow
 def test_a_package_that_is_nowhere_stops_the_run_with_one_message(tmp_path: Path, reference: dict[str, dict[str, Any]]) -> None:
     place = Workplace.make(tmp_path / "w", 2)
     with place.run(CHAOS_MODULE=hook(tmp_path, NO_PACKAGE)) as process:

@@ -26,6 +26,7 @@ def test_a_cluster_is_joined_and_stays(tmp_path: Path) -> None:
         assert any("gcs_server" in command for command in joined.nodes[0].living().values()), "the cluster is not ours to stop"
 
 
+@pytest.mark.slow
 def test_unlike_nodes_train_at_once_and_the_rows_are_those_of_one_machine(tmp_path: Path) -> None:
     """Half a GPU for each of two workers, and a worker without on the other node: three at once only if all are used. Where there
     is no CUDA, a worker that was given a part of a (logical) GPU trains on the CPU, as `device: auto` says."""

@@ -27,6 +27,7 @@ training:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_any_number_of_tasks_from_grid_file_to_report(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(GRID)
     ended = sweep_command("run", "grid.yaml", "--out", "results", "--limit", "3", "--no-dashboard", folder=tmp_path)

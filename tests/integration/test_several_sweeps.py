@@ -39,6 +39,7 @@ GRID: dict[str, Any] = {
 RUN = ("run", "grid.yaml", "--no-dashboard")
 
 
+@pytest.mark.slow
 def test_two_problems_are_one_run_that_can_be_interrupted(tmp_path: Path) -> None:
     write_grid(tmp_path / "grid.yaml", **GRID)
     roots = [tmp_path / "out" / name for name in ("multidigits", "multidigits-2")]

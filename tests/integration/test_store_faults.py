@@ -105,7 +105,8 @@ def test_kill_9_in_the_middle_of_publishing_loses_nothing_that_was_reported(stor
         reported.add(writer.stdout.readline().strip())
         time.sleep(chance.uniform(0, 0.06))
         writer.kill()
-        reported.update(writer.communicate()[0].split())
+        reported.update(writer.stdout.read().split())  # communicate() would lose what readline() has read ahead
+        writer.wait()
         complete = store.complete()
         assert reported <= set(complete)
         assert len(complete) <= len(reported) + kill + 1  # a row is at most one print ahead of its report

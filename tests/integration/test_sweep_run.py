@@ -234,6 +234,7 @@ def checkpoint_file(ids: list[str], epoch: int) -> bytes:
 # -- kills ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_replaced_and_nothing_is_trained_twice(tmp_path: Path, undisturbed: Seen) -> None:
     folder = workplace(tmp_path / "w")
     out = folder / "out"
@@ -262,6 +263,7 @@ def test_a_killed_driver_is_replaced_and_nothing_is_trained_twice(tmp_path: Path
     assert all(watch.least[trial_id] > kept[trial_id] for trial_id in resumed), "it went on after the checkpoint"
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_within_the_attempt(tmp_path: Path, undisturbed: Seen) -> None:
     folder = workplace(tmp_path / "w")
     out = folder / "out"

@@ -50,7 +50,7 @@ def test_only_two_classification_tasks_have_it(tmp_path):
     write_regression_store(tmp_path / "regression", {"a": "rmse", "b": "accuracy"})
     write_table_store(tmp_path / "three", table_rows((EPO,), tasks=("a", "b", "c")), (EPO,), ("a", "b", "c"))
     own = [{"name": task, "column": f"loss.validation.{task}", "sense": "min", "unit": "hinge"} for task in TWO_TASKS]
-    write_table_store(tmp_path / "own loss", rows_of([(0, 0.5, 0.5)]), (EPO,), objectives=own)
+    write_table_store(tmp_path / "own loss", rows_of([(0, 0.5, 0.5)]), (EPO,), objectives=own, hypervolume_reference=[2.0, 2.0])
     for name in ("regression", "three", "own loss"):
         table = read_results(tmp_path / name)
         assert areas_of(method_table(table)) == []

@@ -87,8 +87,7 @@ def test_compaction_in_between_loses_nothing(folder: Path) -> None:
         write_parquet(folder / "trials.parquet", ROWS[:3], row_schema(TWO_TASKS))
         for path in (folder / "rows").iterdir():
             path.unlink()
-        until(lambda: live.version().complete == 3)
-        assert live.version().problem is None
+        until(lambda: live.version().complete == 3 and live.version().problem is None)
 
 
 @pytest.mark.parametrize("damage", ["manifest", "render"])
@@ -109,8 +108,7 @@ def test_what_cannot_be_read_leaves_the_last_page_until_it_can(folder: Path, dam
         (folder / "manifest.json").write_bytes(manifest)
         if damage == "manifest":
             write_row(folder, ROWS[2], TWO_TASKS)
-        until(lambda: live.version().complete == 3)
-        assert live.version().problem is None
+        until(lambda: live.version().complete == 3 and live.version().problem is None)
 
 
 def test_a_torn_row_is_named_and_does_not_end_it(folder: Path) -> None:
