@@ -61,7 +61,7 @@ def real_size_figure(table: ResultTable, sizes: RealSize, labels: pd.DataFrame, 
     figure.update_yaxes(value, row=1, col=1)
     figure.update_layout(new_figure().layout)
     figure.update_annotations(font={"size": 14})
-    figure.update_layout(width=_SIZE[0] * len(panels), height=_SIZE[1], margin={"t": 40, "b": 90}, legend={"y": -0.24})
+    figure.update_layout(width=_SIZE[0] * len(panels), height=_SIZE[1], margin={"t": 40, "b": 90}, legend={"y": -0.36})
     return figure
 
 
