@@ -68,7 +68,7 @@ def true_front_of(manifest: dict[str, Any]) -> tuple[NDArray[np.float64] | None,
     n_objectives = len(manifest["objectives"])
     try:
         front = np.asarray(points, dtype=np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None, "true_front is not a list of points"
     if front.ndim != 2 or not front.size or front.shape[1] != n_objectives or not np.isfinite(front).all():
         return None, f"true_front expects finite points of shape (n_points, {n_objectives}), found shape {front.shape}"

@@ -78,7 +78,9 @@ def test_two_objectives_are_sorted_by_the_first(tmp_path):
     assert exact_front_columns(table) == {"objective.sparsity": [0.0, 1.0, 2.0], "loss.validation.distance": [3.0, 1.0, 0.0]}
 
 
-@pytest.mark.parametrize("bad", [[[1.0]], [[1.0, 2.0, None]], [[1.0, 2.0, 3.0], [1.0]], "front", [], [[[1.0, 2.0, 3.0]]], {"a": 1}])
+@pytest.mark.parametrize(
+    "bad", [[[1.0]], [[1.0, 2.0, None]], [[1.0, 2.0, 3.0], [1.0]], "front", [], [[[1.0, 2.0, 3.0]]], {"a": 1}, [[10**400, 1, 1]]]
+)
 def test_a_front_that_is_none_is_named_and_left_out(tmp_path, bad):
     write_store(tmp_path, n_trials=4)
     write_manifest(tmp_path, TWO_TASKS, true_front=bad)
