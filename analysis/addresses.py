@@ -10,9 +10,9 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -23,6 +23,11 @@ _AT_ONCE = 16
 _MAX_LATENCY_BYTES = 2**16
 _SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 _HINT = "check the address, and what the environment says of credentials, region and endpoint (S3: AWS_ACCESS_KEY_ID, AWS_REGION, ...)"
+
+
+def trial_of(name: str) -> str:
+    """The trial whose rows or curves are in a loose file `<trial_id>.<attempt>-<retry>.parquet`."""
+    return PurePosixPath(name).name.rsplit(".", 2)[0]
 
 
 def is_address(place: str | Path) -> bool:
@@ -51,9 +56,10 @@ class Mirror:
             self._copy(self._names(folder))
         self._copy(["manifest.json", "trials.parquet"])
 
-    def copy_curves(self) -> None:
-        """The curves too, as they are now."""
-        self._copy(self._names("epochs"))
+    def copy_curves(self, trials: Collection[str] | None = None) -> None:
+        """The curves too, as they are now; loose ones of these trials only, None: of all."""
+        names = self._names("epochs")
+        self._copy(name for name in names if trials is None or trial_of(name) in trials)
         self._copy(["epochs.parquet"])
 
     def copy_latencies(self) -> None:

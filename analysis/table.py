@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.addresses import Mirror, is_address
+from analysis.addresses import Mirror, is_address, trial_of
 from analysis.manifest import ResultsError as ResultsError
 from analysis.manifest import read_latest_plan, read_manifest, true_front_of
 from analysis.parquet_files import latest_attempts, parquet_files, read_files, to_frame
@@ -161,12 +161,10 @@ class ResultTable:
         Returns:
             Columns of `docs/store.md`; empty when nothing was published. `attrs["unreadable"]` names the files left out.
         """
-        if self.mirror is not None:
-            self.mirror.copy_curves()
         wanted = None if trials is None else frozenset([trials] if isinstance(trials, str) else trials)
-        loose = parquet_files(self.folder / "epochs")
-        if wanted is not None:
-            loose = [path for path in loose if path.name.rsplit(".", 2)[0] in wanted]
+        if self.mirror is not None:
+            self.mirror.copy_curves(wanted)
+        loose = [path for path in parquet_files(self.folder / "epochs") if wanted is None or trial_of(path.name) in wanted]
         required = (*_ATTEMPT_COLUMNS, "epoch")
         reading = read_files([*loose, self.folder / "epochs.parquet"], self.folder, required, wanted)
         frame = to_frame(reading.table)

@@ -44,6 +44,7 @@ def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, for
     from sweep.outcome import SweepError
     from sweep.resuming import named_config, stored_config
     from sweep.store import Store
+    from sweep.trained import TrainedTrials
 
     if (trial is None) != all_front or (form is not None and not all_front):
         raise SweepError(
@@ -52,7 +53,7 @@ def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, for
     if not all_front:
         format_of(to)  # before the data is read
     config = named_config(grid, folder) if grid is not None else stored_config(folder, is_trusted=trust)[0]
-    exporter = Exporter(Store(folder), config)
+    exporter = Exporter(TrainedTrials(Store(folder), config))
     jobs = _files_of_front(folder, to, form or "safetensors") if all_front else [(str(trial), to)]
     for trial_id, path in jobs:
         exported = exporter.export(trial_id, path)

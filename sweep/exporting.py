@@ -6,12 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.config import SweepConfig
 from sweep.measuring import keep_latency, processor_name
 from sweep.model_card import card_text
 from sweep.outcome import SweepError
 from sweep.storage.files import write_whole
-from sweep.store import Store, StoreError
+from sweep.store import StoreError
 from sweep.trained import TrainedNetwork, TrainedTrials
 
 if TYPE_CHECKING:
@@ -35,26 +34,21 @@ class Exported:
 
 
 class Exporter:
-    """Exports trials of one sweep; data and problem are made once.
+    """Exports trials of one sweep.
 
     Args:
-        store: its results folder.
-        config: what was trained there, from `stored_config` or a grid file that the user names.
-
-    Raises:
-        StoreError: no sweep is in the folder.
-        SweepError: the config is of another problem than the results.
-        DataError: the problem's data is not here; the network is verified on its test part.
+        trials: of its results folder; the test part of their problem's data is needed, as each network is verified on it.
     """
 
-    def __init__(self, store: Store, config: SweepConfig) -> None:
-        self._trials = TrainedTrials(store, config)
+    def __init__(self, trials: TrainedTrials) -> None:
+        self._trials = trials
 
     def export(self, trial_id: str, path: Path) -> Exported:
         """Write one trial's network; the format is the file's suffix. Its latencies go into the results folder too, if it takes them.
 
         Raises:
             StoreError: no such trial or weights, or they are damaged.
+            DataError: the problem's data is not here.
             StoreWriteError: the disk did not take the file; none is left.
             SweepError: the network cannot be compressed, or the compressed one computes something else.
         """

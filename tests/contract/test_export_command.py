@@ -1,33 +1,17 @@
 """`sweep export` on a folder with two really trained trials."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import Result
-from trained_sweep import GRID, call, full_disk, train
+from trained_sweep import GRID, call, full_disk
 
 from sweep.store import Store
 from trainer.catalog import PROBLEMS
 from trainer.compress import load_compressed
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with grid.yaml and results/."""
-    folder = tmp_path_factory.mktemp("export")
-    train(folder)
-    return folder
-
-
-@pytest.fixture
-def results(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    return Store(tmp_path / "results")
 
 
 def sparse(results: Store) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,20 +54,6 @@ training:
   lsuv: {n_samples: 16}
 output: results
 """
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("measure")
-    train(folder)
-    return folder
-
-
-@pytest.fixture
-def results(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    return Store(tmp_path / "results")
 
 
 def ids(store: Store) -> list[str]:

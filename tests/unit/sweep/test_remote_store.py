@@ -1,6 +1,5 @@
 """A results folder in an object store: the same claims as on a disk, by a real HTTP server, and what is different there."""
 
-import inspect
 import math
 import pickle
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 import test_store as on_a_disk
+from claims_of_a_store import CLAIMS, DAMAGES, check, name_of
 from object_store import ObjectStore, failing_share, proxy_before
 from test_store import epochs_of, manifest_of_a_sweep, row_of, safetensors_of
 
@@ -22,47 +22,12 @@ def store(s3_address: str) -> Store:
     return store
 
 
-@pytest.mark.parametrize(
-    "claim",
-    [
-        on_a_disk.test_the_same_sweep_may_come_again_under_another_name,
-        on_a_disk.test_another_sweep_is_refused_with_every_difference_and_both_values,
-        on_a_disk.test_studies_are_added_and_stay,
-        on_a_disk.test_results_without_a_manifest_are_an_error,
-        on_a_disk.test_the_hypervolume_reference_is_fixed_once,
-        on_a_disk.test_each_run_has_its_number_and_plan,
-        on_a_disk.test_a_number_that_a_result_or_checkpoint_bears_is_not_given_again,
-        on_a_disk.test_a_published_row_is_read_back_whole,
-        on_a_disk.test_a_curve_that_breaks_the_contract_is_refused,
-        on_a_disk.test_of_a_trial_the_highest_attempt_and_retry_counts,
-        on_a_disk.test_rows_of_some_trials_and_columns_alone_are_read,
-        on_a_disk.test_an_older_row_counts_while_the_latest_is_torn,
-        on_a_disk.test_a_damaged_write_is_noticed_before_anything_is_removed,
-        on_a_disk.test_blobs_are_named_by_their_content,
-        on_a_disk.test_a_checkpoint_is_found_by_its_header,
-        on_a_disk.test_a_newer_checkpoint_replaces_older_ones_and_fences_off_late_writers,
-        on_a_disk.test_checkpoints_go_when_their_every_trial_is_complete,
-        on_a_disk.test_a_stop_is_asked_for_and_forgotten,
-        on_a_disk.test_a_latency_is_kept_replaced_and_forgotten,
-        on_a_disk.test_a_store_travels_to_workers,
-    ],
-    ids=lambda claim: claim.__name__.removeprefix("test_"),
-)
+@pytest.mark.parametrize("claim", CLAIMS, ids=name_of)
 def test_it_holds_what_a_folder_on_a_disk_does(claim: Callable[..., None], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"store": store, "monkeypatch": monkeypatch}
-    claim(**{name: given[name] for name in inspect.signature(claim).parameters})
+    check(claim, store, monkeypatch)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        on_a_disk.damage_blob,
-        on_a_disk.lose_blob,
-        *map(
-            on_a_disk.write_torn, ("rows/x.1-0.parquet", "trials.parquet", "checkpoints/x.1-0.safetensors", "plans/1.json", "control.json")
-        ),
-    ],
-)
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_verify_names_each_damage(store: Store, damage: Callable[[Store], Any]) -> None:
     on_a_disk.test_verify_names_each_damage_and_what_to_do(store, damage)
 
