@@ -46,6 +46,7 @@ _SCRIPTS = (
     "data.js",
     "colouring.js",
     "exact.js",
+    "drawing.js",
     "views.js",
     "many.js",
     "clusters.js",

@@ -10,7 +10,7 @@ function preparePrint() {
 function addStill(plot) {
   const scene = plot._fullLayout?.scene?._scene;
   const canvas = plot.querySelector(".gl-container canvas");
-  if (!scene?.glplot || !canvas) return;
+  if (!scene?.glplot || scene.glplot.contextLost || !canvas) return;
   scene.glplot.redraw();  // a canvas can be read only until the browser has shown it
   const still = element("img", null, "still");
   still.alt = "";

@@ -8,16 +8,17 @@ const tracesOf = { space: pointTraces, plane: pointTraces, parallel: parallelTra
 
 function drawViews() {
   report.views.forEach((view, i) => {
-    const plot = document.getElementById(`view-${i}`);
-    const traces = tracesOf[view.kind](view);
-    Plotly.react(plot, traces, themedLayout(view, traces, plot), plotConfig);
-    if (!plot.dataset.ready) {
-      plot.dataset.ready = "yes";
-      plot.on("plotly_click", (event) => {
-        const row = event.points[0].customdata;
-        if (Number.isInteger(row)) select(row, plot);
-      });
-    }
+    draw(document.getElementById(`view-${i}`), (plot) => {
+      const traces = tracesOf[view.kind](view);
+      return { traces, layout: themedLayout(view, traces, plot) };
+    }, openOnClick);
+  });
+}
+
+function openOnClick(plot) {
+  plot.on("plotly_click", (event) => {
+    const row = event.points[0].customdata;
+    if (Number.isInteger(row)) select(row, plot);
   });
 }
 

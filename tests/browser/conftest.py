@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ _FLAGS = (
     "--disable-dev-shm-usage",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
+    "--disable-gpu-watchdog",  # a busy machine is no broken graphics card
     "--hide-scrollbars",
 )
 
@@ -43,6 +44,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     _resize(chrome, 1280, 900)
     yield chrome
     chrome.quit()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows the page's console."""
+    report = yield
+    chrome = getattr(item, "funcargs", {}).get("browser")
+    if report.when == "call" and report.failed and chrome:
+        report.sections.append(("console of the page", "\n".join(entry["message"] for entry in chrome.get_log("browser")) or "empty"))
+    return report
 
 
 @pytest.fixture

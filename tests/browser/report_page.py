@@ -1,17 +1,30 @@
 """What tests do with a report in a browser: open it, move its controls, ask what it drew and what it complained of."""
 
 import json
+import time
 
 from analysis import write_report
 
+_VIEWS_ARE_DRAWN = "return report.views.every((_, i) => document.getElementById(`view-${i}`).data)"
 
-def show(browser, folder, **options):
-    """Write a store's report and open it; forgets earlier logs."""
+
+def show(browser, folder, wait=True, **options):
+    """Write a store's report, open it and wait until its views are drawn; forgets earlier logs."""
     browser.get_log("performance")
     browser.get_log("browser")
     path = write_report(folder, **options)
     browser.get(path.as_uri())
+    if wait:
+        until(browser, _VIEWS_ARE_DRAWN)
     return path
+
+
+def until(browser, code, seconds=30):
+    """Wait for some code to be true."""
+    end = time.monotonic() + seconds
+    while not run(browser, code):
+        assert time.monotonic() < end, f"not true after {seconds} s: {code}"
+        time.sleep(0.05)
 
 
 def run(browser, code, *arguments):
@@ -48,6 +61,8 @@ def settled(browser, code):
 
 
 def n_drawn(browser, view):
+    """Points in a view; one whose surface the browser took away is waited for."""
+    until(browser, f"return Boolean(document.getElementById('view-{view}').data)")
     return run(
         browser, f"return document.getElementById('view-{view}').data.filter(t => t.name !== 'selected').flatMap(t => t.customdata).length"
     )

@@ -1,0 +1,71 @@
+"""A browser takes WebGL away, in the middle of a drawing or later: the rest of the page stays, and the view comes back."""
+
+import contextlib
+
+import pytest
+from report_page import n_drawn, run, set_value, show, until
+
+pytestmark = pytest.mark.browser
+
+LOSE = "this.getExtension('WEBGL_lose_context').loseContext();"
+
+
+@contextlib.contextmanager
+def losing(browser, when):
+    """In pages opened here, the surface goes with the tenth buffer of a drawing; `when` says with which drawing."""
+    source = f"""
+    window.nLost = 0;
+    for (const gl of [WebGLRenderingContext.prototype, WebGL2RenderingContext.prototype]) {{
+      const create = gl.createBuffer;
+      let n = 0;
+      gl.createBuffer = function () {{ n += 1; if (n % 10 === 0 && {when}) {{ window.nLost += 1; {LOSE} }} return create.call(this); }};
+    }}"""
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+def unexpected(browser):
+    """Errors that nobody caught; that a view was tried again is only a warning."""
+    return [entry["message"] for entry in browser.get_log("browser") if "Uncaught" in entry["message"]]
+
+
+def test_a_view_lost_while_it_is_drawn_is_drawn_again(browser, store):
+    with losing(browser, "window.nLost === 0"):
+        show(browser, store(n_trials=20))
+    assert run(browser, "return window.nLost") == 1
+    assert len(browser.find_elements("css selector", "#clusters th")) == 6, "what comes after the view is there"
+    shown = len(run(browser, "return shownRows()"))
+    assert n_drawn(browser, 1) == shown
+    assert 0 < n_drawn(browser, 0) <= shown
+    assert unexpected(browser) == []
+
+
+def test_a_view_that_cannot_be_drawn_says_so_and_the_page_works(browser, store):
+    with losing(browser, "!window.isBack"):
+        show(browser, store(n_trials=20), wait=False)
+        until(browser, "return document.querySelector('#view-0 .undrawn') !== null")
+    assert "could not draw this view" in browser.find_element("id", "view-0").text
+    set_value(browser, "eps", "1000")
+    assert n_drawn(browser, 1) == 20
+    assert sum(int(line.text) for line in browser.find_elements("css selector", "#clusters tbody td:nth-child(3)")) == 20
+    run(browser, "window.isBack = true")
+    browser.find_element("css selector", "#view-0 .undrawn button").click()
+    assert n_drawn(browser, 0) > 0
+    assert unexpected(browser) == []
+
+
+def test_a_view_lost_later_comes_back_as_it_was_turned(browser, store):
+    show(browser, store(n_trials=20))
+    eye = "const e = document.getElementById('view-0')._fullLayout.scene.camera.eye; return [e.x, e.y, e.z]"
+    run(browser, "Plotly.relayout('view-0', {'scene.camera.eye': {x: 0.3, y: 2, z: 1}})")
+    canvas = "document.querySelector('#view-0 canvas')"
+    run(browser, f"window.old = {canvas}; window.old.getContext('webgl').getExtension('WEBGL_lose_context').loseContext()")
+    until(browser, f"return Boolean({canvas}) && {canvas} !== window.old")
+    assert n_drawn(browser, 0) > 0
+    assert run(browser, eye) == [0.3, 2, 1]
+    run(browser, "document.getElementById('view-0').emit('plotly_click', {points: [{customdata: 2}]})")
+    assert "0002c0ffee0002" in browser.find_element("id", "detail-title").text
+    assert unexpected(browser) == []
