@@ -36,7 +36,7 @@ def test_the_section_fits_a_phone(browser, resize, folder):
     assert problems(browser) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_its_text_stands_out_from_its_ground(browser, folder, scheme):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
     try:
@@ -53,7 +53,10 @@ def test_its_text_stands_out_from_its_ground(browser, folder, scheme):
     assert text < 0.2 < 0.8 < ground if scheme == "light" else ground < 0.2 < 0.8 < text
 
 
-@pytest.mark.parametrize(("row", "energy"), [(0, "12.5 Wh"), (1, "25 Wh, estimated"), (2, None)])
+@pytest.mark.parametrize(
+    ("row", "energy"),
+    [pytest.param(0, "12.5 Wh", marks=pytest.mark.slow), (1, "25 Wh, estimated"), pytest.param(2, None, marks=pytest.mark.slow)],
+)
 def test_a_trial_shows_its_own_energy(browser, folder, row, energy):
     show(browser, folder)
     run(browser, "select(arguments[0])", row)

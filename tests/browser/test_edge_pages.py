@@ -63,7 +63,7 @@ def test_an_edge_page_opens_quietly_on_a_phone(browser, tmp_path, resize, name):
     assert problems(browser) == []
 
 
-@pytest.mark.parametrize("name", ["hostile tasks", "hostile names"])
+@pytest.mark.parametrize("name", [pytest.param("hostile tasks", marks=pytest.mark.slow), "hostile names"])
 def test_names_are_shown_as_they_are(browser, tmp_path, name):
     from edge_stores import EDGE_STORES, HOSTILE_NAMES
 

@@ -19,7 +19,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_the_section_fits_and_its_figure_is_drawn(browser, folder, resize, width):
     resize(width, 844)
     show(browser, folder)

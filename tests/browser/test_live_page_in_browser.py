@@ -210,6 +210,7 @@ def test_it_says_how_the_sweep_and_the_server_fare(browser, server, folder):
     assert run(browser, "return report.n_points") == 40
 
 
+@pytest.mark.slow
 def test_it_fits_a_phone_in_light_and_dark(browser, server, resize):
     resize(390, 844)
     for scheme in ("light", "dark"):

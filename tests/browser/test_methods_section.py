@@ -19,7 +19,7 @@ def boxes(browser, selector):
     return run(browser, "return [...document.querySelectorAll(arguments[0])].map(e => [e.clientWidth, e.scrollWidth])", selector)
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_the_sections_are_there_and_scroll_inside_their_own_boxes(browser, folder, resize, width):
     resize(width, 844)
     show(browser, folder)
@@ -63,7 +63,7 @@ def test_the_table_says_what_python_computed(browser, folder):
         assert len(row.find_elements("css selector", "strong")) == sum(cell.is_bold for cell in cells)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_marks_are_a_border_and_a_weight_and_words(browser, folder, scheme):
     show(browser, folder)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})

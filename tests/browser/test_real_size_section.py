@@ -16,7 +16,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_the_section_fits_and_every_panel_is_drawn(browser, folder, resize, width):
     resize(width, 844)
     show(browser, folder)
@@ -31,7 +31,7 @@ def test_the_section_fits_and_every_panel_is_drawn(browser, folder, resize, widt
     assert problems(browser) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_dense_trials_have_the_colour_of_the_text(browser, folder, scheme):
     show(browser, folder)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})

@@ -13,7 +13,7 @@ from analysis import cluster_table, label_points, read_results
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize("n_tasks", [1, 2, 3, 5])
+@pytest.mark.parametrize("n_tasks", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3, 5))])
 def test_opens_without_a_complaint_or_a_request(browser, store, n_tasks):
     show(browser, store(n_trials=16, tasks=tuple(f"t{i}" for i in range(n_tasks))))
     after_drawing(browser)
@@ -176,7 +176,7 @@ def test_hostile_names_stay_text(browser, tmp_path):
     assert problems(browser) == []
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_nothing_is_wider_than_the_page(browser, store, resize, width):
     resize(width, 844)
     show(browser, store(n_trials=16, tasks=("left", "a task with quite a long name", "third")))

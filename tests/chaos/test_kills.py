@@ -11,7 +11,7 @@ from tests.chaos.victims import KINDS
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
-N_KILLS = 8
+N_KILLS = 5
 
 
 def test_a_schedule_has_its_share_of_each_kind() -> None:

@@ -48,6 +48,7 @@ def hook(folder: Path, code: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_memory_that_is_not_enough_halves_packs_and_retries_trials_after_a_pause(
     tmp_path: Path, reference: dict[str, dict[str, Any]]
 ) -> None:

@@ -25,7 +25,9 @@ WITHOUT_A_RESULT = ("status", "report", "front", "table")
 """Commands that have something to say of a folder without a result."""
 
 
-@pytest.mark.parametrize("name", ["no rows", "one trial", "all failed"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("no rows", marks=pytest.mark.slow), "one trial", pytest.param("all failed", marks=pytest.mark.slow)]
+)
 def test_commands_end_with_an_answer_or_one_message(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "results"
     code = (

@@ -221,6 +221,7 @@ def test_a_link_in_place_of_the_folder_is_refused(results: Store, tmp_path: Path
     assert list((tmp_path / "outside").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_network_that_decides_by_its_numbers_cannot_be_followed(tmp_path: Path) -> None:
     """In a process of its own, as the module is imported by its name."""
     (tmp_path / "untraceable_net.py").write_text(UNTRACEABLE)

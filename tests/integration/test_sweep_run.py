@@ -279,6 +279,7 @@ def test_a_killed_worker_is_replaced_within_the_attempt(tmp_path: Path, undistur
     assert {row["retry"] for row in rows_of(out).values()} == {0, 1}
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_takes_everything_with_it_and_can_be_followed(tmp_path: Path, undisturbed: Seen) -> None:
     folder = workplace(tmp_path / "w")
     out = folder / "out"
@@ -398,6 +399,7 @@ def test_more_than_the_machine_has_is_said_instead_of_waiting(tmp_path: Path) ->
     print(f"refused after {ended.seconds:.1f} s")
 
 
+@pytest.mark.slow
 def test_a_learning_rate_far_too_large_is_exit_code_3(tmp_path: Path) -> None:
     preferences = {"list": [DENSE[0], SPARSE[0]]}
     folder = workplace(tmp_path / "w", preferences=preferences, training=SHORT | {"learning_rate": 1e30})

@@ -62,8 +62,9 @@ def test_the_convex_problem_with_sparsity_is_exact_to_1e_6() -> None:
     assert np.abs(gaps(solve("owl"))).max() < 1e-6
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("function", ["zdt2", "owl"])
+@pytest.mark.parametrize(
+    ("function", "seed"), [("zdt2", 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("zdt2", 2), ("owl", 1), ("owl", 2)))]
+)
 def test_other_starts_end_at_the_same_points(function: str, seed: int) -> None:
     assert gaps(solve(function, seed)).max() < 1e-3
 

@@ -25,14 +25,19 @@ SHAPES = {
 }
 
 
+SLOWER = ("second layer", "wide filters")
+
+
 def reference(inputs: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
     each = [inputs] * len(weight) if inputs.dim() == 4 else list(inputs)
     pooled = torch.stack([F.max_pool2d(F.conv2d(x, w, b), 2) for x, w, b in zip(each, weight, bias, strict=True)])
     return pooled.relu() if relu else pooled
 
 
-@pytest.mark.parametrize("relu", [True, False])
-@pytest.mark.parametrize("shape", list(SHAPES))
+@pytest.mark.parametrize(
+    ("shape", "relu"),
+    [pytest.param(shape, relu, marks=[pytest.mark.slow] if shape in SLOWER and relu else []) for shape in SHAPES for relu in (True, False)],
+)
 def test_values_and_gradients_are_those_of_pytorch(shape: str, relu: bool) -> None:
     from trainer.kernels.gpu_conv_pool import PackedConvPool
 

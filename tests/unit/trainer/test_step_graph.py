@@ -127,7 +127,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("case", "backend"), [*((case, "packed") for case in CASES), ("dense", "vmap"), ("dense", "packed+products")])
+@pytest.mark.parametrize(
+    ("case", "backend"),
+    [
+        *(pytest.param(case, "packed", marks=[] if case in ("sparse", "paper") else pytest.mark.slow) for case in CASES),
+        ("dense", "vmap"),
+        pytest.param("dense", "packed+products", marks=pytest.mark.slow),
+    ],
+)
 def test_recorded_steps_train_what_plain_steps_train(case: str, backend: str) -> None:
     """Over phases, multipliers, masks, ties and a smaller last minibatch; nothing in a step waits for a result."""
     layers, shape, model, settings, k0 = CASES[case]

@@ -68,8 +68,7 @@ def assert_same_batches(first: Iterator[tuple[Tensor, Tensor]], second: Iterator
     return sizes
 
 
-@pytest.mark.parametrize("n_channels", [1, 3])
-@pytest.mark.parametrize("n_workers", [0, 2])
+@pytest.mark.parametrize(("n_workers", "n_channels"), [(0, 1), (0, 3), (2, 3), pytest.param(2, 1, marks=pytest.mark.slow)])
 def test_a_stream_gives_the_batches_of_a_split(n_channels: int, n_workers: int) -> None:
     plain = colour(n_channels)
     order = torch.randperm(300, generator=torch.Generator().manual_seed(1))
@@ -92,6 +91,7 @@ def test_a_trial_on_streams_is_the_trial_on_splits_to_the_bit(problem: Problem, 
         assert is_equal(result, expected)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(problem: Problem, short: TrainingSettings) -> None:
     """With an augmentation, resumed in the middle, from tensors and from arrays."""
     turned = dataclasses.replace(problem, augment=RandomRotation(20, (0.0,)))

@@ -48,7 +48,10 @@ def comparable(result: Any) -> dict[str, Any]:
     return {name: value for name, value in result.columns.items() if name not in TIMES} | {"epochs": result.epochs, "state": result.state}
 
 
-@pytest.mark.parametrize("name", SWITCHES)
+IN_EVERY_RUN = ("weighted_sum", "paper", "linear", "prox per step", "layer_rms", "retrain all", "no phase 2")
+
+
+@pytest.mark.parametrize("name", [name if name in IN_EVERY_RUN else pytest.param(name, marks=pytest.mark.slow) for name in SWITCHES])
 def test_every_switch_trains_and_resumes_to_the_bit(problem: Problem, short: TrainingSettings, name: str) -> None:
     settings = switched(short, SWITCHES[name])
     specs = [spec(k, settings, str(i)) for i, k in enumerate(SPARSE_K[:2])]
@@ -123,7 +126,7 @@ def test_the_step_builds_up_and_is_corrected_for_adams_bias() -> None:
     assert float(prox_step.length) == 0
 
 
-@pytest.mark.parametrize("size", [1, 4, 16])
+@pytest.mark.parametrize("size", [1, 4, pytest.param(16, marks=pytest.mark.slow)])
 def test_packs_of_any_size_agree_to_the_bit(problem: Problem, short: TrainingSettings, size: int) -> None:
     """The tolerance is zero: models share no tensor and every update runs on one model's own, aligned memory."""
     vectors = [(k0, (1 - k0) * share, (1 - k0) * (1 - share)) for k0 in (0.01, 0.03, 0.06, 0.1) for share in (0.2, 0.4, 0.6, 0.8)]
