@@ -30,7 +30,7 @@ def pause(folder: str | Path) -> int:
       sweep pause results/quickstart
     """
     store = _known_sweep(folder)
-    store.request_pause()
+    store.control.request_pause()
     holder = store.lock_holder(certainly_dead=False)
     running = f"{_run(holder)} ends its running packs, then waits" if holder else "no run is on; the next one waits"
     echo(f"paused: {running}; `sweep resume {folder}` lifts it")
@@ -54,7 +54,7 @@ def stop(folder: str | Path) -> int:
     if holder is None:
         echo("nothing to stop: no run is on")
         return 0
-    store.request_stop()
+    store.control.request_stop()
     echo(f"asked to stop: {_run(holder)} ends its running epochs, keeps them and exits; `sweep status {folder} --watch` shows it")
     return 0
 
@@ -86,14 +86,14 @@ def resume(folder: str | Path, grid: Path | None, trust: bool, quiet: bool, **op
 
     store = _known_sweep(folder)
     holder = store.lock_holder(certainly_dead=False)
-    if holder is not None and store.lift_pause():
+    if holder is not None and store.control.lift_pause():
         echo(f"the pause is lifted: {_run(holder)} goes on")
         return 0
     if grid is not None:
         config, text = named_config(grid, folder), grid.read_text(encoding="utf-8")
     else:
         config, text = stored_config(folder, is_trusted=trust)
-    store.lift_pause()
+    store.control.lift_pause()
     return train_and_tell((config,), text, started=started, is_quiet=quiet, **options)
 
 

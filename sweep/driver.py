@@ -197,7 +197,7 @@ def _end_without_ray(job: AttemptJob, events: _Events, what: str) -> None:
 
 def _stop_requested(job: AttemptJob) -> bool:
     """Whether every sweep of the attempt was asked to stop. The packs of one that alone was asked stop by themselves."""
-    return all(_store(root).stop_requested() for root in job.roots)
+    return all(_store(root).control.stop_requested() for root in job.roots)
 
 
 @cache

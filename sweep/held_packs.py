@@ -25,7 +25,7 @@ class LetGoWhileHeld(FIFOScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Called at each turn of Tune's loop, before it starts anything."""
-        held = {root for root, store in self._stores.items() if store.is_held()}
+        held = {root for root, store in self._stores.items() if store.control.is_held()}
         if held:
             for trial in tune_controller.get_trials():
                 if trial.status == Trial.PENDING and trial.config["pack"]["job"]["root"] in held:

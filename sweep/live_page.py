@@ -167,4 +167,4 @@ class LivePage:
     def _found_activity(self) -> Activity:
         if self._store.lock_holder(certainly_dead=False) is None:
             return "ended"
-        return "paused" if self._store.pause_requested() else "running"
+        return "paused" if self._store.control.pause_requested() else "running"

@@ -59,7 +59,7 @@ class Member:
         manifest = manifest_of(self.config, datetime.now(UTC).isoformat(timespec="seconds"))
         refuse_changed_source(self.store.manifest() or {}, manifest, self.store.root)
         self.store.create(manifest | {"versions": versions()})
-        self.store.clear_control()
+        self.store.control.clear_stop()
         self.store.remove_temporaries()
 
     def take_plan(self, plan: Plan) -> None:
@@ -82,7 +82,7 @@ class Member:
         """What someone asks of this sweep while there is something left of it: `stop`, `pause` or nothing."""
         if not self.plan.packs:
             return self.request
-        return "stop" if self.store.stop_requested() else "pause" if self.store.pause_requested() else None
+        return "stop" if self.store.control.stop_requested() else "pause" if self.store.control.pause_requested() else None
 
     def position(self) -> tuple[int, int]:
         """Complete trials, and epochs in checkpoints: what an attempt without a fault moves forward."""
@@ -149,8 +149,8 @@ class Member:
             self.store.remove_checkpoints()  # those whose trials ended in different packs
         self.store.remove_temporaries()
         if not plan.n_todo:
-            self.store.clear_control()
-            self.store.lift_pause()
+            self.store.control.clear_stop()
+            self.store.control.lift_pause()
         is_interrupted = bool(plan.n_todo and was_interrupted)
         message = None
         if self._to_mend is not None:

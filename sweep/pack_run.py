@@ -189,7 +189,7 @@ class PackRun:
 
     def stop_requested(self) -> bool:
         """Whether the sweep was asked to stop; the last finished epoch is then in a checkpoint."""
-        return self._store.stop_requested()
+        return self._store.control.stop_requested()
 
     def checkpoint(self) -> None:
         """Keep the last finished epoch."""

@@ -112,7 +112,7 @@ class StatusReader:
         states = store.complete()
         asked = [trial["trial_id"] for trial in plan.get("trials", [])] or list(states)
         holder = store.lock_holder(certainly_dead=False)
-        is_paused = store.pause_requested()
+        is_paused = store.control.pause_requested()
         snapshot = Snapshot(
             n_trials=len(asked),
             states=dict(Counter(states[trial_id] for trial_id in asked if trial_id in states)),
@@ -127,7 +127,7 @@ class StatusReader:
             is_running=holder is not None,
             holder=holder,
             is_paused=is_paused,
-            is_stopping=holder is not None and store.stop_requested(),
+            is_stopping=holder is not None and store.control.stop_requested(),
             alive_at=None if holder is None else holder["alive_at"] or holder["started"],
             failures=self._failed([trial_id for trial_id in asked if states.get(trial_id, "ok") != "ok"]),
             unreadable=(),

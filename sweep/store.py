@@ -10,9 +10,8 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from sweep.schema import SchemaError, check_row, epoch_schema, row_schema
 from sweep.storage.claims import Claims, claim_holder
+from sweep.storage.control import REMOTE_S, Control
 from sweep.storage.errors import UnreachableError
 from sweep.storage.files import (
     StoreError,
@@ -36,18 +36,18 @@ from sweep.storage.files import (
     write_json,
     write_whole,
 )
-from sweep.storage.folder import COMPACTED, FOLDERS, LATER, SUFFIX, Folder, Version, make_writable, remove
+from sweep.storage.folder import COMPACTED, SUFFIX, Folder, Version, make_writable, remove
+from sweep.storage.hints import what_to_do
 from sweep.storage.identity import agreed_manifest, check_manifest
 from sweep.storage.lock import Lock, LockedError, holder_of
 from sweep.storage.records import check_latency, check_plan
 from sweep.storage.remote import RemotePath, StorePath, concurrently, store_path
-from sweep.storage.tables import decode_table, encode_table, latest_of, merged_curves, of_trials, to_table
+from sweep.storage.table_files import KEY_COLUMNS, TableFiles
+from sweep.storage.tables import encode_table, latest_of, merged_curves, of_trials
 
 __all__ = ["Checkpoint", "Finding", "LockedError", "Store", "StoreError", "StoreWriteError", "UnreachableError", "UnreadableError"]
 
-_KEY_COLUMNS = ("trial_id", "attempt", "retry", "state")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_REMOTE_S = 2.0  # between two live states of a pack, and two looks for a request to stop, in an object store
 
 
 class Finding(NamedTuple):
@@ -86,9 +86,9 @@ class Store:
         self._folder = Folder(self.root)
         self._tasks: tuple[str, ...] | None = None
         self._plan: tuple[StorePath, dict[str, Any]] | None = None
-        self._read: dict[StorePath, tuple[tuple[int, int, int], pa.Table]] = {}
+        self._tables: dict[str, TableFiles] = {}
         self._live_written: dict[str, float] = {}
-        self._seen: dict[str, tuple[float, bool]] = {}
+        self.control = Control(self.root)
 
     @property
     def is_remote(self) -> bool:
@@ -233,13 +233,12 @@ class Store:
         name = f"{trial_id}.{attempt}-{retry}.parquet"
         if (self.root / "rows" / name).exists():
             return
-        schemas = self._schemas()
         if weights is not None:
             row = {**row, "weights_sha256": hashlib.sha256(weights).hexdigest()}
         check_row(row, self._task_names())
-        row_file = encode_table(to_table([row], schemas["rows"]))
+        row_file = encode_table(self._files("rows").made_of([row]))
         curves = [{**epoch, "trial_id": trial_id, "attempt": attempt, "retry": retry} for epoch in epochs]
-        epoch_file = encode_table(to_table(curves, schemas["epochs"])) if curves else None
+        epoch_file = encode_table(self._files("epochs").made_of(curves)) if curves else None
         if weights is not None:
             self.put_blob(weights)
         if epoch_file is not None:
@@ -254,13 +253,7 @@ class Store:
         """
         if self._folder.is_new():
             return {}
-        schema = self._schemas()["rows"]
-        versions = self._folder.versions("rows")  # first: a row that compaction takes meanwhile is in the compacted file
-        if trial_ids is not None:
-            wanted = set(trial_ids)
-            versions = [version for version in versions if version.id in wanted]
-        compacted = self._remembered(self.root / COMPACTED["rows"], partial(self._compacted, "rows", schema, _KEY_COLUMNS))
-        table = latest_of([*self._known_loose(versions, schema), compacted])
+        table = self._files("rows").latest_keys(trial_ids)
         return dict(zip(table["trial_id"].to_pylist(), table["state"].to_pylist(), strict=True))
 
     def read_rows(self, trial_ids: Collection[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
@@ -270,7 +263,7 @@ class Store:
             trial_ids: only of these trials; None: of all.
             columns: read these and the key columns (trial id, attempt, retry, state) only; none of `LATER_COLUMNS`. None: all.
         """
-        rows = self._latest_rows(None if columns is None else list(dict.fromkeys((*_KEY_COLUMNS, *columns))))
+        rows = self._files("rows").latest(None if columns is None else list(dict.fromkeys((*KEY_COLUMNS, *columns))))
         return rows if trial_ids is None else of_trials(rows, trial_ids)
 
     def unreadable(self) -> list[tuple[StorePath, str]]:
@@ -280,7 +273,7 @@ class Store:
         problems = []
         for folder, suffix in SUFFIX.items():
             problems += [(path, f"its name is not <id>.<attempt>-<retry>.{suffix}") for path in self._folder.misnamed(folder)]
-        to_read = [*self._tables("rows"), *self._tables("epochs")]
+        to_read = [*self._files("rows").every(), *self._files("epochs").every()]
         to_read += [(version.path, partial(self._checkpoint, version)) for version in self._folder.versions("checkpoints")]
         found = concurrently(lambda one: _problems(*one), to_read, is_remote=self.is_remote)
         return [*problems, *(problem for each in found for problem in each)]
@@ -292,20 +285,18 @@ class Store:
         superseded by it. A crash in between leaves rows in both places, which readers take once. Files that cannot be
         read stay where they are.
         """
-        schemas = self._schemas()
-        rows = self._loose("rows", schemas["rows"])
+        files = self._files("rows")
+        rows = files.loose()
         if rows:
-            old = self._compacted("rows", schemas["rows"])
-            self._publish_compacted("rows", latest_of([*(table for _, table in rows), old]))
+            files.publish_compacted(latest_of([*(table for _, table in rows), files.compacted()]))
             remove(version.path for version, _ in rows)
-        latest = self._latest_rows(_KEY_COLUMNS)
+        latest = files.latest(KEY_COLUMNS)
         order = {row["trial_id"]: (row["attempt"], row["retry"]) for row in latest.to_pylist()}
-        curves = self._loose("epochs", schemas["epochs"])
+        files = self._files("epochs")
         # curves are published before their row: those of a newer attempt may still get one
-        curves = [(version, table) for version, table in curves if version.order <= order.get(version.id, (-1, -1))]
+        curves = [(version, table) for version, table in files.loose() if version.order <= order.get(version.id, (-1, -1))]
         if curves:
-            old = self._compacted("epochs", schemas["epochs"])
-            self._publish_compacted("epochs", merged_curves(old, [table for _, table in curves], latest))
+            files.publish_compacted(merged_curves(files.compacted(), [table for _, table in curves], latest))
             remove(version.path for version, _ in curves)
 
     def takes_files(self) -> bool:
@@ -341,12 +332,12 @@ class Store:
                 problems.append((path, "its name is not <trial id>.json"))
             else:
                 problems += _problems(path, partial(_read_latency, path))
-        return [*found, *(Finding(path, problem, _hint(path)) for path, problem in problems), *self._wrong_rows()]
+        return [*found, *(Finding(path, problem, what_to_do(path)) for path, problem in problems), *self._wrong_rows()]
 
     def _wrong_rows(self) -> Iterator[Finding]:
         """Rows that can be read and yet break the contract."""
         tasks, blobs = self._task_names(), set(self._folder.names("blobs"))
-        for path, load in self._tables("rows"):
+        for path, load in self._files("rows").every():
             if _problems(path, load):
                 continue  # `unreadable` names it
             rows = load().to_pylist()
@@ -363,11 +354,12 @@ class Store:
 
     def forget(self, trial_ids: Collection[str]) -> None:
         """Remove the rows, curves and latencies of these trials, so that they are planned again. The caller holds the lock."""
-        for folder, schema in self._schemas().items():
-            old = self._compacted(folder, schema)
+        for folder in COMPACTED:
+            files = self._files(folder)
+            old = files.compacted()
             kept = [trial_id not in trial_ids for trial_id in old["trial_id"].to_pylist()]
             if not all(kept):
-                self._publish_compacted(folder, old.filter(pa.array(kept)))
+                files.publish_compacted(old.filter(pa.array(kept)))
             remove(version.path for version in self._folder.versions(folder) if version.id in trial_ids)
         remove(path for path in self._folder.paths("latency", ".json") if path.stem in trial_ids)
 
@@ -482,7 +474,7 @@ class Store:
         trial_ids, epoch = read_checkpoint_header(version.path)
         return Checkpoint(version.id, version.attempt, version.retry, trial_ids, epoch, version.path)
 
-    # -- live and control -------------------------------------------------------------------------------------------
+    # -- live packs -------------------------------------------------------------------------------------------------
 
     def write_live(self, pack_id: str, state: Mapping[str, Any]) -> None:
         """Show where a running pack is. NaN becomes null; nothing is synced, as nobody misses it after a power cut.
@@ -490,7 +482,7 @@ class Store:
         In an object store at most every two seconds: what comes sooner is not shown.
         """
         path = self.root / "live" / f"{checked_name(pack_id, 'pack id')}.json"
-        if self.is_remote and time.monotonic() - self._live_written.get(pack_id, -_REMOTE_S) < _REMOTE_S:
+        if self.is_remote and time.monotonic() - self._live_written.get(pack_id, -REMOTE_S) < REMOTE_S:
             return
         self._live_written[pack_id] = time.monotonic()
         write_json(path, {**finite(dict(state)), "pack_id": pack_id}, durable=False)
@@ -512,54 +504,6 @@ class Store:
     def clear_live(self) -> None:
         """No pack runs. The caller holds the lock."""
         remove(self._folder.paths("live", ".json"))
-
-    def request_stop(self) -> None:
-        """Ask the run that is on to stop at its packs' next epoch."""
-        self._seen.clear()
-        write_json(self.root / "control.json", {"stop": True, "requested": datetime.now(UTC).isoformat(timespec="seconds")})
-
-    def stop_requested(self) -> bool:
-        """Has someone asked? Cheap enough to ask every epoch: an object store is asked every two seconds. Never raises."""
-        return self._is_there("control.json")
-
-    def clear_control(self) -> None:
-        """Forget a former request to stop. The caller holds the lock."""
-        self._seen.clear()
-        remove([self.root / "control.json"])
-
-    def request_pause(self) -> None:
-        """Ask that no pack begins until `lift_pause`; later runs are asked too.
-
-        A file of its own: that it exists is what counts, so a pause and a stop never overwrite each other.
-        """
-        self._seen.clear()
-        write_json(self.root / "pause.json", {"pause": True, "requested": datetime.now(UTC).isoformat(timespec="seconds")})
-
-    def pause_requested(self) -> bool:
-        """Is the sweep paused? As cheap as `stop_requested`; never raises."""
-        return self._is_there("pause.json")
-
-    def lift_pause(self) -> bool:
-        """Let packs begin again. Returns whether the sweep was paused."""
-        self._seen.clear()
-        was_paused = self.pause_requested()
-        self._seen.clear()
-        remove([self.root / "pause.json"])
-        return was_paused
-
-    def is_held(self) -> bool:
-        """Must no pack begin? Paused, or asked to stop."""
-        return self.stop_requested() or self.pause_requested()
-
-    def _is_there(self, name: str) -> bool:
-        """Is there such a request? Where nobody answers: what was seen last."""
-        now = time.monotonic()
-        seen_at, found = self._seen.get(name, (-_REMOTE_S, False))
-        if not (self.is_remote and now - seen_at < _REMOTE_S):
-            with contextlib.suppress(OSError, StoreError):  # asked again at the next epoch
-                found = (self.root / name).exists()
-            self._seen[name] = now, found
-        return found
 
     # -- lock -------------------------------------------------------------------------------------------------------
 
@@ -611,85 +555,13 @@ class Store:
             raise StoreError(f"a blob's name is a SHA-256, 64 digits 0-9 a-f, found {sha256!r}")
         return self.root / "blobs" / sha256
 
-    # -- tables -----------------------------------------------------------------------------------------------------
-
-    def _schemas(self) -> dict[str, pa.Schema]:
-        tasks = self._task_names()
-        return {"rows": row_schema(tasks), "epochs": epoch_schema(tasks)}
-
-    def _latest_rows(self, columns: Sequence[str] | None) -> pa.Table:
-        schema = self._schemas()["rows"]
-        loose = self._loose("rows", schema, columns)  # first: a row that compaction takes meanwhile is in the compacted file
-        return latest_of([*(table for _, table in loose), self._compacted("rows", schema, columns)])
-
-    def _loose(self, folder: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> list[tuple[Version, pa.Table]]:
-        """The loose tables of a folder that can be read."""
-
-        def read(version: Version) -> list[tuple[Version, pa.Table]]:
-            with contextlib.suppress(UnreadableError, FileNotFoundError):  # `unreadable` names it; or compaction has just taken it
-                return [(version, _read_loose(version, schema, columns))]
-            return []
-
-        return [one for found in concurrently(read, self._folder.versions(folder), is_remote=self.is_remote) for one in found]
-
-    def _known_loose(self, versions: Iterable[Version], schema: pa.Schema) -> list[pa.Table]:
-        """The key columns of the loose rows that can be read."""
-
-        def read(version: Version) -> list[pa.Table]:
-            with contextlib.suppress(UnreadableError, FileNotFoundError):
-                return [self._remembered(version.path, partial(_read_loose, version, schema, _KEY_COLUMNS))]
-            return []
-
-        return [table for found in concurrently(read, versions, is_remote=self.is_remote) for table in found]
-
-    def _remembered(self, path: StorePath, read: Callable[[], pa.Table]) -> pa.Table:
-        """What `read` returned for this file as it is now: a run asks twice a second, and most files never change."""
-        try:
-            status = path.stat()
-        except OSError:
-            return read()
-        version = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if self._read.get(path, (None, None))[0] != version:
-            self._read[path] = (version, read())
-        return self._read[path][1]
-
-    def _compacted(self, folder: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-        """What was compacted out of a folder; an empty table when nothing was."""
-        path = self.root / COMPACTED[folder]
-        try:
-            return decode_table(read_whole(path), schema, path, columns)
-        except FileNotFoundError:
-            return schema.empty_table() if columns is None else schema.empty_table().select(list(columns))
-        except UnreadableError as error:
-            raise UnreadableError(error.problem, path, _hint(path)) from error
-
-    def _publish_compacted(self, folder: str, table: pa.Table) -> None:
-        data = encode_table(table)
-
-        def check(aside: StorePath) -> None:
-            back = read_whole(aside)
-            if back != data or encode_table(decode_table(back, table.schema, aside)) != data:
-                raise StoreWriteError("read back other than it was written", aside, "check this disk; nothing was changed or removed")
-
-        write_whole(self.root / COMPACTED[folder], data, check=check)
-
-    def _tables(self, folder: str) -> Iterator[tuple[StorePath, Callable[[], pa.Table]]]:
-        """Every table of a kind, loose and compacted, and how to read it."""
-        schema = self._schemas()[folder]
-        for version in self._folder.versions(folder):
-            yield version.path, partial(_read_loose, version, schema)
-        yield self.root / COMPACTED[folder], partial(self._compacted, folder, schema)
-
-
-def _read_loose(version: Version, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-    """One loose file, which holds what its name says."""
-    table = decode_table(read_whole(version.path), schema, version.path, columns)
-    found = {name: table[name].unique().to_pylist() for name in ("trial_id", "attempt", "retry")}
-    if list(found.values()) != [[version.id], [version.attempt], [version.retry]]:
-        raise UnreadableError(f"holds another trial than its name says: {found}", version.path)
-    if version.path.parent.name == "rows" and table.num_rows != 1:
-        raise UnreadableError(f"one row expected, found {table.num_rows}", version.path)
-    return table
+    def _files(self, kind: str) -> TableFiles:
+        """The tables `rows` or `epochs`; their columns follow from the manifest."""
+        if not self._tables:
+            tasks = self._task_names()
+            schemas = {"rows": row_schema(tasks), "epochs": epoch_schema(tasks)}
+            self._tables = {each: TableFiles(self._folder, each, schema) for each, schema in schemas.items()}
+        return self._tables[kind]
 
 
 def _read_plan(path: StorePath) -> dict[str, Any]:
@@ -713,19 +585,3 @@ def _problems(path: StorePath, load: Callable[[], object]) -> list[tuple[StorePa
     except FileNotFoundError:
         return []
     return []
-
-
-def _hint(path: StorePath) -> str:
-    """What to do about a file that cannot be read."""
-    kind = path.parent.name if path.parent.name in (*FOLDERS, *LATER) else path.name
-    return {
-        "rows": "delete it: the next run trains this trial again",
-        "epochs": "delete it: only the curves of this trial are lost",
-        "checkpoints": "delete it: its trials start from an older checkpoint, or anew",
-        "blobs": "restore it from a copy, or delete it and forget its trial, which the next run trains again",
-        "plans": "delete it: the results do not need it",
-        "live": "delete it: the next epoch writes it again",
-        "latency": "delete it: `sweep measure` measures its trial again",
-        "trials.parquet": "restore it from a copy, or move it away, and the next run trains its trials again",
-        "epochs.parquet": "restore it from a copy, or move it away: only curves are lost",
-    }.get(kind, "delete it when no run is on")

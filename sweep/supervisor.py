@@ -162,20 +162,20 @@ class _Run:
                 self.progress.message(f"unreadable, so it does not count: {path}: {reason}")
         n_tries = 0
         while self._has_packs() and not self._is_stopping():
-            members = [member for member in self.members if member.plan.packs and not member.store.is_held()]
+            members = [member for member in self.members if member.plan.packs and not member.store.control.is_held()]
             if not members:
                 self._wait_while_paused()
                 continue
             before = self._position()
             self._attempt(members)
-            n_tries = 0 if self._position() > before or any(member.store.pause_requested() for member in members) else n_tries + 1
+            n_tries = 0 if self._position() > before or any(member.store.control.pause_requested() for member in members) else n_tries + 1
             self._plan()
             if not self._has_packs() or self._is_stopping() or n_tries >= _ATTEMPTS_WITHOUT_PROGRESS:
                 break
             if n_tries or self._attempt_failed:
                 self._wait(_BACK_OFF_S * 2 ** max(0, n_tries - 1), "some packs failed" if n_tries == 0 else "no progress")
         is_stopped = not self._failed_fast or self._n_interrupts > 0  # by somebody
-        was_stopped = [is_stopped and (self._n_interrupts > 0 or member.store.stop_requested()) for member in self.members]
+        was_stopped = [is_stopped and (self._n_interrupts > 0 or member.store.control.stop_requested()) for member in self.members]
         ends = tuple(zip(self.members, was_stopped, strict=True))
         outcomes = self._patiently(lambda: tuple(member.finish(stopped, self.timing) for member, stopped in ends))
         self.timing.total_s = time.perf_counter() - self._started
@@ -209,7 +209,7 @@ class _Run:
 
     def _request_stop(self, member: Member) -> None:
         try:
-            member.store.request_stop()
+            member.store.control.request_stop()
         except UnreachableError:  # nobody can be asked
             if self._driver is not None:
                 self._driver.stop_now()
@@ -240,11 +240,11 @@ class _Run:
 
     def _is_stopping(self) -> bool:
         """Interrupted, or everything that is left was asked to stop."""
-        return self._n_interrupts > 0 or all(member.store.stop_requested() for member in self.members if member.plan.packs)
+        return self._n_interrupts > 0 or all(member.store.control.stop_requested() for member in self.members if member.plan.packs)
 
     def _wait_while_paused(self) -> None:
         """Until a sweep may begin packs again, or all are to stop; without a Ray, which would hold the machine's resources."""
-        while not self._is_stopping() and all(member.store.is_held() for member in self.members if member.plan.packs):
+        while not self._is_stopping() and all(member.store.control.is_held() for member in self.members if member.plan.packs):
             self._tell_requests()
             self._show(self.members[0].store.root / "logs")
             self._refuse_lost_lock()
@@ -381,7 +381,7 @@ class _Run:
             self._failed_fast = True
             self.progress.message("stopping (--fail-fast): running epochs end and are kept")
             for member in self.members:
-                member.store.request_stop()
+                member.store.control.request_stop()
                 self._note_failure(f"stopped by --fail-fast: {text or 'a failure'}", str(member.store.root))
 
     def _note_failure(self, message: str, root: str | None) -> None:
@@ -420,7 +420,7 @@ class _Run:
                 live=live,
                 elapsed_s=time.perf_counter() - self._started,
                 dashboard=self._dashboard,
-                is_paused=any(member.store.pause_requested() for member in self.members if member.plan.packs),
+                is_paused=any(member.store.control.pause_requested() for member in self.members if member.plan.packs),
             )
         )
 

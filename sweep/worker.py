@@ -60,7 +60,7 @@ class PackTrainable(Trainable):
         """Retries wait: what passes needs time, and Tune gives none."""
         store = Store(job.root)
         until = time.monotonic() + pause_before(next_retry(store, job))
-        while time.monotonic() < until and not store.stop_requested():
+        while time.monotonic() < until and not store.control.stop_requested():
             time.sleep(_LOOK_S)
         import torch
 

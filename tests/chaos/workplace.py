@@ -98,7 +98,7 @@ class Workplace:
         found += [f"live pack {live['pack_id']}" for live in store.live()]
         found += [f"temporary {path.name}" for path in self.temporary.iterdir() if not path.name.startswith("torchinductor_")]  # a cache
         found += ["lock"] if (self.out / "lock.json").exists() else []
-        found += ["stop request"] if store.stop_requested() else []
+        found += ["stop request"] if store.control.stop_requested() else []
         found += [f"{finding.path.name}: {finding.problem}" for finding in store.verify()]
         return found
 

@@ -51,14 +51,14 @@ def test_pause_stop_and_status(results: Store) -> None:
     address = str(results.root)
     assert call("stop", address).stdout == "nothing to stop: no run is on\n"
     assert call("pause", address).stdout == f"paused: no run is on; the next one waits; `sweep resume {address}` lifts it\n"
-    assert looks_at(results).pause_requested()
-    assert not looks_at(results).stop_requested()
+    assert looks_at(results).control.pause_requested()
+    assert not looks_at(results).control.stop_requested()
     with results.lock():
         assert "asked to stop: the run on " in call("stop", address).stdout
         status = json.loads(call("status", address, "--format", "json").stdout)
         assert (status["is_running"], status["is_paused"], status["is_stopping"]) == (True, True, True)
         assert status["silent_s"] < 60
-    assert looks_at(results).stop_requested()
+    assert looks_at(results).control.stop_requested()
     assert call("verify", address).exit_code == 0
     for watch in ((), ("--watch",)):
         shown = call("status", address, *watch)
@@ -72,12 +72,12 @@ def test_pause_stop_and_status(results: Store) -> None:
 def test_resume_lifts_the_pause_and_runs_into_the_address(results: Store, grid: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(run_command, "train_and_tell", lambda configs, text, **options: calls.append((configs[0], text)) or 0)
-    results.request_pause()
+    results.control.request_pause()
     assert call("resume", str(results.root), *grid).exit_code == 0
     ((config, text),) = calls
     assert Store(config.output).root == results.root
     assert text == GRID
-    assert not looks_at(results).pause_requested()
+    assert not looks_at(results).control.pause_requested()
 
 
 def test_resume_finds_the_address_in_a_grid_file_of_several(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,10 +97,10 @@ def test_resume_finds_the_address_in_a_grid_file_of_several(results: Store, monk
 
 
 def test_a_resumed_run_that_is_on_goes_on(results: Store) -> None:
-    results.request_pause()
+    results.control.request_pause()
     with results.lock():
         assert "the pause is lifted: the run on " in call("resume", str(results.root)).stdout
-    assert not looks_at(results).pause_requested()
+    assert not looks_at(results).control.pause_requested()
 
 
 def test_rm_forgets_under_the_lock(results: Store) -> None:
@@ -115,13 +115,14 @@ def test_rm_forgets_under_the_lock(results: Store) -> None:
 
 def test_a_store_that_is_away_leaves_a_pause_as_it_was(results: Store, s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a paused run would begin packs in every pause of the network."""
-    results.request_pause()
-    assert results.pause_requested()
-    results._seen = {name: (seen_at - 60, found) for name, (seen_at, found) in results._seen.items()}
+    results.control.request_pause()
+    assert results.control.pause_requested()
+    seen = results.control._seen
+    seen.update({name: (seen_at - 60, found) for name, (seen_at, found) in seen.items()})
 
     def away(path: RemotePath) -> bool:
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(RemotePath, "exists", away)
-    assert results.pause_requested()
-    assert results.is_held()
+    assert results.control.pause_requested()
+    assert results.control.is_held()

@@ -90,8 +90,8 @@ def test_pause_says_what_it_does_and_twice_is_once(results: Store) -> None:
         paused = call("pause", results.root)
         assert paused.exit_code == 0
         assert paused.stdout == f"paused: no run is on; the next one waits; `sweep resume {results.root}` lifts it\n"
-    assert results.pause_requested()
-    assert not results.stop_requested()
+    assert results.control.pause_requested()
+    assert not results.control.stop_requested()
     assert call("verify", results.root).exit_code == 0, "a pause is nothing odd"
     with results.lock():
         assert f"paused: the run on {platform.node()} (pid " in call("pause", results.root).stdout
@@ -99,24 +99,24 @@ def test_pause_says_what_it_does_and_twice_is_once(results: Store) -> None:
 
 def test_stop_asks_the_run_that_is_on_and_no_later_one(results: Store) -> None:
     assert call("stop", results.root).stdout == "nothing to stop: no run is on\n"
-    assert not results.stop_requested()
+    assert not results.control.stop_requested()
     with results.lock():
         assert "asked to stop: the run on " in call("stop", results.root).stdout
-    assert results.stop_requested()
+    assert results.control.stop_requested()
 
 
 # -- resume -------------------------------------------------------------------------------------------------------------
 
 
 def test_resume_runs_the_stored_config_in_this_folder_wherever_it_lies(results: Store, trained: list[Any]) -> None:
-    results.request_pause()
+    results.control.request_pause()
     results.root.rename("moved")
     assert call("resume", "moved", "--limit", 3, "--no-dashboard", "--notify", "https://example.org").exit_code == 0
     ((config, text, options),) = trained
     assert config == load_config("grid.yaml", out="moved")
     assert text == GRID
     assert (options["limit"], options["no_dashboard"], options["notify"]) == (3, True, "https://example.org")
-    assert not Store(Path("moved")).pause_requested()
+    assert not Store(Path("moved")).control.pause_requested()
 
 
 def test_resume_with_a_grid_file_runs_that_one(results: Store, trained: list[Any]) -> None:
@@ -139,13 +139,13 @@ def test_resume_finds_its_sweep_in_a_grid_file_of_several(results: Store, traine
 
 
 def test_resume_lifts_the_pause_of_a_run_that_is_on_and_starts_no_other(results: Store, trained: list[Any]) -> None:
-    results.request_pause()
+    results.control.request_pause()
     with results.lock():
         lifted = call("resume", results.root)
     assert lifted.exit_code == 0
     assert lifted.stdout.startswith("the pause is lifted: the run on ")
     assert trained == []
-    assert not results.pause_requested()
+    assert not results.control.pause_requested()
 
 
 def test_resume_of_a_run_that_is_on_and_not_paused_says_who_runs_it(results: Store) -> None:
@@ -163,11 +163,11 @@ def test_resume_without_a_record(results: Store) -> None:
     [(None, "no plan"), ({"problem": "analytic/zdt1", "from_later": 1}, "--grid FILE"), ({"problem": 3}, "--grid FILE")],
 )
 def test_resume_of_a_record_that_this_version_cannot_read(results: Store, stored: Any, said: str) -> None:
-    results.request_pause()
+    results.control.request_pause()
     path = results.root / "plans" / "1.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"config": stored}))
     is_refused(call("resume", results.root), "1.json: ", said)
-    assert results.pause_requested(), "what could not be resumed stays paused"
+    assert results.control.pause_requested(), "what could not be resumed stays paused"
 
 
 def test_a_module_that_a_folder_names_is_imported_only_when_it_is_trusted(results: Store) -> None:

@@ -112,7 +112,7 @@ def test_a_stopped_run_keeps_its_epochs_and_resume_needs_no_grid_file(tmp_path: 
     assert "no run is on; the next one waits" in paused.stdout
     ended = sweep_command("resume", "out", "--no-dashboard", folder=tmp_path, timeout=PATIENCE_S)
     assert ended.code == 0, ended.stderr
-    assert not store.pause_requested()
+    assert not store.control.pause_requested()
     assert trained(store.root) == undisturbed
     assert plans_of(store.root) == [1, 2]
 
@@ -145,4 +145,4 @@ def test_a_second_run_says_who_works_there_and_a_stop_ends_a_paused_run_that_wai
     assert ended.code == 130, ended.stderr
     assert plans_of(store.root) == [1], "a paused run starts no attempt"
     assert len(store.complete()) == 1
-    assert store.pause_requested(), "only `sweep resume` lifts a pause"
+    assert store.control.pause_requested(), "only `sweep resume` lifts a pause"

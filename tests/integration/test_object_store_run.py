@@ -66,7 +66,7 @@ def check_complete(address: str, rows: dict[str, dict[str, Any]]) -> None:
     assert trained(address) == rows
     assert store.checkpoints() == store.live() == []
     assert store.lock_holder() is None
-    assert not store.stop_requested()
+    assert not store.control.stop_requested()
     assert store.verify() == []
     assert isinstance(store.root, RemotePath)
     assert (store.root / "report.html").stat().st_size > 100_000

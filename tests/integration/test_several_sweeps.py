@@ -78,7 +78,7 @@ def test_two_problems_are_one_run_that_can_be_interrupted(tmp_path: Path) -> Non
         assert plans_of(root) == [1, 2]
         assert store.checkpoints() == []
         assert store.verify() == []
-        assert not store.stop_requested()
+        assert not store.control.stop_requested()
         assert f"report: {root / 'report.html'}" in ended.stdout
     assert sorted(path.name for path in (roots[0] / "logs").iterdir()) == ["1.log", "2.log"]
     assert not (roots[1] / "logs").exists(), "one Ray, one log"

@@ -142,7 +142,7 @@ def check_complete(folder: Path, undisturbed: Seen) -> None:
     assert store.checkpoints() == []
     assert store.live() == []
     assert store.lock_holder() is None
-    assert not store.stop_requested()
+    assert not store.control.stop_requested()
     assert store.verify() == []
     assert (store.root / "report.html").stat().st_size > 100_000
 

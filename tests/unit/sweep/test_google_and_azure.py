@@ -106,10 +106,10 @@ def test_one_run_at_a_time(store: Store, address: str) -> None:
 
 
 def test_a_pause_and_a_stop_are_seen_and_lifted(store: Store) -> None:
-    store.request_pause()
-    assert store.pause_requested()
-    store.lift_pause()
-    assert not store.pause_requested()
+    store.control.request_pause()
+    assert store.control.pause_requested()
+    store.control.lift_pause()
+    assert not store.control.pause_requested()
     store.write_live("p", {"epoch": 1})
     assert store.live()[0]["epoch"] == 1
     store.clear_live()

@@ -155,7 +155,7 @@ def test_it_says_whether_a_run_is_on(folder: Path) -> None:
     with page_of(folder, Renderer()) as live:
         with Lock(folder / "lock.json"):
             until(lambda: live.version().state == "running")
-            Store(folder).request_pause()
+            Store(folder).control.request_pause()
             until(lambda: live.version().state == "paused")
         until(lambda: live.version().state == "ended")
 

@@ -41,8 +41,8 @@ with store.lock():
     store.save_checkpoint("p", 1, 0, safetensors_of())
     for trial_id in "ab":
         store.publish(row_of(trial_id), epochs_of(2), trial_id.encode())
-    store.request_stop()
-    store.clear_control()
+    store.control.request_stop()
+    store.control.clear_stop()
     store.compact()
     store.forget({"a"})
     store.remove_checkpoints("p")

@@ -166,7 +166,7 @@ class OneFails:
         pack = job.packs[0]
         row = {"trial_id": pack["trial_ids"][0], "attempt": pack["attempt"], "retry": 0, "study": "main", "k": pack["preferences"][0]}
         Store(Path(pack["root"])).publish(row | {"state": "error", "error": "ValueError: no"})
-        Store(Path(pack["root"])).request_stop()
+        Store(Path(pack["root"])).control.request_stop()
 
     def is_running(self) -> bool:
         return False

@@ -361,7 +361,7 @@ def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path) -> None:
     run.step()
     assert not run.stop_requested()
     store = Store(tmp_path / "out")
-    store.request_stop()
+    store.control.request_stop()
     assert run.stop_requested()
     assert store.checkpoints() == []
     run.step()
@@ -669,7 +669,7 @@ def test_a_trainable_ends_when_a_stop_is_requested(tmp_path: Path) -> None:
     trainable = trainable_of(job)
     trainable.train()
     store = Store(tmp_path / "out")
-    store.request_stop()
+    store.control.request_stop()
     assert trainable.train()["done"]
     trainable.stop()
     assert [checkpoint.epoch for checkpoint in store.checkpoints()] == [1]

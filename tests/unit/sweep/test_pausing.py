@@ -76,14 +76,14 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[AttemptJob]:
 
 def test_a_paused_sweep_waits_without_a_driver_until_the_pause_is_lifted(configs: tuple[SweepConfig, ...], jobs: list[AttemptJob]) -> None:
     store = Store(Path(configs[0].output))
-    store.request_pause()
+    store.control.request_pause()
     looks: list[bool] = []
 
     def lift(snapshot: Snapshot) -> None:
         looks.append(snapshot.is_paused)
         if len(looks) == 5:
             assert jobs == []
-            store.lift_pause()
+            store.control.lift_pause()
 
     told = Told(lift)
     (outcome,) = run_sweeps(configs[:1], told)
@@ -104,13 +104,13 @@ def test_attempts_that_a_pause_ends_are_no_failed_ones(
     class LetGo(OnePack):
         def __init__(self, job: AttemptJob, log: Path) -> None:
             jobs.append(job)
-            store.request_pause()
+            store.control.request_pause()
 
     def lift_or_stop(snapshot: Snapshot) -> None:
         if len(jobs) < 5:
-            store.lift_pause()
+            store.control.lift_pause()
         else:
-            store.request_stop()
+            store.control.request_stop()
 
     monkeypatch.setattr(supervisor, "DriverProcess", LetGo)
     told = Told(lift_or_stop)
@@ -121,11 +121,11 @@ def test_attempts_that_a_pause_ends_are_no_failed_ones(
 
 def test_of_two_sweeps_the_paused_one_waits_for_the_end_of_the_other(configs: tuple[SweepConfig, ...], jobs: list[AttemptJob]) -> None:
     first, second = (Store(Path(config.output)) for config in configs)
-    first.request_pause()
+    first.control.request_pause()
 
     def lift(snapshot: Snapshot) -> None:
         if len(second.complete()) == 2:
-            first.lift_pause()
+            first.control.lift_pause()
 
     outcomes = run_sweeps(configs, Told(lift))
     assert [outcome.exit_code for outcome in outcomes] == [0, 0]
@@ -136,7 +136,7 @@ def test_of_two_sweeps_the_stopped_one_ends_with_130_and_the_other_goes_on(
     configs: tuple[SweepConfig, ...], jobs: list[AttemptJob]
 ) -> None:
     first, second = (Store(Path(config.output)) for config in configs)
-    OnePack.then = staticmethod(first.request_stop)
+    OnePack.then = staticmethod(first.control.request_stop)
     outcomes = run_sweeps(configs, Told())
     assert [(outcome.exit_code, outcome.is_interrupted) for outcome in outcomes] == [(130, True), (0, False)]
     assert [len(job.roots) for job in jobs] == [2, 1, 1]
@@ -145,27 +145,27 @@ def test_of_two_sweeps_the_stopped_one_ends_with_130_and_the_other_goes_on(
 
 def test_a_stop_ends_a_run_that_waits_and_the_next_run_is_not_asked(configs: tuple[SweepConfig, ...], jobs: list[AttemptJob]) -> None:
     store = Store(Path(configs[0].output))
-    store.request_pause()
-    (outcome,) = run_sweeps(configs[:1], Told(lambda snapshot: store.request_stop()))
+    store.control.request_pause()
+    (outcome,) = run_sweeps(configs[:1], Told(lambda snapshot: store.control.request_stop()))
     assert (outcome.exit_code, outcome.n_left, jobs) == (130, 2, [])
-    assert store.lift_pause()
+    assert store.control.lift_pause()
     (outcome,) = run_sweeps(configs[:1], Told())
     assert outcome.exit_code == 0
-    assert not store.stop_requested()
+    assert not store.control.stop_requested()
 
 
 def test_a_complete_sweep_is_paused_no_more(configs: tuple[SweepConfig, ...], jobs: list[AttemptJob]) -> None:
     store = Store(Path(configs[0].output))
-    OnePack.then = staticmethod(lambda: len(store.complete()) == 2 and store.request_pause())
+    OnePack.then = staticmethod(lambda: len(store.complete()) == 2 and store.control.request_pause())
     (outcome,) = run_sweeps(configs[:1], Told())
     assert outcome.exit_code == 0
-    assert not store.pause_requested()
+    assert not store.control.pause_requested()
 
 
 def test_a_run_that_waits_notices_that_its_lock_is_lost(
     configs: tuple[SweepConfig, ...], jobs: list[AttemptJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Store(Path(configs[0].output)).request_pause()
+    Store(Path(configs[0].output)).control.request_pause()
     monkeypatch.setattr(Lock, "lost", property(lambda self: True))
     with pytest.raises(SweepError, match="another run took the lock over"):
         run_sweeps(configs[:1], Told())

@@ -172,7 +172,7 @@ def test_a_store_that_stays_away_is_a_passing_error_and_leaves_no_half(
         proxy.fault = lambda request: (503, b"<Error><Code>SlowDown</Code><Message>slow down</Message></Error>")
         with pytest.raises(UnreachableError, match="cannot"):
             away.publish(row_of("a"))
-        assert not away.stop_requested()
+        assert not away.control.stop_requested()
     assert store.complete() == {}
     assert store.verify() == []
 
@@ -199,8 +199,8 @@ def test_a_trial_takes_few_requests(s3_server: ObjectStore, s3_address: str) -> 
         assert counted(lambda: store.save_checkpoint("p", 1, 0, safetensors_of())) == {"GET": 1, "PUT": 1}
         assert counted(lambda: store.write_live("p", {"epoch": 1})) == {"PUT": 1}
         assert counted(lambda: [store.write_live("p", {"epoch": epoch}) for epoch in range(9)]) == {}
-        assert counted(store.stop_requested) == {"HEAD": 1, "GET": 1}
-        assert counted(store.stop_requested) == {}
+        assert counted(store.control.stop_requested) == {"HEAD": 1, "GET": 1}
+        assert counted(store.control.stop_requested) == {}
         assert counted(lambda: store.remove_checkpoints("p")) == {"GET": 1, "HEAD": 1, "DELETE": 1, "PUT": 1}
         store.complete()
         assert counted(store.complete) == {"HEAD": 3, "GET": 2}  # a known row is not read again

@@ -79,11 +79,11 @@ def test_a_running_pack_is_shown_with_all_it_reports(store: Store) -> None:
 
 
 def test_a_pause_and_a_stop_are_shown_and_a_pause_gives_no_time_left(store: Store) -> None:
-    store.request_pause()
+    store.control.request_pause()
     store.write_live("pack-d", {"trial_ids": ["d"], "epoch": 3, "n_epochs": 12})
     with store.lock():
         paused = read_status(store.root)
-        store.request_stop()
+        store.control.request_stop()
         stopping = read_status(store.root)
     assert (paused.is_paused, paused.is_stopping, paused.to_json()["remaining_s"], paused.to_json()["ends_at"]) == (True, False, None, None)
     assert f"paused: no pack begins until `sweep resume {store.root}`" in show(paused)

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import sweep.store
 from sweep.schema import SchemaError, epoch_schema, row_schema
 from sweep.storage.files import UnreadableError
+from sweep.storage.table_files import TableFiles
 from sweep.storage.tables import decode_table, encode_table, to_table
 from sweep.store import Store, StoreError, StoreWriteError
 
@@ -493,13 +494,13 @@ def test_compaction_removes_only_what_it_has_read(store: Store, monkeypatch: pyt
     store.publish(row_of("a"))
     store.publish(row_of("torn"))
     row_path(store, "torn").write_bytes(b"PAR1")
-    publish_compacted = store._publish_compacted
+    publish_compacted = TableFiles.publish_compacted
 
-    def late_worker(folder: str, table: pa.Table) -> None:
+    def late_worker(files: TableFiles, table: pa.Table) -> None:
         store.publish(row_of("late"))
-        publish_compacted(folder, table)
+        publish_compacted(files, table)
 
-    monkeypatch.setattr(store, "_publish_compacted", late_worker)
+    monkeypatch.setattr(TableFiles, "publish_compacted", late_worker)
     store.compact()
     assert {path.name for path in (store.root / "rows").iterdir()} == {"late.1-0.parquet", "torn.1-0.parquet"}
     assert set(store.complete()) == {"a", "late"}
@@ -780,12 +781,12 @@ def test_live_states_are_replaced_and_removed(store: Store) -> None:
 
 
 def test_a_stop_is_asked_for_and_forgotten(store: Store) -> None:
-    assert not store.stop_requested()
-    store.request_stop()
-    assert Store(store.root).stop_requested()
-    store.clear_control()
-    store.clear_control()
-    assert not store.stop_requested()
+    assert not store.control.stop_requested()
+    store.control.request_stop()
+    assert Store(store.root).control.stop_requested()
+    store.control.clear_stop()
+    store.control.clear_stop()
+    assert not store.control.stop_requested()
 
 
 def test_the_lock_is_the_folders(tmp_path: Path) -> None:

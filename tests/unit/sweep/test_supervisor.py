@@ -283,7 +283,7 @@ def test_ctrl_c_asks_every_folder_to_stop(configs: tuple[SweepConfig, ...], use:
         def is_running(self) -> bool:
             if not self.sent:
                 os.kill(os.getpid(), signal.SIGINT)
-                asked.append([Store(root).stop_requested() for root in roots_of(configs)])
+                asked.append([Store(root).control.stop_requested() for root in roots_of(configs)])
             self.sent = [{"event": "fit_started", "slots": 1}]
             return False
 
@@ -308,7 +308,7 @@ def test_sigusr1_is_a_first_ctrl_c_and_never_a_second(configs: tuple[SweepConfig
             return False
 
         def stop_now(self) -> None:
-            stopped.append(all(Store(root).stop_requested() for root in roots_of(configs)))
+            stopped.append(all(Store(root).control.stop_requested() for root in roots_of(configs)))
 
     use(Warned)
     assert [outcome.exit_code for outcome in run_sweeps(configs, Told())] == [130, 130]
@@ -468,7 +468,7 @@ def test_fail_fast_stops_at_the_first_failed_trial_and_keeps_running_epochs(conf
 
         def is_running(self) -> bool:
             self.sent = []
-            asked.append(Store(Path(config.output)).stop_requested())
+            asked.append(Store(Path(config.output)).control.stop_requested())
             return len(asked) < 3
 
     started = use(One)
