@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import sweep.store
+import sweep.storage.table_files
 from sweep.schema import SchemaError, epoch_schema, row_schema
 from sweep.storage.files import UnreadableError
 from sweep.storage.table_files import TableFiles
@@ -521,7 +521,7 @@ def test_curves_wait_for_their_row(store: Store) -> None:
 
 def test_a_damaged_write_is_noticed_before_anything_is_removed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.publish(row_of("a"))
-    monkeypatch.setattr(sweep.store, "encode_table", lambda table: b"PAR1 and nothing else PAR1")
+    monkeypatch.setattr(sweep.storage.table_files, "encode_table", lambda table: b"PAR1 and nothing else PAR1")
     with pytest.raises(StoreError, match=r"torn|damaged"):
         store.compact()
     assert row_path(store, "a").exists()
