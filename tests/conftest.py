@@ -42,6 +42,10 @@ def s3_address(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
     return s3_server.address(s3_server.make_bucket(f"bucket-{uuid.uuid4().hex[:12]}"))
 
 
+_ALONE = ("integration", "chaos")
+"""Folders whose tests start a Ray: each runs in one process, one test after the other."""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `pytest -n 3` tests that start a Ray run one after the other in two processes, and everything else beside them.
@@ -53,6 +57,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Halves(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return next((kind for kind in ("integration", "chaos") if f"{kind}/" in path), path)
+            return next((kind for kind in _ALONE if f"{kind}/" in path), path)
 
+    config.option.loadscopereorder = False  # by the number of tests the longest would begin last
     return Halves(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes' tests those that take longest begin first."""
+    if hasattr(config, "workerinput"):
+        order = {kind: place for place, kind in enumerate(_ALONE)}
+        items.sort(key=lambda item: next((order[kind] for kind in _ALONE if f"{kind}/" in item.nodeid), len(order)))
