@@ -57,6 +57,7 @@ def until_it_says(process: SweepProcess, text: str) -> None:
     process.until(lambda: text in process.printed(), repr(text))
 
 
+@pytest.mark.slow
 def test_a_paused_sweep_ends_its_running_packs_waits_and_goes_on(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     write_grid(tmp_path / "grid.yaml", **GRID)
     store = Store(tmp_path / "out")
