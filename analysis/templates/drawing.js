@@ -1,43 +1,51 @@
 // Draws a view so that one that fails takes nothing else with it: a browser may take the graphics card away in the middle of a drawing.
 const RETRIES_MS = [200, 1000, 4000];
-const drawn = new WeakMap();  // of a plot: how to draw it, how often in a row that failed, and how the reader had turned it
+const CALM_MS = 30000;  // without a failure: those before are forgotten
+const drawn = new WeakMap();  // of a plot: how to draw it, its failures in a row, when it is tried again, and how the reader had turned it
 
 // `make` says what to draw, now or at a later try: its traces and layout; `wire` adds the plot's events, once for each plotly figure.
 function draw(plot, make, wire) {
-  const state = drawn.get(plot) ?? { failures: 0, timer: 0 };
+  const state = drawn.get(plot) ?? { failures: 0, failedAt: -CALM_MS, timer: null };
   drawn.set(plot, Object.assign(state, { make, wire }));
-  clearTimeout(state.timer);
+  if (state.timer !== null) return;  // what is lost cannot be drawn on before it is made anew
+  if (plot.querySelector(".undrawn")) clear(plot);
   const { traces, layout } = make(plot);
   if (layout.scene && state.camera) layout.scene.camera = state.camera;
   try {
     Plotly.react(plot, traces, layout, plotConfig);
-    if (!plot.dataset.ready) {
-      plot.dataset.ready = "yes";
-      plot.on("plotly_webglcontextlost", () => again(plot, RETRIES_MS[0]));
-      const surface = plot._fullLayout.scene?._scene?.glplot;
-      if (surface) surface.oncontextloss = null;  // plotly would wait for a surface that browsers do not give back
-      wire(plot);
-    }
-    Object.assign(state, { failures: 0, camera: null });
   } catch (problem) {
-    console.warn(`${plot.id} could not be drawn`, problem);
-    clear(plot);
-    state.failures += 1;
-    if (state.failures <= RETRIES_MS.length) again(plot, RETRIES_MS[state.failures - 1]);
-    else sayUndrawn(plot, problem);
+    fail(plot, problem);
+    return;
   }
+  state.camera = null;
+  if (plot.dataset.ready) return;
+  plot.dataset.ready = "yes";
+  plot.on("plotly_webglcontextlost", () => fail(plot, new Error("its drawing surface was lost")));
+  const surface = plot._fullLayout.scene?._scene?.glplot;
+  if (surface) surface.oncontextloss = null;  // plotly would wait for a surface that browsers do not give back
+  wire(plot);
 }
 
-// From nothing: what is left of a lost drawing surface cannot be drawn on.
+function fail(plot, problem) {
+  const state = drawn.get(plot);
+  console.warn(`${plot.id} could not be drawn`, problem);
+  if (performance.now() - state.failedAt >= CALM_MS) state.failures = 0;
+  state.failedAt = performance.now();
+  clear(plot);
+  state.failures += 1;
+  if (state.failures <= RETRIES_MS.length) again(plot, RETRIES_MS[state.failures - 1]);
+  else sayUndrawn(plot, problem);
+}
+
 function again(plot, milliseconds) {
   const state = drawn.get(plot);
-  clearTimeout(state.timer);
   state.timer = setTimeout(() => {
-    clear(plot);
+    state.timer = null;
     draw(plot, state.make, state.wire);
   }, milliseconds);
 }
 
+// From nothing: what is left of a lost drawing surface cannot be drawn on.
 function clear(plot) {
   drawn.get(plot).camera ??= plot.layout?.scene?.camera;
   try {
@@ -50,6 +58,7 @@ function clear(plot) {
 }
 
 function sayUndrawn(plot, problem) {
+  console.error(`${plot.id} stays undrawn`, problem);
   const reason = String(problem.message ?? problem).split("\n")[0];
   const button = element("button", "Try again");
   button.type = "button";

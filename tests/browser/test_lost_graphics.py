@@ -1,6 +1,7 @@
 """A browser takes WebGL away, in the middle of a drawing or later: the rest of the page stays, and the view comes back."""
 
 import contextlib
+import time
 
 import pytest
 from report_page import n_drawn, run, set_value, show, until
@@ -54,6 +55,39 @@ def test_a_view_that_cannot_be_drawn_says_so_and_the_page_works(browser, store):
     run(browser, "window.isBack = true")
     browser.find_element("css selector", "#view-0 .undrawn button").click()
     assert n_drawn(browser, 0) > 0
+    assert browser.find_elements("css selector", "#view-0 .undrawn") == []
+    assert unexpected(browser) == []
+
+
+def test_a_choice_draws_what_stayed_undrawn_too(browser, store):
+    with losing(browser, "!window.isBack"):
+        show(browser, store(n_trials=20), wait=False)
+        until(browser, "return document.querySelector('#view-0 .undrawn') !== null")
+    run(browser, "window.isBack = true")
+    set_value(browser, "eps", "1000")
+    assert n_drawn(browser, 0) > 0
+    assert browser.find_elements("css selector", "#view-0 .undrawn") == []
+    assert unexpected(browser) == []
+
+
+def test_a_surface_that_is_lost_again_and_again_is_left_alone(browser, store):
+    """(Plotly's own frames may complain meanwhile; nobody can catch that.)"""
+    show(browser, store(n_trials=20))
+    lose = "document.querySelector('#view-0 canvas')?.getContext('webgl').getExtension('WEBGL_lose_context').loseContext()"
+    run(browser, f"window.losing = setInterval(() => {lose}, 50)")
+    until(browser, "return document.querySelector('#view-0 .undrawn') !== null")
+    run(browser, "clearInterval(window.losing)")
+    assert n_drawn(browser, 1) == len(run(browser, "return shownRows()"))
+    time.sleep(1)
+    assert browser.find_elements("css selector", "#view-0 .undrawn"), "nothing is tried any more"
+
+
+def test_a_choice_right_after_a_loss_waits_for_the_new_surface(browser, store):
+    show(browser, store(n_trials=20))
+    run(browser, "document.querySelector('#view-0 canvas').getContext('webgl').getExtension('WEBGL_lose_context').loseContext()")
+    set_value(browser, "eps", "1000")
+    assert n_drawn(browser, 0) > 0
+    assert not run(browser, "return document.getElementById('view-0')._fullLayout.scene._scene.glplot.contextLost")
     assert unexpected(browser) == []
 
 
