@@ -1,4 +1,4 @@
-"""docs/deciding.ipynb runs, and so do the examples of docs/analysis.md and README on other tools.
+"""docs/deciding.ipynb runs, and so do the examples of docs/analysis.md, those with other tools included.
 
 The cells are run one after the other in one namespace, as a kernel would. A kernel of its own (nbclient) would bring jupyter-client and
 ipykernel and take seconds to start, and these cells use nothing of it.
@@ -50,17 +50,4 @@ def test_the_examples_of_the_api_page_run(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert len(blocks) >= 5
     for number, source in enumerate(blocks):
         exec(compile(source, f"docs/analysis.md, example {number}", "exec"), names)
-
-
-@pytest.mark.parametrize("tool", ["duckdb", "polars"])
-def test_results_open_in_other_tools_by_the_line_that_readme_shows(
-    tool: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip(tool)
-    monkeypatch.chdir(REPOSITORY)
-    lines = [line for line in "\n".join(python_blocks(REPOSITORY / "README.md")).splitlines() if line.startswith(f"{tool}.")]
-    assert len(lines) == 1
-    names: dict[str, Any] = {}
-    exec(f"import {tool}\nfound = {lines[0]}", names)
-    found = names["found"].to_dicts() if tool == "polars" else names["found"].fetchall()
-    assert len(found) > 1
+    assert {"duckdb", "polars"} <= names.keys()
