@@ -1,15 +1,14 @@
 """The report's section "What it cost": what the sweep used, its price, and beside it what its sparse networks save."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from analysis.choosing import CLOSE_LOSS, chosen_by
 from analysis.costs import Costs, Spent, costs_of, spent
+from analysis.formatting import energy_text, significant
 from analysis.savings import NEAR_ACCURACY, Saving, savings
 from analysis.table import ResultTable
 
-_KWH_FROM = 0.1  # less is said in Wh
 _ESTIMATED = "others used the device too"
 
 
@@ -42,21 +41,9 @@ def cost_section(table: ResultTable, given: Costs | None = None) -> CostSection 
     return CostSection(_sentence(table, used, saved), facts, tuple(_hints(used, saved)))
 
 
-def figure(value: float) -> str:
-    """Three significant digits, never as a power of ten."""
-    n_decimals = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
-    text = f"{value:,.{n_decimals}f}"
-    return text.rstrip("0").rstrip(".") if n_decimals else text
-
-
-def energy_text(kwh: float) -> str:
-    """Wh or kWh."""
-    return f"{figure(kwh)} kWh" if kwh >= _KWH_FROM else f"{figure(1000 * kwh)} Wh"
-
-
 def _sentence(table: ResultTable, used: Spent, saved: tuple[Saving, ...]) -> str:
     energy = "" if used.kwh is None else f" ({energy_text(used.kwh)} {_how(used)})"
-    text = f"The sweep took {figure(used.device_h)} device hours{energy}"
+    text = f"The sweep took {significant(used.device_h)} device hours{energy}"
     most = max(saved, key=lambda saving: saving.params, default=None)
     if most is None or most.params == 0:
         return f"{text}."
@@ -86,7 +73,7 @@ def _saved(table: ResultTable, saving: Saving) -> str:
 
 
 def _device_hours(used: Spent) -> str:
-    return f"{figure(used.device_h)}, of {_of(used.n_timed, used.n_trials)}"
+    return f"{significant(used.device_h)}, of {_of(used.n_timed, used.n_trials)}"
 
 
 def _energy(used: Spent) -> str:
@@ -110,18 +97,17 @@ def _co2(used: Spent, costs: Costs) -> str | None:
         return None
     if used.kwh is None:
         return "not known, as no energy was measured"
-    return f"{figure(used.kwh * costs.g_co2_per_kwh)} g, at {figure(costs.g_co2_per_kwh)} g a kWh{_part_of(used)}"
+    return f"{significant(used.kwh * costs.g_co2_per_kwh)} g, at {significant(costs.g_co2_per_kwh)} g a kWh{_part_of(used)}"
 
 
 def _money(used: Spent, costs: Costs) -> str | None:
     parts = []
     if costs.usd_per_device_hour is not None:
-        total, price = figure(used.device_h * costs.usd_per_device_hour), figure(costs.usd_per_device_hour)
+        total, price = significant(used.device_h * costs.usd_per_device_hour), significant(costs.usd_per_device_hour)
         parts.append(f"{total} USD for devices, at {price} USD an hour")
     if costs.usd_per_kwh is not None and used.kwh is not None:
-        parts.append(
-            f"{figure(used.kwh * costs.usd_per_kwh)} USD for electricity, at {figure(costs.usd_per_kwh)} USD a kWh{_part_of(used)}"
-        )
+        total, price = significant(used.kwh * costs.usd_per_kwh), significant(costs.usd_per_kwh)
+        parts.append(f"{total} USD for electricity, at {price} USD a kWh{_part_of(used)}")
     elif costs.usd_per_kwh is not None:
         parts.append("electricity not known, as no energy was measured")
     return "\n".join(parts) or None

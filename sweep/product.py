@@ -14,7 +14,7 @@ from sweep.storage.files import StoreError
 from sweep.storage.folder import make_writable
 from sweep.store import Store
 
-_PACKAGES = ("sweep", "trainer")  # what workers import of ours
+_PACKAGES = ("sweep", "trainer", "analysis")  # workers import all three: the store reads object stores by `analysis`
 _VERSIONS = ("pareto-sweep", "torch")
 _PATIENCE_S, _POLL_S = 3.0, 0.25
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweep.terminal import echo
@@ -56,8 +57,9 @@ def train_and_tell(
         notify=notify,
         fails_fast=fail_fast,
     )
+    total_s = time.perf_counter() - started
+    ended = tuple((replace(outcome, timing=replace(outcome.timing, total_s=total_s)), report) for outcome, report in ended)
     for outcome, _ in ended:
-        outcome.timing.total_s = time.perf_counter() - started
         if outcome.message:
             echo(f"Error: {outcome.message}" if outcome.exit_code == EXIT_WRONG_INPUT else outcome.message, err=True)
     if not is_quiet:

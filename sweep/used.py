@@ -1,16 +1,15 @@
 """What the trials of a results folder used, what the others probably will, and both in words."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from analysis.formatting import energy_text, significant
 from sweep.config import SweepConfig
 from sweep.grid.costs import Costs
 from sweep.planning import Plan
 from sweep.storage.remote import StorePath
 from sweep.store import Store
 
-_KWH_FROM_WH = 100.0  # less is said in Wh
 _MOST = 1e12  # seconds or Wh of one trial
 
 
@@ -73,10 +72,10 @@ def expected(config: SweepConfig, plan: Plan) -> Expected | None:
 
 def used_line(used: Used) -> str:
     """What was used, for people."""
-    parts = [f"{figure(used.device_s / 3600)} device hours"]
+    parts = [f"{significant(used.device_s / 3600)} device hours"]
     if used.n_counted:
         of = f" (of {used.n_counted} trials; the others' was not counted)" if used.n_counted < used.n_trials else ""
-        parts.append(f"{energy_text(used.energy_wh)}{of}")
+        parts.append(f"{energy_text(used.energy_wh / 1000)}{of}")
     return f"complete trials used {', '.join(parts)}"
 
 
@@ -92,27 +91,15 @@ def expected_line(found: Sequence[Expected], costs: Costs) -> str:
     )
 
 
-def figure(value: float) -> str:
-    """Three significant digits, never as a power of ten."""
-    n_decimals = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
-    text = f"{value:,.{n_decimals}f}"
-    return text.rstrip("0").rstrip(".") if n_decimals else text
-
-
-def energy_text(energy_wh: float) -> str:
-    """Wh or kWh."""
-    return f"{figure(energy_wh / 1000)} kWh" if energy_wh >= _KWH_FROM_WH else f"{figure(energy_wh)} Wh"
-
-
 def _priced(device_s: float, energy_wh: float | None, costs: Costs) -> Iterator[str]:
     hours = device_s / 3600
-    price = "" if costs.usd_per_device_hour is None else f" ({figure(hours * costs.usd_per_device_hour)} USD)"
-    yield f"{figure(hours)} device hours{price}"
+    price = "" if costs.usd_per_device_hour is None else f" ({significant(hours * costs.usd_per_device_hour)} USD)"
+    yield f"{significant(hours)} device hours{price}"
     if energy_wh is not None:
-        price = "" if costs.usd_per_kwh is None else f" ({figure(energy_wh / 1000 * costs.usd_per_kwh)} USD)"
-        yield f"{energy_text(energy_wh)}{price}"
+        price = "" if costs.usd_per_kwh is None else f" ({significant(energy_wh / 1000 * costs.usd_per_kwh)} USD)"
+        yield f"{energy_text(energy_wh / 1000)}{price}"
         if costs.g_co2_per_kwh is not None:
-            yield f"{figure(energy_wh / 1000 * costs.g_co2_per_kwh)} g CO2"
+            yield f"{significant(energy_wh / 1000 * costs.g_co2_per_kwh)} g CO2"
     elif costs.usd_per_kwh is not None or costs.g_co2_per_kwh is not None:
         yield "energy unknown (no complete trial's was counted)"
 

@@ -9,7 +9,7 @@ from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifes
 
 from analysis import Costs, read_results
 from analysis.costs import Spent, costs_of, spent
-from analysis.report_cost import cost_section, energy_text, figure
+from analysis.report_cost import cost_section
 from analysis.savings import savings
 from analysis.table import ResultTable
 
@@ -179,14 +179,3 @@ def test_rows_without_counts_have_the_share_of_their_weights(tmp_path: Path) -> 
     old = {"removable_params": None, "sparsity_rate_params": 0.4, "sparsity_rate": 0.5}
     (saving,) = savings(table_of(tmp_path, row_with(0.95, 0.0), row_with(0.95, None, **old)))
     assert (saving.params, saving.macs) == (0.4, None)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0"), (0.000012345, "0.0000123"), (0.05, "0.05"), (3.14159, "3.14"), (200.0, "200"), (12345.6, "12,346")]
-)
-def test_figures_have_three_digits_and_no_powers_of_ten(value: float, text: str) -> None:
-    assert figure(value) == text
-
-
-def test_energies_are_in_wh_until_they_are_large() -> None:
-    assert (energy_text(0.00025), energy_text(0.04), energy_text(0.1)) == ("0.25 Wh", "40 Wh", "0.1 kWh")

@@ -3,7 +3,9 @@
 import errno
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +31,23 @@ def test_each_difference_is_named(tmp_path: Path) -> None:
         assert any(text.startswith("torch is ") and text.endswith("1.0 where the run was planned") for text in found)
         with pytest.raises(NodeDiffersError, match=r"cannot train for this run: .*torch"):
             refuse_other_node(other)
+
+
+@pytest.mark.parametrize("package", ["sweep", "trainer", "analysis"])
+def test_another_source_of_any_of_our_packages_is_another_product(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers import all three."""
+    before = product()["source"]
+    copy = tmp_path / package
+    shutil.copytree(Path(str(find_spec(package).origin)).parent, copy)  # type: ignore[union-attr]
+    real = find_spec
+
+    def moved(name: str) -> object:
+        return SimpleNamespace(origin=str(copy / "__init__.py")) if name == package else real(name)
+
+    monkeypatch.setattr("sweep.product.find_spec", moved)
+    assert product()["source"] == before
+    (copy / "__init__.py").write_text("changed = True\n")
+    assert product()["source"] != before
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

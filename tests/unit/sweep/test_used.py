@@ -9,7 +9,7 @@ from sweep.config import SweepConfig, parse_config
 from sweep.grid.costs import Costs
 from sweep.planning import manifest_of, plan_packs, trials_of
 from sweep.store import Store
-from sweep.used import Expected, Used, energy_text, expected, expected_line, figure, used_in, used_line
+from sweep.used import Expected, Used, expected, expected_line, used_in, used_line
 
 ERROR = {"state": "error", "error": "its own"}
 
@@ -69,15 +69,3 @@ def test_the_line_says_of_how_many_trials_the_energy_was_counted() -> None:
     text = "complete trials used 2 device hours, 20 Wh (of 2 trials; the others' was not counted)"
     assert used_line(Used(3, 3, 7200.0, 2, 20.0)) == text
     assert used_line(Used(3, 2, 36.0)) == "complete trials used 0.01 device hours"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0"), (0.000012345, "0.0000123"), (0.04567, "0.0457"), (3.14159, "3.14"), (999.6, "1,000"), (12345.6, "12,346")],
-)
-def test_figures_have_three_digits_and_no_powers_of_ten(value: float, text: str) -> None:
-    assert figure(value) == text
-
-
-def test_energies_are_in_wh_until_they_are_large() -> None:
-    assert (energy_text(0.25), energy_text(99.0), energy_text(100.0)) == ("0.25 Wh", "99 Wh", "0.1 kWh")
