@@ -99,7 +99,7 @@ class RerunAlone:
 
     def _options(self) -> Iterator[str]:
         """One process, the same settings file and the same marks."""
-        if self._config.pluginmanager.hasplugin("xdist"):
+        if hasattr(self._config.option, "numprocesses"):  # pytest-xdist is there, and PYTEST_ADDOPTS may say `-n`
             yield from ("-n", "0")
         if self._config.inipath is not None:
             yield from ("-c", str(self._config.inipath))

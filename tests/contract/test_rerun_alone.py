@@ -28,13 +28,13 @@ ERROR_FIRST = "def test_error_first(resource): pass\n"
 FAILS = "def test_fails(): assert 1 == 2\n"
 
 
-def run(folder: Path, *tests: str, arguments: tuple[str, ...] = ()) -> tuple[int, str, str]:
-    """Exit code, everything printed, and the last line without its time."""
+def run(folder: Path, *tests: str, arguments: tuple[str, ...] = (), **more: str) -> tuple[int, str, str]:
+    """Exit code, everything printed, and the last line without its time; `more` goes into the environment."""
     (folder / "tests").mkdir()
     (folder / "tests" / "test_it.py").write_text(FLAKY + "".join(tests))
     (folder / "pytest.ini").write_text("[pytest]\ntestpaths = tests\nmarkers = slow\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-    environment |= {"PYTHONPATH": str(PLUGIN), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
+    environment |= {"PYTHONPATH": str(PLUGIN), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin", **more}
     command = [sys.executable, "-m", "pytest", "-p", "rerun_alone", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stdout, done.stdout.rstrip().splitlines()[-1].strip("= ").partition(" in ")[0]
@@ -63,7 +63,7 @@ def test_what_fails_again_fails_the_run(tmp_path: Path) -> None:
 def test_the_second_run_is_one_fresh_process_with_the_same_marks(tmp_path: Path) -> None:
     """The test is there only with `-m slow`, and fails beside others."""
     alone = "@pytest.mark.slow\ndef test_alone(): import os; assert 'PYTEST_XDIST_WORKER' not in os.environ\n"
-    code, _, last = run(tmp_path, PASSES, alone, arguments=(*BESIDE_OTHERS, "-m", "slow"))
+    code, _, last = run(tmp_path, PASSES, alone, arguments=("-m", "slow"), PYTEST_ADDOPTS="-n 2")
     assert (code, last) == (0, "1 passed alone")
 
 
