@@ -20,13 +20,14 @@ def patience(seconds: float) -> float:
     return seconds * min(_MOST, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 60.0, more: Callable[[], str] = str) -> Any:
     """Wait for a condition.
 
     Args:
         condition: is asked again and again.
         what: is awaited, for the message.
         seconds: the limit on a quiet machine (`patience`).
+        more: what the message says besides, asked when it is raised.
 
     Returns:
         The first true thing that the condition returns.
@@ -37,6 +38,6 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any
     began = time.monotonic()
     while not (found := condition()):
         waited = time.monotonic() - began
-        assert waited < patience(seconds), f"no {what} within {waited:.0f} s"
-        time.sleep(0.05)
+        assert waited < patience(seconds), f"no {what} within {waited:.0f} s\n{more()}".rstrip()
+        time.sleep(0.03)
     return found
