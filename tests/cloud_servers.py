@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from waiting import patience
 
 KINDS = ("abfs", "gs")
 _ACCOUNT = "tests"
@@ -94,7 +95,7 @@ def cloud_server(kind: str) -> Iterator[CloudServer]:
     accounts = {"AZURITE_ACCOUNTS": f"{_ACCOUNT}:{_KEY}"}
     server = subprocess.Popen(_command(kind, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **accounts})
     try:
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + patience(_START_S)
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=5).close()

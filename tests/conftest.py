@@ -1,6 +1,6 @@
-"""Small originals of the paper's data sets and an object store, for tests in any folder.
+"""Small originals of the paper's data sets and an object store, for tests in any folder; how the whole set is run.
 
-(This file also puts `original_files` and `object_store` on Python's path.)
+(This file also puts `original_files`, `object_store` and `waiting` on Python's path.)
 """
 
 import os
@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from object_store import CREDENTIALS, ObjectStore, object_store
 from original_files import write_cifar_binary, write_idx
+
+pytest_plugins = ["rerun_alone"]  # what fails beside others runs once more alone
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton's functions are made: the GPU's kernel runs on the CPU
 

@@ -1,7 +1,8 @@
 """The group ordered weighted l1 penalty (GrOWL): rows of a layer, their norms, the penalty, its proximal operator.
 
 A row is one input unit of a layer. Weights are stacked over a pack: Linear (n_models, out, in), Conv2d
-(n_models, out, in, height, width); dimension 2 runs over the rows.
+(n_models, out, in, height, width); dimension 2 runs over the rows. Rows of equal norm are ranked by their place: a sort that
+is not stable would rank them in an order that depends on the processor.
 """
 
 import numpy as np
@@ -103,7 +104,7 @@ def prox_growl(norms: Tensor, theta: Tensor, step: Tensor) -> Tensor:
         raise ValueError(f"prox_growl expects norms and step >= 0, found least norm = {norms.min()}, least step = {step.min()}")
     if is_spike(theta):
         return prox_spike(norms, float(theta[0] - theta[-1]), float(theta[-1]), step)
-    order = norms.argsort(dim=1, descending=True)
+    order = norms.argsort(dim=1, descending=True, stable=True)
     shifted = (norms.gather(1, order).double() - step.double()[:, None] * theta).cpu().numpy()
     fitted = np.stack([isotonic_regression(line, increasing=False).x for line in shifted]).clip(min=0)
     return torch.zeros_like(norms).scatter(1, order, torch.from_numpy(fitted).to(norms))
@@ -147,7 +148,7 @@ def limit_suppression(norms: Tensor, shrunk: Tensor, n_removable: Tensor) -> Ten
     Returns:
         Shape (n_models, n_rows).
     """
-    rank = norms.argsort(dim=1).argsort(dim=1)
+    rank = norms.argsort(dim=1, stable=True).argsort(dim=1)
     returns = (shrunk == 0) & (rank >= n_removable[:, None]) & (norms > 0)
     shortest = shrunk.masked_fill(shrunk == 0, torch.inf).amin(dim=1, keepdim=True)
     return torch.where(returns, torch.minimum(norms, shortest), shrunk)
@@ -164,7 +165,7 @@ def growl_gradient(weight: Tensor, theta: Tensor) -> Tensor:
         Shape of `weight`.
     """
     norms = row_norms(weight)
-    rank = norms.argsort(dim=1, descending=True).argsort(dim=1)
+    rank = norms.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     coefficient = torch.where(norms > 0, theta.to(norms)[rank] / norms, torch.zeros_like(norms))
     gradient = weight.clone()
     scale_rows(gradient, coefficient)

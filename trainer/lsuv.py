@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from trainer.pack import widest_range
 from trainer.settings import LsuvSettings
 
 
@@ -30,7 +31,7 @@ def initialise_lsuv(model: nn.Module, inputs: Tensor, settings: LsuvSettings, se
     for layer in layers:
         for _ in range(settings.max_tries):
             deviation = _output_deviation(model, layer, sample)
-            # A layer whose output is constant (constant inputs) cannot be scaled to deviation 1.
+            # A layer whose output is constant (constant inputs), up to rounding, cannot be scaled to deviation 1.
             if deviation == 0 or not abs(deviation - 1) >= settings.tolerance:
                 break
             layer.weight /= deviation
@@ -39,9 +40,17 @@ def initialise_lsuv(model: nn.Module, inputs: Tensor, settings: LsuvSettings, se
 
 def _output_deviation(model: nn.Module, layer: nn.Module, sample: Tensor) -> float:
     seen: list[float] = []
-    handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(float(output.std())))
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(_deviation(output)))
     try:
         model(sample)
     finally:
         handle.remove()
     return seen[0] if seen else 0.0
+
+
+def _deviation(output: Tensor) -> float:
+    """Standard deviation of all numbers of an output, 0 where they agree to rounding."""
+    if not output.numel():
+        return 0.0
+    least, largest = output.aminmax()
+    return float(output.std()) if float(widest_range(least[None], largest[None])) else 0.0

@@ -38,7 +38,8 @@ def model_notes(problem: Problem, layer_sparsity: Mapping[str, float], output_ra
     Args:
         problem: its tasks' names.
         layer_sparsity: share of zero rows of each weight tensor.
-        output_ranges: shape (n_tasks,); largest minus least output over the first validation samples.
+        output_ranges: shape (n_tasks,); largest minus least output over the first validation samples; 0 where they
+            agree to rounding.
     """
     empty = [name.removesuffix(".weight") for name, share in layer_sparsity.items() if share == 1]
     if empty and len(empty) == len(layer_sparsity):

@@ -12,6 +12,9 @@ from trainer.problem import Part, Problem
 
 N_COMPARED_BATCHES = 2
 """So many of them tell whether outputs depend on the input."""
+ROUNDING_UNITS = 128
+"""Outputs that differ by at most so many units of rounding of the largest one count as equal: a matrix product rounds equal
+rows of a batch differently at different places, and at which places depends on the processor."""
 _CACHE_LINE = 64  # bytes
 
 
@@ -149,7 +152,7 @@ class Pack:
         """Largest difference between two of a part's first samples in any component of each model's outputs.
 
         Returns:
-            Shape (n_models, n_tasks), float64; NaN for dead models.
+            Shape (n_models, n_tasks), float64; 0 where the outputs agree to rounding (`ROUNDING_UNITS`), NaN for dead models.
         """
         living = dict(self.living())
         bounds: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
@@ -161,7 +164,7 @@ class Pack:
                         bounds[index, t] = torch.minimum(low, output.amin(dim=0)), torch.maximum(high, output.amax(dim=0))
         ranges = torch.full((len(self), len(self._tasks)), torch.nan, dtype=torch.float64)
         for (index, t), (low, high) in bounds.items():
-            ranges[index, t] = float((high - low).max()) if low.numel() else 0.0
+            ranges[index, t] = float(widest_range(low.flatten(), high.flatten()))
         return ranges
 
     def alone(self, index: int) -> nn.Module:
@@ -181,6 +184,24 @@ class Pack:
             for name in self.buffers:
                 owner, _, key = name.rpartition(".")
                 member.get_submodule(owner)._buffers[key] = self.buffers[name][index]
+
+
+def widest_range(low: Tensor, high: Tensor) -> Tensor:
+    """The largest difference between bounds, 0 where they agree to rounding.
+
+    Args:
+        low: shape (..., n_components), the least outputs; unit: that of the outputs.
+        high: the same shape, the largest ones.
+
+    Returns:
+        Shape (...), float64; exactly 0 where no component varies by more than `ROUNDING_UNITS` units of rounding of the largest
+        absolute output, and where there are no components.
+    """
+    if not low.shape[-1]:
+        return low.new_zeros(low.shape[:-1], dtype=torch.float64)
+    widest, size = (high - low).amax(dim=-1), torch.maximum(low.abs(), high.abs()).amax(dim=-1)
+    is_rounding = widest.isfinite() & (widest <= ROUNDING_UNITS * torch.finfo(low.dtype).eps * size)
+    return torch.where(is_rounding, 0, widest).double()
 
 
 def _aligned_stack(value: Tensor, n_models: int) -> Tensor:

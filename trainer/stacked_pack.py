@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from trainer.pack import N_COMPARED_BATCHES, Pack, evaluating
+from trainer.pack import N_COMPARED_BATCHES, Pack, evaluating, widest_range
 from trainer.problem import Part, Problem
 
 
@@ -76,7 +76,7 @@ class StackedPack(Pack):
                 found = [(output.amin(dim=1), output.amax(dim=1)) for output in self._outputs(inputs)]
                 pairs = zip(bounds or found, found, strict=True)
                 bounds = [(torch.minimum(low, lower), torch.maximum(high, higher)) for (low, high), (lower, higher) in pairs]
-        widest = [(high - low).reshape(len(self), -1).amax(dim=1).double().cpu() for low, high in bounds]
+        widest = [widest_range(low.reshape(len(self), -1), high.reshape(len(self), -1)).cpu() for low, high in bounds]
         return torch.where(self.alive[:, None], torch.stack(widest, dim=1), torch.nan)
 
     def _losses(self, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:

@@ -40,10 +40,23 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome = _started(lambda: webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)))
+    chrome.set_script_timeout(110)  # the driver's own connection has a limit of 120 s
     _resize(chrome, 1280, 900)
     yield chrome
     chrome.quit()
+
+
+def _started(start: Callable[[], Any]) -> Any:
+    """The driver gives a browser half a minute to start, which a busy machine may not have."""
+    from selenium.common.exceptions import WebDriverException
+
+    for _ in range(2):
+        try:
+            return start()
+        except WebDriverException:
+            continue
+    return start()
 
 
 @pytest.hookimpl(wrapper=True)

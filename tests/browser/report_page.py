@@ -1,7 +1,8 @@
 """What tests do with a report in a browser: open it, move its controls, ask what it drew and what it complained of."""
 
 import json
-import time
+
+import waiting
 
 from analysis import write_report
 
@@ -19,23 +20,32 @@ def show(browser, folder, wait=True, **options):
     return path
 
 
-def until(browser, code, seconds=30):
-    """Wait for some code to be true."""
-    end = time.monotonic() + seconds
-    while not run(browser, code):
-        assert time.monotonic() < end, f"not true after {seconds} s: {code}"
-        time.sleep(0.05)
+def until(browser, code, *arguments):
+    """Wait for some code to be true; what it returns."""
+    return waiting.until(lambda: run(browser, code, *arguments), f"page of which this is true: {code}")
 
 
 def run(browser, code, *arguments):
     return browser.execute_script(code, *arguments)
 
 
+_UNTIL_STILL = """
+const done = arguments[0], page = document.documentElement;
+const look = () => [document.querySelectorAll("*").length, page.scrollWidth, page.scrollHeight].join();
+let last = look(), still = 0;
+const frame = () => {
+  const now = look();
+  still = now === last ? still + 1 : 0;
+  last = now;
+  if (still === 3) done(); else requestAnimationFrame(frame);
+};
+requestAnimationFrame(frame);
+"""
+
+
 def after_drawing(browser):
-    """Let plotly finish two frames."""
-    browser.execute_async_script(
-        "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 100)))"
-    )
+    """Wait until the page has shown three frames without a change, however long they take."""
+    browser.execute_async_script(_UNTIL_STILL)
 
 
 def set_value(browser, id_, value):
@@ -50,8 +60,10 @@ def set_value(browser, id_, value):
     )
 
 
-def settled(browser, code):
-    """The value of some code once it no longer changes: software rendering lags behind the mouse."""
+def settled(browser, code, other_than=None):
+    """The value of some code once it no longer changes, and is another one than before: software rendering lags behind the mouse."""
+    if other_than is not None:
+        waiting.until(lambda: run(browser, code) != other_than, f"change of {code}")
     value, last = run(browser, code), None
     while value != last:
         after_drawing(browser)

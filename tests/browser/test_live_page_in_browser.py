@@ -2,10 +2,10 @@
 
 import contextlib
 import threading
-import time
 
 import numpy as np
 import pytest
+import waiting
 from report_page import after_drawing, n_drawn, problems, run, set_value, settled
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_plan, write_row
 
@@ -61,19 +61,17 @@ def status(browser):
     return run(browser, "return document.querySelector('#live p').textContent")
 
 
-def until(browser, code, timeout=60):
+def until(browser, code):
     """Wait until some code is true; the page may load itself anew in between."""
     from selenium.common.exceptions import WebDriverException
 
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
+    def is_true():
         try:
-            if found := run(browser, code):
-                return found
+            return run(browser, code)
         except WebDriverException:
-            pass
-        time.sleep(0.1)
-    raise AssertionError(f"not within {timeout} s: {code}; {status(browser)}")
+            return None
+
+    return waiting.until(is_true, f"page of which this is true: {code}")
 
 
 def grow(browser, folder, n_before):
@@ -97,9 +95,10 @@ def test_it_grows_and_keeps_what_the_reader_chose(browser, server, folder):
     set_value(browser, "axis-x", "loss.validation.right")
     set_value(browser, "plane", "staircase")
     run(browser, "document.querySelectorAll('#legend button')[1].click()")
+    straight = run(browser, EYE)
     mouse = ActionChains(browser, duration=50).move_to_element(browser.find_element("id", "view-0")).click_and_hold()
     mouse.move_by_offset(60, 25).move_by_offset(40, 10).release().perform()
-    eye = settled(browser, EYE)
+    eye = settled(browser, EYE, other_than=straight)
     run(browser, "Plotly.relayout('view-1', {'xaxis.range': [0.05, 0.3], 'xaxis.autorange': false})")
     set_value(browser, "search", "ok")
     header = next(button for button in browser.find_elements("css selector", "#trial-table th button") if button.text == "CR")
@@ -190,7 +189,9 @@ def test_it_waits_while_a_word_is_being_typed(browser, server, folder):
     run(browser, typing)
     write_row(folder, ROWS[40], TWO_TASKS)
     until(browser, "return live.newest.version !== report.live")
-    time.sleep(3)
+    asked = "performance.getEntriesByType('resource').filter((entry) => entry.name.endsWith('/version')).length"
+    n_before = run(browser, f"return {asked}")
+    until(browser, f"return {asked} >= {n_before + 3}")
     assert run(browser, "return report.n_points") == 40
     run(browser, "clearInterval(window.typing); document.getElementById('search').value = 'c0ffee'")
     until(browser, "return report.n_points === 41")

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from report_page import after_drawing, n_drawn, problems, run, set_value, show
+from report_page import after_drawing, n_drawn, problems, run, set_value, show, until
 
 from analysis import read_results
 
@@ -209,7 +209,7 @@ def test_the_scatter_matrix_filters_and_selects(browser, store, n_tasks, n_panel
         where = {"type": kind, "x": place["x"], "y": place["y"], "button": "left", "clickCount": 1}
         browser.execute_cdp_cmd("Input.dispatchMouseEvent", where)
         after_drawing(browser)
-    assert browser.find_element("id", "detail").is_displayed()
+    until(browser, "return !document.getElementById('detail').hidden")
     assert run(browser, "return choice.selected") == place["row"]
     rings = run(browser, "return document.getElementById('view-3').data.filter(t => t.name === 'selected').length")
     assert rings == n_panels

@@ -71,7 +71,7 @@ def test_filtering_keeps_the_camera(browser, store):
     before = run(browser, eye)
     mouse = ActionChains(browser, duration=50).move_to_element(plot).click_and_hold()
     mouse.move_by_offset(60, 25).move_by_offset(40, 10).release().perform()
-    turned = settled(browser, eye)
+    turned = settled(browser, eye, other_than=before)
     assert not np.allclose(turned, before, atol=0.01)
     set_value(browser, "eps-range", 700)
     assert np.allclose(settled(browser, eye), turned, atol=1e-6)

@@ -1,7 +1,7 @@
 """A trial's panel and the colours of points: curves, commands to copy, groups by k0, seed, study or method."""
 
 import pytest
-from report_page import after_drawing, n_drawn, problems, run, set_value, show
+from report_page import after_drawing, n_drawn, problems, run, set_value, show, until
 
 pytestmark = pytest.mark.browser
 
@@ -63,10 +63,13 @@ def test_commands_name_the_trial_and_can_be_copied(browser, store):
     assert figure == f"sweep figure {folder} similarity --trial {trial}"
     button = browser.find_element("css selector", "#detail .command button")
     assert button.accessible_name == "Copy: Its network as a smaller file"
+    # The button says it for two seconds, which may be over when this test looks.
+    watch = "new MutationObserver(() => { window.said ??= arguments[0].textContent; }).observe(arguments[0], { childList: true });"
+    run(browser, watch, button)
     button.click()
-    after_drawing(browser)
-    assert button.text in ("Copied", "Press Ctrl+C")
-    if button.text == "Copied":
+    said = until(browser, "return window.said")
+    assert said in ("Copied", "Press Ctrl+C")
+    if said == "Copied":
         assert browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])") == export
     else:
         assert run(browser, "return String(getSelection())") == export

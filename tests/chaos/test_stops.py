@@ -45,7 +45,7 @@ def test_sigterm_once_keeps_running_epochs_and_twice_stops_at_once(tmp_path: Pat
             for _ in range(n_signals):
                 process.process.send_signal(signal.SIGTERM)
                 faults.append(time.monotonic())
-                time.sleep(0.3)
+                process.until(lambda process=process: "stopping: " in process.printed(), "answer to a signal", PATIENCE_S)
             ended = process.wait(PATIENCE_S)
             process.until_all_are_gone(GONE_WITHIN_S)
         assert ended.code == 130, ended.stderr

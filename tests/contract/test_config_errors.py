@@ -560,7 +560,7 @@ def test_a_value_that_contains_itself_is_refused():
         parse_config(endless)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device here")
 def test_a_file_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
     assert "at most 1000000 bytes expected" in str(error_of(Path("/dev/zero")))

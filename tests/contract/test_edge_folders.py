@@ -44,7 +44,7 @@ def test_commands_end_with_an_answer_or_one_message(tmp_path: Path, name: str) -
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
         told = f"{name}: sweep {' '.join(command)}: {ended.stdout}{ended.stderr}"
         assert ended.returncode in (0, 2), told

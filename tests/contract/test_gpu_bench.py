@@ -20,7 +20,7 @@ runpy.run_module("tests.bench.gpu", run_name="__main__")
 def test_it_prints_every_part() -> None:
     command = [sys.executable, "-c", BLOCKED, "gpu", "--shape", "multimnist", "--model", "hps", *TINY]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "0"}  # interpreted kernels take minutes
-    done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     for part in (
         "copy ",

@@ -83,7 +83,7 @@ def test_no_command_imports_from_a_folder_or_opens_a_file_outside(folder: Path, 
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert ended.returncode in (0, 3), ended.stderr
     opened, _, modules = ended.stdout.partition("OPENED\n")[2].partition("MODULES\n")

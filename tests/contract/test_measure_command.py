@@ -230,7 +230,7 @@ def test_a_network_that_decides_by_its_numbers_cannot_be_followed(tmp_path: Path
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600)
 
     made = run("-c", code, UNTRACEABLE_GRID)
     assert made.returncode == 0, made.stderr

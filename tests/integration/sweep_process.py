@@ -16,11 +16,14 @@ from typing import Any
 
 import sweep
 from sweep.store import Store
+from tests.waiting import patience, until
 
 REPOSITORY = Path(sweep.__file__).parents[1]
 MARK = "SWEEP_TEST_MARK"
 PATIENCE_S = 180.0
-"""A run of a few seconds, on a machine that does much else."""
+"""For a run of a few seconds; limits here are those of a machine that does nothing else, see `tests/waiting.py`."""
+GONE_WITHIN_S = 30.0
+"""For the processes of a run that has ended."""
 # They say when and where a row was made, not what was trained.
 CIRCUMSTANCES = {
     *("attempt", "retry", "pack_id", "host", "finished_at", "peak_memory_mb", "device_s", "energy_wh", "energy_estimated"),
@@ -67,10 +70,14 @@ class SweepProcess:
 
     def wait(self, timeout: float = PATIENCE_S) -> Ended:
         """Until it ends."""
-        try:
-            code = self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.arguments} has not ended after {timeout:.0f} s\n{self.printed()}") from None
+        began = time.monotonic()
+        while True:
+            try:
+                code = self.process.wait(1.0)
+                break
+            except subprocess.TimeoutExpired:
+                waited = time.monotonic() - began
+                assert waited < patience(timeout), f"{self.arguments} has not ended after {waited:.0f} s\n{self.printed()}"
         stdout, stderr = (path.read_text() for path in self._paths)
         return Ended(code, stdout, stderr, time.monotonic() - self._started)
 
@@ -80,15 +87,14 @@ class SweepProcess:
 
     def until(self, condition: Callable[[], Any], what: str, timeout: float = PATIENCE_S) -> Any:
         """Wait for a condition that comes true while the process runs; what it returns."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
+
+        def look() -> Any:
             found = condition()
-            if found:
-                return found
-            if self.process.poll() is not None:
+            if not found and self.process.poll() is not None:
                 raise AssertionError(f"{self.arguments} ended with {self.process.returncode} before {what}\n{self.printed()}")
-            time.sleep(0.03)
-        raise AssertionError(f"no {what} within {timeout:.0f} s\n{self.printed()}")
+            return found
+
+        return until(look, what, timeout, self.printed)
 
     def driver(self) -> int | None:
         """The driver process, a child of the supervisor."""
@@ -107,13 +113,9 @@ class SweepProcess:
                     found[pid] = command
         return found
 
-    def until_all_are_gone(self, timeout: float) -> None:
+    def until_all_are_gone(self, timeout: float = GONE_WITHIN_S) -> None:
         """Wait until no process with this mark lives."""
-        deadline = time.monotonic() + timeout
-        while living := self.living():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"still there after {timeout:.0f} s: {living}")
-            time.sleep(0.1)
+        until(lambda: not self.living(), "end of all its processes", timeout, lambda: str(self.living()))
 
     def end(self) -> None:
         """Leave nothing behind, whatever a test did."""
@@ -137,7 +139,7 @@ def sweep_command(*arguments: object, folder: Path, timeout: float = PATIENCE_S,
     """`python -m sweep ...` to its end."""
     with sweep_process(*arguments, folder=folder, **environment) as process:
         ended = process.wait(timeout)
-        process.until_all_are_gone(15)
+        process.until_all_are_gone()
         return ended
 
 
@@ -201,11 +203,13 @@ class EpochWatch:
 
     def until_ended(self, process: SweepProcess, timeout: float = PATIENCE_S) -> Ended:
         """Keep looking while a process runs."""
-        deadline = time.monotonic() + timeout
-        while process.process.poll() is None and time.monotonic() < deadline:
+
+        def look() -> bool:
             self.look()
-            time.sleep(0.02)
-        return process.wait(max(0.1, deadline - time.monotonic()))
+            return process.process.poll() is not None
+
+        until(look, "end of the process", timeout, process.printed)
+        return process.wait()
 
 
 def write_grid(path: Path, **changes: Any) -> Path:

@@ -11,7 +11,7 @@ from sweep_process import REPOSITORY, live_of, plans_of, rows_of, sweep_command,
 
 from sweep.store import Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 TWO = {"list": [[0, 0.5, 0.5], [0.1, 0.45, 0.45]]}
 
 

@@ -81,7 +81,7 @@ def test_a_paused_sweep_ends_its_running_packs_waits_and_goes_on(tmp_path: Path,
         lifted = asked(tmp_path, "resume", "out")
         assert f"the pause is lifted: the run on {(store.lock_holder() or {})['host']} (pid {process.process.pid}, since " in lifted.stdout
         done = process.wait(PATIENCE_S)
-        process.until_all_are_gone(15)
+        process.until_all_are_gone()
     assert done.code == 0, done.stderr
     (message,) = receiver.messages
     assert (message["event"], message["exit_code"], message["states"]) == ("sweep_ended", 0, {"ok": N_TRIALS})
@@ -100,7 +100,7 @@ def test_a_stopped_run_keeps_its_epochs_and_resume_needs_no_grid_file(tmp_path: 
         process.until(lambda: [pack for pack in live_of(store.root) if pack["epoch"] >= 3], "a pack in the middle")
         assert f"(pid {process.process.pid}, " in asked(tmp_path, "stop", "out").stdout
         stopped = process.wait(PATIENCE_S)
-        process.until_all_are_gone(15)
+        process.until_all_are_gone()
     assert stopped.code == 130, stopped.stderr
     assert "steered: asked to stop: running epochs end and are kept" in stopped.stderr
     assert f"{N_TRIALS} trials: " in stopped.stdout
@@ -142,7 +142,7 @@ def test_a_second_run_says_who_works_there_and_a_stop_ends_a_paused_run_that_wai
             assert "Traceback" not in second.stderr
         asked(tmp_path, "stop", "out")
         ended = process.wait(PATIENCE_S)
-        process.until_all_are_gone(15)
+        process.until_all_are_gone()
     assert ended.code == 130, ended.stderr
     assert plans_of(store.root) == [1], "a paused run starts no attempt"
     assert len(store.complete()) == 1

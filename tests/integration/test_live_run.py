@@ -17,7 +17,7 @@ from sweep.store import Store
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.ray,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(sys.platform != "linux", reason="open sockets are read from Linux' /proc"),
 ]
 

@@ -15,7 +15,7 @@ from sweep_process import in_the_middle, sweep_process, write_grid
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(sys.platform != "linux", reason="open sockets are read from Linux' /proc"),
 ]
 

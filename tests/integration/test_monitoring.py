@@ -23,7 +23,7 @@ from sweep.pack_label import k_text
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="not run: needs /proc"),
 ]
 TOKEN = "fedcba9876543210" * 4

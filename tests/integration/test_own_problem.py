@@ -12,7 +12,7 @@ from sweep.store import Store
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="not run: needs /proc"),
 ]
 

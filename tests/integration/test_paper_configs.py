@@ -83,7 +83,7 @@ def check(config: SweepConfig, original_data: Path) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_all_six_run_shortened(tmp_path: Path, original_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one Ray: of MultiMNIST the first two of the paper's vectors, which are dense; of the others two sparse ones."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(CONFIGS.parent), os.environ.get("PYTHONPATH", "")]))

@@ -1,7 +1,6 @@
 """`ray job submit -- sweep run`: the run joins the cluster that the job is in, and ends as the job's stop asks."""
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 from clusters import SMALL, Cluster, cluster, free_port
 from sweep_process import SweepProcess, epochs_in_checkpoints, live_of, rows_of, sweep_command, write_grid
+from waiting import until
 
 from sweep.store import Store
 
@@ -23,9 +23,8 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
     with cluster(folder, "--num-cpus=2", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1") as made:
         made.environment["RAY_ADDRESS"] = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 400
-        while job(made, folder, "submit", "--", "true").wait().code != 0:  # a node takes jobs some time after it has started
-            assert time.monotonic() < deadline, "the cluster takes no jobs"
+        # A node takes jobs some time after it has started.
+        until(lambda: job(made, folder, "submit", "--", "true").wait().code == 0, "cluster that takes jobs", 400)
         yield made
 
 
@@ -84,10 +83,7 @@ def test_a_stopped_job_keeps_its_epochs_and_goes_on(joined: Cluster, tmp_path: P
         submitted.wait(120)
     finally:
         submitted.end()
-    deadline = time.monotonic() + 30
-    while not epochs_in_checkpoints(out) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    (epoch,) = epochs_in_checkpoints(out).values()
+    (epoch,) = until(lambda: epochs_in_checkpoints(out), "checkpoint").values()
     assert epoch >= 3
     assert not Store(out).complete()
     ended = sweep_command(

@@ -68,7 +68,7 @@ def shortened(node: Any) -> Any:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.slow
 def test_the_table_of_multidigits_runs_from_teachers_to_the_second_study_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     pytest.importorskip("pymoo", reason="not run: needs pymoo")

@@ -12,10 +12,11 @@ import pytest
 from clusters import ray_folder
 from sweep_process import SweepProcess, live_of, plans_of, rows_of, sweep_command, trained, write_grid
 from two_hosts import TOKEN, Host, HostProcess, ray_node, reason_to_skip, two_hosts
+from waiting import until
 
 from sweep.store import Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 SKIP = reason_to_skip()
 needs_two_hosts = pytest.mark.skipif(SKIP is not None, reason=f"not run: {SKIP}")
 PORT = 6399  # nobody else is in these namespaces
@@ -91,10 +92,7 @@ def test_a_late_writer_beyond_a_cut_cable_changes_nothing(tmp_path: Path) -> Non
 
         os.kill(late, signal.SIGCONT)
         late_row = out / "rows" / f"{trial_id}.{frozen['attempt']}-{frozen['retry']}.parquet"
-        deadline = time.monotonic() + 60
-        while not late_row.exists():
-            assert time.monotonic() < deadline, "the far side has written nothing"
-            time.sleep(0.05)
+        until(late_row.exists, "row from the far side")
         assert trained(out) == expected
         assert rows_of(out)[trial_id] == row, "the late row is not the one that counts"
 

@@ -124,7 +124,7 @@ def test_a_task_without_preference_has_no_weight() -> None:
     r = np.array([0.3, 0.7, 0.0])
     assert epo_weights(losses, r, g @ g.T)[2] == 0
     end = search(problem, x, r)
-    np.testing.assert_array_equal(end, search(pair, x, r[:2]))
+    np.testing.assert_allclose(end, search(pair, x, r[:2]), rtol=0, atol=1e-6)  # two products of another size round differently
     assert spread(pair, end, r[:2]) < 1e-3
 
 

@@ -154,3 +154,13 @@ def test_the_gradient_is_that_of_the_penalty(pattern: str) -> None:
     theta = theta_pattern(pattern, 5, 0.8, 0.2)
     growl_penalty(row_norms(weight), theta).sum().backward()
     torch.testing.assert_close(growl_gradient(weight.detach(), theta), weight.grad)
+
+
+def test_rows_of_equal_length_are_ranked_by_their_place() -> None:
+    """On every processor: a sort that may exchange equals does so where vectors are wider, so other rows would be suppressed."""
+    for n_rows in (5, 40, 300):
+        norms = torch.ones(2, n_rows)
+        kept = limit_suppression(norms, torch.zeros(2, n_rows), torch.tensor([3, 4]))
+        assert (kept == 0).tolist() == [[row < n for row in range(n_rows)] for n in (3, 4)]
+        gradient = growl_gradient(norms[:, None, :], theta_pattern("linear", n_rows, 0.8, 0.2))
+        assert bool((gradient.diff(dim=2) < 0).all()), "the first row has the largest weight"

@@ -1,7 +1,7 @@
 """Builds `conv_pool_relu.c` at its first use, and calls it.
 
-The library is kept in the user's cache under a name that covers the source, the compiler and the processor, so that
-machines that share a home folder do not take each other's.
+The library is kept in the user's cache under a name that covers the source, the compiler, its options and the processor,
+so that machines that share a home folder do not take each other's.
 """
 
 import ctypes
@@ -26,6 +26,9 @@ SIZES = (3, 5, 7)
 TYPES = {torch.float32: ("float", "int32_t"), torch.float64: ("double", "int64_t")}
 """Numbers that it computes with, and their names in C."""
 _OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC")
+_HELD_DOWN = {"default": ("-mno-avx",), "avx2": ("-mno-avx512f",)}
+"""What PyTorch's own switch, ATEN_CPU_CAPABILITY, takes away from an x86 processor; AVX takes AVX2, FMA and AVX-512 with it."""
+_X86 = ("x86_64", "amd64")
 _BUILD_TIMEOUT_S = 120
 
 
@@ -77,7 +80,8 @@ def _built(real: str, whole: str) -> Path:
     if compiler is None:
         raise KernelError("no C compiler found (cc, gcc or clang)")
     source = resources.files("trainer.kernels").joinpath("conv_pool_relu.c").read_bytes()
-    identity = b"|".join([source, compiler.encode(), _version(compiler), _processor(), real.encode(), " ".join(_OPTIONS).encode()])
+    options = _options()
+    identity = b"|".join([source, compiler.encode(), _version(compiler), _processor(), real.encode(), " ".join(options).encode()])
     name = f"conv_pool_relu-{real}-{hashlib.sha256(identity).hexdigest()[:16]}.so"
     for folder in (_cache_folder(), Path(tempfile.gettempdir()) / f"pareto-sweep-{os.getuid()}"):
         try:
@@ -85,11 +89,17 @@ def _built(real: str, whole: str) -> Path:
             if not _is_ours(folder):
                 continue
             if not (folder / name).exists():
-                _compile(compiler, source, real, whole, folder / name)
+                _compile([compiler, *options, f"-DREAL={real}", f"-DWHOLE={whole}"], source, folder / name)
             return folder / name
         except OSError:
             continue
     raise KernelError("no folder for the built kernel can be written (cache and temporary folder)")
+
+
+def _options() -> tuple[str, ...]:
+    """The compiler's options: this processor's instructions, or fewer where PyTorch is told to use fewer."""
+    is_x86 = platform.machine().lower() in _X86
+    return _OPTIONS + (_HELD_DOWN.get(os.environ.get("ATEN_CPU_CAPABILITY", "").lower(), ()) if is_x86 else ())
 
 
 def _is_ours(folder: Path) -> bool:
@@ -98,18 +108,17 @@ def _is_ours(folder: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _compile(compiler: str, source: bytes, real: str, whole: str, target: Path) -> None:
+def _compile(command: list[str], source: bytes, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         code, built = Path(scratch) / "conv_pool_relu.c", Path(scratch) / "built.so"
         code.write_bytes(source)
-        command = [compiler, *_OPTIONS, f"-DREAL={real}", f"-DWHOLE={whole}", str(code), "-o", str(built)]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=_BUILD_TIMEOUT_S, check=False)
+            done = subprocess.run([*command, str(code), "-o", str(built)], capture_output=True, timeout=_BUILD_TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired as error:
             raise KernelError(f"the compiler took more than {_BUILD_TIMEOUT_S} s") from error
         if done.returncode:
             lines = done.stderr.decode(errors="replace").strip().splitlines()
-            raise KernelError(f"{compiler} failed: {next((line for line in lines if 'error' in line), 'no message')}")
+            raise KernelError(f"{command[0]} failed: {next((line for line in lines if 'error' in line), 'no message')}")
         built.replace(target)
 
 

@@ -238,7 +238,7 @@ def test_a_file_holds_the_same_network_and_its_card() -> None:
     data = small.to_bytes({"trial_id": "a"})
     loaded, card = load_compressed(data)
     assert card == {"trial_id": "a"}
-    assert all(torch.equal(a, b) for a, b in zip(small.network(inputs), loaded(inputs), strict=True))
+    assert largest_difference(small.network, loaded, [inputs]) < 1e-6, "its tensors lie elsewhere in memory, which may change the last bits"
     assert largest_difference(network, loaded, [inputs]) < 1e-5
     assert data == small.to_bytes({"trial_id": "a"}), "the same network is the same file"
 
@@ -298,7 +298,7 @@ def test_it_can_be_copied_and_pickled_and_moved(remade: Callable[[nn.Module], nn
     inputs = torch.randn(3, 2)
     small = compress(Listed(nn.Linear(2, 2)), inputs[:2]).network
     other = remade(small)
-    assert torch.equal(other(inputs)[0], small(inputs)[0])
+    torch.testing.assert_close(other(inputs)[0], small(inputs)[0])
     assert other.double()(inputs.double())[0].dtype == torch.float64
 
 

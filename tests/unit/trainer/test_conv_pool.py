@@ -98,6 +98,20 @@ def test_other_layers_are_left_alone(layers: list[nn.Module]) -> None:
     assert not any(isinstance(module, ConvPool) for module in network.modules())
 
 
+@pytest.mark.parametrize(("capability", "most_lanes"), [("default", 4), ("avx2", 8)])
+def test_pytorchs_switch_for_fewer_instructions_holds_for_the_kernel_too(
+    monkeypatch: pytest.MonkeyPatch, capability: str, most_lanes: int
+) -> None:
+    """ATEN_CPU_CAPABILITY limits how many float32 samples a vector holds; the values stay those of PyTorch."""
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", capability)
+    library.library_of.cache_clear()
+    try:
+        assert library.library_of(torch.float32).lanes <= most_lanes
+        test_values_and_gradients_are_those_of_pytorch_in_every_layout(SHAPES[1], True)
+    finally:
+        library.library_of.cache_clear()
+
+
 def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
     library.library_of.cache_clear()

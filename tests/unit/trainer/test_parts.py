@@ -37,6 +37,17 @@ def test_lsuv_survives_constant_inputs() -> None:
     assert all(parameter.isfinite().all() for parameter in network.parameters())
 
 
+def test_lsuv_leaves_a_layer_alone_whose_output_varies_by_rounding() -> None:
+    """One unit, inputs that are equal up to their last bits: to scale its deviation to 1 would make weights of a million."""
+    inputs = torch.ones(64, 6)
+    inputs[::2] += 2**-23
+    network = nn.Linear(6, 1)
+    initialise_lsuv(network, inputs, LsuvSettings(), seed=0)
+    assert float(network.weight.detach().norm()) == pytest.approx(1)
+    initialise_lsuv(network, torch.randn(64, 6, generator=torch.Generator().manual_seed(0)) * 1e-3, LsuvSettings(), seed=0)
+    assert float(network.weight.detach().norm()) > 100, "small is not constant"
+
+
 def test_rates_of_a_network_made_by_hand() -> None:
     """Five rows: two zero, two equal, one alone: SR 2/5, CR 5/3, PS 1."""
     weight = torch.zeros(2, 5)

@@ -9,6 +9,7 @@ from torch import nn
 from trial_specs import SPARSE_K, spec
 
 from trainer.api import Problem, Split, TrainingSettings, classification, regression, train
+from trainer.pack import widest_range
 from trainer.problems.multidigits import MultiDigitsOptions, build
 
 
@@ -94,6 +95,32 @@ def test_constant_inputs_are_named_and_end_in_a_row(short: TrainingSettings) -> 
     assert result.state == "ok"
     assert "every training input is the same: nothing can be learned from it" in result.columns["notes"]
     assert "task kind: the output is the same for every validation input (a dead layer?)" in result.columns["notes"]
+
+
+@pytest.mark.parametrize("backend", ["loop", "vmap", "packed"])
+def test_outputs_that_differ_by_rounding_are_the_same_output(short: TrainingSettings, backend: str) -> None:
+    """Equal inputs at different places of a batch differ in their last bits on some processors; here they do on every one."""
+
+    class Rounded(Net):
+        def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+            return [output + inputs[:, :3] for output in super().forward(torch.ones_like(inputs))]
+
+    inputs = torch.zeros(128, 6)
+    inputs[::2] = 2**-22  # two units of rounding of outputs about 1
+    for scale, is_same in ((1.0, True), (1e6, False)):
+        problem = dataclasses.replace(table(inputs * scale, [FULL] * 3), networks={"net": Rounded})
+        (result,) = train([spec((0.1, 0.9), short, model="net")], problem, backend=backend)
+        assert (result.columns["notes"] is not None) is is_same
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_range_is_zero_up_to_128_units_of_rounding_of_the_largest_output(dtype: torch.dtype) -> None:
+    unit = torch.finfo(dtype).eps
+    low = torch.tensor([[1.0, -4.0], [1.0, -4.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]], dtype=dtype)
+    added = torch.tensor([[512 * unit, 0], [512 * unit, 1024 * unit], [0.0, 0.0], [0.0, unit], [0.0, torch.inf]], dtype=dtype)
+    assert widest_range(low, low + added).tolist() == [0.0, 1024 * unit, 0.0, unit, math.inf]
+    assert widest_range(low, low + torch.nan).isnan().all()
+    assert widest_range(low[:, :0], low[:, :0]).tolist() == [0.0] * 5
 
 
 def test_a_dead_layer_is_named(short: TrainingSettings) -> None:

@@ -71,7 +71,9 @@ def test_one_model_is_behind_all_columns(problem: Problem, short: TrainingSettin
         losses, metrics = pack.evaluate(getattr(problem, split_name))
         for t, task in enumerate(problem.tasks):
             assert result.columns[f"loss.{split_name}.{task.name}"] == pytest.approx(float(losses[0, t]), rel=1e-6)
-            assert result.columns[f"accuracy.{split_name}.{task.name}"] == float(metrics[0, t])
+            # Another kernel than the one that trained: it may decide one sample between two equal outputs otherwise.
+            one_sample = 1 / len(getattr(problem, split_name))
+            assert result.columns[f"accuracy.{split_name}.{task.name}"] == pytest.approx(float(metrics[0, t]), abs=one_sample)
     growl = [f"{name}.weight" for name in network.growl_layers]
     penalty = sum(
         float(growl_penalty(row_norms(weights[name][None]), theta_pattern("spike", weights[name].shape[1], 0.8, 0.2))) for name in growl
