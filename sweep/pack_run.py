@@ -239,7 +239,7 @@ class PackRun:
         if job.problem_source is not None:
             entry.refuse_other_source(job.problem_source)
         try:
-            return entry.prepare(options, job.model)
+            return entry.prepare(options, job.model, job.method, TypeAdapter(TrainingSettings).validate_python(dict(job.training)))
         except (OutOfMemoryError, MemoryError, OSError, SourceError):
             raise
         except Exception as error:  # noqa: BLE001 - the worker's edge: what the user's code raises becomes a row
