@@ -27,6 +27,7 @@ from sweep.grid.studies import resolve_studies
 from sweep.grid.study import Study
 from sweep.grid.validation import locate, validate
 from sweep.grid.yaml_source import read_yaml
+from trainer.own_problem import building_once
 
 __all__ = [
     "ConfigError",
@@ -134,6 +135,11 @@ def _build(nodes: list[Node], mistakes: list[Mistake], *, default_name: str, out
 
 def _read_part(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
     """One sweep's config, None where pydantic refuses it, and what is wrong with it, with places and paths of the file."""
+    with building_once():
+        return _read_once(part)
+
+
+def _read_once(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
     schema = _schema()
     problem = read_problem(part.top)
     top = with_model(part.top, problem.models)

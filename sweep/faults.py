@@ -15,24 +15,12 @@ from enum import StrEnum
 
 from sweep.product import NodeDiffersError
 from sweep.storage.files import StoreError, StoreWriteError
+from trainer.device_errors import BROKEN_DEVICE, LOST_DEVICE
 from trainer.own_source import SourceError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # A folder that others can write, or a disk of the node's own.
 _OF_THE_NODE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EIO, *_FULL}
-_BROKEN_CUDA = (
-    "no cuda-capable device",
-    "found no nvidia driver",
-    "driver version is insufficient",
-    "no kernel image is available",
-    "uncorrectable ecc",
-    "invalid device ordinal",
-    "device not available",
-    "system has unsupported display driver",
-    "system not yet initialized",
-    "initialization error",
-)
-_OTHER_CUDA = ("cuda error", "cudnn error", "cudnn_status", "cublas_status", "nccl error")
 
 
 class Kind(StrEnum):
@@ -103,10 +91,9 @@ def _kind_of_write(number: int | None) -> Kind:
 
 
 def _kind_of_device(text: str) -> Kind:
-    if any(part in text for part in _BROKEN_CUDA):
+    if any(part in text for part in BROKEN_DEVICE):
         return Kind.NODE
-    # The process can use its device no more, a new one probably can: an assertion or a wrong address on the device leaves it so.
-    return Kind.PASSING if any(part in text for part in _OTHER_CUDA) else Kind.TRIAL
+    return Kind.PASSING if any(part in text for part in LOST_DEVICE) else Kind.TRIAL
 
 
 def _number(error: BaseException) -> int | None:

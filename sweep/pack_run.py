@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -104,7 +105,9 @@ class _Part:
     state: "State | None" = None
     """Where it goes on."""
     training: "Training | None" = None
-    error: str | None = field(default=None)
+    is_trained: bool = False
+    """Whether its last epoch is over, so that only its results are left to measure."""
+    error: str | None = None
 
 
 class PackRun:
@@ -115,6 +118,10 @@ class PackRun:
     is the fault of every trial. Where a pack's memory is not enough its halves train one after the other, from its last
     checkpoint. What is no trial's fault (sweep/faults.py) is raised: the caller may try again, here or elsewhere, from the
     last checkpoint.
+
+    Nothing that happens after the last epoch makes a trial train again. Where the results of a pack cannot be measured as a whole, its last
+    state is kept in a checkpoint, and each trial is measured alone from there; one that still fails ends with an `error` row, and its
+    checkpoint stays for `sweep rm` and the next run.
 
     Raises:
         Exception: whatever `kind_of` does not sort as a trial's own; from the constructor and from `step`.
@@ -130,6 +137,8 @@ class PackRun:
         self._started_at = time.time()
         self._retry = next_retry(self._store, job)
         self._parts: list[_Part] = []
+        self._unmeasured: set[str] = set()
+        """Trials that were trained and have an `error` row: their checkpoint stays."""
         self._samples_per_s = 0.0
         self._has_begun = False
         self._report_live(None)  # the next try counts this one, wherever it ends
@@ -182,7 +191,7 @@ class PackRun:
         if self._parts:
             self._report_live(self._parts[0])
         else:
-            self._store.remove_checkpoints(complete_ids=set(self.job.trial_ids))
+            self._store.remove_checkpoints(complete_ids=set(self.job.trial_ids) - self._unmeasured)
             self._store.remove_live(self.job.pack_id)
         self.spent.store_s += time.perf_counter() - started
         return self.is_done
@@ -230,7 +239,7 @@ class PackRun:
         if job.problem_source is not None:
             entry.refuse_other_source(job.problem_source)
         try:
-            return entry.prepare(options, job.model)
+            return entry.prepare(options, job.model, job.method, TypeAdapter(TrainingSettings).validate_python(dict(job.training)))
         except (OutOfMemoryError, MemoryError, OSError, SourceError):
             raise
         except Exception as error:  # noqa: BLE001 - the worker's edge: what the user's code raises becomes a row
@@ -257,43 +266,61 @@ class PackRun:
         """Train an epoch. Returns the results, if it was the last one, and whether memory was not enough for so many trials."""
         from torch import OutOfMemoryError
 
-        from trainer.api import start
-
         if self._problem is None:
             part.error = self._fault
             return None, False
         try:
             if part.training is None:
-                specs = [self._specs[trial_id] for trial_id in part.trial_ids]
-                starts = [self._starts.get(trial_id) for trial_id in part.trial_ids] if self.job.starts else None
-                part.training = start(
-                    specs,
-                    self._problem,
-                    device=self._device,
-                    backend=self._backend,
-                    n_threads=self.job.n_threads,
-                    meter=self._meter,
-                    state=part.state,
-                    given=self._given,
-                    starts=starts,
-                )
+                part.training = self._begin(part)
             if not part.training.done:
                 part.training.step()
-            return part.training.results() if part.training.done else None, False
+            part.is_trained = part.training.done
+            return part.training.results() if part.is_trained else None, False
         except (OutOfMemoryError, MemoryError):
+            self._keep_whole_epochs(part)
             if len(part.trial_ids) == 1:
                 raise
             return None, True
         except Exception as error:
             if kind_of(error) is not Kind.TRIAL:
+                self._keep_whole_epochs(part)
                 raise
             part.error = f"{type(error).__name__}: {error}"
             return None, False
+
+    def _keep_whole_epochs(self, part: _Part) -> None:
+        """After an error: keep the state of a training that is over, and forget one that was cut off in the midst of an epoch."""
+        if not part.is_trained:
+            part.training = None
+            return
+        try:
+            self.checkpoint()
+        except Exception:  # noqa: BLE001 - the worker's edge: what it was called for is the error that counts, and may be why this fails
+            traceback.print_exc()
+
+    def _begin(self, part: _Part) -> "Training":
+        from trainer.api import start
+
+        assert self._problem is not None
+        specs = [self._specs[trial_id] for trial_id in part.trial_ids]
+        starts = [self._starts.get(trial_id) for trial_id in part.trial_ids] if self.job.starts else None
+        return start(
+            specs,
+            self._problem,
+            device=self._device,
+            backend=self._backend,
+            n_threads=self.job.n_threads,
+            meter=self._meter,
+            state=part.state,
+            given=self._given,
+            starts=starts,
+        )
 
     def _halve(self, part: _Part) -> None:
         """Its halves go on from the last checkpoint; the epochs since then are trained again."""
         from torch import cuda
 
+        what = "measured" if part.is_trained else "trained"
         part.training = None
         if cuda.is_available():
             cuda.empty_cache()
@@ -301,10 +328,13 @@ class PackRun:
         middle = (len(part.trial_ids) + 1) // 2
         halves = (("a", part.trial_ids[:middle]), ("b", part.trial_ids[middle:]))
         self._parts = [_Part(f"{part.name}-{letter}", ids, self._furthest_state(ids)) for letter, ids in halves] + self._parts
-        note = f"memory was not enough for a pack of {len(part.trial_ids)}: its halves were trained one after the other"
+        note = f"memory was not enough for a pack of {len(part.trial_ids)}: its halves were {what} one after the other"
         self._notes.append(note)
 
     def _settle_fault(self, part: _Part) -> None:
+        if part.is_trained:
+            self._settle_unmeasured(part)
+            return
         if part.state is not None:  # perhaps the checkpoint is at fault: once more without it
             part.state, part.training, part.error = None, None, None
             return
@@ -314,15 +344,47 @@ class PackRun:
             self._parts = alone + self._parts
             return
         (trial_id,) = part.trial_ids
+        self._publish_error(part, trial_id, str(part.error))
+
+    def _settle_unmeasured(self, part: _Part) -> None:
+        """Its training is over and is not repeated: each trial is measured alone, and one that cannot be has a row that says so."""
+        self._keep_whole_epochs(part)
+        self._parts.pop(0)
+        if len(part.trial_ids) == 1:
+            self._publish_unmeasured(part, part.trial_ids[0], str(part.error))
+            return
+        assert part.training is not None
+        state = part.training.state_dict()
+        names = [(f"{part.name}-{number}", trial_id) for number, trial_id in enumerate(part.trial_ids, start=1)]
+        self._parts = [_Part(name, (trial_id,), state, is_trained=True) for name, trial_id in names] + self._parts
+
+    def _publish_unmeasured(self, part: _Part, trial_id: str, reason: str) -> None:
+        """The row of a trial that was trained and has no results; its checkpoint stays, so that they can be measured later."""
+        self._unmeasured.add(trial_id)
+        training = part.training
+        n_epochs = training.epoch if training is not None else part.state.epoch if part.state is not None else None
+        reason = f"its training is over, but its results could not be measured: {reason}"
+        self._publish_error(part, trial_id, reason, n_epochs=n_epochs)
+
+    def _publish_error(self, part: _Part, trial_id: str, error: str, **columns: Any) -> None:
+        from trainer.measurements import storable
+
         spent = {} if part.training is None else part.training.spent()
-        self._store.publish(self._row(trial_id) | spent | {"state": "error", "error": part.error})
+        self._store.publish(self._row(trial_id) | spent | {"state": "error", "error": storable(error)} | columns)
 
     def _publish(self, part: _Part, results: list[Any]) -> None:
+        """One row after the other: one that the store refuses costs the others nothing."""
         for result in results:
             row = self._row(result.trial_id) | result.columns | {"state": result.state, "error": result.error}
             own = self.job.starts.get(result.trial_id, {}).get("note")
             row["notes"] = [*self._notes, *([own] if own else ()), *(result.columns.get("notes") or ())] or None
-            self._store.publish(row, result.epochs, result.weights)
+            try:
+                self._store.publish(row, result.epochs, result.weights)
+            except Exception as error:
+                self._keep_whole_epochs(part)
+                if kind_of(error) is not Kind.TRIAL:
+                    raise
+                self._publish_unmeasured(part, result.trial_id, f"{type(error).__name__}: {error}")
 
     def _row(self, trial_id: str) -> dict[str, Any]:
         job, spec = self.job, self._specs[trial_id]

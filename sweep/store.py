@@ -461,14 +461,23 @@ class Store:
 
         Args:
             pack_id: only this pack's, whatever is in them.
-            complete_ids: only those whose trials are all among these. With neither argument, the trials of `complete`.
+            complete_ids: only those whose trials are all among these. With neither argument, the trials of `complete`, but for those that
+                were trained to their end and could not be measured: with its checkpoint such a trial is measured again, not trained.
         """
         if pack_id is not None and complete_ids is None:
             remove(version.path for version in self._folder.versions("checkpoints") if version.id == pack_id)
             return
-        done = set(self.complete() if complete_ids is None else complete_ids)
-        ended = [checkpoint for checkpoint in self.checkpoints() if done.issuperset(checkpoint.trial_ids)]
+        found = self.checkpoints()
+        if not found:
+            return
+        done = self._measured() if complete_ids is None else set(complete_ids)
+        ended = [checkpoint for checkpoint in found if done.issuperset(checkpoint.trial_ids)]
         remove(checkpoint.path for checkpoint in ended if pack_id in (None, checkpoint.pack_id))
+
+    def _measured(self) -> set[str]:
+        """Complete trials, without those that ended in `error` after their last epoch."""
+        rows = self.read_rows(columns=("n_epochs",)).to_pylist()
+        return {row["trial_id"] for row in rows if row["state"] != "error" or row["n_epochs"] is None}
 
     def _checkpoint(self, version: Version) -> Checkpoint:
         trial_ids, epoch = read_checkpoint_header(version.path)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from trainer.catalog import METHODS, resolve
-from trainer.check_problem import check_problem
+from trainer.check_problem import check_batches, check_problem
 from trainer.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
 from trainer.energy.device import energy_meter
 from trainer.energy.meter import EnergyMeter
@@ -45,6 +45,7 @@ __all__ = [
     "TrainingSettings",
     "TrialResult",
     "TrialSpec",
+    "check_batches",
     "check_problem",
     "classification",
     "energy_meter",

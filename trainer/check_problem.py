@@ -1,14 +1,20 @@
-"""Whether a problem can be trained, found out on two samples before any training."""
+"""Whether a problem can be trained, found out before any training: on two samples, and on batches of the sizes that will occur."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trainer.data import first_share
 from trainer.facts import ProblemFacts
-from trainer.own_source import ProblemError
+from trainer.kernel_pack import KernelPack
+from trainer.kernels.conv_pool import fuse
+from trainer.own_source import BatchError, ProblemError
+from trainer.pack import Pack
 from trainer.problem import Part, Problem, Split, uses_cross_entropy
 from trainer.task_names import check_task_names
 
@@ -44,6 +50,95 @@ def check_problem(problem: Problem, model: str) -> list[str]:
         for is_training in (True, False):
             _check_pass(problem, network.train(is_training), f"network {model} in {'training' if is_training else 'evaluation'}")
     return notes
+
+
+def check_batches(problem: Problem, model: str, batch_size: int, data_share: float = 1.0, *, trains: bool = True) -> None:
+    """Try a network on batches of the sizes that will occur: the first and the last one of an epoch in training mode, and the last one of
+    each part of the data in evaluation mode.
+
+    They consist of the first samples of their part, so that what is found out depends on how many there are.
+
+    Args:
+        problem: one that `check_problem` lets pass.
+        model: name of the network.
+        batch_size: samples of a training step.
+        data_share: the first so large a share of the training data is used, in (0, 1].
+        trains: whether the network takes steps on minibatches; otherwise only its evaluation is tried.
+
+    Raises:
+        BatchError: the network, a loss or a metric fails on a batch, or a loss is not finite there.
+        OSError, MemoryError, torch.OutOfMemoryError: passing.
+    """
+    n_all = len(problem.train)
+    problem = replace(problem, train=first_share(problem.train, data_share))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = problem.networks[model]()
+        evaluated = [Pack.evaluation_batch] + ([KernelPack.evaluation_batch] if fuse(copy.deepcopy(network)) else [])
+        sizes = [("training", batch_size, True)] if trains else []
+        sizes += [(part, size, False) for part in _parts(problem) for size in evaluated]
+        tried = set()
+        for part, size, is_training in sizes:
+            n_total = len(_parts(problem)[part])
+            of_all = f"{n_total} of {n_all}" if part == "training" and n_total < n_all else f"{n_total}"
+            for batch in _batches_of(part, n_total, of_all, size, is_training):
+                if (batch.n_samples, is_training) not in tried:
+                    _try_batch(problem, network.train(is_training), model, batch)
+                tried.add((batch.n_samples, is_training))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A size that occurs."""
+
+    n_samples: int
+    part: str
+    is_training: bool
+    where: str
+    """Which batch it is, and why it has that size."""
+    hint: str
+
+
+def _batches_of(part: str, n_total: int, of_all: str, size: int, is_training: bool) -> Iterator[_Batch]:
+    """The last batch of a pass through a part, and the first one where the network trains on it."""
+    first, last = min(size, n_total), n_total % size or min(size, n_total)
+    whole = "an epoch" if is_training else f"the {part} data"
+    for name, n in [("first", first)] * is_training + [("last", last)]:
+        has = f"{n} sample{'s' if n > 1 else ''}"
+        where = f"the {name} batch of {whole} has {has} ({of_all} {part} samples in batches of {size})"
+        other = _other_size(n_total, size, n) if is_training else None
+        if other is not None:
+            hint = f"set training.batch_size to {other}, for example, or change the number of training samples"
+        elif is_training:
+            hint = "set another training.batch_size, or change the number of training samples"
+        else:
+            hint = f"in evaluation a network has to take a batch of any size: mend it, or change the number of {part} samples"
+        yield _Batch(n, part, is_training, where, hint)
+
+
+def _other_size(n_total: int, size: int, n_last: int) -> int | None:
+    """The next smaller batch size whose last batch has more samples than the one that failed; None where there is none."""
+    return next((other for other in range(size - 1, n_last, -1) if (n_total % other or other) > n_last), None)
+
+
+def _try_batch(problem: Problem, network: nn.Module, model: str, batch: _Batch) -> None:
+    inputs, targets = _parts(problem)[batch.part].first(batch.n_samples)
+    if batch.is_training and problem.augment is not None:
+        inputs = problem.augment(inputs, torch.Generator().manual_seed(0))
+    mode = "training" if batch.is_training else "evaluation"
+    try:
+        with torch.set_grad_enabled(batch.is_training):
+            outputs = network(inputs)
+            for t, task in enumerate(problem.tasks):
+                loss = float(task.loss(outputs[t], targets[:, t]).detach())
+                if not math.isfinite(loss):
+                    raise ProblemError(f"the loss of task {task.name} is {loss}")
+                task.metric(outputs[t].detach(), targets[:, t])
+    except (OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the user's code may raise anything
+        text = str(error) if isinstance(error, ProblemError) else " ".join(f"it raised {type(error).__name__}: {error}".split())
+        raise BatchError(f"{batch.where}, which network {model} cannot take in {mode}: {text}", batch.hint, batch.is_training) from error
 
 
 def facts_of(problem: Problem) -> tuple[ProblemFacts, list[str]]:

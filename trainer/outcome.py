@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from trainer.checkpoint import model_file
 from trainer.compact.sizes import Sizes
 from trainer.lagrangian import convergence
+from trainer.measurements import Measurements
 from trainer.metrics import layer_sparsity, sparsity_metrics
 from trainer.notes import model_notes
 from trainer.problem import Problem
@@ -62,10 +64,16 @@ class Measured:
     epochs: list[dict[str, Any]]
     spent: Mapping[str, float | bool | None]
     """Columns on time and energy."""
+    measurements: Measurements
+    """With which the rest is measured; its notes so far are on what failed."""
 
 
 def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialResult:
-    """One trial's result. A diverged model has NaN where numbers would be, and no weights."""
+    """One trial's result. A diverged model has NaN where numbers would be, and no weights.
+
+    What fails here is null in the row, which says why in its notes (trainer/measurements.py). A network that cannot be made a file has no
+    weights, and its row is `ok` all the same.
+    """
     epochs = [_flat(record, problem) for record in measured.epochs]
     if not measured.alive:
         last = epochs[-1]["epoch"] if epochs else 0
@@ -79,17 +87,28 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         columns |= {"notes": list(measured.data_notes) or None}
         return TrialResult(spec.trial_id, "diverged", message, columns, epochs[:first_bad], None)
 
+    take = measured.measurements.take
+    unknown: dict[str, Any] = {}
+    no_notes: list[str] = []
     weights = {name: measured.weights[name] for name in measured.weight_names}
-    sparsity = sparsity_metrics(weights) if weights else {}
-    layers = layer_sparsity(weights)
-    sizes = measured.sizes.columns({**measured.weights, **measured.buffers})
+    sparsity = take(partial(_sparsity, weights), unknown, "the sparsity and sharing rates are unknown")
+    layers = take(partial(layer_sparsity, weights), None, "the sparsity of the layers is unknown")
+    state = {**measured.weights, **measured.buffers}
+    sizes = take(partial(measured.sizes.columns, state), unknown, "the size of the compressed network is unknown")
     size_notes = [measured.sizes.note] if measured.sizes.note else []
+    strange = take(
+        partial(model_notes, problem, layers or {}, measured.output_ranges), no_notes, "what is odd about the network is unknown"
+    )
+    scalarized = take(partial(_chebyshev_columns, spec, measured), unknown, "the scalarized value and the convergence are unknown")
+    optimum = take(partial(_optimum, spec, problem, measured), None, "the exact optimum is unknown")
+    file = take(partial(_model_file, spec, problem, measured, layers or {}), None, "the trained network could not be made a file")
     columns = {
         **measured.spent,
         **sparsity,
         **_values(problem, "loss", measured.losses),
         **_metric_columns(problem, measured.metrics),
-        **_chebyshev_columns(spec, measured),
+        "anchors": measured.anchors.tolist(),
+        **scalarized,
         "objective.sparsity": measured.sparsity,
         "gradient_cosine": None if measured.gradient_cosine is None else list(measured.gradient_cosine),
         "n_params": measured.n_parameters,
@@ -99,10 +118,19 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         "tying_converged": measured.tying_converged,
         "best_epoch": measured.best_epoch,
         "n_epochs": len(epochs),
-        "optimum": _optimum(spec, problem, measured),
+        "optimum": optimum,
         "backend": measured.backend,
-        "notes": [*measured.data_notes, *model_notes(problem, layers, measured.output_ranges), *size_notes] or None,
+        "notes": [*measured.data_notes, *strange, *size_notes, *measured.measurements.notes] or None,
     }
+    return TrialResult(spec.trial_id, "ok", None, columns, epochs, file)
+
+
+def _sparsity(weights: Mapping[str, Tensor]) -> dict[str, float | int]:
+    return sparsity_metrics(weights) if weights else {}
+
+
+def _model_file(spec: TrialSpec, problem: Problem, measured: Measured, layers: Mapping[str, float]) -> bytes:
+    """The network, the clusters of its rows and what it is."""
     tensors = {
         **measured.weights,
         **measured.buffers,
@@ -119,13 +147,13 @@ def result_of(spec: TrialSpec, problem: Problem, measured: Measured) -> TrialRes
         "row_dim": 1,
         "layer_sparsity": layers,
     }
-    return TrialResult(spec.trial_id, "ok", None, columns, epochs, model_file(tensors, metadata))
+    return model_file(tensors, metadata)
 
 
 def _chebyshev_columns(spec: TrialSpec, measured: Measured) -> dict[str, Any]:
     """The scalarised validation value under the full k, and how converged the kept model is on its training losses."""
     if spec.preference is None:
-        return {"anchors": measured.anchors.tolist()}
+        return {}
     preference = torch.tensor([spec.preference], dtype=torch.float64)
     reference_point = torch.tensor(spec.reference_point or [0.0] * preference.shape[1], dtype=torch.float64)
 
@@ -136,7 +164,6 @@ def _chebyshev_columns(spec: TrialSpec, measured: Measured) -> dict[str, Any]:
 
     columns: dict[str, Any] = {
         "scalarized": float(values("validation", 0).max()),
-        "anchors": measured.anchors.tolist(),
         "reference_point": reference_point.tolist(),
     }
     lagrange = measured.lagrange

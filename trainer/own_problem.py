@@ -15,13 +15,15 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.facts import ProblemFacts
 from trainer.own_options import options_of, shown_parameter
-from trainer.own_source import ProblemError, Source, SourceError, changed_modules, described, find_source, importing, load
+from trainer.own_source import BatchError, ProblemError, Source, SourceError, changed_modules, described, find_source, importing, load
+from trainer.settings import TrainingSettings, takes_steps
 from trainer.task_names import check_task_names
 
 if TYPE_CHECKING:
@@ -30,6 +32,17 @@ if TYPE_CHECKING:
 NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 _MAX_SIGNATURE = 200
 _known: dict[tuple[str, tuple[str, ...], str], "OwnProblem"] = {}
+_built: ContextVar["dict[str, Problem] | None"] = ContextVar("built problems", default=None)
+
+
+@contextmanager
+def building_once() -> Iterator[None]:
+    """Within it, all that planning asks of a problem needs one build of it; the data is let go at the end."""
+    token = _built.set({})
+    try:
+        yield
+    finally:
+        _built.reset(token)
 
 
 def is_own(name: str) -> bool:
@@ -71,6 +84,7 @@ class OwnProblem:
         self._factory = factory
         self._facts: dict[str, ProblemFacts] = {}
         self._data: dict[str, str] = {}
+        self._tried: dict[tuple[str, str, int, float, bool], BatchError | None] = {}
         self.options, self._paths = options_of(name, factory)
         """A dataclass with one field an option."""
 
@@ -99,6 +113,24 @@ class OwnProblem:
             given = getattr(self._factory, "facts", None)
             self._facts[key] = self._built_facts(options) if given is None else self._given_facts(given, options)
         return self._facts[key]
+
+    def check_batches(self, options: Any, model: str, method: str, training: TrainingSettings) -> None:
+        """Try a network on the sizes of batch that a training will meet; each combination once in a process.
+
+        Nothing is tried where the factory has `facts`: planning does not build the problem then, and its workers try them.
+
+        Raises:
+            BatchError: the network cannot take one of them.
+            ProblemError: the factory fails.
+        """
+        if getattr(self._factory, "facts", None) is not None:
+            return
+        key = (self._identity(options), model, training.batch_size, training.data_share, takes_steps(method))
+        if key not in self._tried:
+            self._tried[key] = self._called("", self._found_in_batches, options, *key[1:])
+        error = self._tried[key]
+        if error is not None:
+            raise error
 
     def fingerprint(self, options: Any) -> str:
         """SHA-256 over the factory's path, its options, its source, and what its `fingerprint` says of the data.
@@ -138,21 +170,31 @@ class OwnProblem:
             raise ProblemError(f"the factory {self.name} returned {type(built).__name__}, a trainer.api.Problem expected")
         return built
 
-    def prepare(self, options: Any, model: str) -> "tuple[Problem, list[str]]":
+    def prepare(
+        self, options: Any, model: str, method: str | None = None, training: TrainingSettings | None = None
+    ) -> "tuple[Problem, list[str]]":
         """The problem as a worker trains it, and what a reader of its rows should know. The folders stay on Python's path, last.
+
+        Args:
+            options: of the problem.
+            model: the network that is trained, or was.
+            method, training: how it is going to be trained; None where it only is looked at.
 
         Raises:
             ProblemError: it cannot be trained; the message names what is wrong.
             Exception: whatever the factory raises.
         """
-        from trainer.check_problem import check_problem, prunable_only
+        from trainer.check_problem import check_batches, check_problem, prunable_only
 
         sys.path += [folder for folder in self.source.folders if folder not in sys.path]  # for imports in the midst of training
         problem = self.build(options)
         if getattr(self._factory, "facts", None) is not None:
             _compare(self.facts(options), problem)
         with importing(self.source):
-            return prunable_only(problem), check_problem(problem, model)
+            notes = check_problem(problem, model)
+            if method is not None and training is not None:
+                check_batches(problem, model, training.batch_size, training.data_share, trains=takes_steps(method))
+            return prunable_only(problem), notes
 
     def _identity(self, options: Any) -> str:
         facts = [self.name, asdict(options), self.source.digests, self._data_fingerprint(options)]
@@ -193,11 +235,29 @@ class OwnProblem:
     def _built_facts(self, options: Any) -> ProblemFacts:
         from trainer.check_problem import facts_of
 
-        found: tuple[ProblemFacts, list[str]] = self._called("", lambda: facts_of(self.build(options)))
+        found: tuple[ProblemFacts, list[str]] = self._called("", lambda: facts_of(self._planned(options)))
         facts, notes = found
         for note in notes:
             warnings.warn(f"{self.name}: {note}", stacklevel=2)
         return facts
+
+    def _planned(self, options: Any) -> "Problem":
+        """The problem at planning."""
+        kept, key = _built.get(), self._identity(options)
+        if kept is None:
+            return self.build(options)
+        if key not in kept:
+            kept[key] = self.build(options)
+        return kept[key]
+
+    def _found_in_batches(self, options: Any, model: str, batch_size: int, data_share: float, trains: bool) -> BatchError | None:
+        from trainer.check_problem import check_batches
+
+        try:
+            check_batches(self._planned(options), model, batch_size, data_share, trains=trains)
+        except BatchError as error:
+            return error
+        return None
 
     def _called(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """The user's code at planning: whatever it raises is one message."""

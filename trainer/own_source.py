@@ -30,6 +30,15 @@ class ProblemError(ValueError):
         """How to put it right, for a person who plans a sweep."""
 
 
+class BatchError(ProblemError):
+    """A batch of a size that will occur, and that a network cannot take."""
+
+    def __init__(self, message: str, hint: str, is_of_training: bool) -> None:
+        super().__init__(message, hint)
+        self.is_of_training = is_of_training
+        """Whether another `training.batch_size` helps; the sizes of evaluation are fixed."""
+
+
 class SourceError(ProblemError):
     """Its module is not there, cannot be imported, or is not what it was; on another machine it may be."""
 

@@ -266,5 +266,10 @@ def read_by(method: str, settings: TrainingSettings) -> dict[str, Any]:
     return _without(read, _LATER)
 
 
+def takes_steps(method: str) -> bool:
+    """Whether a method moves its networks by an optimiser's steps on minibatches."""
+    return "optimizer" in _READ[method]
+
+
 def _without(read: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in read.items() if later.get(name, _ALL) != value}

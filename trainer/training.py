@@ -16,6 +16,7 @@ from trainer.compact.sizes import Sizes
 from trainer.data import Part, channels_last, first_share
 from trainer.gradient_cosine import Cosines, fixed_samples, gradient_cosines
 from trainer.lsuv import initialise_lsuv
+from trainer.measurements import Measurements
 from trainer.metrics import n_parameters, weight_names
 from trainer.notes import data_notes
 from trainer.outcome import Lagrange, Measured, result_of
@@ -70,7 +71,10 @@ class PackTraining(ABC):
         self._records: list[list[dict[str, Any]]] = [[] for _ in range(self._n_networks)]
         self._spending = Spending(len(self.specs), place.meter)
         self._classifies = [task.metric_name == "accuracy" for task in problem.tasks]
-        self._data_notes = data_notes(problem)
+        of_data = Measurements()
+        no_notes: tuple[str, ...] = ()
+        odd = of_data.take(partial(data_notes, problem), no_notes, "what is odd about the data is unknown")
+        self._data_notes = (*odd, *of_data.notes)
 
     @abstractmethod
     def step(self) -> None:
@@ -90,19 +94,30 @@ class PackTraining(ABC):
         return self._spending.columns()
 
     def results(self) -> list[TrialResult]:
-        """What the trials leave, in the order of the specs; the only place where test data is read."""
+        """What the trials leave, in the order of the specs; the only place where test data is read.
+
+        Raises:
+            Exception: what the evaluation on one of the parts of the data raises, or the machine. A measurement that may be missing from a
+                row raises nothing (trainer/measurements.py), and each trial's result is made on its own.
+        """
         if not self.done:
             raise RuntimeError(f"a training expects done before results(), found epoch = {self.epoch} of {self.n_epochs}")
         with turn_on(self._device), self._spending.on("results"):
             parts = {"train": self._train, "validation": self._validation, "test": self._problem.test.on(self._device)}
             evaluated = {name: self._measure(part) for name, part in parts.items()}
-            ranges = self.pack.output_ranges(self._validation)
-            cosines = self._gradient_cosines()
             penalty = self.structure.penalty().double().cpu()
+            of_pack = Measurements()
+            unknown = torch.full((self._n_networks, len(self._problem.tasks)), torch.nan, dtype=torch.float64)
+            ranges = of_pack.take(partial(self.pack.output_ranges, self._validation), unknown, "the ranges of the outputs are unknown")
+            measurements, cosines = [Measurements() for _ in self.specs], []
+            for i, own in enumerate(measurements):
+                cosines.append(own.take(partial(self._gradient_cosines, i), None, "the gradient cosines are unknown"))
         best, reached, converged = self._best_epochs(), self._sparsity_reached, self._tying_converged
         # A method with one network for all trials has one of everything that is not measured under a preference.
         networks = [i % self._n_networks for i in range(len(self.specs))]
-        sizes, labels = Sizes(self._problem, self._network), self.structure.unit_labels()
+        no_labels: dict[str, Tensor] = {}
+        labels = of_pack.take(self.structure.unit_labels, no_labels, "the clusters of rows are unknown")
+        sizes = Sizes(self._problem, self._network)
         return [
             result_of(
                 spec,
@@ -125,10 +140,11 @@ class PackTraining(ABC):
                     sparsity_reached=bool(reached[n]),
                     tying_converged=bool(converged[n]),
                     output_ranges=ranges[n],
-                    data_notes=(*self._data_notes, *self._own_notes),
+                    data_notes=(*self._data_notes, *self._own_notes, *of_pack.notes),
                     backend=self.pack.backend,
                     epochs=self._records[n],
                     spent=self.spent(),
+                    measurements=measurements[i],
                 ),
             )
             for i, (n, spec) in enumerate(zip(networks, self.specs, strict=True))
@@ -185,9 +201,9 @@ class PackTraining(ABC):
         """Mean loss and metric of each trial and task over a part of the data, two of shape (n_trials, n_tasks), float64."""
         return self.pack.evaluate(part)
 
-    def _gradient_cosines(self) -> list[Cosines | None]:
-        """For each trial the cosines between its tasks' gradients (trainer/gradient_cosine.py); None for one that broke."""
-        return [self._cosines_of(i % self._n_networks) for i in range(len(self.specs))]
+    def _gradient_cosines(self, trial: int) -> Cosines | None:
+        """The cosines between the gradients of a trial's tasks (trainer/gradient_cosine.py); None for one that broke."""
+        return self._cosines_of(trial % self._n_networks)
 
     def _cosines_of(self, n: int) -> Cosines | None:
         """Of one network of the pack, alone, so that neither the backend's way with packs nor the neighbours matter."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from sweep.grid.candidates import candidate_mistakes, with_candidates
+from sweep.grid.candidates import candidate_mistakes, searched, with_candidates, with_values_of
 from sweep.grid.errors import Mistake, Path, did_you_mean, shown
 from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
 from sweep.grid.study import Study
@@ -13,7 +13,9 @@ from sweep.storage.address import Address, is_address
 from sweep.storage.errors import StoreError
 from trainer.catalog import METHODS, MODELS, PROBLEMS, MethodEntry
 from trainer.facts import ProblemFacts
-from trainer.own_problem import is_own
+from trainer.own_problem import OwnProblem, is_own
+from trainer.own_source import BatchError, ProblemError
+from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from sweep.grid.models import SweepConfig
@@ -73,6 +75,8 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
     if not order_mistakes:
         mistakes += _giver_mistakes(studies)
         mistakes += _warm_start_mistakes(studies, training_paths, candidates)
+    if facts is not None and models is not None:
+        mistakes += _batch_mistakes(config, studies, training_paths, candidates, models)
     ordered = with_candidates(ordered, candidates)
     if config.has_auto_reference and facts is not None:
         ordered = _after_anchor_runs(ordered, studies[0], len(facts.tasks))
@@ -236,6 +240,45 @@ def _output_mistakes(output: str) -> list[Mistake]:
     except StoreError as error:
         return [Mistake(("output",), error.problem, str(error.where), error.hint)]
     return []
+
+
+def _batch_mistakes(
+    config: "SweepConfig",
+    studies: Sequence[Study],
+    training_paths: Sequence[Path],
+    candidates: Mapping[str, Sequence[TrainingSettings]],
+    models: Sequence[str],
+) -> list[Mistake]:
+    """Sizes of batch that occur in training or evaluation, and that a network of the user's own cannot take; each is named once."""
+    entry = config.problem.entry
+    if not isinstance(entry, OwnProblem):
+        return []
+    mistakes: dict[str, Mistake] = {}
+    for study, path in zip(studies, training_paths, strict=True):
+        for training, own_path in _trainings(study, path, studies, candidates) if study.model in models else ():
+            try:
+                entry.check_batches(config.problem.options, study.model, study.method, training)
+            except BatchError as error:
+                where, found = (
+                    ((*own_path, "batch_size"), str(training.batch_size)) if error.is_of_training else (("problem", "name"), None)
+                )
+                mistakes.setdefault(str(error), Mistake(where, str(error), found, error.hint))
+            except ProblemError as error:
+                mistakes.setdefault(str(error), Mistake(("problem", "name"), str(error), hint=error.hint))
+    return list(mistakes.values())
+
+
+def _trainings(
+    study: Study, path: Path, studies: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]
+) -> list[tuple[TrainingSettings, Path]]:
+    """All settings that a study may be trained with, and where they stand: a search's candidates, and behind it what each would settle."""
+    if study.name in candidates:
+        return [(own, (*path[:2], "candidates", number)) for number, own in enumerate(candidates[study.name])]
+    search = next((other for other in studies if other.name in study.after and other.name in candidates), None)
+    if search is None:
+        return [(study.training, path)]
+    found = candidates[search.name]
+    return [(with_values_of(study.training, best, searched(search.training, found)), path) for best in found]
 
 
 def _length_mistakes(config: "SweepConfig", facts: ProblemFacts) -> list[Mistake]:

@@ -54,6 +54,17 @@ def short():
     from dataclasses import replace
     return replace(make(), test=Split(torch.ones(3, 2), torch.zeros(2, 1)))
 
+class Normed(Net):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+
+def normed(n: int = 65):
+    from dataclasses import replace
+    print("built")
+    train = Split(torch.ones(n, 2), torch.zeros(n, 1))
+    return replace(make(), train=train, networks={"small": Normed, "large": Net})
+
 def layer():
     from dataclasses import replace
     return replace(make(), networks={"small": lambda: Net(("d",))})
@@ -237,6 +248,55 @@ def test_a_wrong_problem_is_exit_code_2_and_leaves_nothing(command: str, factory
     assert len(result.stderr.splitlines()) == 2, "a message and a hint"
     assert "Traceback" not in result.stderr
     assert not Path("out").exists()
+
+
+BATCHES = {
+    "a setting": ("training:\n  batch_size: 64", "3:15: training.batch_size", "65", "64", "63"),
+    "of two studies": (
+        "training: {batch_size: 64}\nstudies: [{name: a, training: {batch_size: 63}}, {name: b}]",
+        "2:24: studies[1].training.batch_size",
+        "65",
+        "64",
+        "63",
+    ),
+    "a study": ("studies: [{name: a, training: {batch_size: 8}}]", "2:44: studies[0].training.batch_size", "65", "8", "7"),
+    "a candidate": (
+        "studies: [{name: a, candidates: [{batch_size: 31}, {batch_size: 63}], training: {data_share: 0.5}}]",
+        "2:47: studies[0].candidates[0].batch_size",
+        "32 of 65",
+        "31",
+        "30",
+    ),
+    "what a search would settle": (
+        "studies: [{name: a, candidates: [{batch_size: 64}, {batch_size: 63}], training: {data_share: 0.5}}, {name: b, after: a}]",
+        "2:101: studies[1].training.batch_size",
+        "65",
+        "64",
+        "63",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BATCHES.values(), ids=BATCHES)
+def test_a_batch_that_the_network_cannot_take_is_one_message(case: tuple[str, str, str, str, str]) -> None:
+    settings, where, n_samples, batch_size, other = case
+    Path("grid.yaml").write_text(f"problem: own:normed\n{settings}\n{ONE}\noutput: out\n")
+    result = call("plan", "grid.yaml")
+    assert (result.exit_code, result.stdout) == (2, "built\n"), "one build for the facts and the batches"
+    message, hint = result.stderr.splitlines()
+    rule = f"the last batch of an epoch has 1 sample ({n_samples} training samples in batches of {batch_size}), which network small"
+    assert message.startswith(f"Error: grid.yaml:{where}: {rule} cannot take in training: it raised ValueError: Expected more than 1 value")
+    assert message.endswith(f"(got {batch_size})")
+    assert hint == f"  hint: set training.batch_size to {other}, for example, or change the number of training samples"
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("rest", ["model: large", "training: {batch_size: 32}\nmethod: moead", "training: {batch_size: 63}"])
+def test_only_what_will_occur_is_tried(rest: str) -> None:
+    """Another network, a method that takes no steps on batches, and another size."""
+    Path("grid.yaml").write_text(f"problem: own:normed\n{rest}\n{ONE.replace('0.5, 0.5', '0, 1')}\noutput: out\n")
+    result = call("plan", "grid.yaml")
+    assert "last batch" not in result.stderr
 
 
 def test_a_changed_source_is_exit_code_2_and_named() -> None:

@@ -79,12 +79,9 @@ class COSMOS(OnePhase):
         losses, metrics = (torch.cat(column) for column in zip(*measured, strict=True))
         return losses, metrics
 
-    def _gradient_cosines(self) -> list[Cosines | None]:
-        found = []
-        for preference in self._preferences:
-            with _under(self._conditioned(), preference):
-                found.append(self._cosines_of(0))
-        return found
+    def _gradient_cosines(self, trial: int) -> Cosines | None:
+        with _under(self._conditioned(), self._preferences[trial]):
+            return self._cosines_of(0)
 
     def _scores(self, losses: Tensor, metrics: Tensor) -> list[Tensor]:
         if self._settings.selection == "accuracy":

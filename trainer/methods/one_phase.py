@@ -156,7 +156,8 @@ class OnePhase(PackTraining):
 
     def _load(self, state: State) -> None:
         found = [state.trial_ids.index(spec.trial_id) for spec in self.specs]
-        index = found if self._n_networks == len(self.specs) else list(range(self._n_networks))
+        n_stored = len(state.scalars["records"])  # one a network: a method with one for all trials has one, however many trials go on
+        index = list(dict.fromkeys(i % n_stored for i in found))
 
         def group(name: str) -> dict[str, Tensor]:
             return group_of(state.tensors, name, index)

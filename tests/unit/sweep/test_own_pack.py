@@ -113,6 +113,11 @@ def test_a_layer_that_is_left_out_is_in_every_rows_notes(tmp_path: Path) -> None
         ("return replace(good, test=Split(torch.ones(3, 4), torch.ones(2, 2)))", "the test data: as many targets as inputs expected"),
         ("return replace(good, tasks=good.tasks[:1])", "the factory's facts say tasks ['sign', 'value'], its problem has ['sign']"),
         ("return replace(good, networks={'net': good.networks['net']})", "the factory's facts say models ['net', 'odd'], its problem has"),
+        (
+            "def norm(make): net = make(); net.norm = nn.BatchNorm1d(width); return net\n"
+            "    return replace(made(width, 33), networks={name: lambda make=make: norm(make) for name, make in good.networks.items()})",
+            "the last batch of an epoch has 1 sample (33 training samples in batches of 8), which network net cannot take in training",
+        ),
     ],
 )
 def test_a_problem_that_planning_did_not_build_fails_in_rows(

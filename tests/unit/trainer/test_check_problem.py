@@ -8,9 +8,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.api import Problem, ProblemError, Split, Stream, Task, TrainingSettings, TrialSpec, check_problem, classification, regression
+from trainer.api import (
+    Problem,
+    ProblemError,
+    Split,
+    Stream,
+    Task,
+    TrainingSettings,
+    TrialSpec,
+    check_batches,
+    check_problem,
+    classification,
+    regression,
+)
 from trainer.catalog import PROBLEMS
 from trainer.check_problem import facts_of, prunable_only
+from trainer.own_source import BatchError
 
 N = 12
 
@@ -251,3 +264,94 @@ def test_of_data_that_is_read_while_it_is_used_the_first_samples_are_checked() -
 def test_a_task_of_ones_own_has_no_unit() -> None:
     own = Task("size", lambda output, target: (output.flatten() - target).abs().mean(), lambda output, target: target, "error", 0.5)
     assert facts_of(replace(GOOD, tasks=(GOOD.tasks[0], own)))[0].loss_units == ("nats", "")
+
+
+# -- batches of the sizes that will occur ----------------------------------------------------------------------------------
+
+
+class Normed(Net):
+    """Batch norm of features, which cannot train on one sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5))
+
+
+class Squeezed(Net):
+    """Loses the dimension of a batch of one sample."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        return super().forward(inputs.squeeze())
+
+
+def of_sizes(network: type[nn.Module], n_train: int = N, n_validation: int = N, n_test: int = N) -> Problem:
+    def part(n: int) -> Split:
+        return Split(torch.linspace(-1, 1, 3 * n).reshape(n, 3), torch.stack([torch.arange(n) % 2, torch.arange(n) / n], dim=1))
+
+    return replace(GOOD, networks={"net": network}, train=part(n_train), validation=part(n_validation), test=part(n_test))
+
+
+BATCHES: dict[str, tuple[Problem, int, float, str, str]] = {
+    "the last of an epoch": (
+        of_sizes(Normed, 65),
+        64,
+        1.0,
+        "the last batch of an epoch has 1 sample (65 training samples in batches of 64), which network net cannot take in training: "
+        "it raised ValueError: Expected more than 1 value per channel when training",
+        "set training.batch_size to 63, for example, or change the number of training samples",
+    ),
+    "of a part of the data": (of_sizes(Normed, 34), 16, 0.5, "(17 of 34 training samples in batches of 16)", "batch_size to 15"),
+    "batches of one": (of_sizes(Normed, 4), 1, 1.0, "the first batch of an epoch has 1 sample", "set another training.batch_size"),
+    "the last of the validation data": (
+        of_sizes(Squeezed, n_validation=513),
+        4,
+        1.0,
+        "the last batch of the validation data has 1 sample (513 validation samples in batches of 512), which network net cannot take in "
+        "evaluation: it raised",
+        "in evaluation a network has to take a batch of any size: mend it, or change the number of validation samples",
+    ),
+    "the last of the test data": (of_sizes(Squeezed, n_test=1), 4, 1.0, "the last batch of the test data has 1 sample", "test samples"),
+    "a loss that is not finite": (
+        replace(of_sizes(Net, 9), tasks=(GOOD.tasks[0], replace(GOOD.tasks[1], loss=lambda output, target: output.flatten().std()))),
+        4,
+        1.0,
+        "the last batch of an epoch has 1 sample (9 training samples in batches of 4), which network net cannot take in training: "
+        "the loss of task size is nan",
+        "set training.batch_size to 3",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:std")
+@pytest.mark.parametrize("case", BATCHES.values(), ids=BATCHES)
+def test_a_batch_that_will_occur_and_that_the_network_cannot_take_is_named(case: tuple[Problem, int, float, str, str]) -> None:
+    problem, batch_size, data_share, message, hint = case
+    assert check_problem(problem, "net") == []
+    with pytest.raises(BatchError) as caught:
+        check_batches(problem, "net", batch_size, data_share)
+    assert message in str(caught.value)
+    assert hint in str(caught.value.hint)
+    assert caught.value.is_of_training == ("epoch" in message or "training samples" in message)
+
+
+def test_batches_that_the_network_takes_pass_and_random_numbers_are_left_alone() -> None:
+    state = torch.random.get_rng_state()
+    check_batches(of_sizes(Normed, 66), "net", 64)
+    check_batches(of_sizes(Normed, 66), "net", 63)  # the batch size that the hint suggests
+    check_batches(of_sizes(Normed, 65, n_validation=513, n_test=1), "net", 64, trains=False)  # one sample can be evaluated
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("error", [OSError("stale"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_a_batch_that_the_machine_cannot_compute_is_not_the_networks_fault(error: Exception) -> None:
+    def fail(outputs: list[Tensor]) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        check_batches(with_net(outputs=fail), "net", 4)
+
+
+@pytest.mark.parametrize("model", ["mdmtn", "hps", "mtan", "stl"])
+def test_the_catalogs_networks_train_on_a_last_batch_of_one_sample(model: str) -> None:
+    entry = PROBLEMS["multidigits"]
+    check_batches(entry.build(entry.options(n_train=5, n_validation=32, n_test=33)), model, 4)
