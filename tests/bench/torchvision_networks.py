@@ -37,18 +37,25 @@ def made(name: str, share: float = 0.5) -> nn.Module:
     """A network with random batch statistics, and a share of the rows of each layer but the first masked."""
     torch.manual_seed(0)
     network = OneTask(name).eval()
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    layers: list[nn.Module] = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     with torch.no_grad():
         for layer in layers:
-            nn.init.kaiming_normal_(layer.weight)
+            nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]
         for buffer_name, buffer in network.named_buffers():
             if buffer.is_floating_point():
                 buffer.uniform_(0.5, 1.5) if "var" in buffer_name else buffer.normal_(std=0.1)
-        for layer in layers[1:]:
-            n_rows = layer.weight.shape[1]
-            if n_rows > 1:  # not depthwise
-                layer.weight[:, torch.randperm(n_rows)[: round(share * n_rows)]] = 0
+    mask_rows(layers[1:], share)
     return network
+
+
+@torch.no_grad()
+def mask_rows(layers: list[nn.Module], share: float) -> None:
+    """Zero a random share of the rows (input channels or features) of each layer; a depthwise convolution has one and keeps it."""
+    for layer in layers:
+        weight: Tensor = layer.weight  # type: ignore[assignment]
+        n_rows = weight.shape[1]
+        if n_rows > 1:
+            weight[:, torch.randperm(n_rows)[: round(share * n_rows)]] = 0
 
 
 def main() -> None:

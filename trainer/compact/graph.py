@@ -13,6 +13,7 @@ from torch import Tensor, fx
 from torch.export.graph_signature import OutputKind
 
 from trainer.compact.program import (
+    ATEN_OPS,
     INPUT,
     PYTHON_OPS,
     Argument,
@@ -103,7 +104,7 @@ class GraphReader:
 
     def _read(self, node: fx.Node) -> Step | None:
         """The node's step; None where something that is there already stands for it."""
-        op = _PYTHON_NAMES.get(node.target) or str(node.target)  # type: ignore[arg-type]
+        op = _op_of(node)
         if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
             raise UnreadableError(f"its forward draws random numbers ({op}), so that no two calls agree")
         if all(source in self._constant for source in node.all_input_nodes) and _is_computable(node):
@@ -198,6 +199,16 @@ class GraphReader:
         return isinstance(size, torch.SymInt) and isinstance(batch, torch.SymInt) and size.node.expr == batch.node.expr
 
 
+def is_listed(graph: fx.Graph) -> bool:
+    """Whether every operator of a graph is one that a program may use."""
+    ops = {_op_of(node) for node in graph.nodes if node.op == "call_function"}
+    return ops <= ATEN_OPS | PYTHON_OPS.keys()
+
+
+def _op_of(node: fx.Node) -> str:
+    return _PYTHON_NAMES.get(node.target) or str(node.target)  # type: ignore[arg-type]
+
+
 def _needed(results: list[fx.Node]) -> set[fx.Node]:
     """Without assertions and whatever else leads to no output."""
     found: set[fx.Node] = set()
@@ -224,7 +235,8 @@ def _is_alike(node: fx.Node, source: Any) -> bool:
 
 def _is_whole(bounds: tuple[Any, ...]) -> bool:
     """Whether a slice with these bounds (start, end, step) is all of it."""
-    start, end, step = (*bounds, *(None, None, 1)[len(bounds) :])
+    defaults: tuple[Any, ...] = (None, None, 1)
+    start, end, step = bounds + defaults[len(bounds) :]
     return start in (None, 0) and (end is None or end == sys.maxsize) and step == 1
 
 

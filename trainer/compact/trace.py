@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.compact.graph import GraphReader, UnreadableError
+from trainer.compact.graph import GraphReader, UnreadableError, is_listed
 from trainer.compact.program import Program, Step, Stored, Value, call, inputs_of, replaced, stored_of, unused_name, values_of
 
 
@@ -62,8 +62,11 @@ def _functional(network: nn.Module, sample: Tensor, strict: bool) -> torch.expor
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", FutureWarning)  # torch's own copying
         exported = torch.export.export(network, (sample,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), strict=strict)
+        if is_listed(exported.graph):
+            return exported  # no operator of the list writes in place; and the next step takes about a second
         # The empty table: nothing is taken apart but what writes in place.
-        return exported.run_decompositions({})
+        functional: torch.export.ExportedProgram = exported.run_decompositions({})
+        return functional
 
 
 def fold(program: Program) -> Program:
