@@ -1,5 +1,6 @@
 """Networks that write in place, view, reuse layers or keep tensors as plain attributes are compressed to what they compute."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from trainer.compact.program import Program
@@ -321,7 +323,7 @@ def _fails(net: Layers, x: Tensor) -> list[Tensor]:
     ("forward", "why"),
     [
         (_counts_in_numpy, "the number of samples as a plain number .2 here."),
-        (_decides, "Could not guard on data-dependent expression.*in forward|return .net.first"),
+        (_decides, "Could not guard on data-dependent expression.* in _decides"),
         (_rolls_dice, "its forward draws random numbers .aten.rand_like"),
         (_fails, "the first line the cause"),
     ],
@@ -340,3 +342,20 @@ def test_each_output_is_compared_by_its_own_scale() -> None:
     inputs = torch.ones(2, WIDTH, dtype=torch.float64)
     assert largest_difference(outputs(1.0), outputs(1.5), [inputs]) == 0.5
     assert largest_difference(outputs(4.0), outputs(5.0), [inputs]) == 0.25
+
+
+def test_a_file_of_an_earlier_version_is_read() -> None:
+    """Before the graph was made functional, steps were views, copies and batch norm as torch.export lists them."""
+    tensors = {"w": torch.eye(2), "v": torch.ones(2), "m": torch.tensor([1.0, 3.0])}
+    steps = [
+        ["n", "aten.sym_size.int", [{"value": "inputs"}, 0], {}],
+        ["a", "aten.linear.default", [{"value": "inputs"}, {"tensor": "w"}], {}],
+        ["b", "aten.batch_norm.default", [{"value": "a"}, None, None, {"tensor": "m"}, {"tensor": "v"}, False, 0.1, 0.0, True], {}],
+        ["c", "aten.dropout.default", [{"value": "b"}, 0.5, False], {}],
+        ["d", "aten.view.default", [{"value": "c"}, [{"value": "n"}, -1]], {}],
+        ["e", "aten.contiguous.default", [{"value": "d"}], {}],
+    ]
+    described = {"format": 1, "input_shape": [2], "steps": steps, "outputs": [{"value": "e"}], "card": {"trial_id": "old"}}
+    network, card = load_compressed(save(tensors, {"pareto-sweep-network": json.dumps(described)}))
+    assert card == {"trial_id": "old"}
+    assert network(torch.tensor([[1.0, 2.0]]))[0].tolist() == [[0.0, -1.0]]
