@@ -12,6 +12,8 @@ from sweep.storage.records import is_line
 from sweep.store import Store
 from sweep.trained import BATCHES, TrainedTrials
 
+_N_COMPARED = 256
+"""Validation samples on which the compressed network must compute what the trained one does before it is timed."""
 _MACHINE = ("host", "processor", "torch")
 
 
@@ -39,7 +41,7 @@ def measure_trial(trials: TrainedTrials, trial_id: str, *, again: bool = False) 
     Raises:
         StoreError: no such trial or weights, or they are damaged.
         StoreWriteError: the folder did not take the file; an earlier one is as it was.
-        SweepError: the network cannot be compressed.
+        SweepError: the network cannot be compressed, or the compressed one computes something else on validation data.
         DataError: the problem's data is not here.
     """
     row = trials.row(trial_id)
@@ -47,7 +49,9 @@ def measure_trial(trials: TrainedTrials, trial_id: str, *, again: bool = False) 
     if known is not None:
         return Measured(row["trial_id"], known["latency_ms"], known["measured"], is_new=False)
     network = trials.network(row)
-    found = network.latencies(network.compressed().network.eval())
+    small = network.compressed().network.eval()
+    network.difference(small, [network.problem.validation.first(_N_COMPARED)[0]], "validation data")
+    found = network.latencies(small)
     record = keep_latency(trials.store, row, found)
     return Measured(row["trial_id"], record["latency_ms"], record["measured"], is_new=True)
 

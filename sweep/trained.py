@@ -1,7 +1,7 @@
 """Trained networks out of a results folder: whole as they were trained, and compressed."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -116,9 +116,13 @@ class TrainedNetwork:
         Raises:
             SweepError: the weights do not fit the network.
         """
+        import torch
+
         from trainer.api import model_tensors
 
-        network = self.problem.networks[self.row["model"]]()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.row["seed"])  # what is no parameter or buffer may be random too
+            network = self.problem.networks[self.row["model"]]()
         tensors = {name: value for name, value in model_tensors(self.blob).items() if not name.endswith(".labels")}
         try:
             network.load_state_dict(tensors)
@@ -142,6 +146,31 @@ class TrainedNetwork:
             return compress(self.whole, self.sample, ties=ties)
         except (NotTraceableError, ValueError) as error:
             raise SweepError(f"trial {self.row['trial_id']}: its network, {self.row['model']}, cannot be compressed: {error}") from error
+
+    def difference(self, small: "nn.Module", batches: "Iterable[Tensor]", where: str) -> float:
+        """Largest difference between the outputs of the small network and the trained one.
+
+        Args:
+            small: a compressed network.
+            batches: inputs to compare them on.
+            where: what the inputs are, for people.
+
+        Raises:
+            SweepError: it is larger than `trainer.compress.TOLERANCE`, or the small network cannot compute these inputs.
+        """
+        from trainer.compress import TOLERANCE, largest_difference
+
+        hint = "\n  hint: please report this, with the grid file"
+        trial = f"trial {self.row['trial_id']}: the compressed network"
+        try:
+            found = largest_difference(self.whole, small, batches)
+        except RuntimeError as error:
+            raise SweepError(f"{trial} cannot compute {where}: {' '.join(str(error).split())}{hint}") from error
+        if not found <= TOLERANCE:
+            raise SweepError(
+                f"{trial} differs from the trained one by {found:.2g} on {where}, more than {TOLERANCE:g}; nothing was written{hint}"
+            )
+        return found
 
     def latencies(self, small: "nn.Module") -> dict[int, tuple[float, float]]:
         """Batch -> milliseconds of the whole network and of the small one, on one core of this machine.

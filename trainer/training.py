@@ -117,7 +117,7 @@ class PackTraining(ABC):
         networks = [i % self._n_networks for i in range(len(self.specs))]
         no_labels: dict[str, Tensor] = {}
         labels = of_pack.take(self.structure.unit_labels, no_labels, "the clusters of rows are unknown")
-        sizes = Sizes(self._problem, self._network)
+        sizes = Sizes(self._problem, partial(self._fresh_network, self._seed))
         return [
             result_of(
                 spec,
@@ -220,12 +220,16 @@ class PackTraining(ABC):
 
     def _initial_network(self, seed: int) -> nn.Module:
         """The network that every trial of a seed starts from; the global random state is left alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = self._network()
+        network = self._fresh_network(seed)
         inputs, _ = self._problem.train.first(self._settings.lsuv.n_samples)
         initialise_lsuv(network, inputs, self._settings.lsuv, seed)
         return network
+
+    def _fresh_network(self, seed: int) -> nn.Module:
+        """As the seed makes it, before anything is adapted to the data."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self._network()
 
     def _sizes_of_groups(self, network: nn.Module) -> Mapping[str, int]:
         """Weight name -> positions of each channel that a Linear layer reads, for `growl.groups: channel`."""

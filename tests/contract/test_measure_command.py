@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,19 @@ def test_again_measures_anew_and_a_trial_named_twice_is_one(results: Store) -> N
     done = call("measure", results.root, trial_id, trial_id[:6], "--again")
     assert done.stdout.splitlines()[-1].startswith("1 measured; ")
     assert done.stdout.startswith("1 of 1: ")
+
+
+def test_a_compressed_network_that_computes_something_else_is_not_timed(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    import trainer.compress
+
+    def wrong(network: torch.nn.Module, sample: torch.Tensor, *, ties: bool = True) -> trainer.compress.Compressed:
+        small = trainer.compress.compressed(trainer.compress.trace(network, sample), ties=ties)
+        tensors = {name: tensor * 1.5 if "bias" in name else tensor for name, tensor in small.program.tensors.items()}
+        return replace(small, program=replace(small.program, tensors=tensors))
+
+    monkeypatch.setattr(trainer.compress, "compress", wrong)
+    trial_id = sparse(results)["trial_id"]
+    is_refused(call("measure", results.root, trial_id), results, trial_id, "differs from the trained one by", "on validation data")
 
 
 def test_a_forgotten_trial_has_no_latency(results: Store) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.compact.program import INPUT, Program, Step, Stored, Value
+from trainer.compact.program import INPUT, Program, Step, Stored, Value, unused_name
 from trainer.compact.units import Units
 
 
@@ -21,6 +21,7 @@ class Builder:
         self._dtype = dtype
         self._steps: list[Step] = []
         self._tensors: dict[str, Tensor] = {}
+        self._kept: dict[str, list[str]] = {}
         self._n_made = self._n_indices = 0
         self._arranged: dict[tuple[str, tuple[int, ...]], str] = {}
 
@@ -28,9 +29,22 @@ class Builder:
         return Program(self._source.input_shape, tuple(self._steps), outputs, self._tensors)
 
     def keep(self, name: str, tensor: Tensor) -> Stored:
-        """Store a tensor; floating-point numbers in the network's own type."""
-        self._tensors[name] = (tensor.to(self._dtype) if tensor.is_floating_point() else tensor).contiguous()
-        return Stored(name)
+        """Store a tensor under this name or one like it; what is the same for several uses is stored once.
+
+        A weight that several steps read may be cut in another way for each of them.
+        """
+        kept = self._kept.setdefault(name, [])
+        for known in kept:
+            if _is_same(self._tensors[known], tensor):
+                return Stored(known)
+        unused = unused_name(name, self._tensors)
+        self._tensors[unused] = tensor.contiguous()
+        kept.append(unused)
+        return Stored(unused)
+
+    def keep_computed(self, name: str, tensor: Tensor) -> Stored:
+        """Store numbers that were computed in double precision, in the network's own type."""
+        return self.keep(name, tensor.to(self._dtype))
 
     def original(self, name: str) -> Tensor:
         """A tensor of the network that is made smaller."""
@@ -80,7 +94,7 @@ class Builder:
             return self.chosen(Value(name), found)
         assert bool(units.is_constant[wanted[is_missing]].all()), f"{name} lacks units that are not constant"
         constants = torch.where(is_missing, units.constant[wanted], 0.0).reshape(-1, *[1] * (len(units.shape) - 1))
-        offset = self.keep(f"constants_{self._n_made + 1}", constants)
+        offset = self.keep_computed(f"constants_{self._n_made + 1}", constants)
         if len(layout):
             # one unit of zeros behind the others stands where a constant goes
             padded = self.make("aten.constant_pad_nd.default", Value(name), [0, 0] * (len(units.shape) - 1) + [0, 1])
@@ -100,3 +114,7 @@ class Builder:
         """Store an index."""
         self._n_indices += 1
         return self.keep(f"places_{self._n_indices}", places)
+
+
+def _is_same(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)

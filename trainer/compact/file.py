@@ -61,6 +61,18 @@ def from_bytes(data: bytes) -> tuple[Program, dict[str, Any]]:
         raise ProgramError(f"not a compressed network: {error!r}") from error
 
 
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.bool,
+        torch.uint8,
+        *(torch.int8, torch.int16, torch.int32, torch.int64),
+    )
+}
 _INTEGERS = (torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
@@ -92,6 +104,8 @@ def _plain(argument: Any) -> Any:
         return {"value": argument.name}
     if isinstance(argument, Stored):
         return {"tensor": argument.name}
+    if isinstance(argument, torch.dtype):
+        return {"dtype": str(argument).removeprefix("torch.")}
     if isinstance(argument, list | tuple):
         return [_plain(item) for item in argument]
     return argument
@@ -100,5 +114,5 @@ def _plain(argument: Any) -> Any:
 def _argument(item: Any) -> Any:
     if isinstance(item, dict):
         ((kind, name),) = item.items()
-        return {"value": Value, "tensor": Stored}[kind](str(name))
+        return {"value": Value, "tensor": Stored, "dtype": _DTYPES.__getitem__}[kind](str(name))
     return [_argument(part) for part in item] if isinstance(item, list) else item

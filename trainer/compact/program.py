@@ -3,8 +3,9 @@
 A step calls one operator of ATen, PyTorch's own library, out of a fixed list; a file can name no other function.
 """
 
+import itertools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ class Stored:
 
 
 Argument = Any
-"""`Value`, `Stored`, a number, a string, None, or a list of those."""
+"""`Value`, `Stored`, a number, a string, a torch.dtype, None, or a list of those."""
 
 INPUT = "inputs"
 PYTHON_OPS: Mapping[str, Callable[..., Any]] = {
@@ -60,9 +61,15 @@ ATEN_OPS = frozenset(
     eq.Scalar ne.Scalar lt.Scalar gt.Scalar le.Scalar ge.Scalar
     scaled_dot_product_attention.default embedding.default
     contiguous.default clone.default detach.default alias.default dropout.default feature_dropout.default sym_size.int
+    t.default _to_copy.default new_zeros.default new_ones.default new_full.default full_like.default
+    fill.Scalar fill.Tensor copy.default masked_fill.Scalar masked_fill.Tensor where.ScalarOther where.ScalarSelf where.Scalar
+    slice_scatter.default select_scatter.default index.Tensor index_put.default
     """.split()  # noqa: SIM905 - a table
 )
-"""Operators that compute a value from values and touch nothing else."""
+"""Operators that compute a value from values and touch nothing else.
+
+The last two lines are what assignments to a part of a tensor (`y[:, 0] = x`) become in a functional graph.
+"""
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,12 @@ def stored_of(argument: Argument) -> list[str]:
 def inputs_of(step: Step) -> list[str]:
     """Names of the values that a step reads."""
     return values_of([*step.args, *step.kwargs.values()])
+
+
+def unused_name(name: str, taken: Collection[str]) -> str:
+    """`name`, or where it is taken the first of `name#2`, `name#3` ... that is not."""
+    names = (f"{name}#{number}" if number > 1 else name for number in itertools.count(1))
+    return next(candidate for candidate in names if candidate not in taken)
 
 
 def function_of(op: str) -> Callable[..., Any]:

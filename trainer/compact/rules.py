@@ -85,7 +85,7 @@ class Weighted(Rule):
             value, new_weight = _tied(value, new_weight, builder)
         name = step.args[1].name
         has_bias = bias is not None or bool(new_bias.any())
-        args: list[Any] = [value, builder.keep(name, new_weight), builder.keep(f"{name}.bias", new_bias) if has_bias else None]
+        args: list[Any] = [value, builder.keep(name, new_weight), builder.keep_computed(f"{name}.bias", new_bias) if has_bias else None]
         builder.add(Step(step.name, step.op, (*args, *step.args[3:]), step.kwargs, step.shape), outputs)
 
     def _known(self, step: Step, known: KnownUnits, tensors: Tensors) -> tuple[str, Tensor, Tensor | None]:
@@ -130,7 +130,7 @@ class Unitwise(Rule):
 
     def units(self, step: Step, known: KnownUnits, tensors: Tensors) -> Units | None:
         inputs = self._input(step, known)
-        if inputs is None or step.shape is None or step.shape[0] != known[inputs].shape[0] or not self._holds(step, tensors):
+        if inputs is None or not step.shape or step.shape[0] != known[inputs].shape[0] or not self._holds(step, known[inputs], tensors):
             return None
         old = known[inputs]
         value = old.constant if self._keeps_value else self._computed(step, old, tensors)
@@ -148,7 +148,7 @@ class Unitwise(Rule):
         names = inputs_of(step)
         return names[0] if len(names) == 1 and names[0] in known else None
 
-    def _holds(self, step: Step, tensors: Tensors) -> bool:
+    def _holds(self, step: Step, inputs: Units, tensors: Tensors) -> bool:
         return not any(isinstance(argument, Stored) and tensors[argument.name].numel() != 1 for argument in step.args)
 
     def _computed(self, step: Step, old: Units, tensors: Tensors) -> Tensor:
@@ -182,7 +182,7 @@ class Scaled(Unitwise):
 class BatchNorm(Unitwise):
     """In evaluation mode: a scale and a shift of each channel."""
 
-    def _holds(self, step: Step, tensors: Tensors) -> bool:
+    def _holds(self, step: Step, inputs: Units, tensors: Tensors) -> bool:
         return step.args[5] is False and all(argument is None or isinstance(argument, Stored) for argument in step.args[1:5])
 
 
@@ -192,10 +192,12 @@ class Pooled(Unitwise):
     def __init__(self) -> None:
         super().__init__(keeps_value=True)
 
-    def _holds(self, step: Step, tensors: Tensors) -> bool:
+    def _holds(self, step: Step, inputs: Units, tensors: Tensors) -> bool:
         if step.op.startswith("aten.mean"):
-            dims = step.args[1] or []
-            return all(dim not in (0, 1) for dim in dims)
+            n_dims = 1 + len(inputs.shape)
+            return bool(step.args[1]) and all(dim % n_dims > 1 for dim in step.args[1])
+        if step.op.startswith("aten.avg_pool") and step.args[6:7] not in ((), (None,)):
+            return False  # a divisor of its own: an average of equal numbers is another number
         padding = step.args[3] if step.op.startswith("aten.avg_pool") and len(step.args) > 3 else 0
         return not any(padding if isinstance(padding, list) else [padding])
 

@@ -1,12 +1,13 @@
 """The smaller network that computes the same: units that nothing reads are left out, constant ones folded, tied rows kept once."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainer.compact.builder import Builder
-from trainer.compact.program import INPUT, Program, Step, Value, inputs_of, values_of
+from trainer.compact.program import INPUT, Program, inputs_of, stored_of, values_of
 from trainer.compact.rules import NO_RULE, Rule, rule_of
 from trainer.compact.trace import fold, pruned
 from trainer.compact.units import Units
@@ -29,37 +30,57 @@ def shrink(program: Program, ties: bool = True) -> Shrunk:
         ties: keep equal rows once, and sum what they read.
 
     Raises:
-        ValueError: a weight is not finite.
+        ValueError: a weight of a layer that could be made smaller is not finite.
     """
     program = fold(program)
-    for name, tensor in program.tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise ValueError(f"shrink expects finite weights, found a number in {name} that is not")
-    return _Shrinking(program).shrunk(ties)
+    found = _Shrinking(program, frozenset()).shrunk(ties)
+    reused = _reused(program)
+    if reused:
+        # Each use of a weight may be cut in its own way; where those cuts together are larger, the weight stays as it is.
+        other = _Shrinking(program, reused).shrunk(ties)
+        found = min(found, other, key=lambda shrunk: shrunk.program.n_parameters)
+    return found
+
+
+def _reused(program: Program) -> frozenset[str]:
+    """Stored tensors that several steps read, numbers and the like aside."""
+    n_uses = Counter(name for step in program.steps for name in set(stored_of([*step.args, *step.kwargs.values()])))
+    return frozenset(name for name, n in n_uses.items() if n > 1 and program.tensors[name].numel() > 1)
 
 
 class _Shrinking:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, whole: frozenset[str]) -> None:
+        """`whole`: stored tensors that are not cut."""
         self._program = program
         self._tensors = program.tensors
         self._units: dict[str, Units] = {INPUT: Units.free(program.input_shape)} if program.input_shape else {}
         self._rules: dict[str, Rule] = {}
         for step in program.steps:
-            rule, units = rule_of(step, self._units, self._tensors)
+            stored = stored_of([*step.args, *step.kwargs.values()])
+            if whole.isdisjoint(stored):
+                rule, units = rule_of(step, self._units, self._tensors)
+            else:
+                rule, units = NO_RULE, NO_RULE.units(step, self._units, self._tensors)
+            if rule is not NO_RULE:
+                self._refuse_unless_finite(stored)
             self._rules[step.name] = rule
             if units is not None:
                 self._units[step.name] = units
 
+    def _refuse_unless_finite(self, names: list[str]) -> None:
+        for name in names:
+            if self._tensors[name].is_floating_point() and not bool(self._tensors[name].isfinite().all()):
+                raise ValueError(f"shrink expects finite weights, found a number in {name} that is not")
+
     def shrunk(self, ties: bool) -> Shrunk:
         program = self._program
-        needed = self._needed(self._rules)
+        needed, is_used = self._needed(self._rules)
         dtype = next((t.dtype for t in program.tensors.values() if t.is_floating_point()), torch.float32)
         builder = Builder(program, self._units, dtype, ties)
         for step in program.steps:
-            if step.op == "aten.sym_size.int" and step.args[1] == 0:
-                builder.add(Step(step.name, step.op, (Value(INPUT), 0)), None)
-            elif step.name not in self._units:
-                self._rules[step.name].write(step, torch.empty(0), builder, self._tensors)
+            if step.name not in self._units:
+                if step.name in is_used:
+                    self._rules[step.name].write(step, torch.empty(0), builder, self._tensors)
             else:
                 wanted = needed[step.name]
                 if bool(wanted.any()):
@@ -69,12 +90,12 @@ class _Shrinking:
         outputs = tuple(builder.as_it_was(output) for output in program.outputs)
         return Shrunk(pruned(builder.program(outputs)), self._notes(needed))
 
-    def _needed(self, rules: dict[str, Rule]) -> dict[str, Tensor]:
-        """Value -> which units have to be computed."""
+    def _needed(self, rules: dict[str, Rule]) -> tuple[dict[str, Tensor], set[str]]:
+        """Value -> which units have to be computed; and every value that is read, those without units too."""
         needed = {name: torch.zeros_like(units.is_constant) for name, units in self._units.items()}
-        for name in values_of(self._program.outputs):
-            needed[name] = torch.ones_like(needed[name])
         is_used = set(values_of(self._program.outputs))
+        for name in is_used & needed.keys():
+            needed[name] = torch.ones_like(needed[name])
         for step in reversed(self._program.steps):
             if step.name in self._units:
                 needed[step.name] = needed[step.name] & ~self._units[step.name].is_constant
@@ -82,13 +103,11 @@ class _Shrinking:
                     continue
             elif step.name not in is_used:
                 continue
-            if step.op == "aten.sym_size.int" and step.args[1] == 0:
-                continue
             is_used.update(inputs_of(step))
             wanted = needed.get(step.name, torch.empty(0))
             for name, mask in rules[step.name].needs(step, wanted, self._units, self._tensors).items():
                 needed[name] = needed[name] | mask
-        return needed
+        return needed, is_used
 
     def _notes(self, needed: dict[str, Tensor]) -> tuple[str, ...]:
         """Which steps without a rule keep units alive that nothing else needs."""

@@ -1,26 +1,14 @@
 """From a network to its list of steps, by torch.export."""
 
+import re
+import warnings
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from trainer.compact.program import (
-    INPUT,
-    PYTHON_OPS,
-    Program,
-    ProgramError,
-    Step,
-    Stored,
-    Value,
-    call,
-    inputs_of,
-    replaced,
-    stored_of,
-    values_of,
-)
-
-_PYTHON_NAMES = {function: name for name, function in PYTHON_OPS.items()}
+from trainer.compact.graph import GraphReader, UnreadableError, is_listed
+from trainer.compact.program import Program, Step, Stored, Value, call, inputs_of, replaced, stored_of, unused_name, values_of
 
 
 class NotTraceableError(ValueError):
@@ -30,12 +18,15 @@ class NotTraceableError(ValueError):
 def trace(network: nn.Module, sample: Tensor) -> Program:
     """List the steps of a network in evaluation mode.
 
+    In-place operators and views are written as what they compute, so that no step changes a value that another one reads.
+
     Args:
         network: its forward takes one tensor, the batch first, and returns one output a task.
         sample: shape (n, *input_shape), n >= 2.
 
     Returns:
-        The program; its tensors are the network's own parameters and buffers under their names.
+        The program. Its tensors are the network's parameters and buffers under their names, and the constants of its code:
+        tensors that are plain attributes, or that its forward makes.
 
     Raises:
         NotTraceableError: torch.export cannot follow it, or a step is none of `ATEN_OPS`.
@@ -43,17 +34,45 @@ def trace(network: nn.Module, sample: Tensor) -> Program:
     was_training = network.training
     network.eval()
     try:
-        exported = torch.export.export(network, (sample,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    except Exception as error:  # torch.export raises whatever the network's code and its own analysis raise
-        raise NotTraceableError(f"torch.export cannot follow this network: {_first_line(error)}") from error
+        return GraphReader(_exported(network, sample), sample).program()
+    except UnreadableError as error:
+        raise NotTraceableError(str(error)) from error
     finally:
         network.train(was_training)
-    return _Reader(exported, tuple(sample.shape[1:])).program()
+
+
+def _exported(network: nn.Module, sample: Tensor) -> torch.export.ExportedProgram:
+    """The network's graph for any batch, in functional form.
+
+    Where plain tracing fails, the network's bytecode is read (`strict`): plain tracing takes `len(x)` and `int(x.shape[0])`
+    for numbers, so that the graph would hold for the sample's batch alone.
+    """
+    first: Exception | None = None
+    for strict in (False, True):
+        try:
+            return _functional(network, sample, strict)
+        except Exception as error:  # torch.export raises whatever the network's code and its own analysis raise
+            if first is not None:
+                raise NotTraceableError(f"torch.export cannot follow this network: {_reason(first)}") from error
+            first = error
+    raise AssertionError("both ways of tracing either return or raise")
+
+
+def _functional(network: nn.Module, sample: Tensor, strict: bool) -> torch.export.ExportedProgram:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", FutureWarning)  # torch's own copying
+        exported = torch.export.export(network, (sample,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), strict=strict)
+        if is_listed(exported.graph):
+            return exported  # no operator of the list writes in place; and the next step takes about a second
+        # The empty table: nothing is taken apart but what writes in place.
+        functional: torch.export.ExportedProgram = exported.run_decompositions({})
+        return functional
 
 
 def fold(program: Program) -> Program:
     """Compute once whatever depends on stored tensors alone, and leave out what no output needs."""
     known: dict[str, Any] = {}
+    names: dict[str, str] = {}
     tensors = dict(program.tensors)
     kept = []
 
@@ -66,8 +85,10 @@ def fold(program: Program) -> Program:
         value = known[argument.name]
         if not isinstance(value, Tensor):
             return value
-        tensors[argument.name] = value
-        return Stored(argument.name)
+        if argument.name not in names:
+            names[argument.name] = unused_name(argument.name, tensors)
+            tensors[names[argument.name]] = value
+        return Stored(names[argument.name])
 
     for step in program.steps:
         if all(name in known for name in inputs_of(step)) and not step.op.startswith("aten.sym_size"):
@@ -97,68 +118,25 @@ def _parts(step: Step) -> tuple[list[Any], list[Any]]:
     return list(step.args), list(step.kwargs.values())
 
 
-class _Reader:
-    """Reads an exported program."""
-
-    def __init__(self, exported: torch.export.ExportedProgram, input_shape: tuple[int, ...]) -> None:
-        self._graph = exported.graph
-        self._input_shape = input_shape
-        signature = exported.graph_signature
-        names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
-        held = {**exported.constants, **exported.state_dict}
-        self._stored = {node: name for node, name in names.items() if name in held}
-        self._tensors = {name: held[name].detach() for name in names.values() if name in held}
-        self._inputs = [node.name for node in self._graph.nodes if node.op == "placeholder" and node.name not in self._stored]
-
-    def program(self) -> Program:
-        if len(self._inputs) != 1:
-            raise NotTraceableError(f"a network with one input expected, found {len(self._inputs)}")
-        needed = self._needed()
-        steps, outputs = [], ()
-        for node in self._graph.nodes:
-            if node.op == "output":
-                outputs = tuple(self._argument(item) for item in node.args[0])
-            elif node.op == "call_function" and node in needed:
-                steps.append(self._step(node))
-        return Program(self._input_shape, tuple(steps), outputs, self._tensors)
-
-    def _needed(self) -> set[fx.Node]:
-        """Without assertions and whatever else leads to no output."""
-        output = next(node for node in self._graph.nodes if node.op == "output")
-        found, left = set(), list(output.all_input_nodes)
-        while left:
-            node = left.pop()
-            if node not in found:
-                found.add(node)
-                left += node.all_input_nodes
-        return found
-
-    def _step(self, node: fx.Node) -> Step:
-        name = _PYTHON_NAMES.get(node.target) or str(node.target)  # type: ignore[arg-type]
-        try:
-            kwargs = {key: self._argument(item) for key, item in node.kwargs.items()}
-            return Step(node.name, name, tuple(self._argument(item) for item in node.args), kwargs, self._shape(node))
-        except ProgramError as error:
-            raise NotTraceableError(str(error)) from error
-
-    def _argument(self, item: Any) -> Any:
-        if isinstance(item, fx.Node):
-            if item.name in self._stored:
-                return Stored(self._stored[item.name])
-            return Value(INPUT if item.name == self._inputs[0] else item.name)
-        if isinstance(item, list | tuple):
-            return [self._argument(part) for part in item]
-        if item is None or isinstance(item, bool | int | float | str):
-            return item
-        raise ProgramError(f"an argument of type {type(item).__name__} cannot be kept in a file")
-
-    def _shape(self, node: fx.Node) -> tuple[int, ...] | None:
-        value = node.meta.get("val")
-        if not isinstance(value, Tensor) or not value.dim():
-            return None
-        batch, *rest = list[Any](value.shape)
-        return tuple(rest) if type(batch) is torch.SymInt and all(type(n) is int for n in rest) else None
+# What follows in a message of torch.export is for people who debug PyTorch.
+_BOILERPLATE = re.compile(
+    r"For more information, run with|For extended logs|If you suspect the guard|For more debugging help|For C\+\+ stack trace|"
+    r"The error above occurred|consider using data-dependent|Caused by: \(_export|Set TORCHDYNAMO_VERBOSE|"
+    r"Developer debug context|Suggested fixes"
+)
+_SPECIALISED = re.compile(r"your code specialized it to be a constant \((\d+)\)")
+_MOST_CHARACTERS = 600
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _reason(error: Exception) -> str:
+    """Why, in one line: what torch.export says, and the line of the network's code that it names."""
+    text = str(error)
+    specialised = _SPECIALISED.search(text)
+    if specialised:
+        return (
+            f"its forward uses the number of samples as a plain number ({specialised[1]} here), so that its steps would hold for batches "
+            "of that size alone; x.shape[0] without int() keeps it free"
+        )
+    lines = (_BOILERPLATE.split(line.strip())[0].strip() for line in text.splitlines())
+    whole = " ".join(line for line in lines if line) or type(error).__name__
+    return whole if len(whole) <= _MOST_CHARACTERS else f"{whole[:_MOST_CHARACTERS]} ..."
