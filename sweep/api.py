@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sweep.config import SweepConfig
+from sweep.config import GridText, SweepConfig
 from sweep.notify import notifying
 from sweep.outcome import EXIT_COMPLETE, EXIT_WRONG_INPUT, Outcome, SweepError
 from sweep.planning import Plan, plan_sweeps, trials_of
@@ -105,7 +105,7 @@ def run_and_report(
     has_dashboard: bool = True,
     limit: int | None = None,
     is_quiet: bool = False,
-    grid_file: str | None = None,
+    grid_file: GridText | None = None,
 ) -> tuple[Outcome, StorePath]:
     """`run_and_report_all` of one sweep."""
     return run_and_report_all((config,), address=address, has_dashboard=has_dashboard, limit=limit, is_quiet=is_quiet, grid_file=grid_file)[
@@ -120,7 +120,7 @@ def run_and_report_all(
     has_dashboard: bool = True,
     limit: int | None = None,
     is_quiet: bool = False,
-    grid_file: str | None = None,
+    grid_file: GridText | None = None,
     fails_fast: bool = False,
     notify: str | None = None,
 ) -> tuple[tuple[Outcome, StorePath], ...]:

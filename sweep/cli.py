@@ -94,7 +94,7 @@ def _price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
 @_told_clearly
 def run(grid: Path, out: str | None, override: Path | None, quiet: bool, **options: Any) -> int:
-    """Train every trial of GRID that is not complete yet, then write the report.
+    """Train every trial of GRID (`-`: standard input) that is not complete yet, then write the report.
 
     Running it again goes on where it stopped; a larger grid trains what is new. The first Ctrl-C ends running epochs
     and keeps them, the second stops at once. A list of problems is one sweep each, with a folder and a report of its own.
@@ -106,13 +106,14 @@ def run(grid: Path, out: str | None, override: Path | None, quiet: bool, **optio
     Example:
       sweep run configs/quickstart.yaml
       sweep run configs/quickstart.yaml --limit 4 --out /tmp/try
+      sed s/mdmtn/hps/ configs/quickstart.yaml | sweep run - --out results/hps
     """
     started = time.perf_counter()
-    from sweep.config import load_configs
+    from sweep.config import read_grid
     from sweep.run_command import train_and_tell
 
-    configs = load_configs(grid, out=out, override=override)
-    return train_and_tell(configs, grid.read_text(encoding="utf-8"), started=started, is_quiet=quiet, **options)
+    file = read_grid(grid, override=override)
+    return train_and_tell(file.configs(out), file.text, started=started, is_quiet=quiet, **options)
 
 
 @cli.command()

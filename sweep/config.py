@@ -5,8 +5,10 @@
 neither torch nor ray by itself; a grid file that names a problem of the user's own has its module imported.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -25,12 +27,15 @@ from sweep.grid.problems import Part, file_name, length_mistakes, parts_of, said
 from sweep.grid.sections import normalise, with_model, without
 from sweep.grid.studies import resolve_studies
 from sweep.grid.study import Study
+from sweep.grid.text_file import STDIN, GridText, TextFile, read_file
 from sweep.grid.validation import locate, validate
 from sweep.grid.yaml_source import read_yaml
 from trainer.own_problem import building_once
 
 __all__ = [
     "ConfigError",
+    "GridFile",
+    "GridText",
     "Mistake",
     "ProblemConfig",
     "Resources",
@@ -43,7 +48,50 @@ __all__ = [
     "load_configs",
     "parse_config",
     "parse_configs",
+    "read_grid",
 ]
+
+
+@dataclass(frozen=True)
+class GridFile:
+    """A grid file, and the file merged over it, each read once: what is trained and what is stored come from the same text."""
+
+    file: TextFile
+    override: TextFile | None = None
+
+    @property
+    def text(self) -> GridText:
+        """What the plan of a run keeps."""
+        return GridText(self.file.text, None if self.override is None else self.override.text)
+
+    def configs(self, out: str | Path | None = None) -> tuple[SweepConfig, ...]:
+        """The sweeps that it asks for; `out` and errors as for `load_configs`."""
+        return self._configs(out, MAX_PROBLEMS)
+
+    def config(self, out: str | Path | None = None) -> SweepConfig:
+        """Its one sweep; `out` and errors as for `load_config`."""
+        return self._configs(out, 1)[0]
+
+    def _configs(self, out: str | Path | None, n_max: int) -> tuple[SweepConfig, ...]:
+        nodes, mistakes = [], []
+        for file in (self.file, self.override):
+            if file is not None:
+                node, found = read_yaml(file)
+                nodes.append((node, file.folder))
+                mistakes += found
+        return _build(nodes, mistakes, default_name=file_name(self.file.stem) or "sweep", out=out, n_max=n_max)
+
+
+def read_grid(path: str | Path, *, override: str | Path | None = None) -> GridFile:
+    """Read a grid file without checking it yet; arguments as for `load_configs`.
+
+    Raises:
+        ConfigError: a file is missing, unreadable, too large or not UTF-8, or both are standard input.
+    """
+    if override is not None and Path(path) == Path(override) == STDIN:
+        hint = "write one of the two into a file"
+        raise ConfigError([Mistake((), "standard input can be read only once", hint=hint, file="--override")])
+    return GridFile(read_file(Path(path)), None if override is None else read_file(Path(override)))
 
 
 def load_config(path: str | Path, *, out: str | Path | None = None, override: str | Path | None = None) -> SweepConfig:
@@ -52,7 +100,7 @@ def load_config(path: str | Path, *, out: str | Path | None = None, override: st
     Raises:
         ConfigError: as for `load_configs`, and when the file lists several problems.
     """
-    return _load(path, out, override, n_max=1)[0]
+    return read_grid(path, override=override).config(out)
 
 
 def load_configs(path: str | Path, *, out: str | Path | None = None, override: str | Path | None = None) -> tuple[SweepConfig, ...]:
@@ -62,14 +110,14 @@ def load_configs(path: str | Path, *, out: str | Path | None = None, override: s
     `<output>/<short>`, where short is the problem's name after its last `/` (with `-2`, `-3` where it is taken).
 
     Args:
-        path: the YAML file.
+        path: the YAML file; `-` is standard input, and paths in it are relative to the working folder then.
         out: output folder (with a list of problems: its parent), instead of the file's.
         override: a second YAML file whose keys replace those of the first, one by one; `preferences` and lists as a whole.
 
     Raises:
         ConfigError: with every mistake, each with file, line, column, path, rule, value and a hint.
     """
-    return _load(path, out, override, n_max=MAX_PROBLEMS)
+    return read_grid(path, override=override).configs(out)
 
 
 def parse_config(
@@ -100,32 +148,27 @@ def parse_configs(
     return _build(_python_nodes(mapping, override), [], default_name=name, out=out, n_max=MAX_PROBLEMS)
 
 
-def _load(path: str | Path, out: str | Path | None, override: str | Path | None, n_max: int) -> tuple[SweepConfig, ...]:
-    first, mistakes = read_yaml(Path(path))
-    nodes = [first]
-    if override is not None:
-        second, more = read_yaml(Path(override))
-        nodes.append(second)
-        mistakes += more
-    return _build(nodes, mistakes, default_name=file_name(Path(path).stem) or "sweep", out=out, n_max=n_max)
+def _python_nodes(mapping: Mapping[str, Any], override: Mapping[str, Any] | None) -> list[tuple[Node, str]]:
+    return [(from_python(values), os.getcwd()) for values in (mapping, override) if values is not None]
 
 
-def _python_nodes(mapping: Mapping[str, Any], override: Mapping[str, Any] | None) -> list[Node]:
-    return [from_python(mapping)] + ([from_python(override)] if override is not None else [])
-
-
-def _build(nodes: list[Node], mistakes: list[Mistake], *, default_name: str, out: str | Path | None, n_max: int) -> tuple[SweepConfig, ...]:
-    for node in nodes:
+def _build(
+    nodes: Sequence[tuple[Node, str]], mistakes: list[Mistake], *, default_name: str, out: str | Path | None, n_max: int
+) -> tuple[SweepConfig, ...]:
+    """The sweeps of one file's nodes, or of several merged in this order; with each the folder that its paths are relative to."""
+    for node, _ in nodes:
         if not isinstance(node.value, dict):
             rule, hint = "a mapping (`key: value`) expected at the top level", "start with `problem: multidigits`"
             raise ConfigError([*mistakes, Mistake((), rule, node.found(), hint, node.position)])
-    top = normalise(nodes[0])
-    for node in nodes[1:]:
-        top = merge(top, normalise(node), replaced=frozenset({"preferences"}))
+    top = normalise(*nodes[0])
+    for node, folder in nodes[1:]:
+        top = merge(top, normalise(node, folder), replaced=frozenset({"preferences"}))
     parts = parts_of(top, default_name=default_name, out=None if out is None else str(out))
     read = [_read_part(part) for part in parts]
     found = [locate(mistake, top, _schema()) for mistake in length_mistakes(top, n_max)]
     found += said_once([(part, wrong) for part, (_, wrong) in zip(parts, read, strict=True)])
+    if out is not None:  # it stands nowhere in the file
+        found = [replace(mistake, position=None) if mistake.path == ("output",) else mistake for mistake in found]
     unreadable = {mistake.position for mistake in mistakes}
     mistakes = mistakes + [mistake for mistake in found if mistake.position is None or mistake.position not in unreadable]
     if mistakes:
@@ -147,7 +190,7 @@ def _read_once(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
     found += problem.mistakes
     wrong = [mistake.path for mistake in found] + [("problem", "name")] * problem.is_unusable
     between = _rules_between_sections(None if problem.mistakes else config, top, wrong)
-    found += [mistake for mistake in between if not (problem.is_unusable and mistake.path[-1] == "model")]
+    found += [mistake for mistake in between if not (problem.is_unusable and mistake.path[-1:] == ("model",))]
     if config is not None and not found:
         own = {"import_from": config.problem.import_from} if config.problem.import_from else {}
         complete = ProblemConfig(name=config.problem.name, **own, **problem.options)

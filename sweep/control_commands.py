@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweep.command_edge import told_clearly
-from sweep.results_place import ResultsPlace
+from sweep.results_place import ResultsPlace, config_options
 from sweep.terminal import echo
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def stop(folder: str | Path) -> int:
 
 @click.command()
 @_folder
-@click.option("--grid", type=click.Path(path_type=Path), metavar="FILE", help="This grid file instead of the stored one.")
-@click.option("--trust", is_flag=True, help="Import a problem of your own that DIR names; without it name the grid file.")
+@config_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials.")
 @click.option("--address", metavar="A", help="Join a Ray cluster: `auto` or HOST:PORT. Without it a local Ray starts.")
 @click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
@@ -70,7 +69,7 @@ def stop(folder: str | Path) -> int:
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
 @told_clearly
-def resume(folder: str | Path, grid: Path | None, trust: bool, quiet: bool, **options: Any) -> int:
+def resume(folder: str | Path, grid: Path | None, override: Path | None, trust: bool, quiet: bool, **options: Any) -> int:
     """Lift a pause of the sweep in DIR, and run what its last grid file asks for.
 
     Where a run is on, that one goes on and this command ends. Exit codes as for `sweep run`.
@@ -81,7 +80,7 @@ def resume(folder: str | Path, grid: Path | None, trust: bool, quiet: bool, **op
       sweep resume results/wine --grid examples/wine/grid.yaml
     """
     started = time.perf_counter()
-    from sweep.resuming import named_config, stored_config
+    from sweep.resuming import chosen_config
     from sweep.run_command import train_and_tell
 
     store = _known_sweep(folder)
@@ -89,10 +88,7 @@ def resume(folder: str | Path, grid: Path | None, trust: bool, quiet: bool, **op
     if holder is not None and store.control.lift_pause():
         echo(f"the pause is lifted: {_run(holder)} goes on")
         return 0
-    if grid is not None:
-        config, text = named_config(grid, folder), grid.read_text(encoding="utf-8")
-    else:
-        config, text = stored_config(folder, is_trusted=trust)
+    config, text = chosen_config(folder, grid=grid, override=override, trust=trust)
     store.control.lift_pause()
     return train_and_tell((config,), text, started=started, is_quiet=quiet, **options)
 

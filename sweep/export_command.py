@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweep.command_edge import told_clearly
-from sweep.results_place import ResultsPlace
+from sweep.results_place import ResultsPlace, config_options
 from sweep.terminal import echo
 
 if TYPE_CHECKING:
@@ -25,24 +25,25 @@ if TYPE_CHECKING:
 )
 @click.option("--all-front", is_flag=True, help="Every trial that no other one dominates, into the folder --to.")
 @click.option("--format", "form", type=click.Choice(["safetensors", "onnx", "pt2"]), help="Of --all-front's files.  [default: safetensors]")
-@click.option("--grid", type=click.Path(path_type=Path), metavar="FILE", help="The grid file of DIR, instead of the stored one.")
-@click.option("--trust", is_flag=True, help="Import a problem of your own that DIR names; without it name the grid file.")
+@click.option("--force", is_flag=True, help="Replace files that exist already.")
+@config_options
 @told_clearly
-def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, form: str | None, grid: Path | None, trust: bool) -> int:
-    """Write the network of TRIAL in DIR as a file that is really smaller.
+def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, form: str | None, force: bool, **source: Any) -> int:
+    """Write the network of TRIAL in DIR as a file without what training made zero or equal.
 
-    What training made zero or equal is physically removed. The file is written only if its outputs are those of the trained
-    network within 1e-5 on the whole test set; a model card goes into it and, for people, beside it. An ONNX file needs
-    `pip install 'pareto-sweep[export]'`. The times go into DIR/latency too, where DIR takes them.
+    Those weights are physically removed, and the bytes of the weights and of the file are printed before and after. The file is
+    written only if its outputs are those of the trained network within 1e-5 on the whole test set; a model card goes into it and,
+    for people, beside it. An ONNX file needs `pip install 'pareto-sweep[export]'`. The times go into DIR/latency too, where DIR
+    takes them.
 
     \b
     Example:
       sweep export results/quickstart 0a1b2c3d4e5f6071 --to model.onnx
       sweep export results/quickstart --all-front --to front/
     """
-    from sweep.exporting import Exporter, format_of
+    from sweep.exporting import Exporter, check_target, format_of
     from sweep.outcome import SweepError
-    from sweep.resuming import named_config, stored_config
+    from sweep.resuming import chosen_config
     from sweep.store import Store
     from sweep.trained import TrainedTrials
 
@@ -51,12 +52,14 @@ def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, for
             "one TRIAL, or --all-front with an optional --format, expected\n  hint: `sweep front DIR` lists the trials of the front"
         )
     if not all_front:
-        format_of(to)  # before the data is read
-    config = named_config(grid, folder) if grid is not None else stored_config(folder, is_trusted=trust)[0]
-    exporter = Exporter(TrainedTrials(Store(folder), config))
+        format_of(to)
+    config = chosen_config(folder, **source)[0]
     jobs = _files_of_front(folder, to, form or "safetensors") if all_front else [(str(trial), to)]
+    for _, path in jobs:  # before the data is read, and before any of them is written
+        check_target(path, replaces=force)
+    exporter = Exporter(TrainedTrials(Store(folder), config))
     for trial_id, path in jobs:
-        exported = exporter.export(trial_id, path)
+        exported = exporter.export(trial_id, path, replaces=force)
         echo(_line(exported.card, path))
         if exported.not_kept is not None:
             echo(f"note: {folder} did not take the times: {exported.not_kept}", err=True)
@@ -85,7 +88,8 @@ def _front(folder: str | Path) -> list[str]:
 
 def _line(card: Any, path: Path) -> str:
     (batch, times), *_ = reversed(card["latency_ms"].items())
-    sizes = ", ".join(f"{name} {card[name]['before']:,} -> {card[name]['after']:,}" for name in ("parameters", "macs", "bytes"))
+    names = {"parameters": "parameters", "macs": "macs", "weight_bytes": "bytes of weights", "bytes": "bytes of the file"}
+    sizes = ", ".join(f"{title} {card[name]['before']:,} -> {card[name]['after']:,}" for name, title in names.items())
     return f"wrote {path}: {sizes}; {batch}: {times['before']:.3g} -> {times['after']:.3g} ms on one core"
 
 
@@ -93,10 +97,9 @@ def _line(card: Any, path: Path) -> str:
 @click.argument("folder", metavar="DIR", type=ResultsPlace())
 @click.argument("trials", metavar="[TRIAL...]", nargs=-1)
 @click.option("--again", is_flag=True, help="Measure trials again whose times on this machine are known.")
-@click.option("--grid", type=click.Path(path_type=Path), metavar="FILE", help="The grid file of DIR, instead of the stored one.")
-@click.option("--trust", is_flag=True, help="Import a problem of your own that DIR names; without it name the grid file.")
+@config_options
 @told_clearly
-def measure(folder: str | Path, trials: tuple[str, ...], again: bool, grid: Path | None, trust: bool) -> int:
+def measure(folder: str | Path, trials: tuple[str, ...], again: bool, **source: Any) -> int:
     """Measure how long networks of DIR take on one core of this machine, as trained and compressed.
 
     TRIAL is an id or its beginning; without one every trial that no other one dominates is measured. Batch 1 and 256. The
@@ -110,12 +113,11 @@ def measure(folder: str | Path, trials: tuple[str, ...], again: bool, grid: Path
     """
     from sweep.measuring import measure_trial
     from sweep.outcome import SweepError
-    from sweep.resuming import named_config, stored_config
+    from sweep.resuming import chosen_config
     from sweep.store import Store, StoreError, StoreWriteError, UnreachableError
     from sweep.trained import TrainedTrials
 
-    config = named_config(grid, folder) if grid is not None else stored_config(folder, is_trusted=trust)[0]
-    known = TrainedTrials(Store(folder), config)
+    known = TrainedTrials(Store(folder), chosen_config(folder, **source)[0])
     trial_ids = list(dict.fromkeys(known.row(trial)["trial_id"] for trial in trials)) if trials else _front(folder)
     n_new = n_failed = 0
     for number, trial_id in enumerate(trial_ids, start=1):

@@ -42,27 +42,30 @@ class Exporter:
     def __init__(self, trials: TrainedTrials) -> None:
         self._trials = trials
 
-    def export(self, trial_id: str, path: Path) -> Exported:
+    def export(self, trial_id: str, path: Path, *, replaces: bool = False) -> Exported:
         """Write one trial's network; the format is the file's suffix. Its latencies go into the results folder too, if it takes them.
+
+        Args:
+            trial_id: its id, or a beginning that no other one has.
+            path: the file; its model card for people goes beside it, into `<path>.md`.
+            replaces: take the place of files that are there already.
 
         Raises:
             StoreError: no such trial or weights, or they are damaged.
             DataError: the problem's data is not here.
             StoreWriteError: the disk did not take the file; none is left.
-            SweepError: the network cannot be compressed, or the compressed one computes something else.
+            SweepError: the path cannot be written to (`check_target`), the network cannot be compressed, or the compressed one
+                computes something else.
         """
         form = format_of(path)
+        check_target(path, replaces=replaces)
         network = self._trials.network(self._trials.row(trial_id))
         found = _Export(self._trials.manifest, network, form)
         card, data = found.file()
-        page = path.with_name(f"{path.name}.md")
-        write_whole(path, data)
-        try:
-            write_whole(page, card_text(card).encode())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            page.unlink(missing_ok=True)  # an older file's
-            raise
+        check_target(path, replaces=replaces)  # once more: to compress and verify takes a while
+        page = card_page(path)
+        # The network waits aside until its card is written, so that a full disk leaves both files as they were.
+        write_whole(path, data, check=lambda _: write_whole(page, card_text(card).encode()))
         return Exported(path, card, self._kept(network.row, found.latency) if found.ties else None)
 
     def _kept(self, row: Mapping[str, Any], latency: Mapping[int, tuple[float, float]]) -> str | None:
@@ -75,15 +78,45 @@ class Exporter:
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's suffix names.
+    """The format that a file's suffix names; upper and lower case are alike.
 
     Raises:
         SweepError: it names none.
     """
-    form = path.suffix.removeprefix(".")
+    form = path.suffix.removeprefix(".").lower()
     if form not in FORMATS:
-        raise SweepError(f"{path}: a name that ends in {', '.join(f'.{known}' for known in FORMATS)} expected")
+        known = [f".{known}" for known in FORMATS]
+        raise SweepError(
+            f"{path}: a file name that ends in {', '.join(known[:-1])} or {known[-1]} expected\n"
+            "  hint: the ending says in which format the network is written (docs/compress.md)"
+        )
     return form
+
+
+def card_page(path: Path) -> Path:
+    """The model card for people beside an exported file."""
+    return path.with_name(f"{path.name}.md")
+
+
+def check_target(path: Path, *, replaces: bool = False) -> None:
+    """Refuse a path that cannot be written to, or that would take the place of another file.
+
+    Args:
+        path: the file that is to be written; its model card goes beside it.
+        replaces: files that are there already may be replaced.
+
+    Raises:
+        SweepError: its folder is missing, or a file or folder is in its place.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        found = "is not a folder" if folder.exists() else "does not exist"
+        raise SweepError(f"{path}: the folder {folder} {found}\n  hint: create it first, or name a file in another folder")
+    for taken in (path, card_page(path)):
+        if taken.is_dir():
+            raise SweepError(f"{taken}: a folder has this name\n  hint: choose another file name")
+        if not replaces and (taken.exists() or taken.is_symlink()):
+            raise SweepError(f"{taken}: the file exists already, and was not changed\n  hint: choose another name, or add `--force`")
 
 
 class _Export:
@@ -104,7 +137,9 @@ class _Export:
         whole, sample = self._network.whole, self._network.sample
         small = self._network.compressed(ties=self.ties)
         network = small.network.eval()
+        kept = [tensor for tensor in small.program.tensors.values() if tensor.is_floating_point()]
         sizes = {
+            "weight_bytes": (sum(p.nbytes for p in whole.parameters()), sum(tensor.nbytes for tensor in kept)),
             "parameters": (sum(p.numel() for p in whole.parameters()), small.n_params),
             "macs": (macs_of(whole, tuple(sample.shape[1:])), small.macs),
         }

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sweep.config import Study, SweepConfig
+from sweep.config import GridText, Study, SweepConfig
 from sweep.failures import FailedTrials
 from sweep.grid.studies import ANCHOR_STUDY
 from sweep.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, SweepError, Timing
@@ -34,7 +34,7 @@ class Member:
         grid_file: the text that the config came from, kept in the plan.
     """
 
-    def __init__(self, config: SweepConfig, limit: int | None, grid_file: str) -> None:
+    def __init__(self, config: SweepConfig, limit: int | None, grid_file: GridText) -> None:
         trials = trials_of(config)
         self.config = config
         self.trials = trials[:limit]
@@ -127,7 +127,8 @@ class Member:
             "attempt": attempt,
             **circumstances,
             "log": relative_log(log, self.store.root),
-            "grid_file": self._grid_file,
+            "grid_file": self._grid_file.grid,
+            "override_file": self._grid_file.override,
             "config": json.loads(self.config.model_dump_json()),
             "trials": [
                 {"trial_id": t.trial_id, "study": t.study, "k": t.preference and list(t.preference), "seed": t.seed} for t in self.trials

@@ -3,6 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+_SIZES = {
+    "parameters": "parameters",
+    "macs": "multiply-adds a sample",
+    "weight_bytes": "bytes of the weights",
+    "bytes": "bytes of the file",
+}
+
 
 def card_text(card: Mapping[str, Any]) -> str:
     """The card of an exported network (`Exported.card`) as a Markdown page."""
@@ -16,8 +23,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
         "| | before | after | |",
         "|---|---|---|---|",
-        *(_sizes(title, card[name]) for name, title in (("parameters", "parameters"), ("macs", "multiply-adds a sample")) if name in card),
-        *([_sizes("bytes of the file", card["bytes"])] if "bytes" in card else []),
+        *(_sizes(title, card[name]) for name, title in _SIZES.items() if name in card),
         *(_times(f"ms, {batch}", pair) for batch, pair in card["latency_ms"].items()),
         "",
         f"Times: medians on {card['latency_of']}.",

@@ -1,5 +1,6 @@
-"""The command line's type for a results folder: a path, or the address of one in an object store."""
+"""The command line's type for a results folder, and its options for where the folder's settings come from."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from sweep.storage.address import is_address
 
 
 class ResultsPlace(click.Path):
-    """Paths become `Path`; addresses stay text, since a path would lose one of their slashes."""
+    """A path, which becomes a `Path`, or an address in an object store, which stays text: a path would lose one of its slashes."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -17,3 +18,16 @@ class ResultsPlace(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Called by click with what was typed."""
         return value if isinstance(value, str) and is_address(value) else super().convert(value, param, ctx)
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options `grid`, `override` and `trust` of commands that need the settings of a results folder (`sweep.resuming`)."""
+    file = click.Path(path_type=Path)
+    options = (
+        click.option("--grid", type=file, metavar="FILE", help="The grid file of DIR, instead of the stored one; `-`: standard input."),
+        click.option("--override", type=file, metavar="FILE", help="A second YAML file, merged over --grid's, as for `sweep run`."),
+        click.option("--trust", is_flag=True, help="Import a problem of your own that DIR names; without it name the grid file."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from sweep.terminal import echo
 
 if TYPE_CHECKING:
-    from sweep.config import SweepConfig
+    from sweep.config import GridText, SweepConfig
 
 
 def train_and_tell(
     configs: "Sequence[SweepConfig]",
-    grid_file: str,
+    grid_file: "GridText",
     *,
     started: float,
     address: str | None,

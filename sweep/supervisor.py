@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from sweep.config import SweepConfig, dump_config
+from sweep.config import GridText, SweepConfig, dump_config
 from sweep.driver import AttemptJob
 from sweep.driver_process import DriverProcess
 from sweep.failures import Failures
@@ -66,7 +66,7 @@ def run_sweeps(
     address: str | None = None,
     has_dashboard: bool = True,
     limit: int | None = None,
-    grid_file: str | None = None,
+    grid_file: GridText | None = None,
     fails_fast: bool = False,
 ) -> tuple[Outcome, ...]:
     """Train every trial that the stores do not hold yet, with one Ray for all sweeps.
@@ -88,7 +88,7 @@ def run_sweeps(
         SweepError: the cluster cannot be used.
         ValueError: the configs do not go together.
     """
-    members = [Member(config, limit, grid_file or dump_config(config)) for config in configs]
+    members = [Member(config, limit, grid_file or GridText(dump_config(config))) for config in configs]
     if len({member.store.root for member in members}) < len(members) or len({config.resources for config in configs}) != 1:
         raise ValueError("a run expects one or more sweeps with an output each and the same resources")
     for member in members:

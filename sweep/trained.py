@@ -44,7 +44,9 @@ class TrainedTrials:
         if stored.get("name") != config.problem.name or stored.get("fingerprint") != fingerprint_of(config):
             raise SweepError(
                 f"{store.root}: its results are of another problem, other data or another source than the grid file asks for\n"
-                "  hint: name the grid file that they come from, `--grid FILE`, and undo changes of its problem"
+                "  hint: name the grid file that they come from, `--grid FILE`, with the run's `--override FILE` if it had one, and undo "
+                "changes of its problem; without --grid the settings stored in the folder are used (with `--trust` for a problem of "
+                "your own)"
             )
         self._rows: dict[str, dict[str, Any]] = {row["trial_id"]: row for row in store.read_rows().to_pylist()}
         self._problems: dict[str, Problem] = {}

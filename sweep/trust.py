@@ -24,7 +24,8 @@ def refuse_untrusted(config: Mapping[str, Any], where: StorePath, is_trusted: bo
     if named and not is_trusted:
         raise SweepError(
             f"{where}: problem {one_line(named[0])} is a Python module, which a results folder may not name by itself\n"
-            "  hint: name the grid file yourself, `--grid FILE`; or `--trust`, if nobody else could write to this folder"
+            "  hint: name the grid file yourself, `--grid FILE` (and `--override FILE`, where the run had one); or add `--trust`, "
+            "if nobody else could write to this folder"
         )
 
 

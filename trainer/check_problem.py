@@ -45,6 +45,7 @@ def check_problem(problem: Problem, model: str) -> list[str]:
         network = _called(f"network {model}", problem.networks[model])
         if not isinstance(network, nn.Module):
             raise ProblemError(f"network {model}: a torch.nn.Module expected, found {type(network).__name__}")
+        _check_is_plain(network, model)
         _check_weights(network, model)
         notes = _notes_on_layers(network, model)
         for is_training in (True, False):
@@ -211,6 +212,26 @@ def _check_part(part: Part, name: str, n_tasks: int) -> None:
     if not bool(inputs.isfinite().all()):
         first = int((~inputs.isfinite()).reshape(counts[0], -1).any(dim=1).nonzero()[0])
         raise ProblemError(f"{name}: inputs that are finite numbers expected, found NaN or infinity in sample {first}")
+
+
+def _check_is_plain(network: nn.Module, model: str) -> None:
+    """Refuse modules that get their weights' shapes at the first call, and compiled ones with weights.
+
+    A pack calls each network with weights of its own (`torch.func.functional_call`), which neither of them takes.
+    """
+    for name, module in network.named_modules():
+        where = f"network {model}: {f'module {name}' if name else 'it'}"
+        if isinstance(module, torch.jit.ScriptModule) and next(module.parameters(), None) is not None:
+            raise ProblemError(
+                f"{where} is compiled by torch.jit ({type(module).__name__}), a plain torch.nn.Module expected",
+                "return the module itself, without torch.jit.script and torch.jit.trace",
+            )
+        lazy = [parameter for parameter, value in module.named_parameters(recurse=False) if nn.parameter.is_lazy(value)]
+        if lazy:
+            raise ProblemError(
+                f"{where} is a {type(module).__name__} whose {lazy[0]} has no shape before its first call, a layer with its sizes expected",
+                "write the layer with its number of inputs, for example nn.Linear(64, 10) instead of nn.LazyLinear(10)",
+            )
 
 
 def _check_weights(network: nn.Module, model: str) -> None:

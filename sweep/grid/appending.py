@@ -3,12 +3,13 @@
 import contextlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, SequenceNode
 
-from sweep.config import SweepConfig, load_configs
+from sweep.config import GridFile, SweepConfig, read_grid
 from sweep.grid.errors import ConfigError, Mistake
 from sweep.grid.preferences import Vector
 from sweep.grid.text_file import read_text
@@ -28,21 +29,29 @@ def append_preferences(path: Path, vectors: Sequence[Vector], study: str | None 
         How many were added.
 
     Raises:
-        ConfigError: the file cannot be read or used, it has no such study, or the vectors do not fit it; nothing is changed then.
+        ConfigError: the file cannot be read, used or replaced, it has no such study, or the vectors do not fit it; nothing is
+            changed then.
     """
-    before = load_configs(path)
+    grid = read_grid(path)
+    if grid.file.is_stream:
+        hint = "name a grid file; the text of a run's is `grid_file` in plans/<n>.json of its results folder"
+        raise ConfigError([Mistake((), "a file that can be replaced expected", hint=hint, file=grid.file.name)])
+    before = grid.configs()
     known = {_rounded(vector) for config in before for vector in _vectors(config, study, path)}
     new = [vector for vector in dict.fromkeys(map(_rounded, vectors)) if vector not in known]
     if not new:
         return 0
-    text = read_text(path)
+    changed = with_vectors(grid.file.text, new, study)
+    _check(replace(grid, file=replace(grid.file, text=changed)), path, before, new, study)
     target = path.resolve()
     aside = target.with_name(f".{target.name}.tmp.yaml")
     try:
-        aside.write_text(with_vectors(text, new, study), encoding="utf-8", newline="")
-        _check(aside, path, before, new, study)
+        aside.write_text(changed, encoding="utf-8-sig" if grid.file.has_bom else "utf-8", newline="")
         with contextlib.suppress(OSError):
             aside.chmod(target.stat().st_mode)
+        if read_text(path) != grid.file.text:
+            hint = "run the command again"
+            raise ConfigError([Mistake((), "the file was changed meanwhile, and is left as it is now", hint=hint, file=str(path))])
         os.replace(aside, target)
     except OSError as error:
         hint = "name a file in a writable folder"
@@ -84,10 +93,10 @@ def with_vectors(text: str, vectors: Sequence[Vector], study: str | None = None)
     return f"{text[:start]}{moved}{newline}{' ' * value.start_mark.column}- {listed}{text[place:]}"
 
 
-def _check(aside: Path, path: Path, before: Sequence[SweepConfig], new: Sequence[Vector], study: str | None) -> None:
+def _check(changed: GridFile, path: Path, before: Sequence[SweepConfig], new: Sequence[Vector], study: str | None) -> None:
     """The new text must mean the old vectors and the new ones; their order settles nothing."""
     try:
-        after = load_configs(aside)
+        after = changed.configs()
         for old, config in zip(before, after, strict=True):
             if set(map(_rounded, _vectors(config, study, path))) != {*map(_rounded, _vectors(old, study, path)), *new}:
                 raise ValueError

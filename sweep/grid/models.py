@@ -22,10 +22,15 @@ _MAX_BYTES = 2**50
 AUTO = "auto"
 
 
+def _is_whole(value: Any) -> bool:
+    """Whether this is a whole number, as `3000` or as `3e3`."""
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+
+
 def parse_memory(value: Any) -> Any:
     """`1.5GB` -> 1500000000 (GB = 1e9, GiB = 2**30); whole numbers are bytes already; anything else is refused."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        n_bytes = value
+    if _is_whole(value):
+        n_bytes = int(value)
     elif isinstance(value, str) and len(value) <= 40 and (match := _MEMORY.fullmatch(value.strip())):
         n_bytes = round(float(match[1]) * _UNITS[(match[2] or "").lower()])
     else:
@@ -73,7 +78,7 @@ ReferencePoint = Annotated[
 PackSize = Annotated[
     Annotated[Literal["auto"], Tag("<auto>")] | Annotated[int, Range(ge=1, le=100_000), Tag("<size>")],
     Discriminator(
-        lambda value: "<auto>" if value == "auto" else "<size>" if isinstance(value, int) and not isinstance(value, bool) else None,
+        lambda value: "<auto>" if value == AUTO else "<size>" if _is_whole(value) else None,
         custom_error_type="pack_size",
         custom_error_message="auto or a whole number >= 1 expected",
     ),

@@ -20,25 +20,31 @@ def _section_names(settings: Any) -> frozenset[str]:
 _SECTIONS = _section_names(TrainingSettings)
 
 
-def normalise(top: Node) -> Node:
+def normalise(top: Node, folder: str) -> Node:
     """One file's mapping with its short forms spelled out.
 
     A section whose lines are all commented out (`training:` and nothing below) counts as empty, not as null; `problem: x`
     becomes `{name: x}`, also in a list; a file of preferences is found relative to the file that names it, and so is the
     module of an own problem.
+
+    Args:
+        top: the mapping.
+        folder: absolute; what relative paths in it are relative to.
     """
     changed = {}
     for name, node in top.mapping.items():
         if name in ("training", "resources", "costs"):
             changed[name] = _section(node)
         elif name == "problem":
-            changed[name] = replace(node, value=tuple(map(_problem, node.items))) if node.items else _problem(node)
+            changed[name] = (
+                replace(node, value=tuple(_problem(item, folder) for item in node.items)) if node.items else _problem(node, folder)
+            )
         elif name == "preferences":
-            changed[name] = _anchored(node)
+            changed[name] = _anchored(node, folder)
         elif name == "output" and isinstance(node.value, str):
             changed[name] = replace(node, value=os.path.expanduser(node.value))
         elif name == "studies":
-            changed[name] = replace(node, value=tuple(map(_study, node.items))) if node.items else node
+            changed[name] = replace(node, value=tuple(_study(item, folder) for item in node.items)) if node.items else node
         elif name == "name" and node.value is None:
             continue
         else:
@@ -46,7 +52,7 @@ def normalise(top: Node) -> Node:
     return replace(top, value=changed)
 
 
-def _problem(node: Node) -> Node:
+def _problem(node: Node, folder: str) -> Node:
     """A name spelled out; `text` marks this short form, so that a message says `problem` and not `problem.name`."""
     spelled = replace(node, value={"name": node}, text=node.value) if isinstance(node.value, str) else node
     name = spelled.child("name")
@@ -54,22 +60,18 @@ def _problem(node: Node) -> Node:
         return spelled
     given = spelled.child("import_from")
     if given is None:
-        folders = (_folder_of(name), os.getcwd())
-        return spelled.with_items(import_from=Node(tuple(map(Node, dict.fromkeys(folders)))))
+        return spelled.with_items(import_from=Node(tuple(map(Node, dict.fromkeys((folder, os.getcwd()))))))
     items = given.items or (given,)
     if not all(isinstance(item.value, str) and item.value for item in items):
         return spelled
-    return spelled.with_items(import_from=replace(given, value=tuple(replace(item, value=_absolute(item)) for item in items), text=None))
+    return spelled.with_items(
+        import_from=replace(given, value=tuple(replace(item, value=_absolute(item, folder)) for item in items), text=None)
+    )
 
 
-def _folder_of(node: Node) -> str:
-    """The folder of the file that a value stands in; the working directory for values from Python."""
-    return os.path.abspath(os.path.dirname(node.position.file) if node.position else "")
-
-
-def _absolute(node: Node) -> str:
-    """A path that is relative to the file it stands in."""
-    return os.path.abspath(os.path.join(_folder_of(node), os.path.expanduser(str(node.value))))
+def _absolute(node: Node, folder: str) -> str:
+    """A path that is relative to the folder."""
+    return os.path.abspath(os.path.join(folder, os.path.expanduser(str(node.value))))
 
 
 def _section(node: Node) -> Node:
@@ -78,23 +80,23 @@ def _section(node: Node) -> Node:
     return node.with_items(**{name: _section(below) for name, below in node.mapping.items() if name in _SECTIONS}) if node.mapping else node
 
 
-def _study(node: Node) -> Node:
+def _study(node: Node, folder: str) -> Node:
     changed = {name: _section(below) for name, below in node.mapping.items() if name == "training"}
     candidates = node.child("candidates")
     if candidates is not None and candidates.items:
         changed["candidates"] = replace(candidates, value=tuple(map(_section, candidates.items)))
-    changed |= {name: _anchored(below) for name, below in node.mapping.items() if name == "preferences"}
+    changed |= {name: _anchored(below, folder) for name, below in node.mapping.items() if name == "preferences"}
     return node.with_items(**changed) if changed else node
 
 
-def _anchored(node: Node) -> Node:
+def _anchored(node: Node, folder: str) -> Node:
     """Preferences whose `file` is absolute: a copy of the settings elsewhere still names the same file."""
     if node.items:
-        return replace(node, value=tuple(map(_anchored, node.items)))
+        return replace(node, value=tuple(_anchored(item, folder) for item in node.items))
     file = node.child("file")
     if file is None or not isinstance(file.value, str) or not file.value:
         return node
-    return node.with_items(file=replace(file, value=_absolute(file)))
+    return node.with_items(file=replace(file, value=_absolute(file, folder)))
 
 
 def fill_in(top: Node, *, default_name: str, out: str | None) -> Node:
@@ -132,6 +134,8 @@ def with_model(top: Node, models: Sequence[str]) -> Node:
 
 def without(top: Node, paths: list[Path]) -> Node:
     """The mapping without the values that hold these paths (and without studies when one of them has no valid name)."""
+    if () in paths:
+        return Node({})  # what is wrong stands nowhere in particular, so nothing can be said of the rest
     values: dict[str, Node] = dict(top.mapping)
     values.setdefault("problem", Node({"name": Node("")}))
     studies = [dict(study.mapping) for study in values["studies"].items] if "studies" in values else []

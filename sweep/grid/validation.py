@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +14,9 @@ from sweep.grid.nodes import Node, resolve_scalar
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_NO_INTEGER = ("int_type", "int_from_float")
+_MAX_EXACT = 2**53
+"""A larger float may be another number than the one written."""
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _SIGNS = {"greater_than_equal": ("ge", ">="), "greater_than": ("gt", ">"), "less_than_equal": ("le", "<="), "less_than": ("lt", "<")}
 _RULES = {
@@ -36,12 +40,51 @@ def validate(model: type[Model], node: Node, schema: Schema) -> tuple[Model | No
     """The model of a node, or every mistake that pydantic finds, without places (see `locate`).
 
     Validation goes through JSON because pydantic's strict mode is exact there: lists become tuples and whole numbers
-    floats, but text never becomes a number and true never becomes 1.
+    floats, but text never becomes a number and true never becomes 1. Where a whole number is expected, `3e3` and `3000.0` are 3000.
     """
     try:
-        return model.model_validate_json(json.dumps(node.plain())), []
+        data = json.dumps(node.plain(), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None, list(_not_utf8(node, ()))
+    try:
+        return model.model_validate_json(data), []
     except ValidationError as error:
-        return None, _mistakes(error, node, schema)
+        whole = _with_whole_numbers(node, error)
+        return (None, _mistakes(error, node, schema)) if whole is node else validate(model, whole, schema)
+
+
+def _not_utf8(node: Node, path: Path) -> Iterator[Mistake]:
+    """The texts that hold what is left of bytes that are not UTF-8: names of files and folders may."""
+    below: list[tuple[str | int, Node]] = [*node.mapping.items(), *enumerate(node.items)]
+    for text in (node.value, path[-1] if path else None):
+        if isinstance(text, str) and any("\ud800" <= letter <= "\udfff" for letter in text):
+            yield Mistake(path, "text that is valid UTF-8 expected", shown(text), "rename the file or folder, or choose another one")
+    for part, item in below:
+        yield from _not_utf8(item, (*path, part))
+
+
+def _with_whole_numbers(node: Node, error: ValidationError) -> Node:
+    """The node with whole numbers where they are expected and something like `3e3` stands; the same node where there is none."""
+    for detail in error.errors(include_url=False):
+        number = detail["input"]
+        if detail["type"] in _NO_INTEGER and isinstance(number, float) and number.is_integer() and abs(number) <= _MAX_EXACT:
+            node = _with_value(node, _path(detail["loc"]), int(number))
+    return node
+
+
+def _with_value(node: Node, path: Path, value: int) -> Node:
+    """The node with another value at a path that leads to a float."""
+    if not path:
+        return replace(node, value=value) if isinstance(node.value, float) else node
+    below = node.child(path[0])
+    if below is None:
+        return node
+    changed = _with_value(below, path[1:], value)
+    if changed is below:
+        return node
+    if isinstance(node.value, tuple):
+        return replace(node, value=tuple(changed if index == path[0] else item for index, item in enumerate(node.value)))
+    return replace(node, value=node.mapping | {str(path[0]): changed})
 
 
 def locate(mistake: Mistake, node: Node, schema: Schema) -> Mistake:
@@ -123,4 +166,6 @@ def _hint(detail: Mapping[str, Any], node: Node, schema: Schema, path: Path) -> 
         number = resolve_scalar(detail["input"].strip())
         if isinstance(number, int | float) and not isinstance(number, bool):
             return f"write {shown(number)} without quotes"
+    if detail["type"] in _NO_INTEGER and isinstance(detail["input"], float) and detail["input"].is_integer():
+        return "write so large a number without a point or an exponent"
     return None

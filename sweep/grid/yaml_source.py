@@ -7,7 +7,6 @@ so that no nesting can exhaust the stack.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
@@ -26,21 +25,21 @@ from ruamel.yaml.reader import ReaderError
 from sweep.grid.errors import ConfigError, Mistake, Position, shown
 from sweep.grid.errors import Path as Keys
 from sweep.grid.nodes import CONTROL, MAX_DEPTH, Node, resolve_scalar
-from sweep.grid.text_file import position_of, read_text
+from sweep.grid.text_file import TextFile, position_of
 
 MAX_NODES = 100_000
 
 
-def read_yaml(path: Path) -> tuple[Node, list[Mistake]]:
-    """Read one grid file.
+def read_yaml(file: TextFile) -> tuple[Node, list[Mistake]]:
+    """The nodes of one grid file's text.
 
     Returns:
         Its top node, and the mistakes that did not keep it from being read to its end (a repeated key, a tag).
 
     Raises:
-        ConfigError: no such file, not text, broken syntax, empty.
+        ConfigError: broken syntax, empty.
     """
-    return _Builder(str(path)).build(read_text(path))
+    return _Builder(file.name).build(file.text)
 
 
 @dataclass

@@ -29,7 +29,18 @@ CASES = {
     ),
     "number with a unit": Case("training: {batch_size: 3k}", "2:24: training.batch_size: a whole number expected", "3k", "Samples a step"),
     "true for a number": Case("training: {batch_size: true}", "2:24: training.batch_size: a whole number expected", "true", "Default: 256"),
-    "fraction for a whole number": Case("seeds: [0, 1.0]", "2:12: seeds[1]: a whole number expected", "1.0", "Random seeds"),
+    "fraction for a whole number": Case("seeds: [0, 1.5]", "2:12: seeds[1]: a whole number expected", "1.5", "Random seeds"),
+    "fraction in an exponent": Case(
+        "training: {batch_size: 3e-1}", "2:24: training.batch_size: a whole number expected", "3e-1", "Samples"
+    ),
+    "a whole number beyond what a float holds": Case(
+        "seeds: [1e300]", "2:9: seeds[0]: a whole number expected", "1e300", "write so large a number without a point or an exponent"
+    ),
+    "a whole number in an exponent, too large": Case(
+        "seeds: [3e9]", "2:9: seeds[0]: a whole number <= 2147483647 expected", "3e9", "Random seeds"
+    ),
+    "a seed twice, written in two ways": Case("seeds: [1, 1e0]", "2:12: seeds[1]: each seed once expected", "1", "remove one"),
+    "half a network in a pack": Case("resources: {pack: 1.5}", "2:19: resources.pack: auto or a whole number >= 1 expected", "1.5", ""),
     "number for text": Case("model: 3", "2:8: model: text expected", "3", "Architecture; default: the problem's first"),
     "number for true or false": Case(
         "preferences: {simplex: {divisions: 3, interior: 1}}",
@@ -519,6 +530,49 @@ def test_a_mistake_names_the_file_it_came_from(tmp_path):
     assert f"{grid}:3:15: training.batch_size: " in message
     assert f"{override}:1:27: training.learning_rate: " in message
     assert f"{csv}:1:1: preferences.file: numbers that sum to 1" in message
+
+
+BAD = "bad\udcff"
+"""A name that is not UTF-8, as Python has it: the byte 0xff."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"out": BAD}, 'Error: output: text that is valid UTF-8 expected (got "bad\\udcff")\n  hint: '),
+        ({"out": ""}, "Error: output: text that is not empty expected"),
+        ({"out": "ftp://host"}, "Error: output: no kind of address"),
+        ({"name": BAD, "mapping": {"output": "x"}}, "Error: name: text that is valid UTF-8 expected"),
+        ({"mapping": {BAD: 1}}, 'Error: "bad\\udcff": text that is valid UTF-8 expected'),
+        ({"mapping": {"training": {BAD: 1}}}, 'Error: training."bad\\udcff": text that is valid UTF-8 expected'),
+        ({"mapping": {"studies": [{BAD: 1}]}}, 'Error: studies[0]."bad\\udcff": text that is valid UTF-8 expected'),
+        ({"override": {BAD: 1}}, 'Error: "bad\\udcff": text that is valid UTF-8 expected'),
+    ],
+)
+def test_a_name_that_is_not_utf8_is_one_message(changes, message):
+    """Also at the top level, where a mistake has no path to a value."""
+    arguments = {"mapping": {}} | changes
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"problem": "multidigits", **arguments.pop("mapping")}, **arguments)
+    assert str(caught.value).startswith(message)
+    assert len(caught.value.mistakes) == 1
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path, monkeypatch):
+    """A built-in problem is planned there; a path that the store would have to keep is a message."""
+    place = tmp_path / BAD
+    place.mkdir()
+    (place / "grid.yaml").write_text("problem: multidigits\n")
+    monkeypatch.chdir(place)
+    assert load_config("grid.yaml").name == "grid"
+    (place / "k.csv").write_text("0.1,0.4,0.5\n")
+    (place / "grid.yaml").write_text("problem: multidigits\npreferences: {file: k.csv}\n")
+    assert str(error_of(Path("grid.yaml"))).startswith("Error: grid.yaml:2:21: preferences.file: text that is valid UTF-8 expected")
+    (place / "grid.yaml").write_text("problem: 'own:make'\n")
+    assert "problem.import_from[0]: text that is valid UTF-8 expected" in str(error_of(Path("grid.yaml")))
+    monkeypatch.setenv("HOME", str(place))
+    (place / "grid.yaml").write_text("problem: multidigits\noutput: ~/x\n")
+    assert "grid.yaml:2:9: output: text that is valid UTF-8 expected" in str(error_of(Path("grid.yaml")))
 
 
 def test_many_mistakes_are_counted_not_listed(tmp_path):

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from sweep import run_command
 from sweep.cli import cli
-from sweep.config import SweepConfig, load_config
+from sweep.config import GridText, SweepConfig, load_config
 from sweep.planning import manifest_of, trials_of
 from sweep.store import Store
 from sweep.supervisor import _command
@@ -63,11 +63,11 @@ def results() -> Store:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[SweepConfig, str, dict[str, Any]]]:
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[SweepConfig, GridText, dict[str, Any]]]:
     """What resume would train, instead of training it."""
-    calls: list[tuple[SweepConfig, str, dict[str, Any]]] = []
+    calls: list[tuple[SweepConfig, GridText, dict[str, Any]]] = []
 
-    def train(configs: tuple[SweepConfig, ...], grid_file: str, **options: Any) -> int:
+    def train(configs: tuple[SweepConfig, ...], grid_file: GridText, **options: Any) -> int:
         calls.append((configs[0], grid_file, options))
         return 0
 
@@ -114,7 +114,7 @@ def test_resume_runs_the_stored_config_in_this_folder_wherever_it_lies(results: 
     assert call("resume", "moved", "--limit", 3, "--no-dashboard", "--notify", "https://example.org").exit_code == 0
     ((config, text, options),) = trained
     assert config == load_config("grid.yaml", out="moved")
-    assert text == GRID
+    assert text == GridText(GRID)
     assert (options["limit"], options["no_dashboard"], options["notify"]) == (3, True, "https://example.org")
     assert not Store(Path("moved")).control.pause_requested()
 
@@ -124,7 +124,7 @@ def test_resume_with_a_grid_file_runs_that_one(results: Store, trained: list[Any
     assert call("resume", results.root, "--grid", "other.yaml").exit_code == 0
     ((config, text, _),) = trained
     assert (config.seeds, config.output) == ((0, 1), str(results.root))
-    assert "seeds: [0, 1]" in text
+    assert "seeds: [0, 1]" in text.grid
     is_refused(call("resume", results.root, "--grid", "missing.yaml"), "missing.yaml: no such file")
 
 

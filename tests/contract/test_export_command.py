@@ -9,6 +9,7 @@ import torch
 from click.testing import Result
 from trained_sweep import GRID, call, full_disk
 
+from sweep.exporting import format_of
 from sweep.store import Store
 from trainer.catalog import PROBLEMS
 from trainer.compress import load_compressed
@@ -79,12 +80,73 @@ def is_refused(done: Result, *parts: str) -> None:
     assert not list(Path().glob("model*")), "no half file"
 
 
+@pytest.mark.parametrize("name", ["a.onnx", "a.ONNX", "a.b.Onnx"])
+def test_capitals_in_the_ending_are_alike(name: str) -> None:
+    assert format_of(Path(name)) == "onnx"
+
+
 def test_wrong_input_is_one_clear_message(results: Store) -> None:
     row = sparse(results)
     is_refused(call("export", results.root, "nosuch", "--to", "model.onnx"), "no trial 'nosuch' here", "hint")
-    is_refused(call("export", results.root, row["trial_id"], "--to", "model.txt"), ".safetensors, .onnx, .pt2 expected")
+    for name in ("model.txt", "model", ".onnx", "model.onnx.gz"):
+        is_refused(
+            call("export", results.root, row["trial_id"], "--to", name), f"{name}: ", "ends in .safetensors, .onnx or .pt2 expected", "hint"
+        )
     is_refused(call("export", results.root, "--to", "model.onnx"), "one TRIAL, or --all-front")
-    is_refused(call("export", results.root, row["trial_id"], "--to", "nowhere/model.onnx"), "cannot write")
+    missing = call("export", results.root, row["trial_id"], "--to", "nowhere/model.onnx")
+    is_refused(missing, "nowhere/model.onnx: the folder nowhere does not exist", "hint: create it first")
+    assert "run" not in missing.stderr, "no hint about runs"
+    Path("taken").write_text("")
+    is_refused(call("export", results.root, row["trial_id"], "--to", "taken/model.onnx"), "the folder taken is not a folder")
+    Path("folder.onnx").mkdir()
+    is_refused(call("export", results.root, row["trial_id"], "--to", "folder.onnx", "--force"), "folder.onnx: a folder has this name")
+
+
+def test_a_file_that_exists_is_replaced_only_with_force(results: Store) -> None:
+    row = sparse(results)
+    for taken in ("other.safetensors", "other.pt2.md"):
+        Path(taken).write_text("dear to somebody")
+        path = taken.removesuffix(".md")
+        is_refused(call("export", results.root, row["trial_id"], "--to", path), f"{taken}: the file exists already", "add `--force`")
+        assert Path(taken).read_text() == "dear to somebody"
+        assert sorted(entry.name for entry in Path().glob("other*")) == [taken]
+        Path(taken).unlink()
+    Path("other.safetensors").write_text("old")
+    done = call("export", results.root, row["trial_id"], "--to", "other.safetensors", "--force")
+    assert done.exit_code == 0, done.output
+    assert load_compressed(Path("other.safetensors").read_bytes())[1]["trial_id"] == row["trial_id"]
+    assert Path("other.safetensors.md").exists()
+
+
+def test_a_front_with_one_file_there_already_writes_none(results: Store) -> None:
+    assert call("export", results.root, "--all-front", "--to", "front").exit_code == 0
+    last = sorted(Path("front").glob("*.safetensors"))[-1]
+    for path in Path("front").iterdir():
+        if path != last:
+            path.unlink()
+    last.write_text("dear to somebody")
+    done = call("export", results.root, "--all-front", "--to", "front")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"{last}: the file exists already" in done.stderr
+    assert [(path, path.read_text()) for path in Path("front").iterdir()] == [(last, "dear to somebody")]
+    assert call("export", results.root, "--all-front", "--to", "front", "--force").exit_code == 0
+
+
+def test_the_sizes_of_weights_and_file_are_both_printed(results: Store) -> None:
+    row = sparse(results)
+    done = call("export", results.root, row["trial_id"], "--to", "model.pt2")
+    assert done.exit_code == 0, done.output
+    network = torch.export.load("model.pt2").module()
+    tensors = {**network.state_dict(), **dict(network.named_buffers())}
+    n_bytes = sum(tensor.nbytes for tensor in tensors.values() if tensor.is_floating_point())
+    before = len(results.get_blob(row["weights_sha256"]))
+    after = Path("model.pt2").stat().st_size
+    assert f" -> {n_bytes:,}, bytes of the file {before:,} -> {after:,}; " in done.stdout
+    assert "bytes of weights " in done.stdout
+    assert after < n_bytes + 12_000
+    page = Path("model.pt2.md").read_text(encoding="utf-8")
+    assert f"| {n_bytes:,} |" in page
+    assert f"| bytes of the file | {before:,} | {after:,} |" in page
 
 
 def test_a_damaged_blob_is_noticed(results: Store) -> None:
@@ -112,6 +174,15 @@ def test_results_of_another_problem_are_refused(results: Store) -> None:
     is_refused(
         call("export", results.root, row["trial_id"], "--to", "model.onnx", "--grid", "other.yaml"), "of another problem", "--grid FILE"
     )
+
+
+def test_after_an_override_the_grid_file_needs_it_too(results: Store) -> None:
+    Path("plain.yaml").write_text(GRID.replace("n_train: 300", "n_train: 200"), encoding="utf-8")
+    Path("over.yaml").write_text("problem: {n_train: 300}\n", encoding="utf-8")
+    arguments = ("export", results.root, sparse(results)["trial_id"], "--to", "model.safetensors", "--grid", "plain.yaml")
+    is_refused(call(*arguments), "of another problem", "--override FILE", "`--trust`")
+    done = call(*arguments, "--override", "over.yaml")
+    assert done.exit_code == 0, done.output
 
 
 def test_the_times_go_into_the_results_folder_too(results: Store) -> None:
@@ -151,10 +222,15 @@ def test_a_disk_that_takes_the_network_and_not_its_card_keeps_neither(results: S
     import sweep.exporting
     from sweep.storage.files import StoreWriteError, write_whole
 
-    def write(path: Path, data: bytes) -> None:
+    def write(path: Path, data: bytes, **options: Any) -> None:
         if path.suffix == ".md":
             raise StoreWriteError("cannot write: the disk is full", path, "free some space")
-        write_whole(path, data)
+        write_whole(path, data, **options)
 
     monkeypatch.setattr(sweep.exporting, "write_whole", write)
+    names = ["other.safetensors", "other.safetensors.md"]
+    for name in names:
+        Path(name).write_text("old")
+    is_refused(call("export", results.root, sparse(results)["trial_id"], "--to", names[0], "--force"), "the disk is full")
+    assert [(path.name, path.read_text()) for path in sorted(Path().glob("*other*"))] == [(name, "old") for name in names]
     is_refused(call("export", results.root, sparse(results)["trial_id"], "--to", "model.safetensors"), "the disk is full")

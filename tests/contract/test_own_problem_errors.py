@@ -77,6 +77,23 @@ def default(size: Literal["s", "m"] = "l"):
 
 NOT = 3
 """
+MODULE += """
+def lazy():
+    from dataclasses import replace
+    def net():
+        network = Net()
+        network.c = nn.LazyLinear(2)
+        return network
+    return replace(make(), networks={"small": net})
+
+def compiled():
+    from dataclasses import replace
+    def net():
+        network = Net()
+        network.c = torch.jit.script(network.c)
+        return network
+    return replace(make(), networks={"small": net})
+"""
 REST = "preferences: {simplex: {divisions: 4}}"
 ONE = "preferences: {list: [[0.5, 0.5]]}"
 
@@ -97,6 +114,19 @@ def given(options: str, factory: str = "make") -> str:
 
 SIGNATURE = "the factory is `make(depth: int = 2, rate: float = 0.5, kind: Literal['a', 'b'] = 'a', deep: bool = False"
 CASES = {
+    # networks
+    "a lazily built layer": Case(
+        "problem: 'own:lazy'",
+        "1:10: problem: network small: module c is a LazyLinear whose weight has no shape before its first call, a layer with its sizes",
+        None,
+        "write the layer with its number of inputs",
+    ),
+    "a compiled layer": Case(
+        "problem: 'own:compiled'",
+        "1:10: problem: network small: module c is compiled by torch.jit (RecursiveScriptModule), a plain torch.nn.Module expected",
+        None,
+        "without torch.jit.script",
+    ),
     # options
     "unknown option": Case(given("dpth: 3"), "1:29: problem.dpth: unknown key", "3", "did you mean `depth`? the factory is `make("),
     "quite another option": Case(given("zzz: 3"), "1:29: problem.zzz: unknown key", "3", SIGNATURE),

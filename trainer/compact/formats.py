@@ -2,11 +2,19 @@
 
 import io
 import json
+import re
+import zipfile
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+BATCH = "batch"
+"""Name of the one dimension that an ONNX model leaves open."""
 
 
 class MissingPackageError(ImportError):
@@ -14,7 +22,7 @@ class MissingPackageError(ImportError):
 
 
 def to_onnx(network: nn.Module, sample: Tensor, names: tuple[str, ...], card: Mapping[str, Any]) -> bytes:
-    """The network as an ONNX model with any batch size.
+    """The network as an ONNX model with any batch size; its first dimension is called `batch`.
 
     Args:
         network: one output a task. (Sums over tied rows are left to the caller: `compress(..., ties=False)`. ONNX's
@@ -42,10 +50,27 @@ def to_onnx(network: nn.Module, sample: Tensor, names: tuple[str, ...], card: Ma
     )
     assert exported is not None
     model = exported.model_proto
+    _name_batch(model)
+    _drop_traces(model)
     onnx.helper.set_model_props(model, {"pareto-sweep": json.dumps(dict(card), sort_keys=True)})
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
     return data
+
+
+def _name_batch(model: "ModelProto") -> None:
+    """Rename the open dimension, which PyTorch numbers (`s85`), wherever the model names it."""
+    number = re.compile(rf"\b{re.escape(model.graph.input[0].type.tensor_type.shape.dim[0].dim_param)}\b")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = number.sub(BATCH, dim.dim_param)  # it may be part of a product: `16*s85`
+
+
+def _drop_traces(model: "ModelProto") -> None:
+    """Drop which line of which file made each node: half of a small file, and paths of the machine that wrote it."""
+    for item in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del item.metadata_props[:]
 
 
 class OnnxNetwork(nn.Module):
@@ -73,11 +98,27 @@ class OnnxNetwork(nn.Module):
 
 
 def to_pt2(network: nn.Module, sample: Tensor, card: Mapping[str, Any]) -> bytes:
-    """The network as a file that `torch.export.load` reads without this package; arguments as for `to_onnx`."""
-    exported = torch.export.export(network.eval(), (sample,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    """The network as a file that `torch.export.load` reads without this package; arguments as for `to_onnx`.
+
+    The file is a zip archive whose records are compressed. Its example inputs are zeros of the sample's shape, never data.
+    """
+    exported = torch.export.export(network.eval(), (torch.zeros_like(sample),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    for node in exported.graph.nodes:
+        node.meta.pop("stack_trace", None)  # one for each step, with paths of the machine that wrote it
+    # A view of another tensor's storage (MDMTN's mixing weights) would bring all of it into the file, with a warning.
+    exported.state_dict.update({name: tensor.clone() for name, tensor in exported.state_dict.items()})
     stream = io.BytesIO()
     torch.export.save(exported, stream, extra_files={"card.json": json.dumps(dict(card), sort_keys=True)})
-    return stream.getvalue()
+    return _deflated(stream.getvalue())
+
+
+def _deflated(archive: bytes) -> bytes:
+    """The zip archive with each record compressed: PyTorch stores them as they are, and the steps' JSON outweighs a small network."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(packed, "w") as target:
+        for name in source.namelist():
+            target.writestr(zipfile.ZipInfo(name), source.read(name), zipfile.ZIP_DEFLATED, compresslevel=9)
+    return packed.getvalue()
 
 
 def from_pt2(data: bytes) -> nn.Module:

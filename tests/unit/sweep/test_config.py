@@ -13,10 +13,11 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from sweep.config import ConfigError, StudyConfig, SweepConfig, dump_config, json_schema, load_config, load_configs, parse_config
 from sweep.grid.preferences import paper_grid
+from sweep.planning import trials_of
 from trainer.catalog import METHODS, MODELS, PROBLEMS
 from trainer.problems.multidigits import MultiDigitsOptions
 from trainer.settings import GrowlSettings, TrainingSettings
@@ -84,6 +85,46 @@ def test_every_key_is_read(full, tmp_path, monkeypatch):
     assert (last.name, last.model, last.after, last.preferences) == ("last", "mdmtn", ("first",), ((0.2, 0.3, 0.5),))
     assert first.training == TrainingSettings(learning_rate=1e-3, growl=GrowlSettings(beta1=0.5, beta2=1))
     assert last.training == TrainingSettings(learning_rate=1e-3, growl=GrowlSettings(beta1=0.25, beta2=1))
+
+
+def test_a_whole_number_may_be_written_with_an_exponent(tmp_path):
+    text = "problem: {name: multidigits, n_train: %s}\ntraining: {batch_size: %s}\nseeds: [%s]\nresources: {memory: %s, pack: %s}\n"
+    plain = load_config(write(tmp_path, text % (3000, 100, 1, 1_500_000_000, 10)))
+    other = load_config(write(tmp_path, text % ("3e3", "100.0", "1e0", "1.5e9", "1e1")))
+    assert other == plain
+    assert type(other.problem.options.n_train) is int
+    assert [trial.trial_id for trial in trials_of(other)] == [trial.trial_id for trial in trials_of(plain)]
+    assert dump_config(other) == dump_config(plain)
+
+
+def with_floats(value):
+    """The same values with a float in place of each whole number."""
+    if isinstance(value, dict):
+        return {key: with_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_floats(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_every_integer_key_takes_a_float_that_is_whole(name):
+    """Of each problem, of the training of the file, of a study and of a candidate, of resources, lattices and seeds."""
+    training = TypeAdapter(TrainingSettings).dump_python(TrainingSettings(), mode="json")
+    studies = [
+        {"name": "search", "training": training, "candidates": [training, training | {"batch_size": 7}], "seeds": [3]},
+        {"name": "other", "preferences": [{"simplex": {"divisions": 6}}], "training": training},
+    ]
+    mapping = {
+        "problem": {"name": name, **TypeAdapter(PROBLEMS[name].options).dump_python(PROBLEMS[name].options(), mode="json")},
+        "preferences": {"simplex": {"divisions": 21}},
+        "training": training,
+        "seeds": [0, 5],
+        "resources": {"pack": 4, "memory": 10**9, "also": [{"memory": 10**9}]},
+        "studies": studies,
+    }
+    plain, other = parse_config(mapping), parse_config(with_floats(mapping))
+    assert other == plain
+    assert json.dumps(other.to_json()) == json.dumps(plain.to_json()), "whole numbers, not equal floats"
 
 
 def test_dump_and_reload_is_equal(full, tmp_path):

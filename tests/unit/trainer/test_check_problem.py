@@ -75,6 +75,58 @@ def weight_normed() -> nn.Module:
     return network
 
 
+def lazy() -> nn.Module:
+    network = Net()
+    network.a = nn.LazyLinear(5)
+    return network
+
+
+def scripted(part: nn.Module) -> nn.Module:
+    network = Net()
+    network.kind = torch.jit.script(part)
+    return network
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("make", "message", "hint"),
+    [
+        (lazy, "network net: module a is a LazyLinear whose weight has no shape before its first call", "nn.Linear(64, 10) instead of"),
+        (
+            lambda: scripted(nn.Linear(4, 2)),
+            "network net: module kind is compiled by torch.jit (RecursiveScriptModule)",
+            "the module itself",
+        ),
+        (
+            lambda: torch.jit.trace(nn.Linear(3, 2), INPUTS),
+            "network net: it is compiled by torch.jit (TopLevelTracedModule), a plain torch.nn.Module expected",
+            "the module itself",
+        ),
+    ],
+)
+def test_modules_that_no_pack_can_train(make: Callable[[], nn.Module], message: str, hint: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        check_problem(replace(GOOD, networks={"net": make}), "net")
+    assert message in str(caught.value)
+    assert hint in str(caught.value.hint)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_compiled_module_without_weights_and_a_lazy_one_that_was_called_are_welcome() -> None:
+    def called() -> nn.Module:
+        network = lazy()
+        network(INPUTS[:2])
+        return network
+
+    def with_compiled_relu() -> nn.Module:
+        network = Net()
+        network.activation = torch.jit.script(nn.ReLU())
+        return network
+
+    networks = {"compiled": with_compiled_relu, "called": called}
+    assert [check_problem(replace(GOOD, networks=networks), model) for model in networks] == [[], []]
+
+
 def test_a_good_problem_passes_and_leaves_random_numbers_alone() -> None:
     torch.manual_seed(5)
     first = torch.rand(3)
