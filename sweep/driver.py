@@ -151,7 +151,7 @@ def _end_now(job: AttemptJob) -> None:
     stop_local_ray_now()
     if os.getsid(0) == os.getpid():  # the supervisor gave this process a session of its own
         kill_session(os.getpid())
-    if _supervisor_is_gone.is_set():
+    if _supervisor_is_gone.is_set() and job.address is None:
         _ray_session().remove()
     shutil.rmtree(job.scratch, ignore_errors=True)
     os._exit(1)

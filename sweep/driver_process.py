@@ -42,7 +42,7 @@ class DriverProcess:
             stderr=self._log,
             start_new_session=True,
         )
-        self._session = RaySession(self._process.pid, temporary_folder(), started)
+        self._session = None if job.address else RaySession(self._process.pid, temporary_folder(), started)
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -82,10 +82,11 @@ class DriverProcess:
         kill_session(self._process.pid)
         with contextlib.suppress(OSError):
             self._log.close()
-        self._session.remove()
+        if self._session is not None:
+            self._session.remove()
 
     def _keep_ray_logs(self) -> None:
-        if not self._log.closed:
+        if self._session is not None and not self._log.closed:
             with contextlib.suppress(OSError):  # the results' disk may be full
                 self._log.writelines(text.encode() for text in self._session.log_tails())
                 self._log.flush()

@@ -145,11 +145,11 @@ def _groups(root: Path) -> Iterator[_Group]:
         options = described.split()[-1].split(",") if described else []
         place = fields.split()
         controllers = frozenset({""} if kind == "cgroup2" else {"cpu", "memory"} & set(options) if kind == "cgroup" else ())
-        path = next((paths[name] for name in controllers if name in paths), None)
-        if path is None or len(place) < 5:
+        group = next((paths[name] for name in controllers if name in paths), None)
+        if group is None or len(place) < 5:
             continue
         mounted, top = PurePosixPath(place[3]), root / _unescaped(place[4]).lstrip("/")
-        inside = PurePosixPath(path)
+        inside = PurePosixPath(group)
         below = inside.relative_to(mounted) if inside.is_relative_to(mounted) and ".." not in inside.parts else PurePosixPath()
         for part in (below, *below.parents):
             yield _Group(top / part, kind == "cgroup2", controllers)

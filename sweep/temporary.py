@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
+from datetime import datetime
 from pathlib import Path
 
 _USERS_TMPDIR = "SWEEP_USERS_TMPDIR"
 _LATEST = "session_latest"
-_CLOCK_S = 2.0  # file systems that round times
+_CLOCK_S = 2.0  # between two clocks' readings
 _LOGS = ("worker-*", "gcs_server.err", "raylet.err", "raylet.out", "dashboard_agent.*", "runtime_env_agent.*")
 _TAIL_BYTES = 16_000  # of each of Ray's logs
 _MOST_BYTES = 400_000  # of all together
@@ -58,7 +59,7 @@ def restore_users_folder(environment: MutableMapping[str, str]) -> None:
 
 
 class RaySession:
-    """The sessions of the local Ray that one driver process starts.
+    """The sessions of the local Ray that one driver process starts. (A cluster's session has its head's process number.)
 
     Args:
         pid: of the driver; Ray writes it into the session's name.
@@ -73,13 +74,15 @@ class RaySession:
 
     def folders(self) -> list[Path]:
         """None before Ray has started, and none for a driver that joined a cluster."""
-        found = []
-        for path in self._folder.glob(f"session_*_{self._pid}"):
-            with contextlib.suppress(OSError):
-                seen = path.lstat()
-                if seen.st_uid == os.getuid() and seen.st_mtime >= self._started - _CLOCK_S and not path.is_symlink():
-                    found.append(path)
-        return found
+        return [path for path in self._folder.glob(f"session_*_{self._pid}") if self._is_own(path)]
+
+    def _is_own(self, path: Path) -> bool:
+        """Process numbers come again, also for other users and in containers that share the folder: the time has to fit too."""
+        try:
+            began = datetime.strptime(path.name, f"session_%Y-%m-%d_%H-%M-%S_%f_{self._pid}").timestamp()
+            return began >= self._started - _CLOCK_S and path.lstat().st_uid == os.getuid() and not path.is_symlink()
+        except (OSError, ValueError):
+            return False
 
     def remove(self) -> None:
         """Remove them; the driver and its Ray have ended."""

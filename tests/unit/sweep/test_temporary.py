@@ -3,6 +3,7 @@
 import os
 import socket
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,10 @@ def test_the_latest_session_of_another_run_stays_the_latest(tmp_path: Path) -> N
 
 def test_a_session_of_an_earlier_process_with_the_same_number_stays(tmp_path: Path) -> None:
     old = session(tmp_path)
-    os.utime(old, (1000, 1000))
-    RaySession(77, tmp_path, 2000).remove()
+    RaySession(77, tmp_path, datetime(2026, 11, 30, 13, 40, 30).timestamp()).remove()
     assert old.exists()
+    RaySession(77, tmp_path, datetime(2026, 11, 30, 13, 40, 20).timestamp()).remove()
+    assert not old.exists()
 
 
 def test_a_session_of_another_user_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +92,7 @@ def test_what_a_link_points_to_stays(tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.mkdir()
     (tmp_path / "ray").mkdir()
-    (tmp_path / "ray/session_x_77").symlink_to(target)
+    (tmp_path / "ray/session_2026-11-30_13-40-21_510519_77").symlink_to(target)
     RaySession(77, tmp_path, 0).remove()
     assert target.exists()
 
