@@ -47,7 +47,7 @@ def plan_all(configs: Sequence[SweepConfig], *, limit: int | None = None, addres
     sweeps = [(config, trials_of(config, limit), Store(config.output)) for config in configs]
     for _, _, store in sweeps:
         store.check_reachable()
-    return plan_sweeps(sweeps, expected_workers(configs[0], address))
+    return plan_sweeps(sweeps, expected_workers(configs[0], address).n)
 
 
 def run(

@@ -26,13 +26,16 @@ from sweep.faults import Kind, WorkerError
 from sweep.local_ray import keep_to_loopback, private_token
 from sweep.processes import kill_session
 from sweep.product import expectations
+from sweep.ray_start import start_fault
 from sweep.ray_watch import LocalRayWatch, stop_local_ray_now
 from sweep.store import Store
+from sweep.temporary import RaySession, temporary_folder, use_scratch
 from sweep.worker_kinds import WorkerKind, slots_of
 
 CONNECT_TIMEOUT_S = 10.0
 _MAX_RETRIES = 3
 _SHUTDOWN_S = 30.0
+_OBJECT_STORE_BYTES = 200_000_000  # only descriptions of packs and small figures go through it
 # One thread a worker (two cost more CPU than they give), and no mapping and unmapping of every large tensor by glibc.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -41,6 +44,8 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "MALLOC_TOP_PAD_": "67108864",
 }
+_STARTED = time.time()
+_supervisor_is_gone = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class AttemptJob:
     address: str | None
     """None starts a local Ray; otherwise `auto` or `host:port`."""
     n_local_cpus: int
+    """Processors that a local Ray may use."""
     has_dashboard: bool
     scratch: str
     """Folder for Tune's own files, which nobody needs after the attempt; removed with it."""
@@ -67,6 +73,10 @@ class AttemptJob:
     """Ray's ids of nodes that were at fault in earlier attempts."""
     metadata: dict[str, str] = field(default_factory=dict)
     """What the dashboard's Jobs page says of it."""
+    local_memory: int | None = None
+    """Bytes that the workers of a local Ray may use; None leaves it to Ray."""
+    visible_gpus: str | None = None
+    """CUDA_VISIBLE_DEVICES of a local Ray, which takes entries for devices that CUDA ignores; None where it is not set."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -126,8 +136,13 @@ def _take_standard_output() -> _Events:
     return _Events(descriptor)
 
 
+def _ray_session() -> RaySession:
+    return RaySession(os.getpid(), temporary_folder(), _STARTED)
+
+
 def _end_with_the_supervisor(job: AttemptJob) -> None:
     sys.stdin.read()
+    _supervisor_is_gone.set()
     _end_now(job)
 
 
@@ -136,6 +151,8 @@ def _end_now(job: AttemptJob) -> None:
     stop_local_ray_now()
     if os.getsid(0) == os.getpid():  # the supervisor gave this process a session of its own
         kill_session(os.getpid())
+    if _supervisor_is_gone.is_set() and job.address is None:
+        _ray_session().remove()
     shutil.rmtree(job.scratch, ignore_errors=True)
     os._exit(1)
 
@@ -151,8 +168,11 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         **WORKER_ENVIRONMENT,
     )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    use_scratch(job.scratch, os.environ)
     if job.address is None:
         keep_to_loopback(os.environ)
+        if job.visible_gpus is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = job.visible_gpus
     private_token(Path.home(), is_needed=job.address is None and not _has_token())
     # A submitted job may set the same variables; without this Ray refuses to join.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
@@ -218,12 +238,15 @@ def _connect(ray: Any, job: AttemptJob) -> Any:
             return ray.init(
                 address="local",  # without it Ray joins any cluster of this machine, or RAY_ADDRESS
                 num_cpus=job.n_local_cpus,
+                _memory=job.local_memory,  # Ray itself looks neither at nested control groups nor at those around its own
+                object_store_memory=_OBJECT_STORE_BYTES,
                 include_dashboard=job.has_dashboard,
                 dashboard_host="127.0.0.1",
                 **options,
             )
         except Exception as error:
-            raise RuntimeError(f"Ray did not start on this machine: {error}") from error
+            kind, message = start_fault(error, _ray_session().fatal_line())
+            raise (UserError if kind is Kind.USER else RuntimeError)(message) from error
     _check_reachable(job.address)
     try:
         return ray.init(address=job.address, runtime_env={"env_vars": WORKER_ENVIRONMENT}, **options)

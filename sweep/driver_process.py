@@ -6,14 +6,17 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sweep.driver import AttemptJob
 from sweep.processes import kill_session
+from sweep.temporary import RaySession, temporary_folder
 
 _STOP_NOW_S = 5.0
+_FAILURES = {"pack_retried", "pack_failed", "attempt_failed", "user_error"}
 
 
 class DriverProcess:
@@ -26,6 +29,8 @@ class DriverProcess:
 
     def __init__(self, job: AttemptJob, log: Path) -> None:
         self._log = log.open("ab")
+        self._has_failed = False
+        started = time.time()
         # A session of its own: Ctrl-C in the terminal reaches the supervisor alone. A working directory inside the
         # results, and -P: Ray puts the driver's directory on the workers' path, where a folder called `trainer` or
         # `analysis` would be imported instead of ours.
@@ -37,6 +42,7 @@ class DriverProcess:
             stderr=self._log,
             start_new_session=True,
         )
+        self._session = None if job.address else RaySession(self._process.pid, temporary_folder(), started)
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -54,10 +60,17 @@ class DriverProcess:
         if not self.is_running():
             self._reader.join(timeout=1)
         while not self._events.empty():
-            yield self._events.get()
+            event = self._events.get()
+            self._has_failed |= event.get("event") in _FAILURES
+            yield event
 
     def stop_now(self) -> None:
-        """Close the pipe, which ends the process and its local Ray; kill it if that does not help."""
+        """Close the pipe, which ends the process and its local Ray; kill it if that does not help. Then remove what Ray left.
+
+        Where something failed, the ends of Ray's own logs are added to the attempt's.
+        """
+        if (not self.is_running() and self._process.returncode) or self._has_failed:
+            self._keep_ray_logs()  # a driver that runs removes them when its pipe closes
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -67,7 +80,16 @@ class DriverProcess:
             self._process.kill()
             self._process.wait()
         kill_session(self._process.pid)
-        self._log.close()
+        with contextlib.suppress(OSError):
+            self._log.close()
+        if self._session is not None:
+            self._session.remove()
+
+    def _keep_ray_logs(self) -> None:
+        if self._session is not None and not self._log.closed:
+            with contextlib.suppress(OSError):  # the results' disk may be full
+                self._log.writelines(text.encode() for text in self._session.log_tails())
+                self._log.flush()
 
     def _read(self) -> None:
         assert self._process.stdout is not None

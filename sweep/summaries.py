@@ -8,9 +8,10 @@ from sweep.planning import Plan
 from sweep.progress import duration
 from sweep.storage.remote import StorePath
 from sweep.used import Used, expected, expected_line, used_in, used_line
+from sweep.worker_kinds import WorkerCount
 
 
-def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], n_workers: int) -> Iterator[str]:
+def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: WorkerCount) -> Iterator[str]:
     """What would run: each sweep with its studies, then packs and time of all."""
     for config, plan in zip(configs, plans, strict=True):
         yield f"sweep {config.name}: {len(plan.trials)} trials -> {config.output}"
@@ -31,12 +32,15 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], n_workers:
     if packs:
         sizes = [len(pack.trials) for pack in packs]
         n_adopted = sum(pack.checkpoint is not None for pack in packs)
-        yield f"packs: {len(sizes)} of {min(sizes)} to {max(sizes)} trials, {n_adopted} from a checkpoint; workers: about {n_workers}"
+        yield f"packs: {len(sizes)} of {min(sizes)} to {max(sizes)} trials, {n_adopted} from a checkpoint"
+        yield f"workers: {workers.text}"
+        if not workers.n:
+            yield "  no worker fits here: lower `resources` in the grid file, or join a larger cluster with --address"
         left = [expected(config, plan) for config, plan in zip(configs, plans, strict=True) if plan.n_todo]
         known = [each for each in left if each is not None]
         if len(known) == len(left):
             yield expected_line(known, configs[0].costs)
-            yield f"time: about {duration(sum(each.device_s for each in known) / n_workers)}"
+            yield f"time: about {duration(sum(each.device_s for each in known) / max(1, workers.n))}"
         else:
             yield "time, device hours: unknown until a trial is complete"
 

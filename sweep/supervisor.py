@@ -6,7 +6,6 @@ because Ray ends its driver from C++ when the cluster's head dies. What is compl
 
 import contextlib
 import math
-import os
 import platform
 import re
 import shlex
@@ -14,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -32,18 +30,21 @@ from sweep.driver_process import DriverProcess
 from sweep.failures import Failures
 from sweep.job_metadata import job_metadata
 from sweep.joining import LOCAL, cluster_address, joining_note, refuse_job_folder
+from sweep.machine import this_machine
 from sweep.member import Member
 from sweep.outcome import Outcome, SweepError, Timing
 from sweep.pack_run import versions
 from sweep.planning import plan_sweeps
 from sweep.progress import Progress, Snapshot
+from sweep.ray_start import refuse_unusable_machine
 from sweep.run_log import keep_log, written_log
 from sweep.storage.claims import Claims
 from sweep.storage.errors import UnreachableError
 from sweep.storage.files import StoreError
 from sweep.storage.lock import Lock
 from sweep.storage.remote import StorePath
-from sweep.worker_kinds import slots_of, worker_kinds
+from sweep.temporary import new_scratch, temporary_folder
+from sweep.worker_kinds import WorkerCount, worker_kinds, workers_on
 
 _POLL_S = 0.5
 _REMOTE_POLL_S = 3.0  # between two looks into an object store
@@ -108,25 +109,11 @@ def run_sweeps(
             return run.until_complete()
 
 
-def n_local_cpus() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def n_local_gpus() -> int:
-    """The CUDA devices that this process may use, without asking CUDA."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip()])
-    return len([path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
-
-
-def expected_workers(config: SweepConfig, address: str | None) -> int:
-    """How many packs can probably run at once."""
+def expected_workers(config: SweepConfig, address: str | None) -> WorkerCount:
+    """How many packs can probably run at once, and why no more."""
     if cluster_address(address) is not None:
-        return _CLUSTER_WORKERS
-    here = {"CPU": n_local_cpus(), "GPU": n_local_gpus(), "memory": math.inf}
-    return max(1, sum(slots_of(worker_kinds(config.resources), [here])))
+        return WorkerCount(_CLUSTER_WORKERS, "a guess: the cluster has not been looked at")
+    return workers_on(worker_kinds(config.resources), this_machine())
 
 
 @dataclass
@@ -160,6 +147,8 @@ class _Run:
             member.begin_run()
             for path, reason in member.store.unreadable() if member.plan.packs else ():
                 self.progress.message(f"unreadable, so it does not count: {path}: {reason}")
+        if self._has_packs():
+            refuse_unusable_machine(self.address, worker_kinds(self.members[0].config.resources), this_machine())
         n_tries = 0
         while self._has_packs() and not self._is_stopping():
             members = [member for member in self.members if member.plan.packs and not member.store.control.is_held()]
@@ -225,7 +214,7 @@ class _Run:
         return ask()
 
     def _plan(self) -> None:
-        n_workers = self._n_slots or expected_workers(self.members[0].config, self.address or LOCAL)
+        n_workers = self._n_slots or expected_workers(self.members[0].config, self.address or LOCAL).n
         sweeps = [(member.config, member.trials, member.store) for member in self.members]
         plans = self._patiently(lambda: plan_sweeps(sweeps, n_workers))
         for member, plan in zip(self.members, plans, strict=True):
@@ -307,7 +296,7 @@ class _Run:
             packs=packs,
             kinds=[kind.to_json() for kind in worker_kinds(config.resources)],
             address=self.address,
-            n_local_cpus=n_local_cpus(),
+            **_local_resources(),
             has_dashboard=self.has_dashboard,
             scratch=_new_scratch(),
             avoided=sorted(self._avoided),
@@ -433,15 +422,26 @@ class _Run:
 
 
 def _new_scratch() -> str:
-    """A folder for Tune's own files; the attempt that it is for removes it.
+    """A folder for the attempt's own files; the attempt that it is for removes it.
 
     Raises:
         SweepError: there is no room for it.
     """
     try:
-        return tempfile.mkdtemp(prefix="sweep-tune-")
+        return new_scratch(temporary_folder())
     except OSError as error:
-        raise SweepError(f"no folder for temporary files: {error}\n  hint: free some space there, or set TMPDIR") from error
+        raise SweepError(f"no folder for temporary files: {error}\n  hint: free some space there, or set RAY_TMPDIR") from error
+
+
+def _local_resources() -> dict[str, Any]:
+    """What a Ray of this machine's own may use; fields of `AttemptJob`."""
+    machine = this_machine()
+    memory, names = machine.resources["memory"], machine.gpu_names
+    return {
+        "n_local_cpus": int(machine.resources["CPU"]),
+        "local_memory": int(memory) if math.isfinite(memory) else None,
+        "visible_gpus": None if names is None else ",".join(names),
+    }
 
 
 def _circumstances() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from sweep.pack_label import pack_label
 from sweep.pack_run import PackJob, PackRun, next_retry
 from sweep.product import refuse_other_node
 from sweep.store import Store
+from sweep.temporary import restore_users_folder
 
 _NODE_ID = "ray.io/node-id"
 _LOOK_S = 0.2
@@ -28,6 +29,7 @@ class PackTrainable(Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the pack up where its last checkpoint left it. What fails here is raised by the first `step`: Tune would lose its kind."""
+        restore_users_folder(os.environ)
         job = PackJob(**config["pack"]["job"])
         self._label = label_of(config["pack"]["job"])
         self._gauges = PackGauges(job.sweep, job.study, job.pack_id)

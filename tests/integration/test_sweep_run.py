@@ -31,9 +31,9 @@ from sweep_process import (
 )
 
 from sweep.config import load_config
+from sweep.machine import n_local_cpus
 from sweep.planning import trials_of
 from sweep.store import Store
-from sweep.supervisor import n_local_cpus
 
 pytestmark = [
     pytest.mark.ray,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sweep.config import SweepConfig, parse_config
 from sweep.planning import Plan, Trial, manifest_of, pack_size, plan_packs, plan_sweeps, trials_of
 from sweep.store import Checkpoint, Store
-from sweep.supervisor import expected_workers, n_local_gpus
+from sweep.supervisor import expected_workers
 
 VECTORS = [[0.0, 0.5, 0.5], [0.0, 0.25, 0.75], [0.25, 0.25, 0.5], [0.125, 0.375, 0.5], [0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]
 GRID: dict[str, Any] = {
@@ -278,11 +278,12 @@ def test_on_gpus_each_worker_gets_one_large_pack() -> None:
 
 
 def test_the_gpus_of_this_machine_are_counted_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = config_of(resources={"gpus": 0.5, "cpus": 0.01})
-    for visible, n_gpus in (("0,1,3", 3), ("GPU-aa", 1), ("", 0)):
+    config = config_of(resources={"gpus": 0.5, "cpus": 0.01, "memory": 1})
+    for visible, n_gpus in (("GPU-aa", 1), ("GPU-aa,GPU-bb,-1", 2), ("", 0), ("-1", 0)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert n_local_gpus() == n_gpus
-        assert expected_workers(config, None) == max(1, 2 * n_gpus)
+        workers = expected_workers(config, None)
+        assert workers.n == 2 * n_gpus
+        assert f"CUDA_VISIBLE_DEVICES={visible}" in workers.why
 
 
 def test_sweeps_that_share_the_workers_make_few_packs() -> None:

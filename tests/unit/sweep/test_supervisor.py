@@ -14,6 +14,7 @@ import torch
 from sweep import api, supervisor
 from sweep.config import SweepConfig, parse_config, parse_configs
 from sweep.driver import AttemptJob
+from sweep.machine import Limit, Machine
 from sweep.outcome import Outcome, SweepError, Timing, worst_exit_code
 from sweep.pack_run import PackJob, PackRun
 from sweep.planning import trials_of
@@ -549,3 +550,34 @@ def test_no_attempt_leaves_its_scratch_folder(config: SweepConfig, use: Any) -> 
     assert seen == [True] * 5
     assert len({job.scratch for job in started}) == 5
     assert not any(Path(job.scratch).exists() for job in started)
+
+
+# -- the machine ---------------------------------------------------------------------------------------------------------------
+
+
+def test_where_ray_could_not_start_nothing_is_started_and_the_folder_is_in_order(
+    config: SweepConfig, use: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One message, no attempt; the lock is free, and once it is mended the same run trains everything."""
+    started = use(InlineAll)
+    with monkeypatch.context() as wrong:
+        wrong.setenv("RAY_TMPDIR", "/tmp/" + "a" * 115)
+        with pytest.raises(SweepError, match="120 bytes are too many for the path of a socket"):
+            run_sweep(config, Told())
+    store = Store(Path(config.output))
+    assert started == []
+    assert store.lock_holder() is None
+    assert store.verify() == []
+    assert not (store.root / "report.html").exists()
+    assert run_sweep(config, Told()).exit_code == 0
+    with monkeypatch.context() as wrong:
+        wrong.setenv("RAY_TMPDIR", "relative")
+        assert run_sweep(config, Told()).exit_code == 0, "with nothing to do no Ray is needed"
+
+
+def test_the_driver_is_told_what_this_process_may_use(config: SweepConfig, use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = use(InlineAll)
+    machine = Machine((Limit("CPU", 1, "quota"), Limit("GPU", 1, "G"), Limit("memory", 4e9, "limit")), ("0",))
+    monkeypatch.setattr(supervisor, "this_machine", lambda: machine)
+    run_sweep(config, Told())
+    assert (started[0].n_local_cpus, started[0].local_memory, started[0].visible_gpus) == (1, 4_000_000_000, "0")

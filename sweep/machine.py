@@ -1,0 +1,226 @@
+"""What this process may use of its machine: processors, GPUs, memory, and which limit holds for each of them.
+
+A machine's own size is only one of the limits. The CPU affinity of the process, the CPU quota and the memory limit of its
+container (cgroup v1 and v2, the limits of enclosing groups included) and CUDA_VISIBLE_DEVICES can be lower. On systems
+without /proc the affinity and CUDA_VISIBLE_DEVICES alone count.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+MEMORY_SHARE = 0.7
+"""The part of the free memory that goes to workers; Ray's object store and its own processes have the rest."""
+_NAMES = ("CPU", "GPU", "memory")
+_NO_LIMIT = 2**60  # bytes; cgroup v1 writes about 2^63 where there is none
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_GPU_FILE = re.compile(r"nvidia[0-9]+")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One reason why no more of a resource can be used."""
+
+    resource: str
+    """CPU, GPU or memory."""
+    amount: float
+    """Processors, GPUs, or bytes for workers."""
+    text: str
+    """For people, for example `CPU quota of this container: 1.0 of 2 cores`."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """All limits of what a process may use."""
+
+    limits: tuple[Limit, ...]
+    gpu_names: tuple[str, ...] | None = None
+    """The valid entries of CUDA_VISIBLE_DEVICES; None where it is not set."""
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """CPU, GPU, memory in bytes: the lowest limit of each; without one of memory it is infinite."""
+        return {name: min((limit.amount for limit in self.limits if limit.resource == name), default=math.inf) for name in _NAMES}
+
+    def holding(self, resource: str) -> tuple[Limit, ...]:
+        """The lowest limits of a resource; more than one where they are equal."""
+        amount = self.resources[resource]
+        return tuple(limit for limit in self.limits if limit.resource == resource and limit.amount == amount)
+
+
+def this_machine(
+    root: Path = Path("/"), environment: Mapping[str, str] | None = None, n_affine: int | None = None, n_cores: int | None = None
+) -> Machine:
+    """What this process may use now.
+
+    Args:
+        root: where `proc`, `sys` and `dev` lie.
+        environment: variables; None: this process's.
+        n_affine: processors that the scheduler may give this process; None: asks the system.
+        n_cores: processors of the machine; None: asks the system.
+    """
+    n_cores = n_cores or os.cpu_count() or 1
+    n_affine = n_affine or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else n_cores)
+    visible = (os.environ if environment is None else environment).get("CUDA_VISIBLE_DEVICES")
+    files = root / "dev"
+    n_gpus = sum(_GPU_FILE.fullmatch(path.name) is not None for path in files.iterdir()) if files.is_dir() else 0
+    groups = tuple(_groups(root))
+    names = None if visible is None else visible_gpus(visible, n_gpus or None)
+    limits = (*_of_cpus(groups, n_affine, n_cores), *_of_gpus(n_gpus, visible, names), *_of_memory(groups, root))
+    return Machine(limits, names)
+
+
+def n_local_cpus() -> int:
+    """The processors that this process may use, a whole number of at least one."""
+    return int(this_machine().resources["CPU"])
+
+
+def visible_gpus(variable: str, n_gpus: int | None = None) -> tuple[str, ...]:
+    """The devices that CUDA_VISIBLE_DEVICES names, read as CUDA and PyTorch read it.
+
+    The list ends at the first entry that is no device (-1, NoDevFiles, an empty one); a device that is named twice leaves none.
+    Numbers and UUIDs (`GPU-...`, `MIG-...`) do not mix: the first entry decides which of them count.
+
+    Args:
+        variable: its value.
+        n_gpus: devices of the machine, where it is known: a higher number ends the list too.
+    """
+    names: list[str] = []
+    prefix = next((prefix for prefix in ("GPU-", "MIG-") if variable.startswith(prefix)), "")
+    for entry in variable.split(","):
+        if not prefix:
+            number = _INTEGER.match(entry.strip())
+            if number is None or int(number[0]) < 0:
+                break
+            name = str(int(number[0]))
+        else:
+            name = entry
+        if name in names:
+            return ()
+        if not entry.startswith(prefix) or (not prefix and n_gpus is not None and int(name) >= n_gpus):
+            break
+        names.append(name)
+    return tuple(names)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A control group: a folder of files, and the version of the interface that they follow."""
+
+    folder: Path
+    is_v2: bool
+    controllers: frozenset[str]
+
+    def number(self, name: str) -> int | None:
+        """The number in a file; None where there is no such file, or `max` in it."""
+        words = self.words(name)
+        return int(words[0]) if words and words[0].lstrip("-").isdigit() else None
+
+    def words(self, name: str) -> list[str]:
+        """What a file says."""
+        try:
+            return (self.folder / name).read_text(encoding="ascii").split()
+        except (OSError, UnicodeDecodeError):
+            return []
+
+    def statistic(self, name: str) -> int | None:
+        """A number of the file memory.stat."""
+        words = self.words("memory.stat")
+        return next((int(value) for key, value in zip(words[::2], words[1::2], strict=False) if key == name and value.isdigit()), None)
+
+
+def _groups(root: Path) -> Iterator[_Group]:
+    """The control groups of this process, each with those around it as far as they are mounted here."""
+    paths: dict[str, str] = {}  # controller, or "" for version 2 -> the group's path
+    for line in _lines(root / "proc/self/cgroup"):
+        _, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        paths |= dict.fromkeys(names.split(","), path)
+    for line in _lines(root / "proc/self/mountinfo"):
+        fields, _, described = line.partition(" - ")
+        kind, *_ = described.split() or [""]
+        options = described.split()[-1].split(",") if described else []
+        place = fields.split()
+        controllers = frozenset({""} if kind == "cgroup2" else {"cpu", "memory"} & set(options) if kind == "cgroup" else ())
+        group = next((paths[name] for name in controllers if name in paths), None)
+        if group is None or len(place) < 5:
+            continue
+        mounted, top = PurePosixPath(place[3]), root / _unescaped(place[4]).lstrip("/")
+        inside = PurePosixPath(group)
+        below = inside.relative_to(mounted) if inside.is_relative_to(mounted) and ".." not in inside.parts else PurePosixPath()
+        for part in (below, *below.parents):
+            yield _Group(top / part, kind == "cgroup2", controllers)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _unescaped(path: str) -> str:
+    """The kernel writes a space in a mount point as \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path)
+
+
+def _of_cpus(groups: tuple[_Group, ...], n_affine: int, n_cores: int) -> Iterator[Limit]:
+    yield Limit("CPU", n_cores, f"{n_cores} core{'s' * (n_cores != 1)}")
+    if n_affine < n_cores:
+        yield Limit("CPU", n_affine, f"CPU affinity of this process: {n_affine} of {n_cores} cores")
+    quota = min((quota for quota in map(_quota, groups) if quota is not None), default=math.inf)
+    if quota < n_cores:
+        # Part of a processor counts as one, since nothing could be trained otherwise; other parts are left over.
+        yield Limit("CPU", max(1, math.floor(quota)), f"CPU quota of this container: {round(quota, 2)} of {n_cores} cores")
+
+
+def _quota(group: _Group) -> float | None:
+    """Processors that a group may keep busy."""
+    if group.is_v2:
+        used, period = (*group.words("cpu.max"), "", "")[:2]
+    else:
+        used, period = (*group.words("cpu.cfs_quota_us"), "")[0], (*group.words("cpu.cfs_period_us"), "")[0]
+    return int(used) / int(period) if used.isdigit() and period.isdigit() and int(period) and int(used) else None
+
+
+def _of_gpus(n_gpus: int, visible: str | None, names: tuple[str, ...] | None) -> Iterator[Limit]:
+    here = f"{n_gpus or 'no'} GPU{'s' * (n_gpus != 1)}"
+    if names is None:
+        yield Limit("GPU", n_gpus, here)
+    else:  # without device files, as under WSL, the variable is all there is
+        of = f" of {n_gpus}" if n_gpus else ""
+        yield Limit("GPU", len(names), f"CUDA_VISIBLE_DEVICES={visible}: {len(names) or 'no'}{of} GPU{'s' * (len(names) != 1)}")
+
+
+def _of_memory(groups: tuple[_Group, ...], root: Path) -> Iterator[Limit]:
+    of_machine = {key: value for key, _, value in (line.partition(":") for line in _lines(root / "proc/meminfo"))}
+    total, free = (_kilobytes(of_machine.get(name, "")) for name in ("MemTotal", "MemAvailable"))
+    if free is not None and total is not None:
+        yield Limit("memory", MEMORY_SHARE * free, f"memory of this machine: {_gigabytes(free)} of {_gigabytes(total)} GB are free")
+    for group in groups:
+        limit, used = _memory(group)
+        if limit is not None and limit < min(_NO_LIMIT, total or _NO_LIMIT):
+            left = max(0, limit - used)
+            text = f"memory limit of this container: {_gigabytes(left)} of {_gigabytes(limit)} GB are free"
+            yield Limit("memory", MEMORY_SHARE * left, text)
+
+
+def _memory(group: _Group) -> tuple[int | None, int]:
+    """The limit of a group in bytes, and what of it is in use and cannot be freed at once."""
+    if group.is_v2:
+        return group.number("memory.max"), max(0, (group.number("memory.current") or 0) - (group.statistic("inactive_file") or 0))
+    limits = (group.number("memory.limit_in_bytes"), group.statistic("hierarchical_memory_limit"))
+    used = (group.number("memory.usage_in_bytes") or 0) - (group.statistic("total_inactive_file") or 0)
+    return min((limit for limit in limits if limit is not None), default=None), max(0, used)
+
+
+def _kilobytes(text: str) -> int | None:
+    words = text.split()
+    return 1024 * int(words[0]) if words and words[0].isdigit() else None
+
+
+def _gigabytes(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:.1f}"
