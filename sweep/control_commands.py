@@ -61,7 +61,7 @@ def stop(folder: str | Path) -> int:
 
 @click.command()
 @_folder
-@click.option("--grid", type=click.Path(path_type=Path), metavar="FILE", help="This grid file instead of the stored one.")
+@click.option("--grid", type=click.Path(readable=False, path_type=Path), metavar="FILE", help="This grid file instead of the stored one.")
 @click.option("--trust", is_flag=True, help="Import a problem of your own that DIR names; without it name the grid file.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials.")
 @click.option("--address", metavar="A", help="Join a Ray cluster: `auto` or HOST:PORT. Without it a local Ray starts.")
@@ -81,6 +81,7 @@ def resume(folder: str | Path, grid: Path | None, trust: bool, quiet: bool, **op
       sweep resume results/wine --grid examples/wine/grid.yaml
     """
     started = time.perf_counter()
+    from sweep.grid.text_file import read_text
     from sweep.resuming import named_config, stored_config
     from sweep.run_command import train_and_tell
 
@@ -90,7 +91,7 @@ def resume(folder: str | Path, grid: Path | None, trust: bool, quiet: bool, **op
         echo(f"the pause is lifted: {_run(holder)} goes on")
         return 0
     if grid is not None:
-        config, text = named_config(grid, folder), grid.read_text(encoding="utf-8")
+        config, text = named_config(grid, folder), read_text(grid)
     else:
         config, text = stored_config(folder, is_trusted=trust)
     store.control.lift_pause()

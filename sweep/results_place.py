@@ -12,7 +12,7 @@ class ResultsPlace(click.Path):
     """Paths become `Path`; addresses stay text, since a path would lose one of their slashes."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path)
+        super().__init__(path_type=Path, readable=False)  # whoever reads it says more than click would
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Called by click with what was typed."""
