@@ -35,7 +35,7 @@ def write_figure(figure: go.Figure, path: str | Path, form: str, title: str) -> 
 
     Raises:
         ResultsError: an image is asked for, and this machine lacks the extra `images` or a Chromium.
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
         ValueError: no such format.
     """
     if form not in FORMATS:

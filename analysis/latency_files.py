@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.file_errors import is_link, names_in
 from analysis.plain_files import read_json
 from analysis.table import ResultTable
 
@@ -60,10 +61,7 @@ def read_latencies(table: ResultTable) -> Latencies:
 
 def _measured_ids(table: ResultTable) -> list[str]:
     folder = table.folder / "latency"
-    try:
-        names = [] if folder.is_symlink() else sorted(path.name for path in folder.iterdir())
-    except OSError:
-        return []
+    names = [] if is_link(folder) else names_in(folder)
     return [name.removesuffix(".json") for name in names if name.endswith(".json") and _NAME.fullmatch(name.removesuffix(".json"))]
 
 

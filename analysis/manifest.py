@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.errors import ResultsError as ResultsError
+from analysis.file_errors import is_folder, is_link, mode_of, names_in, read_problem
 from analysis.manifest_rules import manifest_mistakes, plan_mistake
 from analysis.parquet_files import READABLE_VERSIONS
 from analysis.plain_files import read_json
-
-
-class ResultsError(ValueError):
-    """A folder that cannot be read as results; the message says what, where and what to do."""
 
 
 def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
@@ -27,13 +25,16 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
         ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version.
     """
     path, shown = folder / "manifest.json", name or str(folder)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ResultsError(f"{shown}: no such folder\n  hint: give the `output` folder of a grid file, as `sweep run` printed it")
-    if not path.is_file():
+    if mode_of(path) is None:
         raise ResultsError(f"{shown}: no manifest.json, so this is not a results folder\n  hint: is it a folder above or below?")
     try:
         manifest = read_json(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        problem, hint = read_problem(error)
+        raise ResultsError(problem, f"{shown}/manifest.json", hint) from error
+    except ValueError as error:
         raise ResultsError(
             f"{shown}: manifest.json: cannot be read as JSON ({error})\n  hint: restore it from a copy; rows need it"
         ) from error
@@ -50,7 +51,7 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
     if mistakes:
         raise ResultsError(f"{shown}: manifest.json: {'; '.join(mistakes)}\n  hint: no run wrote it so; restore it from a copy")
     for inner in ("rows", "epochs", "plans", "latency"):
-        if (folder / inner).is_symlink():
+        if is_link(folder / inner):
             raise ResultsError(f"{folder / inner}: a link where a folder is expected\n  hint: put the folder itself here, or mount it here")
     return dict(manifest)
 
@@ -76,10 +77,14 @@ def true_front_of(manifest: dict[str, Any]) -> tuple[NDArray[np.float64] | None,
 
 
 def read_latest_plan(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The plan with the highest number that can be read, and the names of higher ones that cannot."""
-    names = [path for path in (folder / "plans").glob("*.json") if re.fullmatch(r"\d+", path.stem)]
+    """The plan with the highest number that can be read, and the names of higher ones that cannot.
+
+    Raises:
+        ReadError: the folder of plans cannot be listed.
+    """
+    names = [name for name in names_in(folder / "plans") if re.fullmatch(r"\d+\.json", name)]
     unreadable: list[str] = []
-    for path in sorted(names, key=lambda path: int(path.stem), reverse=True):
+    for path in sorted((folder / "plans" / name for name in names), key=lambda path: int(path.stem), reverse=True):
         try:
             plan = read_json(path)
             mistake = plan_mistake(plan)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.column_types import check_types, check_values
+from analysis.file_errors import names_in
 from analysis.plain_files import check_plain
 
 # A file with less a row would only fill the memory. A result has a name and numbers of its own, diverged epochs are alike.
@@ -28,10 +29,12 @@ class Reading:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The `.parquet` files of a folder by name; hidden (temporary) ones left out, none if the folder does not exist."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix == ".parquet" and not path.name.startswith("."))
+    """The `.parquet` files of a folder by name; hidden (temporary) ones left out, none if the folder does not exist.
+
+    Raises:
+        ReadError: the folder cannot be listed.
+    """
+    return [folder / name for name in names_in(folder) if name.endswith(".parquet") and not name.startswith(".")]
 
 
 def read_files(paths: Iterable[Path], folder: Path, required: Sequence[str], trials: Collection[str] | None = None) -> Reading:

@@ -83,6 +83,7 @@ def write_report(
 
     Raises:
         ResultsError: the folder cannot be read as results.
+        WriteError: the report cannot be written.
         ValueError: eps, mode or width is not valid.
     """
     table = read_results(folder)

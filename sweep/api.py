@@ -19,7 +19,7 @@ from sweep.notify import notifying
 from sweep.outcome import EXIT_COMPLETE, EXIT_WRONG_INPUT, Outcome, SweepError
 from sweep.planning import Plan, plan_sweeps, trials_of
 from sweep.progress import choose_progress
-from sweep.storage.files import write_error
+from sweep.storage.files import is_there
 from sweep.storage.remote import StorePath
 from sweep.store import Store
 from sweep.supervisor import expected_workers, run_sweeps
@@ -148,16 +148,13 @@ def run_and_report_all(
 def _report(config: SweepConfig, outcome: Outcome) -> StorePath:
     report = outcome.root / "report.html"
     prices = config.costs.model_dump(exclude_none=True)
-    if outcome.n_trained or prices or not report.exists():  # the prices may have changed since
+    if outcome.n_trained or prices or not is_there(report):  # the prices may have changed since
         from analysis.costs import Costs
         from analysis.report import write_report
 
         if outcome.exit_code == EXIT_COMPLETE:
             _fix_hypervolume_reference(config, outcome.root)
-        try:
-            write_report(str(outcome.root), costs=Costs(**prices))
-        except OSError as error:
-            raise write_error(report, error) from error
+        write_report(str(outcome.root), costs=Costs(**prices))
     return report
 
 

@@ -19,6 +19,7 @@ from sweep.terminal import echo
 
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
 _FOLDER = ResultsPlace()
+_FOR_PROGRAMS = ("csv", "json")
 
 
 def main() -> None:
@@ -41,12 +42,14 @@ def cli() -> None:
 
 def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
-        click.argument("grid", type=click.Path(path_type=Path)),
+        click.argument("grid", type=click.Path(readable=False, path_type=Path)),
         click.option(
             "--out", metavar="DIR", help="Results folder or s3://... (of a list: its parent) instead of the grid file's `output`."
         ),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials of each sweep."),
-        click.option("--override", type=click.Path(path_type=Path), metavar="FILE", help="A second YAML file, merged over the first."),
+        click.option(
+            "--override", type=click.Path(readable=False, path_type=Path), metavar="FILE", help="A second YAML file, merged over the first."
+        ),
         click.option(
             "--address",
             metavar="A",
@@ -117,7 +120,7 @@ def run(grid: Path, out: str | None, override: Path | None, quiet: bool, **optio
 
 
 @cli.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path("grid.yaml"))
+@click.argument("path", type=click.Path(readable=False, path_type=Path), default=Path("grid.yaml"))
 @_told_clearly
 def init(path: Path) -> int:
     """Write a commented grid file to PATH (default grid.yaml).
@@ -128,16 +131,16 @@ def init(path: Path) -> int:
     """
     from importlib.resources import files
 
+    from analysis.file_errors import writing
+    from sweep.errors import UserError
+
     text = files("sweep.templates").joinpath("starter.yaml").read_text(encoding="utf-8")
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        echo(f"Error: {path}: a file is there already\n  hint: name another one, `sweep init other.yaml`", err=True)
-        return 2
-    except OSError as error:
-        echo(f"Error: {path}: cannot be written ({error.strerror})\n  hint: name a file in an existing, writable folder", err=True)
-        return 2
+    with writing(path):
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError as error:
+            raise UserError("a file is there already", path, "name another one, `sweep init other.yaml`") from error
     echo(f"wrote {path}; start it with `sweep run {path}`")
     return 0
 
@@ -188,14 +191,19 @@ def status(folder: str | Path, watch: bool, form: str) -> int:
         watch_status(folder)
         return 0
     for found in watched(folder) if watch else (read_status(folder),):
-        echo(json.dumps(found.to_json()) if form == "json" else show(found))
+        echo(json.dumps(found.to_json()) if form == "json" else show(found), is_data=form == "json")
     return 0
 
 
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of DIR/report.html.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
+    metavar="FILE",
+    help="Write it here instead of DIR/report.html.",
+)
 @click.option("--serve", is_flag=True, help="Show it in a browser of this machine, and follow the sweep, until Ctrl-C; writes nothing.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="With --serve: port of 127.0.0.1; default: any free one.")
 @_price_options
@@ -227,12 +235,8 @@ def report(folder: str | Path, eps: float, out: Path | None, serve: bool, port: 
     if port is not None:
         raise click.UsageError("--port belongs to --serve\n  hint: add --serve, or leave --port out")
     from analysis.report import write_report
-    from sweep.storage.files import write_error
 
-    try:
-        echo(write_report(folder, out, eps=eps, costs=costs))
-    except OSError as error:
-        raise write_error(out or Path(folder) / "report.html", error) from error
+    echo(write_report(folder, out, eps=eps, costs=costs), is_data=True)
     return 0
 
 
@@ -251,7 +255,7 @@ def front(folder: str | Path, eps: float, form: str) -> int:
     from analysis.front_table import front_text
     from analysis.table import read_results
 
-    echo(front_text(folder, eps, form))
+    echo(front_text(folder, eps, form), is_data=form in _FOR_PROGRAMS)
     for reason in read_results(folder).unreadable:
         echo(f"unreadable: {reason}", err=True)
     return 0
@@ -267,7 +271,12 @@ def front(folder: str | Path, eps: float, form: str) -> int:
     show_default=True,
     help="Rounded percents for people, or full precision and fractions (csv, json) for programs.",
 )
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of printing it.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
+    metavar="FILE",
+    help="Write it here instead of printing it.",
+)
 @_told_clearly
 def table(folders: tuple[str | Path, ...], form: str, output: Path | None) -> int:
     """Compare the methods of the sweeps in DIR ... as the paper's Table I does.
@@ -281,17 +290,14 @@ def table(folders: tuple[str | Path, ...], form: str, output: Path | None) -> in
       sweep table results/multimnist results/cifar10mnist --format latex --output table1.tex
     """
     from analysis.method_formats import folders_text
-    from sweep.storage.files import write_error
+    from analysis.whole_file import write_whole
 
     text, unreadable = folders_text(folders, form)
     if output is None:
-        echo(text)
+        echo(text, is_data=form in _FOR_PROGRAMS)
     else:
-        try:
-            output.write_text(f"{text}\n", encoding="utf-8")
-        except OSError as error:
-            raise write_error(output, error) from error
-        echo(output)
+        write_whole(output, f"{text}\n".encode("utf-8", "replace"))
+        echo(output, is_data=True)
     for reason in unreadable:
         echo(f"unreadable: {reason}", err=True)
     return 0
@@ -308,7 +314,9 @@ def _list_figures(context: click.Context, parameter: click.Parameter, value: boo
 @click.argument("name", metavar="NAME", type=click.Choice(list(FIGURES)))
 @click.option("--trial", metavar="ID", help="For `similarity`: the trial, by its id or the beginning of it; default: the best sparse one.")
 @click.option("--format", "form", type=click.Choice(["html", "svg", "png", "pdf"]), help="Default: what FILE ends with, else html.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of NAME.FORMAT.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, readable=False, path_type=Path), metavar="FILE", help="Write it here instead of NAME.FORMAT."
+)
 @click.option("--trust", is_flag=True, help="For `samples`: import a problem of your own that DIR names, and fetch data into its folder.")
 @click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_figures, help="Say what each figure shows.")
 @_told_clearly
@@ -325,7 +333,8 @@ def figure(folder: str | Path, name: str, trial: str | None, form: str | None, o
     """
     from sweep.figure import figure_file
 
-    echo(figure_file(folder, name, trial, form, out, is_trusted=trust))
+    path = figure_file(folder, name, trial, form, out, is_trusted=trust, tell=lambda reason: echo(f"unreadable: {reason}", err=True))
+    echo(path, is_data=True)
     return 0
 
 
@@ -340,7 +349,7 @@ def schema() -> int:
     """
     from sweep.config import json_schema
 
-    echo(json.dumps(json_schema(), indent=2))
+    echo(json.dumps(json_schema(), indent=2), is_data=True)
     return 0
 
 
@@ -356,7 +365,9 @@ def data() -> None:
 
 @data.command()
 @click.argument("problem")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here instead of PROBLEM.png.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, readable=False, path_type=Path), metavar="FILE", help="Write it here instead of PROBLEM.png."
+)
 @click.option("--root", metavar="DIR", help="Folder with the original files instead of the problem's default.")
 @_told_clearly
 def show(problem: str, out: Path | None, root: str | None) -> int:
@@ -369,7 +380,7 @@ def show(problem: str, out: Path | None, root: str | None) -> int:
     """
     from sweep.show_data import show_data
 
-    echo(show_data(problem, out, root))
+    echo(show_data(problem, out, root), is_data=True)
     return 0
 
 
@@ -383,11 +394,12 @@ def verify(folder: str | Path) -> int:
     Example:
       sweep verify results/quickstart
     """
+    from sweep.storage.files import is_there
     from sweep.store import Store, StoreError
 
     store = Store(folder)
     store.check_reachable()
-    if not (store.root / "manifest.json").exists():
+    if not is_there(store.root / "manifest.json"):
         raise StoreError("no sweep is here (no manifest.json)", folder, "name the results folder of a run, for example results/quickstart")
     findings = store.verify()
     for finding in findings:

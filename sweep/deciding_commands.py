@@ -79,7 +79,7 @@ def pick(
     table = read_results(folder)
     found = pick_trial(table, at_least=at_least, at_most=at_most, minimise=minimise, maximise=maximise)
     if form == "json":
-        echo(pick_json(found))
+        echo(pick_json(found), is_data=True)
     if found.chosen is None:
         echo(f"Error: {pick_text(table, found)}", err=True)
     elif form == "text":
@@ -96,7 +96,10 @@ def pick(
     "--reference", metavar="V,V,...", callback=_numbers, help="Of the hypervolume, one number an objective; default: the manifests'."
 )
 @click.option(
-    "--figure", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also draw where one attains more, as HTML."
+    "--figure",
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
+    metavar="FILE",
+    help="Also draw where one attains more, as HTML.",
 )
 @_text_or_json
 @told_clearly
@@ -116,17 +119,13 @@ def compare(
     from analysis.comparing_text import comparison_json, comparison_text
     from analysis.html_figure import write_figure
     from analysis.table import read_results
-    from sweep.storage.files import write_error
 
     tables = (read_results(first), read_results(second))
     found = compare_fronts(*tables, studies=studies, reference=reference)
     if figure is not None:
-        try:
-            write_figure(found.figure(), figure)
-        except OSError as error:
-            raise write_error(figure, error) from error
+        write_figure(found.figure(), figure)
         echo(figure, err=True)
-    echo(comparison_json(found) if form == "json" else comparison_text(found))
+    echo(comparison_json(found) if form == "json" else comparison_text(found), is_data=form == "json")
     _name_unreadable(reason for table in tables for reason in table.unreadable)
     return 0
 
@@ -135,7 +134,9 @@ def compare(
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.option("-n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many vectors.")
 @click.option("--study", metavar="NAME", help="The study whose front has the gaps; needed where several have preferences.")
-@click.option("--append", type=click.Path(path_type=Path), metavar="GRID", help="Add them to the preferences of this grid file.")
+@click.option(
+    "--append", type=click.Path(readable=False, path_type=Path), metavar="GRID", help="Add them to the preferences of this grid file."
+)
 @_text_or_json
 @told_clearly
 def suggest(folder: str | Path, n: int, study: str | None, append: Path | None, form: str) -> int:
@@ -159,7 +160,7 @@ def suggest(folder: str | Path, n: int, study: str | None, append: Path | None, 
 
         append_preferences(append, [one.preference for one in found], study)
         echo(f"{append}: {len(found)} vectors added; `sweep run {append}` trains them", err=True)
-    echo(suggestions_json(found) if form == "json" else suggestions_text(table, found))
+    echo(suggestions_json(found) if form == "json" else suggestions_text(table, found), is_data=form == "json")
     _name_unreadable(table.unreadable)
     return 0
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from sweep.product import NodeDiffersError
 from sweep.storage.files import StoreError, StoreWriteError
 from trainer.device_errors import BROKEN_DEVICE, LOST_DEVICE
-from trainer.own_source import SourceError
+from trainer.errors import TrainerError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # A folder that others can write, or a disk of the node's own.
@@ -60,16 +60,11 @@ def kind_of(error: BaseException) -> Kind:
         return _kind_of_write(_number(error))
     if isinstance(error, StoreError):
         return Kind.NODE if _number(error) in (errno.EACCES, errno.EPERM) else Kind.PASSING
-    if isinstance(error, (MemoryError, *_classes("torch", "OutOfMemoryError"))):
+    if isinstance(error, TrainerError):
+        return Kind(error.kind)
+    if isinstance(error, MemoryError) or _is_out_of_device_memory(error):
         return Kind.PASSING
-    missing = (
-        SourceError,
-        NodeDiffersError,
-        ImportError,
-        *_classes("trainer.problems.sources", "DataError"),
-        *_classes("trainer.place", "DeviceMissingError"),
-    )
-    if isinstance(error, missing):
+    if isinstance(error, (NodeDiffersError, ImportError)):
         return Kind.NODE
     if isinstance(error, OSError):
         return Kind.NODE if error.errno in _OF_THE_NODE else Kind.PASSING
@@ -110,7 +105,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def _classes(module: str, name: str) -> tuple[type[BaseException], ...]:
-    """An error class whose module was never imported cannot have been raised."""
-    found = getattr(sys.modules.get(module), name, None)
-    return () if found is None else (found,)
+def _is_out_of_device_memory(error: BaseException) -> bool:
+    """Without importing torch, which cannot have raised anything where it was never imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)

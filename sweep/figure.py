@@ -1,13 +1,20 @@
 """Draws one figure of a results folder into a file."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from analysis.figure_catalog import FIGURES
-from sweep.storage.files import write_error
 
 
 def figure_file(
-    folder: str | Path, name: str, trial: str | None = None, form: str | None = None, out: Path | None = None, *, is_trusted: bool = False
+    folder: str | Path,
+    name: str,
+    trial: str | None = None,
+    form: str | None = None,
+    out: Path | None = None,
+    *,
+    is_trusted: bool = False,
+    tell: Callable[[str], object] = lambda reason: None,
 ) -> Path:
     """Draw a figure.
 
@@ -17,6 +24,7 @@ def figure_file(
         trial: for figures of one trial, its id or the beginning of it.
         form: `html`, `svg`, `png` or `pdf`; None: what `out` ends with, and html where it says nothing.
         out: the file, which is replaced; default: the figure's name in the working directory.
+        tell: called for each file of the folder that could not be read, with its path and the reason.
         is_trusted: for `samples`: the folder may name a module to import and a folder to put data into.
 
     Returns:
@@ -25,7 +33,7 @@ def figure_file(
     Raises:
         ResultsError: what the figure shows is not there, or this machine draws no images.
         SweepError, DataError, ProblemError: the problem's images cannot be had (`sweep.samples.samples_of`).
-        StoreError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     from analysis.figure_drawing import draw_figure
     from analysis.figure_files import FORMATS, write_figure
@@ -34,6 +42,8 @@ def figure_file(
     suffix = out.suffix.removeprefix(".").lower() if out is not None else ""
     form = form or (suffix if suffix in FORMATS else FORMATS[0])
     table = read_results(folder)
+    for reason in table.unreadable:
+        tell(reason)
     samples = None
     if FIGURES[name].takes == "samples":
         from sweep.samples import samples_of
@@ -41,7 +51,4 @@ def figure_file(
         samples = samples_of(table.manifest, f"{folder}/manifest.json", is_trusted=is_trusted)
     figure = draw_figure(table, name, trial, samples)
     path = out or Path(f"{name}.{form}")
-    try:
-        return write_figure(figure, path, form, f"{table.name}: {FIGURES[name].about}")
-    except OSError as error:
-        raise write_error(path, error) from error
+    return write_figure(figure, path, form, f"{table.name}: {FIGURES[name].about}")

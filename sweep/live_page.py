@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from analysis.table import ResultTable, read_results
+from sweep.storage.files import reading
 from sweep.storage.folder import Folder
 from sweep.store import Store
 
@@ -158,7 +159,8 @@ class LivePage:
         found = set()
         for path in (*paths, *self._folder.paths("plans", ".json"), *self._folder.paths("rows", ".parquet")):
             try:
-                status = path.stat()
+                with reading(path, "looked at"):
+                    status = path.stat()
             except FileNotFoundError:
                 continue  # compacted meanwhile
             found.add((f"{path.parent.name}/{path.name}", status.st_ino, status.st_mtime_ns, status.st_size))

@@ -22,6 +22,7 @@ from typing import Any
 from analysis.costs import Costs
 from analysis.report import render_report
 from analysis.table import ResultTable
+from sweep.errors import UserError
 from sweep.live_page import LivePage
 
 LOOPBACK = "127.0.0.1"
@@ -36,7 +37,7 @@ _HEADERS = {
 }
 
 
-class ServeError(Exception):
+class ServeError(UserError):
     """The report cannot be served; the message says why and what to do."""
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from sweep.errors import UserError
 from sweep.storage.remote import StorePath
 
 EXIT_COMPLETE, EXIT_WRONG_INPUT, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 0, 2, 3, 130
 _WORST_FIRST = (EXIT_INTERRUPTED, EXIT_WRONG_INPUT, EXIT_FAILED_TRIALS, EXIT_COMPLETE)
 
 
-class SweepError(Exception):
+class SweepError(UserError):
     """The sweep cannot go on until the user mends something; the message says what and how."""
 
 

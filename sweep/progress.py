@@ -4,10 +4,10 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from sweep.pack_label import k_text
-from sweep.terminal import plain
+from sweep.terminal import echo, fitted
 
 _PLAIN_EVERY_S = 10.0
 _MAX_PACKS = 12
@@ -99,7 +99,7 @@ class PlainLines:
 
     def message(self, text: str) -> None:
         """The text, as it is."""
-        print(plain(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the command line's own output
+        echo(text, err=True)
 
     def update(self, snapshot: Snapshot) -> None:
         """A line, if it is time."""
@@ -123,11 +123,11 @@ class LiveTable:
 
     def message(self, text: str) -> None:
         """The text, above the table."""
-        self._live.console.print(plain(text), highlight=False, markup=False)
+        self._live.console.print(fitted(text, self._live.console.file), highlight=False, markup=False)
 
     def update(self, snapshot: Snapshot) -> None:
         """Redraw."""
-        self._live.update(table(snapshot))
+        self._live.update(table(snapshot, self._live.console.file))
 
     def close(self) -> None:
         """Take the table away."""
@@ -156,8 +156,13 @@ def summary_line(snapshot: Snapshot) -> str:
     return " | ".join(parts)
 
 
-def table(snapshot: Snapshot) -> Any:
-    """The same as `summary_line` with a bar, and a line for each running pack."""
+def table(snapshot: Snapshot, stream: IO[str] | None = None) -> Any:
+    """The same as `summary_line` with a bar, and a line for each running pack.
+
+    Args:
+        snapshot: where the sweep stands.
+        stream: where it is shown; letters that it cannot encode are replaced. None: it takes every letter.
+    """
     from rich.console import Group
     from rich.padding import Padding
     from rich.progress_bar import ProgressBar
@@ -166,9 +171,11 @@ def table(snapshot: Snapshot) -> Any:
 
     packs = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in _COLUMNS:
-        packs.add_column(name, justify="right" if name in _NUMBERS else "left")
+        packs.add_column(
+            name, justify="right" if name in _NUMBERS else "left", overflow="ellipsis" if fitted("…", stream) == "…" else "crop"
+        )
     for pack in snapshot.live[:_MAX_PACKS]:
-        packs.add_row(*(Text(text) for text in pack_columns(pack).values()))  # nobody else's text is markup
+        packs.add_row(*(Text(fitted(text, stream)) for text in pack_columns(pack).values()))  # nobody else's text is markup
     bar = ProgressBar(total=max(1, snapshot.n_trials), completed=min(snapshot.n_trials, snapshot.n_before + snapshot.trained), width=60)
     lines: list[Any] = [Padding(bar, 0), Text(summary_line(snapshot))]  # a bar alone ends no line
     if len(snapshot.live) > _MAX_PACKS:

@@ -13,7 +13,7 @@ class ResultsPlace(click.Path):
     """A path, which becomes a `Path`, or an address in an object store, which stays text: a path would lose one of its slashes."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path)
+        super().__init__(path_type=Path, readable=False)  # whoever reads it says more than click would
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Called by click with what was typed."""
@@ -22,7 +22,7 @@ class ResultsPlace(click.Path):
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options `grid`, `override` and `trust` of commands that need the settings of a results folder (`sweep.resuming`)."""
-    file = click.Path(path_type=Path)
+    file = click.Path(readable=False, path_type=Path)  # whoever reads it says more than click would
     options = (
         click.option("--grid", type=file, metavar="FILE", help="The grid file of DIR, instead of the stored one; `-`: standard input."),
         click.option("--override", type=file, metavar="FILE", help="A second YAML file, merged over --grid's, as for `sweep run`."),

@@ -9,7 +9,7 @@ import os
 import posixpath
 from pathlib import Path
 
-from sweep.storage.files import write_error, write_whole
+from sweep.storage.files import is_there, read_whole, write_whole, writing
 from sweep.storage.remote import RemotePath, StorePath
 
 
@@ -27,10 +27,8 @@ def written_log(kept: StorePath) -> Path:
         log = cache / "pareto-sweep" / "logs" / hashlib.sha256(str(kept.parent).encode()).hexdigest()[:12] / kept.name
     else:
         log = kept
-    try:
+    with writing(log.parent):
         log.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(log.parent, error) from error
     return log
 
 
@@ -40,8 +38,8 @@ def keep_log(log: Path, kept: StorePath) -> None:
     Raises:
         StoreError: the object store does not take it; it stays where it was written.
     """
-    if isinstance(kept, RemotePath) and log.exists():
-        write_whole(kept, log.read_bytes())
+    if isinstance(kept, RemotePath) and is_there(log):
+        write_whole(kept, read_whole(log))
 
 
 def relative_log(kept: StorePath, root: StorePath) -> str:

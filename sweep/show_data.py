@@ -3,9 +3,11 @@
 import os
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.whole_file import write_whole
 from sweep.grid.errors import did_you_mean
 from sweep.grid.problems import file_name
 from sweep.outcome import SweepError
@@ -36,8 +38,8 @@ def show_data(name: str, out: Path | None = None, root: str | None = None) -> Pa
         The file.
 
     Raises:
-        SweepError: no such problem, one without images, one that takes no `root`; an own problem raised something; the file
-            cannot be written.
+        SweepError: no such problem, one without images, one that takes no `root`; an own problem raised something.
+        WriteError: the file cannot be written.
         DataError: data that is missing or damaged.
         ProblemError: an own problem that cannot be imported.
     """
@@ -53,12 +55,9 @@ def show_data(name: str, out: Path | None = None, root: str | None = None) -> Pa
     inputs, targets = problem.train.first(N_IMAGES)
     sheet = _sheet(problem.pictures(inputs), labels_of(problem.tasks, targets), [task.name for task in problem.tasks])
     path = out or Path(f"{file_name(name)}.png")
-    try:
-        sheet.save(path, format="PNG")
-    except OSError as error:
-        raise SweepError(
-            f"{path}: cannot be written ({error.strerror or error})\n  hint: name a file in an existing, writable folder"
-        ) from error
+    picture = BytesIO()
+    sheet.save(picture, format="PNG")
+    write_whole(path, picture.getvalue())
     return path
 
 

@@ -29,6 +29,7 @@ from sweep.storage.files import (
     checkpoint_header,
     finite,
     is_name,
+    is_there,
     read_checkpoint_header,
     read_json,
     read_whole,
@@ -196,7 +197,7 @@ class Store:
             StoreError: that run has a plan already.
         """
         path = self.root / "plans" / f"{attempt}.json"
-        if path.exists():
+        if is_there(path):
             raise StoreError(f"run {attempt} has a plan already", path, "take the number from next_attempt()")
         write_json(path, dict(plan))
 
@@ -231,7 +232,7 @@ class Store:
         if type(attempt) is not int or type(retry) is not int or min(attempt, retry) < 0:
             raise SchemaError(f"row {trial_id}: attempt and retry are whole numbers >= 0, found {attempt!r} and {retry!r}")
         name = f"{trial_id}.{attempt}-{retry}.parquet"
-        if (self.root / "rows" / name).exists():
+        if is_there(self.root / "rows" / name):
             return
         if weights is not None:
             row = {**row, "weights_sha256": hashlib.sha256(weights).hexdigest()}
@@ -268,11 +269,15 @@ class Store:
 
     def unreadable(self) -> list[tuple[StorePath, str]]:
         """Every result and checkpoint that cannot be read, and why. Reads every table whole."""
+        return [(found.path, found.problem) for found in self._unreadable()]
+
+    def _unreadable(self) -> list[Finding]:
         if self._folder.is_new():
             return []
         problems = []
         for folder, suffix in SUFFIX.items():
-            problems += [(path, f"its name is not <id>.<attempt>-<retry>.{suffix}") for path in self._folder.misnamed(folder)]
+            misnamed = f"its name is not <id>.<attempt>-<retry>.{suffix}"
+            problems += [Finding(path, misnamed, what_to_do(path)) for path in self._folder.misnamed(folder)]
         to_read = [*self._files("rows").every(), *self._files("epochs").every()]
         to_read += [(version.path, partial(self._checkpoint, version)) for version in self._folder.versions("checkpoints")]
         found = concurrently(lambda one: _problems(*one), to_read, is_remote=self.is_remote)
@@ -320,7 +325,7 @@ class Store:
             self._known_manifest()
         except StoreError as error:
             return [*found, Finding(manifest, error.problem, error.hint or "restore it from a copy: without it no result can be read")]
-        problems = self.unreadable()
+        problems = self._unreadable()
         blobs = self._folder.paths("blobs")
         found_in = concurrently(lambda path: _problems(path, partial(self.get_blob, path.name)), blobs, is_remote=self.is_remote)
         problems += [problem for each in found_in for problem in each]
@@ -329,10 +334,10 @@ class Store:
             problems += _problems(path, partial(_read_plan if is_plan else read_json, path))
         for path in self._folder.paths("latency"):
             if path.suffix != ".json" or not is_name(path.stem):
-                problems.append((path, "its name is not <trial id>.json"))
+                problems.append(Finding(path, "its name is not <trial id>.json", what_to_do(path)))
             else:
                 problems += _problems(path, partial(_read_latency, path))
-        return [*found, *(Finding(path, problem, what_to_do(path)) for path, problem in problems), *self._wrong_rows()]
+        return [*found, *problems, *self._wrong_rows()]
 
     def _wrong_rows(self) -> Iterator[Finding]:
         """Rows that can be read and yet break the contract."""
@@ -585,12 +590,14 @@ def _read_latency(path: StorePath) -> dict[str, Any]:
     return latency
 
 
-def _problems(path: StorePath, load: Callable[[], object]) -> list[tuple[StorePath, str]]:
+def _problems(path: StorePath, load: Callable[[], object]) -> list[Finding]:
     """What is wrong with a file, by reading it; one that has just gone is no problem."""
     try:
         load()
     except StoreError as error:
-        return [(path, error.problem)]
+        # What the system refuses is perhaps whole: to delete it would lose a result.
+        is_damaged = isinstance(error, UnreadableError) or error.hint is None
+        return [Finding(path, error.problem, what_to_do(path) if is_damaged else str(error.hint))]
     except FileNotFoundError:
         return []
     return []

@@ -1,12 +1,52 @@
-"""Text on a terminal, which obeys some characters instead of showing them: names and errors come from files and programs of others."""
+"""Text on a terminal or in a pipe: what a terminal would obey is escaped, and what the stream cannot encode is written in other letters.
 
+Names and errors come from files and programs of others, and the work is done when they are printed: printing never raises for a letter.
+"""
+
+import errno
 import json
+import os
+import sys
 import unicodedata
-from typing import Any
+from typing import IO, Any
 
 import click
 
+from sweep.errors import UserError
+
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (such as right-to-left), half a surrogate, line and paragraph separators
+_LOOKS_LIKE = str.maketrans(
+    {
+        "\u00a0": " ",
+        "\u202f": " ",
+        "±": "+-",
+        "×": "x",
+        "·": "*",
+        "÷": "/",
+        "µ": "u",
+        "μ": "u",
+        "°": " deg",
+        "‐": "-",
+        "‑": "-",
+        "–": "-",
+        "—": "-",
+        "−": "-",
+        "‘": "'",
+        "’": "'",
+        "“": '"',
+        "”": '"',
+        "…": "...",
+        "←": "<-",
+        "→": "->",
+        "≈": "~",
+        "≠": "!=",
+        "≤": "<=",
+        "≥": ">=",
+        "∞": "inf",
+    }
+)
+_PYTHONS_OWN = ("strict", "surrogateescape")
+"""Error handlers of a standard output for which nobody has asked."""
 
 
 def plain(text: str) -> str:
@@ -21,12 +61,81 @@ def one_line(text: str) -> str:
     return plain(" ".join(text.split()))
 
 
-def echo(value: Any = "", err: bool = False) -> None:
-    """`click.echo` of `plain` text."""
-    click.echo(plain(str(value)), err=err)
+def fitted(text: str, stream: IO[str] | None, *, is_data: bool = False) -> str:
+    """`plain` text in letters that a stream can encode.
+
+    Args:
+        text: what is to be shown.
+        stream: where it is written. An error handler that the user chose (`PYTHONIOENCODING=latin-1:replace`) is respected.
+        is_data: the text is read by programs (CSV, JSON, a path), so a letter becomes an escape and never another letter. Otherwise
+            letters that have a look-alike become it: an em dash becomes a hyphen, a plus-minus sign `+-`.
+
+    Returns:
+        Text that `stream.write` takes without raising UnicodeEncodeError.
+    """
+    text = plain(text)
+    encoding = getattr(stream, "encoding", None)
+    if text.isascii() or not encoding:
+        return text
+    handler = getattr(stream, "errors", None) or "strict"
+    is_pythons_own = handler in _PYTHONS_OWN or (handler == "backslashreplace" and stream in (sys.stderr, sys.__stderr__))
+    if not is_pythons_own:
+        # Not left to the stream: click takes a stream of ASCII for a misconfigured one and writes UTF-8 into it.
+        return text.encode(encoding, handler).decode(encoding)
+    lacking = [letter for letter in set(text) if not _is_encodable(letter, encoding)]
+    return text.translate({ord(letter): _escape(letter) if is_data else _look_alike(letter, encoding) for letter in lacking})
+
+
+def echo(value: Any = "", err: bool = False, *, is_data: bool = False) -> None:
+    """`click.echo` of `fitted` text.
+
+    Args:
+        value: what is printed.
+        err: print to standard error instead of standard output.
+        is_data: as for `fitted`.
+
+    Raises:
+        UserError: standard output takes no more, as where the disk of a redirected output is full.
+        BrokenPipeError: the reader is gone; click ends the program quietly.
+    """
+    stream = sys.stderr if err else sys.stdout
+    try:
+        click.echo(fitted(str(value), stream, is_data=is_data), err=err)
+    except OSError as error:
+        if error.errno == errno.EPIPE or err:
+            raise
+        _discard_output()
+        name, hint = "standard output", "free some space, or send the output elsewhere"
+        raise UserError(f"cannot be written: {error.strerror or error}", name, hint) from error
+
+
+def _discard_output() -> None:
+    """Have what standard output could not write thrown away: Python would try again when it exits, and fail with exit code 120."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, sys.stdout.fileno())
+    finally:
+        os.close(null)
 
 
 def _shown(letter: str) -> str:
     if letter in "\n\t" or unicodedata.category(letter) not in _OBEYED:
         return letter
+    return _escape(letter)
+
+
+def _escape(letter: str) -> str:
     return json.dumps(letter)[1:-1]  # so that JSON stays JSON
+
+
+def _look_alike(letter: str, encoding: str) -> str:
+    found = letter.translate(_LOOKS_LIKE)
+    return found if found != letter and _is_encodable(found, encoding) else _escape(letter)
+
+
+def _is_encodable(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -17,17 +17,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from trainer.errors import TrainerError
+
 _OURS = ("sweep", "trainer", "analysis")
 _HERE = Path(__file__).resolve().parents[1]
 
 
-class ProblemError(ValueError):
-    """A problem of the user's own that cannot be used; the message says what is wrong and where."""
+class ProblemError(TrainerError, ValueError):
+    """A problem of the user's own that cannot be used; the message says what is wrong and where.
+
+    Args:
+        message: all of `str(error)`.
+        hint: how to put it right, for a person who plans a sweep; whoever shows the error adds it.
+    """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
-        """How to put it right, for a person who plans a sweep."""
+        super().__init__(message, hint=hint)
+        self.args = (message, hint)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class BatchError(ProblemError):
@@ -41,6 +50,8 @@ class BatchError(ProblemError):
 
 class SourceError(ProblemError):
     """Its module is not there, cannot be imported, or is not what it was; on another machine it may be."""
+
+    kind = "node"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from trainer.energy.meter import EnergyMeter
+from trainer.errors import TrainerError
 
 BACKENDS = ("loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+kernel")
 """Ways to compute a pack's passes; `auto` chooses among them (trainer/backends.py)."""
@@ -14,8 +15,10 @@ class BackendMissingError(ImportError):
     """This machine or device lacks what a backend needs; the message says what. Another machine may have it."""
 
 
-class DeviceMissingError(ValueError):
+class DeviceMissingError(TrainerError, ValueError):
     """This machine lacks the device that was asked for. Another machine may have it."""
+
+    kind = "node"
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,8 @@ def append_preferences(path: Path, vectors: Sequence[Vector], study: str | None 
         hint = "name a file in a writable folder"
         raise ConfigError([Mistake((), f"cannot be written: {error.strerror or error}", hint=hint, file=str(path))]) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
     return len(new)
 
 

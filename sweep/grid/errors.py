@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweep.errors import UserError
+
 Path = tuple[str | int, ...]
 
 _MAX_SHOWN = 50
@@ -49,7 +51,7 @@ class Mistake:
         return line if self.hint is None else f"{line}\n  hint: {self.hint}"
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A grid file that cannot be used. `str(error)` is the whole message, one `Error:` line (and hint) a mistake."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:

@@ -4,6 +4,7 @@ On a disk a file is written aside under a name that no Parquet reader picks up, 
 needs neither hard links nor flock nor mmap, so it holds on NFS too. An object store takes it whole in one put.
 """
 
+import contextlib
 import errno
 import io
 import json
@@ -12,10 +13,11 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from analysis.file_errors import read_problem, write_problem
 from sweep.storage.errors import StoreError as StoreError
 from sweep.storage.errors import StoreWriteError as StoreWriteError
 from sweep.storage.errors import UnreadableError as UnreadableError
@@ -32,17 +34,6 @@ _TORN_PATIENCE_S = 3.0  # creating and filling a small file are two steps of one
 _SETTLE_S = 1.0  # between two writers that both saw no object, one has put its own by then
 
 AnyPath = TypeVar("AnyPath", Path, RemotePath)
-
-_WRITE_RULES: dict[int | None, tuple[str, str]] = {
-    errno.ENOSPC: ("the disk is full", "free some space and run again; everything published so far is kept"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space and run again; everything published so far is kept"),
-    errno.EROFS: ("the file system is read-only", "choose another `output`, or mount it writable"),
-    errno.EACCES: ("no permission to write", "check who owns the folder, or choose another `output`"),
-    errno.EPERM: ("no permission to write", "check who owns the folder, or choose another `output`"),
-    errno.ENOENT: ("its folder is missing", "run again: a run creates the folders that it needs"),
-    errno.ENOTDIR: ("a file stands where a folder is needed", "move that file away, or choose another `output`"),
-    errno.EEXIST: ("a file stands where a folder is needed", "move that file away, or choose another `output`"),
-}
 
 
 def is_name(name: object) -> bool:
@@ -73,13 +64,63 @@ def temporary_beside(path: AnyPath) -> AnyPath:
 
 def write_error(path: StorePath, error: OSError) -> StoreWriteError:
     """The user's message for a failed write."""
-    rule, hint = _WRITE_RULES.get(error.errno, (error.strerror or str(error), "check the disk, then run again"))
-    return StoreWriteError(f"cannot write: {rule}", path, hint)
+    problem, hint = write_problem(error)
+    return StoreWriteError(problem, path, hint)
 
 
-def read_error(path: StorePath, error: OSError) -> StoreError:
-    """The user's message for a failed read."""
-    return StoreError(f"cannot be read: {error.strerror or error}", path, "check the disk and who owns the file, then run again")
+def read_error(path: StorePath, error: OSError, verb: str = "read") -> StoreError:
+    """The user's message for a file or folder that could not be `read`, `listed` or `looked at`."""
+    problem, hint = read_problem(error, verb)
+    return StoreError(problem, path, hint)
+
+
+@contextlib.contextmanager
+def reading(path: StorePath, verb: str = "read") -> Iterator[None]:
+    """Errors inside the block are of reading this path; `verb` as for `read_error`.
+
+    Raises:
+        FileNotFoundError: as it was raised: the caller knows whether it matters.
+        StoreError: any other OSError.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise read_error(path, error, verb) from error
+
+
+@contextlib.contextmanager
+def writing(path: StorePath) -> Iterator[None]:
+    """Errors inside the block are of writing this path.
+
+    Raises:
+        StoreWriteError: any OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def is_there(path: StorePath) -> bool:
+    """Is something at this path? (`Path.exists` takes some refusals for an absence, which ones depends on Python's version.)
+
+    Raises:
+        StoreError: the system does not say.
+    """
+    if isinstance(path, RemotePath):
+        return path.exists()
+    try:
+        with reading(path, "looked at"):
+            path.stat()
+    except FileNotFoundError:
+        return False
+    except StoreError as error:
+        if isinstance(error.__cause__, NotADirectoryError):
+            return False
+        raise
+    return True
 
 
 def sync_folder(folder: Path) -> None:
@@ -111,7 +152,7 @@ def write_whole(path: StorePath, data: bytes, *, check: Callable[[StorePath], No
         _put(path, data, check)
         return
     aside = temporary_beside(path)
-    try:
+    with writing(path):
         try:
             _write_new(aside, data, durable)
             if check is not None:
@@ -120,10 +161,9 @@ def write_whole(path: StorePath, data: bytes, *, check: Callable[[StorePath], No
             if durable:
                 sync_folder(path.parent)
         except BaseException:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the first error says what is wrong
+                aside.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise write_error(path, error) from error
 
 
 def _put(path: RemotePath, data: bytes, check: Callable[[StorePath], None] | None) -> None:
@@ -163,13 +203,10 @@ def read_whole(path: StorePath) -> bytes:
             not be taken for a missing result.
     """
     try:
-        return path.read_bytes() if isinstance(path, RemotePath) else _read(path)
-    except FileNotFoundError:
-        raise
+        with reading(path):
+            return path.read_bytes() if isinstance(path, RemotePath) else _read(path)
     except NotPlainError as error:
         raise UnreadableError(str(error), path, HINT) from error
-    except OSError as error:
-        raise read_error(path, error) from error
 
 
 def _read(path: Path) -> bytes:
@@ -183,10 +220,8 @@ def _read(path: Path) -> bytes:
 
 def delete(path: StorePath) -> None:
     """Remove a file that may already be gone."""
-    try:
+    with writing(path):
         path.unlink(missing_ok=True)
-    except OSError as error:
-        raise write_error(path, error) from error
 
 
 def write_json(path: StorePath, value: Any, *, durable: bool = True) -> None:
@@ -214,7 +249,8 @@ def write_first(path: StorePath, value: Any) -> None:
         if not _becomes_whole(path):  # its writer died in the middle
             write_json(path, value)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
         raise write_error(path, error) from error
 
 
@@ -270,14 +306,10 @@ def read_checkpoint_header(path: StorePath) -> tuple[tuple[str, ...], int]:
             start, n_bytes = path.read_start(needed)
         return checkpoint_header(io.BytesIO(start), n_bytes, path)
     try:
-        with open_plain(path) as file:
+        with reading(path), open_plain(path) as file:
             return checkpoint_header(file, os.fstat(file.fileno()).st_size, path)
-    except FileNotFoundError:
-        raise
     except NotPlainError as error:
         raise UnreadableError(str(error), path, HINT) from error
-    except OSError as error:
-        raise read_error(path, error) from error
 
 
 def checkpoint_header(stream: BinaryIO, n_bytes: int, path: StorePath) -> tuple[tuple[str, ...], int]:

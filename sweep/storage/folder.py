@@ -2,12 +2,24 @@
 
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from sweep.storage.files import NAME_PATTERN, StoreError, delete, is_temporary, temporary_beside, write_error, write_whole
+from sweep.storage.files import (
+    NAME_PATTERN,
+    StoreError,
+    StoreWriteError,
+    delete,
+    is_temporary,
+    is_there,
+    reading,
+    temporary_beside,
+    write_whole,
+    writing,
+)
 from sweep.storage.remote import RemotePath, StorePath, concurrently
 
 FOLDERS = ("plans", "rows", "epochs", "blobs", "live", "checkpoints")
@@ -46,13 +58,17 @@ class Folder:
         """In order; hidden ones are not ours, or being written."""
         if isinstance(self.root, RemotePath):
             return [path.name for path in self._objects(folder) if not path.name.startswith(".")]
+        return [name for name in self._listed(folder) if not name.startswith(".")]
+
+    def _listed(self, folder: str) -> list[str]:
+        """All names in a folder on a disk, in order; `.` is the results folder itself."""
+        assert isinstance(self.root, Path)
         _refuse_link(self.root / folder)
         try:
-            return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
+            with reading(self.root / folder, "listed"):
+                return sorted(os.listdir(self.root / folder))
         except FileNotFoundError:
             return []
-        except OSError as error:
-            raise StoreError(f"cannot be listed: {error.strerror}", self.root / folder, "a readable folder is expected here") from error
 
     def paths(self, folder: str, suffix: str = "") -> list[StorePath]:
         if isinstance(self.root, RemotePath):  # as listed: what was said of each need not be asked again
@@ -80,8 +96,8 @@ class Folder:
         if isinstance(self.root, RemotePath):
             places = (".", *FOLDERS, *LATER, *_REMOTE) if self.root.writes_aside else (".",)
             return [path for folder in places for path in self._objects(folder) if is_temporary(path.name)]
-        folders = [self.root, *(self.root / folder for folder in (*FOLDERS, *LATER))]
-        return [path for folder in folders for path in sorted(folder.glob(".*.tmp")) if is_temporary(path.name)]
+        folders = (".", *FOLDERS, *LATER)
+        return [self.root / folder / name for folder in folders for name in self._listed(folder) if is_temporary(name)]
 
     def remove_temporaries(self) -> None:
         """Remove what crashes left: all in the subfolders where only a run writes; elsewhere what is an hour old.
@@ -92,7 +108,7 @@ class Folder:
 
     def is_new(self) -> bool:
         """Neither identity nor results: before the first run."""
-        return not ((self.root / "manifest.json").exists() or (self.root / COMPACTED["rows"]).exists() or self.names("rows"))
+        return not (is_there(self.root / "manifest.json") or is_there(self.root / COMPACTED["rows"]) or self.names("rows"))
 
     def check_ours(self) -> None:
         """Refuse a folder that was made for something else.
@@ -102,11 +118,11 @@ class Folder:
         """
         ours = (*FOLDERS, *LATER, *_FILES, *(_REMOTE if isinstance(self.root, RemotePath) else ()))
         if isinstance(self.root, RemotePath):
-            found = [] if (self.root / "manifest.json").exists() else sorted(self.root.first_names())
+            found = [] if is_there(self.root / "manifest.json") else sorted(self.root.first_names())
         else:
             found = self.names(".")
         foreign = [name for name in found if name not in ours and not name.startswith(".")]
-        if foreign and not (self.root / "manifest.json").exists():
+        if foreign and not is_there(self.root / "manifest.json"):
             named = ", ".join(foreign[:5]) + (" ..." if len(foreign) > 5 else "")
             raise StoreError(f"this folder holds other things ({named}) and no manifest.json", self.root, "choose a new or empty `output`")
 
@@ -128,10 +144,8 @@ class Folder:
         if isinstance(self.root, RemotePath):
             return
         _refuse_link(self.root / folder)
-        try:
+        with writing(self.root / folder):
             (self.root / folder).mkdir(exist_ok=True)
-        except OSError as error:
-            raise write_error(self.root / folder, error) from error
 
 
 def make_writable(folder: StorePath) -> None:
@@ -146,19 +160,28 @@ def make_writable(folder: StorePath) -> None:
         remote_probe.write_bytes(b"")
         remote_probe.unlink(missing_ok=True)
         return
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from error
     probe = temporary_beside(folder / "probe")
-    write_whole(probe, b"", durable=False)
-    delete(probe)
+    try:
+        write_whole(probe, b"", durable=False)
+        delete(probe)
+    except StoreWriteError as error:
+        raise StoreWriteError(error.problem, folder, error.hint) from error
 
 
 def _refuse_link(folder: Path) -> None:
     """Inside a results folder: what is read or written there would lie outside. (The results folder itself may be a link.)"""
-    if folder.name in (*FOLDERS, *LATER, "logs") and folder.is_symlink():
+    if folder.name in (*FOLDERS, *LATER, "logs") and _is_link(folder):
         raise StoreError("a link where a folder is expected", folder, "put the folder itself here, or mount it here")
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        with reading(path, "looked at"):
+            return stat.S_ISLNK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def remove(paths: Iterable[StorePath]) -> None:
@@ -183,6 +206,7 @@ def _is_no_ones(temporary: StorePath, root: StorePath) -> bool:
 def _age(path: Path) -> float:
     """Seconds since it was last written."""
     try:
-        return time.time() - path.stat().st_mtime
+        with reading(path, "looked at"):
+            return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return 0.0  # it has just become a result

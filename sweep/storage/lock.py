@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sweep.storage.files import StoreError, UnreadableError, temporary_beside, write_error
+from sweep.storage.files import StoreError, UnreadableError, read_error, temporary_beside, write_error
 from sweep.storage.plain_file import HINT, NotPlainError, open_plain
 from sweep.storage.records import is_count, is_line
 from sweep.storage.remote import StorePath
@@ -135,7 +135,9 @@ class Lock:
         self._ended.set()
         if self._heart is not None:
             self._heart.join()
-        with contextlib.suppress(OSError):  # on a disk that has turned read-only it stays, and counts no more when this process has ended
+        with contextlib.suppress(
+            OSError, StoreError
+        ):  # on a disk that has turned read-only it stays, and counts no more when this process has ended
             self._release()
 
     def _release(self) -> None:
@@ -220,7 +222,7 @@ class Lock:
                 n_beats += 1
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 self._write(Holder(**{**asdict(holder), "heartbeat": n_beats, "alive_at": now}))
-            except OSError:
+            except (OSError, StoreError):
                 continue  # a full disk or a network pause: whoever takes over is seen at the next look
 
     def _look_later(self) -> _Seen | None:
@@ -270,7 +272,7 @@ def _look_at(path: Path) -> _Seen | None:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESTALE):
             return None
-        raise
+        raise read_error(path, error) from error
 
 
 def _process_fields(pid: int) -> list[str] | None:

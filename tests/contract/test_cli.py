@@ -228,7 +228,7 @@ def test_init_never_overwrites() -> None:
 
 
 def test_init_says_where_it_cannot_write() -> None:
-    is_refused(call("init", "no/such/folder/grid.yaml"), "no/such/folder/grid.yaml: cannot be written", "hint: ")
+    is_refused(call("init", "no/such/folder/grid.yaml"), "no/such/folder/grid.yaml: cannot write: its folder is missing", "hint: ")
     is_refused(call("init", "."), ".")
 
 

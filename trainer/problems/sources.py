@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.errors import TrainerError
 from trainer.problems.cache import publish
 
 if TYPE_CHECKING:
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 _SUMMARY = "summary/1"
 
 
-class DataError(ValueError):
+class DataError(TrainerError, ValueError):
     """Data that is missing, damaged or too small: which file, which rule, what to do. May have several lines."""
+
+    kind = "node"
 
 
 @dataclass(frozen=True)

@@ -151,4 +151,4 @@ def test_damaged_data(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written() -> None:
-    is_refused(call("multidigits", "--out", "no/such/x.png"), "no/such/x.png: cannot be written", "hint: ")
+    is_refused(call("multidigits", "--out", "no/such/x.png"), "no/such/x.png: cannot write: its folder is missing", "hint: ")
