@@ -237,7 +237,14 @@ def test_it_ends_well_when_it_is_told_to(results: Path, number: signal.Signals) 
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
     command = [sys.executable, "-P", "-m", "sweep", "report", str(results), "--serve", "--eps", "0.01", "--usd-per-kwh", "0.3"]
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # tests that run in a shell's background inherit that SIGINT is ignored
+    )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
