@@ -188,11 +188,12 @@ class OwnProblem:
 
         sys.path += [folder for folder in self.source.folders if folder not in sys.path]  # for imports in the midst of training
         problem = self.build(options)
-        if getattr(self._factory, "facts", None) is not None:
+        was_planned_unbuilt = getattr(self._factory, "facts", None) is not None
+        if was_planned_unbuilt:
             _compare(self.facts(options), problem)
         with importing(self.source):
             notes = check_problem(problem, model)
-            if method is not None and training is not None:
+            if was_planned_unbuilt and method is not None and training is not None:  # otherwise planning has tried the batches
                 check_batches(problem, model, training.batch_size, training.data_share, trains=takes_steps(method))
             return prunable_only(problem), notes
 
