@@ -1,7 +1,13 @@
-"""Which kind of values a column of the store holds, so that a table from elsewhere is named unreadable instead of computed with."""
+"""Which kind of values a column of the store holds, so that a table from elsewhere is named unreadable instead of computed with.
 
+Files hold lists and mappings as JSON text, which every tool carries unchanged. Files of earlier versions hold Arrow's lists and maps,
+files that another tool rewrote lists of key and value. `with_one_type` makes one type of all of them.
+"""
+
+import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +23,9 @@ _WHOLE_NAMES = ("attempt", "retry", "seed", "epoch", "best_epoch", "n_epochs")
 _TEXT_NAMES = ("trial_id", "pack_id", "state", "error", "problem", "model", "method", "study", "host", "device", "weights_sha256")
 _NUMBER_LISTS = ("k", "anchors", "reference_point", "multipliers", "gradient_cosine")
 _LISTS = dict.fromkeys(_NUMBER_LISTS, "number") | dict.fromkeys(("notes", "taken_over"), "text")
+_NUMBER_MAPPING = "layer_sparsity"
+MAPPINGS = (_NUMBER_MAPPING, "versions")
+"""Columns of JSON objects: of numbers, and of texts."""
 
 
 def check_types(schema: pa.Schema) -> None:
@@ -47,12 +56,89 @@ def check_values(table: pa.Table) -> None:
             raise ValueError(f"column {name}: whole numbers expected, found an infinite one")
 
 
+def with_one_type(table: pa.Table) -> pa.Table:
+    """The same rows with Arrow lists in the columns of lists, and JSON text in those of mappings, however the file holds them.
+
+    Args:
+        table: a file's, of the types that `check_types` allows.
+
+    Raises:
+        ValueError: a text is not the JSON of what its column holds; the message names the column.
+    """
+    columns = table.columns
+    for i, name in enumerate(table.column_names):
+        if name not in _LISTS and name not in MAPPINGS:
+            continue
+        column = columns[i]
+        if name in _LISTS and _is_text(column.type):
+            changed = _parsed_lists(name, column)
+        elif name in MAPPINGS and _is_text(column.type):
+            changed = column.cast(pa.string())
+            _parsed(name, changed)
+        elif name in MAPPINGS and not pa.types.is_null(column.type):
+            texts = [None if cell is None else json.dumps(_mapping(name, cell), ensure_ascii=False) for cell in column.to_pylist()]
+            changed = pa.chunked_array([pa.array(texts, pa.string())])
+        else:
+            continue
+        columns[i] = changed
+    return pa.table(columns, names=table.column_names)  # once: to set a column of a wide table takes as long as to read a small file
+
+
+def _parsed_lists(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = pa.list_(pa.float64() if _LISTS[name] == "number" else pa.string())
+    if column.null_count == len(column):
+        return pa.chunked_array([pa.nulls(len(column), kind)])
+    values, indices = _parsed(name, column)
+    try:
+        return pa.chunked_array([pa.array(values, kind).take(indices)])
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"column {name}: {_rule(name)[0]} expected: {error}") from error
+
+
+def _parsed(name: str, column: pa.ChunkedArray) -> tuple[list[Any], pa.Array]:
+    """The different values of a column of JSON text, and which of them each row has: most texts of a sweep are alike."""
+    encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
+    try:
+        values = [json.loads(text) for text in encoded.dictionary.to_pylist()]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"column {name}: no JSON: {error}") from error
+    for value in values if name in MAPPINGS else ():
+        _mapping(name, value)
+    if name in _LISTS and not all(isinstance(value, list) for value in values):
+        raise ValueError(f"column {name}: {_rule(name)[0]} expected, found other JSON")
+    return values, encoded.indices
+
+
+def _mapping(name: str, cell: Any) -> dict[str, Any]:
+    """A cell of a mapping: JSON's object, Arrow's map (pairs), or pairs under the names `key` and `value`, as polars writes them."""
+    pairs: Any = cell
+    if isinstance(cell, list) and all(isinstance(item, dict) and item.keys() == {"key", "value"} for item in cell):
+        pairs = [(item["key"], item["value"]) for item in cell]
+    try:
+        found = dict(pairs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"column {name}: {_rule(name)[0]} expected, found {str(cell)[:40]}") from error
+    is_number = name == _NUMBER_MAPPING
+    for key, value in found.items():
+        fits = (isinstance(value, (int, float)) and not isinstance(value, bool)) if is_number else isinstance(value, str)
+        if not isinstance(key, str) or not (value is None or fits):
+            raise ValueError(f"column {name}: {_rule(name)[0]} expected, found {str(cell)[:40]}")
+    return found
+
+
 def _rule(name: str) -> tuple[str, Callable[[pa.DataType], bool]]:
     if name in _LISTS:
-        return f"lists of {_LISTS[name]}s", _is_list_of(_is_number if _LISTS[name] == "number" else _is_text)
+        is_list = _is_list_of(_is_number if _LISTS[name] == "number" else _is_text)
+        return f"lists of {_LISTS[name]}s", lambda kind: _is_text(kind) or is_list(kind)
+    if name in MAPPINGS:
+        return f"mappings of names to {'numbers' if name == _NUMBER_MAPPING else 'texts'}", lambda kind: _is_text(kind) or _is_nested(kind)
     if name in (*_REAL_NAMES, *_WHOLE_NAMES) or _REALS.fullmatch(name):
         return "numbers", _is_number
     return ("text", _is_text) if name in _TEXT_NAMES else ("anything", lambda kind: True)
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_map(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_struct(kind))
 
 
 def _is_list_of(is_item: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
@@ -69,4 +155,4 @@ def _is_number(kind: pa.DataType) -> bool:
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

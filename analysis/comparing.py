@@ -13,7 +13,7 @@ from analysis.bootstrap import bootstrap_difference, bootstrap_mean
 from analysis.deciding import of_study
 from analysis.figure_parts import axis_of
 from analysis.front import nondominated
-from analysis.indicators import epsilon_additive, hypervolume
+from analysis.indicators import beyond_text, epsilon_additive, hypervolume, n_beyond
 from analysis.intervals import CONFIDENCE, Estimate
 from analysis.manifest import ResultsError
 from analysis.point_style import SPARSITY_RATE
@@ -122,7 +122,7 @@ def compare(
         origin,
         bootstrap_difference(volumes[0], volumes[1]),
         _epsilons(sides[0], sides[1]),
-        tuple(_notes(first, second, sides, is_by_rate)),
+        (*_notes(first, second, sides, is_by_rate), *_beyond_notes(sides, signed)),
         first,
     )
 
@@ -164,7 +164,8 @@ def _reference(first: ResultTable, second: ResultTable, given: Sequence[float] |
     if not stored:
         raise ResultsError(
             f"{first.place}, {second.place}: no hypervolume reference in either manifest yet, and none is taken from the results\n"
-            "  hint: give one number an objective with `--reference`, or finish the first run, which fixes it"
+            "  hint: give one number an objective with `--reference`, or run a whole grid file again: `sweep run` fixes the reference once "
+            "every trial of it has ended, failed ones too"
         )
     worst = first.signed(np.max([first.signed(reference) for reference in stored], axis=0))
     if len(stored) == 1:
@@ -214,6 +215,12 @@ def _notes(first: ResultTable, second: ResultTable, sides: Sequence[Side], is_by
     if prints[0] != prints[1]:
         notes.append("the two sweeps have different data, so their losses need not be comparable")
     return notes
+
+
+def _beyond_notes(sides: Sequence[Side], corner: NDArray[np.float64]) -> list[str]:
+    """For each side the points that its hypervolume does not count."""
+    counts = [(side.name, sum(n_beyond(points, corner) for points in side.of_seed.values())) for side in sides]
+    return [f"{name}: {beyond_text(n_points)}" for name, n_points in counts if n_points]
 
 
 def _axis(table: ResultTable, column: str) -> dict[str, object]:

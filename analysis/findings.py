@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.choosing import CLOSE_ACCURACY, CLOSE_LOSS, best_row, chosen_by, is_close, mean_loss, measured_metrics
 from analysis.exactness import EXACT, exactness, gap_text
 from analysis.front import Mode
-from analysis.indicators import hypervolume, igd_plus
+from analysis.indicators import hypervolume, igd_plus, n_beyond
 from analysis.labels import DENSE, SPARSE, is_sparse, label_points
 from analysis.point_style import preference_text
 from analysis.table import ResultTable
@@ -31,6 +31,7 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
         `n_front_dense`, `best_dense` and `best_sparse` (None, or trial_id, k, sparsity_rate, accuracy_validation and
         accuracy_test, fractions, the mean losses loss_validation and loss_test, and metrics_test, a value for each task
         that is no classification), `hypervolume` and `hypervolume_reference` (None when the manifest has no reference),
+        `n_beyond_reference` (finished trials that add nothing to it, as they are not better than the reference in every objective),
         `igd_plus` (mean distance of the exact front from the finished trials, None when it is not known), the facts of
         `exactness` (`n_optimum`, `n_exact`, `largest_gap`, ...), and `sentence`, which says the same to people.
         Models are chosen on validation data and described on test data. `best_sparse` is the sparsest model close to the
@@ -56,6 +57,7 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
         "best_sparse": _describe(table, sparse),
         "hypervolume": None if reference is None else hypervolume(table.ok.values(), _signed(table, reference)),
         "hypervolume_reference": reference,
+        "n_beyond_reference": None if reference is None else n_beyond(table.ok.values(), _signed(table, reference)),
         "igd_plus": _distance_of_exact_front(table),
         **exactness(table),
     }

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -12,7 +13,7 @@ from analysis.attainment_figures import ATTAINMENT_CAPTION
 from analysis.convergence import RULE
 from analysis.deciding import DecisionFront, measure_name
 from analysis.exchange import Step, steps_from
-from analysis.indicators import MAX_EXACT_OBJECTIVES
+from analysis.indicators import MAX_EXACT_OBJECTIVES, NO_REFERENCE, beyond_text, n_beyond
 from analysis.intervals import CONFIDENCE, Estimate
 from analysis.landmarks import COMPROMISE_RULE, KNEE_RULE
 from analysis.study_fronts import StudyIndicators, study_indicators
@@ -118,9 +119,13 @@ def _caption(table: ResultTable, found: Sequence[StudyIndicators]) -> list[str]:
     if reference is not None:
         corner = ", ".join(f"{value:g}" for value in reference)
         about = " (an estimate)" if len(reference) > MAX_EXACT_OBJECTIVES else ""
-        texts.append(f"Hypervolume{about} is computed for each seed below the manifest's reference ({corner}); higher is better.")
+        beyond = beyond_text(n_beyond(table.ok.values(), table.signed(np.asarray(reference, dtype=np.float64))))
+        texts.append(
+            f"Hypervolume{about} is computed for each seed below the manifest's reference ({corner}){f'; {beyond}' if beyond else ''}; "
+            "higher is better."
+        )
     else:
-        texts.append("No hypervolume: the manifest has no reference yet.")
+        texts.append(f"No hypervolume: {NO_REFERENCE}.")
     texts.append(
         f"Brackets: {100 * CONFIDENCE:g} % bootstrap interval of the mean over seeds; with fewer than two seeds there is none. "
         "Spread is 0 on an evenly filled front; lower is better."

@@ -8,6 +8,8 @@ from scipy.spatial import cKDTree
 MAX_EXACT_OBJECTIVES = 5
 """The exact hypervolume takes seconds for 90 points in eight objectives and hours for more; above this it is estimated."""
 _N_DIRECTIONS = 100_000
+NO_REFERENCE = "there is no reference yet; `sweep run` fixes it once every trial of the grid file has ended"
+"""Why a sweep has no hypervolume."""
 
 
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
@@ -43,6 +45,27 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     scaled = (inside - corner) / span
     estimate = moocore.hv_approx(scaled, ref=np.zeros(len(corner)), nsamples=_N_DIRECTIONS, method="DZ2019-HW")
     return float(estimate * np.prod(span))
+
+
+def n_beyond(values: ArrayLike, reference: ArrayLike) -> int:
+    """How many points add nothing to the hypervolume, as they are not better than the reference in every objective.
+
+    Args:
+        values: shape (n_points, n_objectives), minimised; rows that are not finite do not count.
+        reference: shape (n_objectives,).
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    corner = np.asarray(reference, dtype=np.float64)
+    points = _as_set(values, len(corner) if corner.ndim == 1 else 0)
+    return int((points >= corner).any(axis=1).sum())
+
+
+def beyond_text(n_points: int) -> str:
+    """A clause about the points that `n_beyond` counts; empty for none."""
+    what = "trial lies" if n_points == 1 else "trials lie"
+    return f"{n_points:,} finished {what} beyond the reference and add nothing" if n_points else ""
 
 
 def igd_plus(values: ArrayLike, true_front: ArrayLike) -> float:

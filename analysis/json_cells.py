@@ -1,9 +1,18 @@
 """A cell of a results table as JSON has it."""
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from analysis.column_types import MAPPINGS
+
+
+def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row as JSON has it: its cells as `plain` has them, the JSON text of mappings as objects."""
+    return {str(name): json.loads(cell) if name in MAPPINGS and isinstance(cell, str) else plain(cell) for name, cell in row.items()}
 
 
 def plain(value: Any) -> Any:

@@ -8,13 +8,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.column_types import check_types, check_values
+from analysis.column_types import check_types, check_values, with_one_type
 from analysis.file_errors import names_in
 from analysis.plain_files import check_plain
 
 # A file with less a row would only fill the memory. A result has a name and numbers of its own, diverged epochs are alike.
 _LEAST_ROW_BYTES, _LEAST_EPOCH_BYTES = 8, 0.25
-READABLE_VERSIONS = frozenset({1, 2})
+READABLE_VERSIONS = frozenset({1, 2, 3})
 """Values of `schema_version` that this release understands."""
 
 
@@ -81,8 +81,11 @@ def latest_attempts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """An Arrow table as pandas; maps stay Arrow-backed (`dict(value)` of one cell), which is ten times faster than objects."""
-    frame: pd.DataFrame = table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_map(kind) else None)
+    """An Arrow table as pandas; the cells of lists are Python's, whose text in a CSV holds every digit, unlike NumPy's."""
+    frame: pd.DataFrame = table.to_pandas()
+    for field in table.schema:
+        if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+            frame[field.name] = pd.Series(table[field.name].to_pylist(), index=frame.index, dtype=object)
     return frame
 
 
@@ -102,6 +105,7 @@ def _read_file(path: Path, required: Sequence[str], trials: Collection[str] | No
         check_types(file.schema_arrow)
         table = file.read() if trials is None else _read_some(file, trials)
         check_values(table)
+        table = with_one_type(table)
     return table.replace_schema_metadata(None)
 
 

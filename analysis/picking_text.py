@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.convergence import UNCONVERGED, residual_share
-from analysis.json_cells import plain
+from analysis.json_cells import plain, plain_row
 from analysis.picking import Bound, Loser, Pick
 from analysis.point_style import preference_text
 from analysis.table import ResultTable
@@ -24,7 +24,7 @@ def pick_json(found: Pick) -> str:
     """An object with `chosen` (a row, or null), `column`, `sense`, `bounds`, `n_trials`, `n_fitting`, `losers`, `to_relax`,
     `nearest_misses`.
     """
-    row = None if found.chosen is None else {str(name): plain(value) for name, value in found.chosen.items()}
+    row = None if found.chosen is None else plain_row(found.chosen.to_dict())
     return json.dumps(
         {
             "chosen": row,

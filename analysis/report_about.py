@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from analysis.exactness import EXACT, gap_text
-from analysis.indicators import MAX_EXACT_OBJECTIVES
+from analysis.indicators import MAX_EXACT_OBJECTIVES, NO_REFERENCE, beyond_text
 from analysis.table import ResultTable
 
 
@@ -53,11 +53,12 @@ def _objective(objective: dict[str, str]) -> str:
 
 def _hypervolume(facts: dict[str, Any]) -> str:
     if facts["hypervolume"] is None:
-        return "not computed: the manifest has no reference point yet"
+        return f"not computed: {NO_REFERENCE}"
     reference = ", ".join(f"{value:g}" for value in facts["hypervolume_reference"])
     is_estimate = len(facts["hypervolume_reference"]) > MAX_EXACT_OBJECTIVES
     value = f"about {facts['hypervolume']:.4g} (estimated)" if is_estimate else f"{facts['hypervolume']:.7g}"
-    return f"{value}, of all finished trials, below the reference point ({reference})"
+    beyond = beyond_text(facts["n_beyond_reference"])
+    return f"{value}, of all finished trials, below the reference point ({reference}){f'; {beyond}' if beyond else ''}"
 
 
 def _reference_point(manifest: dict[str, Any]) -> str | None:

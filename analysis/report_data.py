@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.column_types import MAPPINGS
 from analysis.exactness import gaps
 from analysis.table import ResultTable
 
@@ -84,6 +85,8 @@ def to_columns(embedded: Embedded) -> dict[str, Any]:
         if name in _NOT_EMBEDDED:
             continue
         cells = [cell for frame in frames for cell in (_cells(frame[name]) if name in frame else [None] * len(frame))]
+        if name in MAPPINGS:
+            cells = [None if cell is None else json.loads(cell) for cell in cells]
         present = [cell for cell in cells if cell is not None]
         if present:
             columns[name] = {"all": cells[0]} if all(cell == cells[0] for cell in cells) else cells

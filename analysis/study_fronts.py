@@ -63,7 +63,7 @@ def study_indicators(
     Args:
         table: any table.
         reference: of the hypervolume, shape (n_objectives,) in the order and own sense of `table.objectives`; default: the
-            manifest's, which the first run fixed. It is never taken from the results at hand, which change.
+            manifest's, which `sweep run` fixes once every trial of the grid file has ended. It is never taken from the results at hand.
         confidence: of the intervals over seeds (`bootstrap_mean`).
         labels: what `label_points` returned for the table, if it is known already; the exact front is taken, whatever its eps.
 

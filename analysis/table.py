@@ -40,7 +40,7 @@ class ResultTable:
     frame: pd.DataFrame
     """One row a trial, its latest (attempt, retry), in the order of the latest plan. Columns of `docs/store.md`; null, NaN,
     infinities and real numbers beyond `usable_numbers.LARGEST` are all NaN here, so `state` tells diverged from not measured.
-    `layer_sparsity` and `versions` are Arrow maps."""
+    Lists are Python lists; `layer_sparsity` and `versions` are JSON text. So pandas, polars, DuckDB, Feather and CSV carry it both ways."""
     plan: dict[str, Any] | None = None
     """The latest readable `plans/<n>.json`, None before the first run."""
     unreadable: tuple[str, ...] = ()

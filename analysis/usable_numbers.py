@@ -1,5 +1,8 @@
 """Numbers that can be computed with: what is infinite or beyond all measure is not known, and becomes NaN where results are read."""
 
+import json
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +13,7 @@ SMALLEST = 1e-40
 """Below the smallest normal number of theirs (1.2e-38); plotly draws no axis over less than 1e-300."""
 _WHOLE_OR_NONE = ("anchors", "reference_point")
 _PREFERENCE = "k"
-_COSINES = "gradient_cosine"
+_GAPPED = ("gradient_cosine", "multipliers")
 _LAYERS = "layer_sparsity"
 
 
@@ -22,8 +25,9 @@ def only_usable(table: pa.Table, n_shares: int) -> pa.Table:
         n_shares: of a preference.
 
     Returns:
-        The same rows: NaN in place of other real numbers, 0 in place of those below `SMALLEST`, and no list in place of a
-        preference, anchors or a reference point that hold a number beyond `LARGEST`, or of a preference of another length.
+        The same rows: NaN (in lists and mappings null) in place of other real numbers, 0 in place of those below `SMALLEST`, and
+        no list in place of a preference, anchors or a reference point that hold a number beyond `LARGEST`, or of a preference of
+        another length.
     """
     for i, name in enumerate(table.column_names):
         column = table.column(i)
@@ -31,10 +35,10 @@ def only_usable(table: pa.Table, n_shares: int) -> pa.Table:
             changed = _reals(column)
         elif name in (_PREFERENCE, *_WHOLE_OR_NONE) and not pa.types.is_null(column.type):
             changed = _whole_lists(column, n_shares if name == _PREFERENCE else None)
-        elif name == _COSINES and not pa.types.is_null(column.type):
+        elif name in _GAPPED and not pa.types.is_null(column.type):
             changed = _lists(column)
-        elif name == _LAYERS and pa.types.is_map(column.type) and pa.types.is_floating(column.type.item_type):
-            changed = _map(column)
+        elif name == _LAYERS and pa.types.is_string(column.type):
+            changed = _mappings(column)
         else:
             continue
         if changed is not column:
@@ -65,11 +69,18 @@ def _lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(cells, pa.list_(pa.float64()))])
 
 
-def _map(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if all(_are_usable(chunk.items, SMALLEST) for chunk in column.chunks):
-        return column
-    cells = [None if cell is None else [(key, _usable(item)) for key, item in cell] for cell in column.to_pylist()]
-    return pa.chunked_array([pa.array(cells, pa.map_(column.type.key_type, pa.float64()))])
+def _mappings(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """JSON objects of numbers, as text."""
+    encoded = column.combine_chunks().dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    changed = [_usable_mapping(text) for text in texts]
+    return column if changed == texts else pa.chunked_array([pa.array(changed, pa.string()).take(encoded.indices)])
+
+
+def _usable_mapping(text: str) -> str:
+    found: dict[str, Any] = json.loads(text)
+    usable = {key: _usable(entry) for key, entry in found.items()}
+    return text if usable == found else json.dumps(usable, ensure_ascii=False)
 
 
 def _are_usable(entries: pa.Array, smallest: float) -> bool:

@@ -10,13 +10,12 @@ table.frame[["k", "sparsity_rate", "accuracy.test.mean"]]
 A grid file that lists several problems goes through `load_configs`, `plan_all` and `run_all`, which start Ray once.
 """
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sweep.config import GridText, SweepConfig
 from sweep.notify import notifying
-from sweep.outcome import EXIT_COMPLETE, EXIT_WRONG_INPUT, Outcome, SweepError
+from sweep.outcome import EXIT_WRONG_INPUT, Outcome, SweepError
 from sweep.planning import Plan, plan_sweeps, trials_of
 from sweep.progress import choose_progress
 from sweep.storage.files import is_there
@@ -124,7 +123,7 @@ def run_and_report_all(
     fails_fast: bool = False,
     notify: str | None = None,
 ) -> tuple[tuple[Outcome, StorePath], ...]:
-    """Run, fix each hypervolume's reference after the first run, and write the reports of sweeps with something new.
+    """Run, and write the reports of sweeps with something new.
 
     With `notify`, a web address, a message goes there when a trial fails for good and when a sweep ends.
 
@@ -148,29 +147,10 @@ def run_and_report_all(
 def _report(config: SweepConfig, outcome: Outcome) -> StorePath:
     report = outcome.root / "report.html"
     prices = config.costs.model_dump(exclude_none=True)
-    if outcome.n_trained or prices or not is_there(report):  # the prices may have changed since
+    is_new = outcome.n_trained or outcome.has_new_reference or not is_there(report)
+    if is_new or prices:  # the prices may have changed since
         from analysis.costs import Costs
         from analysis.report import write_report
 
-        if outcome.exit_code == EXIT_COMPLETE:
-            _fix_hypervolume_reference(config, outcome.root)
         write_report(str(outcome.root), costs=Costs(**prices))
     return report
-
-
-def _fix_hypervolume_reference(config: SweepConfig, root: StorePath) -> None:
-    """Once, after the first complete run: losses of a constant guess, and the largest L0 seen, rounded up to two digits."""
-    from analysis.table import read_results
-
-    store = Store(root)
-    manifest = store.manifest()
-    table = read_results(str(root)).ok
-    if manifest is None or manifest["hypervolume_reference"] is not None or not len(table.frame):
-        return
-    facts = config.problem.facts
-    reference = list(facts.guess_losses)
-    if facts.has_sparsity:
-        largest = float(table.frame["objective.sparsity"].max())
-        unit = 10.0 ** (math.floor(math.log10(largest)) - 1) if largest > 0 else 1.0
-        reference.insert(0, math.ceil(largest / unit) * unit)
-    store.fix_hypervolume_reference(reference)

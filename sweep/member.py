@@ -10,6 +10,7 @@ from typing import Any
 from sweep.config import GridText, Study, SweepConfig
 from sweep.failures import FailedTrials
 from sweep.grid.studies import ANCHOR_STUDY
+from sweep.hypervolume_reference import beyond_results
 from sweep.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, SweepError, Timing
 from sweep.pack_run import PackJob, versions
 from sweep.planning import PackPlan, Plan, manifest_of, refuse_changed_source, trials_of
@@ -37,6 +38,7 @@ class Member:
     def __init__(self, config: SweepConfig, limit: int | None, grid_file: GridText) -> None:
         trials = trials_of(config)
         self.config = config
+        self._all_trials = trials
         self.trials = trials[:limit]
         self.store = Store(config.output)
         self.plan = Plan(self.trials, {}, (), 0)
@@ -149,6 +151,7 @@ class Member:
             self.store.compact()
             self.store.remove_checkpoints()  # those whose trials ended in different packs
         self.store.remove_temporaries()
+        has_new_reference = self._settle_hypervolume_reference()
         if not plan.n_todo:
             self.store.control.clear_stop()
             self.store.control.lift_pause()
@@ -165,7 +168,22 @@ class Member:
         else:
             exit_code = EXIT_COMPLETE if set(counts) <= {"ok"} else EXIT_FAILED_TRIALS
         states = dict(sorted(counts.items()))
-        return Outcome(self.store.root, exit_code, len(self.trials), states, n_trained, is_interrupted, message, timing)
+        return Outcome(self.store.root, exit_code, len(self.trials), states, n_trained, is_interrupted, message, timing, has_new_reference)
+
+    def _settle_hypervolume_reference(self) -> bool:
+        """Write the reference of the hypervolumes, or raise it, once every trial of the grid file has ended; whether it changed."""
+        if self.config.hypervolume_reference is not None:
+            return self.store.settle_hypervolume_reference(self.config.hypervolume_reference, is_given=True)
+        complete = self.store.complete()
+        if any(trial.trial_id not in complete for trial in self._all_trials) or "ok" not in complete.values():
+            return False
+        manifest = self.store.manifest() or {}
+        if self.store.has_given_reference():
+            return False
+        rows = self.store.read_rows(columns=["objective.sparsity"]).to_pylist()
+        finished = [row["objective.sparsity"] for row in rows if row["state"] == "ok"]
+        reference = beyond_results(self.config.problem.facts, finished, manifest.get("hypervolume_reference"))
+        return self.store.settle_hypervolume_reference(reference, is_given=False)
 
     def _from_anchor_runs(self) -> tuple[float, ...] | None:
         """The manifest's numbers, which are computed once; None before the anchor runs are complete."""

@@ -48,6 +48,8 @@ class Outcome:
     """Why it ended before everything was complete; with exit code 2 what the user has to mend."""
     timing: Timing
     """Of the whole run, which its sweeps share."""
+    has_new_reference: bool = False
+    """Whether the run wrote or raised the reference of the hypervolumes."""
 
     @property
     def n_left(self) -> int:

@@ -131,6 +131,7 @@ def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
             ),
         ],
         "hypervolume_reference": list(config.hypervolume_reference) if config.hypervolume_reference else None,
+        "hypervolume_reference_given": config.hypervolume_reference is not None,
         "true_front": [list(point) for point in facts.true_front()] if facts.true_front else None,
     }
 

@@ -10,7 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = frozenset({2, 3})
+"""Versions of files that the store reads; it writes `SCHEMA_VERSION` alone."""
+NESTED = {
+    **dict.fromkeys(("notes", "taken_over"), pa.list_(pa.string())),
+    **dict.fromkeys(("k", "multipliers", "gradient_cosine", "anchors", "reference_point"), pa.list_(pa.float64())),
+    "layer_sparsity": pa.map_(pa.string(), pa.float64()),
+    "versions": pa.map_(pa.string(), pa.string()),
+}
+"""Columns of lists and mappings. Files hold them as JSON text, which pandas, polars, DuckDB, Feather and CSV all carry unchanged; files of
+version 2 hold these Arrow types."""
 LATER_COLUMNS = frozenset({"taken_over", "gradient_cosine", "n_macs", "compact_bytes", "energy_estimated"})
 """Columns that came without a new version: files without them are read as if they held nulls."""
 SPLITS = ("train", "validation", "test")
@@ -26,7 +36,7 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
     """The columns of `rows/` and `trials.parquet` for a problem with these tasks, in order.
 
     Fractions and ratios are never percent; null means "not measured", NaN means "diverged". `k` and `k_i` are null for
-    methods without a preference.
+    methods without a preference. The columns of `NESTED` are JSON text.
     """
     real, whole, text = pa.float64(), pa.int64(), pa.string()
     fields: list[tuple[str, pa.DataType]] = [
@@ -36,14 +46,14 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("retry", whole),
         ("state", text),
         ("error", text),
-        ("notes", pa.list_(text)),  # what a reader should know of this trial; null when there is nothing
-        ("taken_over", pa.list_(text)),  # trials whose network this one began from or learned from; null for none
+        ("notes", text),  # what a reader should know of this trial; null when there is nothing
+        ("taken_over", text),  # trials whose network this one began from or learned from; null for none
         ("problem", text),
         ("model", text),
         ("method", text),
         ("study", text),
         ("seed", whole),
-        ("k", pa.list_(real)),
+        ("k", text),
         *((f"k_{i}", real) for i in range(len(tasks) + 1)),
         ("objective.sparsity", real),
         *((f"loss.{split}.{task}", real) for split in SPLITS for task in tasks),
@@ -61,18 +71,18 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("removable_params", whole),  # what compression removes, tied rows kept once
         ("removable_macs", whole),
         ("compact_bytes", whole),  # the compressed network as a file
-        ("layer_sparsity", pa.map_(text, real)),
+        ("layer_sparsity", text),
         ("sparsity_reached", pa.bool_()),
         ("tying_converged", pa.bool_()),
-        ("multipliers", pa.list_(real)),
+        ("multipliers", text),
         ("penalty", real),
         ("residual", real),  # ||max(g - t, -multipliers / penalty)||_inf at the end, in units of g
         ("spread", real),  # largest minus least active g at the end
-        ("gradient_cosine", pa.list_(real)),  # between the tasks' gradients of the shared weights, a pair of tasks each
+        ("gradient_cosine", text),  # between the tasks' gradients of the shared weights, a pair of tasks each
         ("scalarized", real),  # max_i g_i on validation data of the kept model
         ("optimum", real),  # the exact least max_i g_i for this k, where it is known (analytic problems)
-        ("anchors", pa.list_(real)),  # what each objective was divided by in g; ones for scaling `none`
-        ("reference_point", pa.list_(real)),  # a, in units of the scaled objectives
+        ("anchors", text),  # what each objective was divided by in g; ones for scaling `none`
+        ("reference_point", text),  # a, in units of the scaled objectives
         ("best_epoch", whole),
         ("n_epochs", whole),
         ("wall_s", real),
@@ -86,7 +96,7 @@ def row_schema(tasks: Sequence[str]) -> pa.Schema:
         ("host", text),
         ("device", text),
         ("backend", text),
-        ("versions", pa.map_(text, text)),
+        ("versions", text),
         ("weights_sha256", text),
         ("finished_at", pa.timestamp("us", tz="UTC")),
     ]
@@ -105,7 +115,7 @@ def epoch_schema(tasks: Sequence[str]) -> pa.Schema:
         ("outer_iteration", whole),
         ("learning_rate", real),
         ("penalty", real),
-        ("multipliers", pa.list_(real)),
+        ("multipliers", text),
         ("residual", real),
         ("objective.sparsity", real),
         ("sparsity_rate", real),

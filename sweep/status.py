@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sweep.hypervolume_reference import n_beyond
 from sweep.progress import Snapshot
 from sweep.storage.records import is_live
 from sweep.storage.remote import StorePath
@@ -46,6 +47,8 @@ class Status:
     failures: tuple[Failure, ...]
     unreadable: tuple[str, ...]
     snapshot: Snapshot
+    n_beyond_reference: int = 0
+    """Finished trials that lie beyond the hypervolume reference; not followed while someone watches."""
     used: Used = field(default_factory=Used)
     """What the complete trials used; not followed while someone watches."""
 
@@ -138,7 +141,13 @@ class StatusReader:
         """All of it; errors as for `read`."""
         found = self.read()
         unreadable = tuple(f"{path}: {reason}" for path, reason in self._store.unreadable())
-        return replace(found, unreadable=unreadable, alive_at=found.alive_at or self._last_finished(), used=used_in(self.folder))
+        return replace(
+            found,
+            unreadable=unreadable,
+            alive_at=found.alive_at or self._last_finished(),
+            used=used_in(self.folder),
+            n_beyond_reference=n_beyond(self._store),
+        )
 
     def _failed(self, trial_ids: Sequence[str]) -> tuple[Failure, ...]:
         """In the order of the plan."""

@@ -31,6 +31,8 @@ def show(status: Status) -> str:
     lines += [f"failed: {_failure(failure)}" for failure in status.failures[:_MAX_FAILURES]]
     if len(status.failures) > _MAX_FAILURES:
         lines.append(f"{len(status.failures) - _MAX_FAILURES} more failed: `sweep status {status.folder} --format json` lists all")
+    if status.n_beyond_reference:
+        lines.append(f"finished trials beyond the hypervolume reference, which add nothing to the hypervolume: {status.n_beyond_reference}")
     if status.used.n_timed:
         lines.append(used_line(status.used))
     lines += [f"unreadable: {text}" for text in status.unreadable]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from sweep.schema import SchemaError, check_row, epoch_schema, row_schema
+from sweep.schema import SCHEMA_VERSION, SchemaError, check_row, epoch_schema, row_schema
 from sweep.storage.claims import Claims, claim_holder
 from sweep.storage.control import REMOTE_S, Control
 from sweep.storage.errors import UnreachableError
@@ -44,7 +44,7 @@ from sweep.storage.lock import Lock, LockedError, holder_of
 from sweep.storage.records import check_latency, check_plan
 from sweep.storage.remote import RemotePath, StorePath, concurrently, store_path
 from sweep.storage.table_files import KEY_COLUMNS, TableFiles
-from sweep.storage.tables import encode_table, latest_of, merged_curves, of_trials
+from sweep.storage.tables import encode_table, latest_of, merged_curves, nested, of_trials
 
 __all__ = ["Checkpoint", "Finding", "LockedError", "Store", "StoreError", "StoreWriteError", "UnreachableError", "UnreadableError"]
 
@@ -125,7 +125,8 @@ class Store:
         """Make the folder ready for a run of the sweep that `manifest` describes. The caller holds the lock.
 
         On the first run the manifest is written. Later it has to agree with the one that is there: everything but
-        `created`, `name`, `hypervolume_reference` and `reference_point_values`, which stay as they are. New studies are
+        `created`, `name`, `hypervolume_reference` (`settle_hypervolume_reference` changes it) and `reference_point_values`, which
+        stay as they are. New studies are
         added; studies that are not asked for this time stay.
 
         Raises:
@@ -142,22 +143,50 @@ class Store:
         if agreed != stored:
             write_json(path, agreed)
 
-    def fix_hypervolume_reference(self, reference: Sequence[float]) -> None:
-        """Write the hypervolume reference into the manifest, once: a reference that is there stays."""
-        self._fix_point("hypervolume_reference", "a hypervolume reference", reference)
+    def has_given_reference(self) -> bool:
+        """Whether the manifest's hypervolume reference comes from a grid file; it never moves then.
+
+        Manifests of earlier versions do not say so: there it is one that the grid file of some run gave.
+        """
+        manifest = self._known_manifest()
+        reference, is_given = manifest.get("hypervolume_reference"), manifest.get("hypervolume_reference_given")
+        if reference is None or is_given is not None:
+            return bool(is_given)
+        configs = [_read_plan(path).get("config", {}) for path in self._folder.plans().values()]
+        return any(config.get("hypervolume_reference") == reference for config in configs)
+
+    def settle_hypervolume_reference(self, reference: Sequence[float], *, is_given: bool) -> bool:
+        """Write the hypervolume reference into the manifest in place of an earlier one. The caller holds the lock.
+
+        Args:
+            reference: shape (n_objectives,).
+            is_given: the grid file gives it. Such a one is replaced by another given one alone.
+
+        Returns:
+            Whether the reference changed.
+        """
+        values = self._checked_point("a hypervolume reference", reference)
+        if not is_given and self.has_given_reference():
+            return False
+        manifest = self._known_manifest()
+        settled = {**manifest, "hypervolume_reference": values, "hypervolume_reference_given": is_given}
+        if settled != manifest:
+            write_json(self.root / "manifest.json", settled)
+        return bool(manifest.get("hypervolume_reference") != values)
 
     def fix_reference_point(self, values: Sequence[float]) -> None:
         """Write what `reference_point: auto` came to into the manifest, once. The caller holds the lock."""
-        self._fix_point("reference_point_values", "a reference point", values)
-
-    def _fix_point(self, key: str, name: str, point: Sequence[float]) -> None:
         manifest = self._known_manifest()
-        if manifest.get(key) is not None:
-            return
+        if manifest.get("reference_point_values") is None:
+            point = self._checked_point("a reference point", values)
+            write_json(self.root / "manifest.json", {**manifest, "reference_point_values": point})
+
+    def _checked_point(self, name: str, point: Sequence[float]) -> list[float]:
+        n_objectives = len(self._known_manifest()["objectives"])
         values = [float(value) for value in point]
-        if len(values) != len(manifest["objectives"]) or finite(values) != values:
-            raise StoreError(f"{name} has {len(manifest['objectives'])} finite values, found {values}", self.root / "manifest.json")
-        write_json(self.root / "manifest.json", {**manifest, key: values})
+        if len(values) != n_objectives or finite(values) != values:
+            raise StoreError(f"{name} has {n_objectives} finite values, found {values}", self.root / "manifest.json")
+        return values
 
     def settle_backend(self, model: str, choose: Callable[[], Mapping[str, Any]]) -> str:
         """The backend that this sweep's GPUs train a model with: what the first worker chose holds for all.
@@ -258,14 +287,15 @@ class Store:
         return dict(zip(table["trial_id"].to_pylist(), table["state"].to_pylist(), strict=True))
 
     def read_rows(self, trial_ids: Collection[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        """The latest row of each trial, once, in the order of trial ids. Rows that cannot be read are left out: see `unreadable`.
+        """The latest row of each trial, once, in the order of trial ids, with the lists and mappings of `NESTED`. Rows that cannot be
+        read are left out: see `unreadable`.
 
         Args:
             trial_ids: only of these trials; None: of all.
             columns: read these and the key columns (trial id, attempt, retry, state) only; none of `LATER_COLUMNS`. None: all.
         """
         rows = self._files("rows").latest(None if columns is None else list(dict.fromkeys((*KEY_COLUMNS, *columns))))
-        return rows if trial_ids is None else of_trials(rows, trial_ids)
+        return nested(rows if trial_ids is None else of_trials(rows, trial_ids))
 
     def unreadable(self) -> list[tuple[StorePath, str]]:
         """Every result and checkpoint that cannot be read, and why. Reads every table whole."""
@@ -290,6 +320,7 @@ class Store:
         superseded by it. A crash in between leaves rows in both places, which readers take once. Files that cannot be
         read stay where they are.
         """
+        self._raise_version()
         files = self._files("rows")
         rows = files.loose()
         if rows:
@@ -345,7 +376,7 @@ class Store:
         for path, load in self._files("rows").every():
             if _problems(path, load):
                 continue  # `unreadable` names it
-            rows = load().to_pylist()
+            rows = nested(load()).to_pylist()
             for row in rows:
                 sha256 = row["weights_sha256"]
                 try:
@@ -359,6 +390,7 @@ class Store:
 
     def forget(self, trial_ids: Collection[str]) -> None:
         """Remove the rows, curves and latencies of these trials, so that they are planned again. The caller holds the lock."""
+        self._raise_version()
         for folder in COMPACTED:
             files = self._files(folder)
             old = files.compacted()
@@ -558,6 +590,12 @@ class Store:
                 "no manifest.json here, so this is no results folder", self.root, "check the path; a first `sweep run` makes it"
             )
         return manifest
+
+    def _raise_version(self) -> None:
+        """Say in the manifest that tables of this version follow, so that an earlier release refuses the folder, not a table as damaged."""
+        manifest = self._known_manifest()
+        if manifest["schema_version"] < SCHEMA_VERSION:
+            write_json(self.root / "manifest.json", {**manifest, "schema_version": SCHEMA_VERSION})
 
     def _task_names(self) -> tuple[str, ...]:
         if self._tasks is None:

@@ -4,12 +4,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sweep.schema import SCHEMA_VERSION
+from sweep.schema import READABLE_VERSIONS
 from sweep.storage.errors import StoreError, UnreadableError
 from sweep.storage.records import manifest_mistake
 from sweep.storage.remote import StorePath
 
-_NOT_IDENTITY = ("created", "name", "versions", "hypervolume_reference", "reference_point_values", "true_front", "studies", "backends")
+_NOT_IDENTITY = (
+    *("schema_version", "created", "name", "versions", "true_front", "studies", "backends"),
+    *("hypervolume_reference", "hypervolume_reference_given", "reference_point_values"),
+)
 _ABSENT = object()
 
 
@@ -20,9 +23,10 @@ def check_manifest(manifest: Mapping[str, Any], path: StorePath) -> None:
         UnreadableError: another schema version; or tasks, studies or objectives are not what the contract says.
     """
     version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version not in READABLE_VERSIONS:
         hint = "install the version of this program that wrote it"
-        raise UnreadableError(f"schema_version is {SCHEMA_VERSION} for this program, found {version!r}", path, hint)
+        known = " or ".join(map(str, sorted(READABLE_VERSIONS)))
+        raise UnreadableError(f"schema_version is {known} for this program, found {version!r}", path, hint)
     for key, kind, rule in (
         ("tasks", str, "names"),
         ("studies", dict, "studies with names"),
@@ -39,7 +43,7 @@ def check_manifest(manifest: Mapping[str, Any], path: StorePath) -> None:
 
 
 def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: StorePath) -> dict[str, Any]:
-    """The stored manifest with the studies that are new in the one asked for.
+    """The stored manifest with the studies that are new in the one asked for, and its schema version: what is written next is of that.
 
     Everything else has to be equal but `created`, `name`, `true_front` (which follows from the problem) and the points
     that are fixed later (`hypervolume_reference`, `reference_point_values`); those stay as stored. Stored studies that are
@@ -56,7 +60,8 @@ def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Stor
         named = "".join(f"\n  {line}" for line in lines)
         hint = "choose another `output`, or undo the change in the grid file"
         raise StoreError(f"this folder holds another sweep, which differs in:{named}", root, hint)
-    return {**stored, "studies": [*stored["studies"], *(study for study in asked["studies"] if study["name"] not in studies)]}
+    new = [study for study in asked["studies"] if study["name"] not in studies]
+    return {**stored, "schema_version": asked["schema_version"], "studies": [*stored["studies"], *new]}
 
 
 def _is_same_data(key: str, old: object, new: object) -> bool:

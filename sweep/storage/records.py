@@ -96,6 +96,7 @@ def manifest_mistake(manifest: Mapping[str, Any]) -> str | None:
         "studies": all(all(map(is_line, _texts(study, "name", "model", "method"))) for study in manifest["studies"]),
         "objectives": all(all(map(is_line, _texts(item, "name", "column", "sense", "unit"))) for item in manifest["objectives"]),
         "hypervolume_reference": _is_point(manifest.get("hypervolume_reference")),
+        "hypervolume_reference_given": isinstance(manifest.get("hypervolume_reference_given", False), bool),
         "reference_point_values": _is_point(manifest.get("reference_point_values")),
         "backends": isinstance(backends, dict) and all(isinstance(one, dict) and is_line(one.get("backend")) for one in backends.values()),
     }

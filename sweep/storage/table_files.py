@@ -72,7 +72,7 @@ class TableFiles:
         except FileNotFoundError:
             return self._schema.empty_table() if columns is None else self._schema.empty_table().select(list(columns))
         except UnreadableError as error:
-            raise UnreadableError(error.problem, self._compacted_path, what_to_do(self._compacted_path)) from error
+            raise UnreadableError(error.problem, self._compacted_path, error.hint or what_to_do(self._compacted_path)) from error
 
     def publish_compacted(self, table: pa.Table) -> None:
         """Put `table` in the place of what was compacted; it is read back first. The caller holds the lock.

@@ -1,12 +1,14 @@
 """Tables of the store: Parquet bytes that are checked to the last bit, and the rules by which tables are merged."""
 
 import hashlib
+import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from sweep.schema import LATER_COLUMNS, SCHEMA_VERSION, SchemaError
+from sweep.schema import LATER_COLUMNS, NESTED, READABLE_VERSIONS, SCHEMA_VERSION, SchemaError
 from sweep.storage.files import NAME_PATTERN, UnreadableError
 from sweep.storage.remote import StorePath
 
@@ -17,7 +19,7 @@ _SUM_ZEROS = b"0" * 64
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as a table of exactly this schema; columns that a row does not have are null.
+    """Rows as a table of exactly this schema; columns that a row does not have are null, lists and mappings are JSON text.
 
     Raises:
         SchemaError: an unknown column, or a value of another type; the message names it.
@@ -28,15 +30,54 @@ def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     columns = []
     for field in schema:
         values = [row.get(field.name) for row in rows]
-        if pa.types.is_map(field.type):
+        kind = NESTED.get(field.name, field.type)
+        if pa.types.is_map(kind):
             values = [list(value.items()) if isinstance(value, Mapping) else value for value in values]
-        if pa.types.is_integer(field.type) and not all(value is None or hasattr(value, "__index__") for value in values):
+        if pa.types.is_integer(kind) and not all(value is None or hasattr(value, "__index__") for value in values):
             raise SchemaError(f"column {field.name}: whole numbers expected, found {values}")  # Arrow would cut off the fraction
         try:
-            columns.append(pa.array(values, field.type))
+            column = pa.array(values, kind)
+            columns.append(_to_text(column) if field.name in NESTED else column)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise SchemaError(f"column {field.name}: {field.type} expected, found {values}: {error}") from error
+            raise SchemaError(f"column {field.name}: {kind} expected, found {values}: {error}") from error
     return pa.table(columns, schema=schema)
+
+
+def nested(table: pa.Table) -> pa.Table:
+    """The same rows with lists and mappings in place of their JSON text.
+
+    Raises:
+        ValueError: a text is not the JSON of what its column holds; the message names the column.
+    """
+    for name in NESTED.keys() & set(table.column_names):
+        table = table.set_column(table.column_names.index(name), name, _from_text(name, table[name]))
+    return table
+
+
+def _to_text(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Lists or mappings as JSON text; null stands for a number that is not finite, as JSON has none."""
+    texts = [None if value is None else json.dumps(_finite(value, column.type), ensure_ascii=False) for value in column.to_pylist()]
+    return pa.array(texts, pa.string())
+
+
+def _finite(value: Sequence[Any], kind: pa.DataType) -> Any:
+    def known(item: Any) -> Any:
+        return None if isinstance(item, float) and not math.isfinite(item) else item
+
+    return {key: known(item) for key, item in value} if pa.types.is_map(kind) else [known(item) for item in value]
+
+
+def _from_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    encoded = column.combine_chunks().dictionary_encode()  # most texts of a sweep are alike: each is parsed once
+    kind = NESTED[name]
+    try:
+        values = [json.loads(text) for text in encoded.dictionary.to_pylist()]
+        if not all(isinstance(value, dict if pa.types.is_map(kind) else list) for value in values):
+            raise ValueError("no such JSON")
+        parsed = pa.array([list(value.items()) if isinstance(value, dict) else value for value in values], kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"column {name}: JSON of {kind} expected: {error}") from error
+    return pa.chunked_array([parsed.take(encoded.indices)])
 
 
 def latest_of(tables: Sequence[pa.Table]) -> pa.Table:
@@ -111,11 +152,11 @@ def encode_table(table: pa.Table) -> bytes:
 
 
 def decode_table(data: bytes, schema: pa.Schema, path: StorePath, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table in a Parquet file, if every byte of it is as it was written.
+    """The table in a Parquet file, if every byte of it is as it was written; of whichever version, it has this schema.
 
     Args:
         data: the whole file.
-        schema: what the file must hold: these columns, in this order.
+        schema: what the file must hold: these columns, in this order. A file of an earlier version holds `NESTED`'s types.
         path: for messages.
         columns: read these only; None reads all.
 
@@ -127,13 +168,22 @@ def decode_table(data: bytes, schema: pa.Schema, path: StorePath, columns: Seque
     _check_sum(data, path)
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        version = _check_version(file.schema_arrow, path)
         absent = LATER_COLUMNS.intersection(schema.names).difference(file.schema_arrow.names)
-        _check_schema(file.schema_arrow, pa.schema([field for field in schema if field.name not in absent]), path)
+        expected = (
+            schema if version == SCHEMA_VERSION else pa.schema([field.with_type(NESTED.get(field.name, field.type)) for field in schema])
+        )
+        _check_schema(file.schema_arrow, pa.schema([field for field in expected if field.name not in absent]), path)
         least = _LEAST_EPOCH_BYTES if "epoch" in schema.names else _LEAST_ROW_BYTES
         if file.metadata.num_rows * least > len(data):
             raise ValueError(f"{file.metadata.num_rows} rows in {len(data)} bytes, more than such a file can hold")
         table = file.read(columns=None if columns is None else list(columns), use_threads=False)
         _check_ids(table, path)
+        if version != SCHEMA_VERSION:
+            for name in NESTED.keys() & set(table.column_names):
+                table = table.set_column(table.column_names.index(name), name, _to_text(table[name]))
+        elif "epoch" not in schema.names:  # nothing of the store reads the lists of curves, of which there may be millions
+            nested(table)
         if columns is None and absent:
             nulls = {name: pa.nulls(table.num_rows, schema.field(name).type) for name in absent}
             table = pa.table({name: nulls[name] if name in absent else table[name] for name in schema.names})
@@ -163,10 +213,16 @@ def _check_sum(data: bytes, path: StorePath) -> None:
         raise UnreadableError("damaged: its checksum does not match its content", path)
 
 
-def _check_schema(found: pa.Schema, expected: pa.Schema, path: StorePath) -> None:
+def _check_version(found: pa.Schema, path: StorePath) -> int:
     version = (found.metadata or {}).get(b"schema_version", b"none").decode(errors="replace")
-    if version != str(SCHEMA_VERSION):
-        raise UnreadableError(f"schema_version {version}, this program knows {SCHEMA_VERSION}", path, "install the version that wrote it")
+    known = {str(number): number for number in READABLE_VERSIONS}
+    if version not in known:
+        shown = " and ".join(sorted(known))
+        raise UnreadableError(f"schema_version {version}, this program knows {shown}", path, "install the version that wrote it")
+    return known[version]
+
+
+def _check_schema(found: pa.Schema, expected: pa.Schema, path: StorePath) -> None:
     if not found.equals(expected, check_metadata=False):
         columns = {field.name: str(field.type) for field in found}
         wanted = {field.name: str(field.type) for field in expected}

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweep.schema import NESTED
 from sweep.storage.tables import encode_table
 from tests.fuzz.hostile import NUMBERS, TEXTS, any_value, changed_bytes, changed_tree
 
@@ -107,9 +108,19 @@ def _with_cells(table: pa.Table, rng: random.Random) -> pa.Table:
         at = rng.randrange(table.num_columns)
         field = table.schema.field(at)
         values = table.column(at).to_pylist()
-        cells = [_cell(field.type, rng) for _ in values] if rng.random() < 0.3 else [*values[:-1], _cell(field.type, rng)]
+        kind = NESTED.get(field.name) if pa.types.is_string(field.type) and rng.random() < 0.7 else None
+
+        def cell(field: pa.Field = field, kind: pa.DataType | None = kind) -> Any:
+            return _cell(field.type, rng) if kind is None else _json_text(_cell(kind, rng), kind)
+
+        cells = [cell() for _ in values] if rng.random() < 0.3 else [*values[:-1], cell()]
         table = table.set_column(at, field, pa.chunked_array([pa.array(cells, field.type)]))
     return table
+
+
+def _json_text(value: Any, kind: pa.DataType) -> str | None:
+    """A list or mapping as a file holds it; NaN and infinities as Python writes them, which is no JSON."""
+    return None if value is None else json.dumps(dict(value) if pa.types.is_map(kind) else value)
 
 
 def _cell(kind: pa.DataType, rng: random.Random) -> Any:
@@ -157,7 +168,7 @@ def _with_rows(table: pa.Table, rng: random.Random) -> pa.Table:
 
 
 def _with_metadata(table: pa.Table, rng: random.Random) -> pa.Table:
-    metadata = {"schema_version": rng.choice(("1", "3", "", "x", "999999999999999999999", "\x1b[2J")), "product": "pareto-sweep"}
+    metadata = {"schema_version": rng.choice(("1", "2", "4", "", "x", "999999999999999999999", "\x1b[2J")), "product": "pareto-sweep"}
     return table.replace_schema_metadata(rng.choice((None, metadata)))
 
 

@@ -18,7 +18,7 @@ from sweep.store import Store, StoreError, StoreWriteError
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sweep.store.__file__).parents[1])}
 MANIFEST: dict[str, Any] = {
-    "schema_version": 2,
+    "schema_version": 3,
     "name": "tiny",
     "tasks": ["left"],
     "studies": [{"name": "main"}],

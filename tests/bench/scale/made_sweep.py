@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from sweep.config import SweepConfig, load_config
 from sweep.planning import Trial, manifest_of, trials_of
-from sweep.schema import SPLITS, epoch_schema, row_schema
+from sweep.schema import NESTED, SPLITS, epoch_schema, row_schema
 from sweep.storage.files import write_whole
 from sweep.storage.tables import encode_table
 from sweep.store import Store
@@ -93,7 +93,7 @@ def _rows(config: SweepConfig, trials: list[Trial], tasks: tuple[str, ...]) -> p
         "parameter_sharing": compression * (1 - sparsity),
         "n_rows": [_N_ROWS] * n,
         "n_params": [311_490] * n,
-        "layer_sparsity": [[("trunk.3", 0.8 * rate), ("trunk.6", 1.1 * rate)] for rate in sparsity.tolist()],
+        "layer_sparsity": [{"trunk.3": 0.8 * rate, "trunk.6": 1.1 * rate} for rate in sparsity.tolist()],
         "sparsity_reached": np.ones(n, dtype=bool),
         "tying_converged": np.ones(n, dtype=bool),
         "multipliers": k.tolist(),
@@ -107,7 +107,7 @@ def _rows(config: SweepConfig, trials: list[Trial], tasks: tuple[str, ...]) -> p
         "host": ["made-up"] * n,
         "device": ["cpu"] * n,
         "backend": ["cpu"] * n,
-        "versions": [[("torch", "2.13.0"), ("pareto-sweep", "0.1.0")]] * n,
+        "versions": [{"torch": "2.13.0", "pareto-sweep": "0.1.0"}] * n,
         "weights_sha256": [f"{i:064x}" for i in range(n)],
     }
     share = k[:, 1:] / k[:, 1:].sum(axis=1, keepdims=True)
@@ -139,8 +139,15 @@ def _curves(trials: list[Trial], tasks: tuple[str, ...], n_epochs: int) -> pa.Ta
 
 
 def _table(columns: dict[str, Any], n: int, schema: pa.Schema) -> pa.Table:
-    arrays = [pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(n, field.type) for field in schema]
+    arrays = [
+        pa.array(_cells(columns[field.name], field), field.type) if field.name in columns else pa.nulls(n, field.type) for field in schema
+    ]
     return pa.table(arrays, schema=schema)
+
+
+def _cells(column: Any, field: pa.Field) -> Any:
+    """Lists and mappings as JSON text."""
+    return list(map(json.dumps, column)) if field.name in NESTED else column
 
 
 def main() -> None:

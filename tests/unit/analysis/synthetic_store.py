@@ -92,8 +92,17 @@ def write_row(folder: Path, row: Mapping[str, Any], tasks: Sequence[str]) -> Pat
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
     """Write rows with page checksums, columns that a row lacks null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {field.name: [row.get(field.name) for row in rows] for field in schema}
-    pq.write_table(pa.table(columns, schema=schema), path, write_page_checksum=True)
+    pq.write_table(table_of(rows, schema), path, write_page_checksum=True)
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table, lists and mappings as JSON text where the schema has text; nothing else is checked."""
+
+    def cell(value: Any, kind: pa.DataType) -> Any:
+        return json.dumps(value, ensure_ascii=False) if pa.types.is_string(kind) and isinstance(value, (list, dict)) else value
+
+    columns = {field.name: [cell(row.get(field.name), field.type) for row in rows] for field in schema}
+    return pa.table(columns, schema=schema)
 
 
 def write_manifest(folder: Path, tasks: Sequence[str], **changes: Any) -> None:
@@ -101,7 +110,7 @@ def write_manifest(folder: Path, tasks: Sequence[str], **changes: Any) -> None:
     objectives = [{"name": "sparsity", "column": "objective.sparsity", "sense": "min", "unit": "GrOWL norm"}]
     objectives += [{"name": task, "column": f"loss.validation.{task}", "sense": "min", "unit": "nats"} for task in tasks]
     manifest = {
-        "schema_version": 2,
+        "schema_version": 3,
         "name": "synthetic",
         "created": "2026-01-31T12:00:00+00:00",
         "problem": {"name": "multidigits", "options": {"n_train": 1000}, "fingerprint": "f" * 64},

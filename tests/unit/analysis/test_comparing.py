@@ -63,6 +63,10 @@ def test_the_reference_is_common_stated_and_never_taken_from_the_results(tmp_pat
     assert "the worse one of both manifests" in comparison_text(compare(a, b))
     assert compare(none, b).reference == (100.0, 2.5, 3.0)
     assert compare(a, b, reference=[1000, 4, 4]).reference == (1000.0, 4.0, 4.0)
+    assert not any("beyond" in note for note in compare(a, b, reference=[1000, 4, 4]).notes)
+    n_beyond = int((a.ok.values()[:, 0] >= 50).sum())
+    assert 0 < n_beyond < len(a.ok.frame)
+    assert f"a: {n_beyond} finished trials lie beyond the reference and add nothing" in compare(a, b, reference=[50, 4, 4]).notes
     with pytest.raises(ResultsError, match="no hypervolume reference in either manifest"):
         compare(none, none)
     with pytest.raises(ResultsError, match="expects 3 finite numbers"):

@@ -7,7 +7,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_store
+from synthetic_store import TWO_TASKS, preference_grid, table_of, trial_row, write_manifest, write_store
 
 from analysis import read_results, write_report
 from analysis.method_formats import folders_text
@@ -137,7 +137,7 @@ def test_a_column_of_nulls_fits_everything(folder):
 def test_many_rows_in_few_bytes_are_refused(folder):
     schema = row_schema(TWO_TASKS)
     row = trial_row(1, preference_grid(2, 2)[1], TWO_TASKS)
-    one = pa.table({field.name: [row.get(field.name)] for field in schema}, schema=schema)
+    one = table_of([row], schema)
     many = one.take(pa.array([0] * 200_000))
     pq.write_table(many, folder / "trials.parquet", compression="zstd")
     assert "more than such a file can hold" in read_results(folder).unreadable[0]

@@ -7,7 +7,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_parquet, write_plan, write_row, write_store
+from synthetic_store import (
+    TWO_TASKS,
+    preference_grid,
+    table_of,
+    trial_row,
+    write_manifest,
+    write_parquet,
+    write_plan,
+    write_row,
+    write_store,
+)
 
 from analysis import ResultsError, read_results
 from sweep.schema import row_schema
@@ -20,7 +30,7 @@ def test_reads_every_trial_once_in_plan_order(store, compacted):
     assert table.counts == {"planned": 12, "ok": 12, "diverged": 0, "error": 0, "non_finite": 0, "missing": 0, "unreadable": 0}
     assert table.tasks == TWO_TASKS
     assert table.values().shape == (12, 3)
-    assert dict(table.frame["layer_sparsity"][1]).keys() == {"trunk.3", "trunk.6"}
+    assert json.loads(table.frame["layer_sparsity"][1]).keys() == {"trunk.3", "trunk.6"}
 
 
 def test_latest_attempt_wins_between_loose_and_compacted(tmp_path):
@@ -72,9 +82,8 @@ def test_a_flipped_byte_is_found_by_its_checksum(tmp_path):
     row = trial_row(1, [0.0, 0.5, 0.5], TWO_TASKS, wall_s=123.456)
     path = tmp_path / "rows" / "a.1-0.parquet"
     path.parent.mkdir()
-    columns = {field.name: [row.get(field.name)] for field in schema}
     pq.write_table(
-        pa.table(columns, schema=schema), path, write_page_checksum=True, write_statistics=False, compression="none", use_dictionary=False
+        table_of([row], schema), path, write_page_checksum=True, write_statistics=False, compression="none", use_dictionary=False
     )
     data = bytearray(path.read_bytes())
     place = data.find(np.float64(123.456).tobytes())

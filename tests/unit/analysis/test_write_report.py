@@ -212,7 +212,18 @@ def test_the_page_states_its_sources(store):
 def test_no_hypervolume_without_a_reference(tmp_path):
     write_store(tmp_path, n_trials=4)
     write_manifest(tmp_path, TWO_TASKS, hypervolume_reference=None)
-    assert "not computed" in markup_of(write_report(tmp_path))
+    page = markup_of(write_report(tmp_path))
+    assert "not computed" in page
+    assert "fixes it once every trial of the grid file has ended" in page
+
+
+def test_the_page_counts_the_trials_beyond_the_reference(tmp_path):
+    rows = write_store(tmp_path, n_trials=8)
+    write_manifest(tmp_path, TWO_TASKS, hypervolume_reference=[50.0, 2.3, 2.3])
+    n_beyond = sum(row["objective.sparsity"] >= 50 for row in rows)
+    assert 1 < n_beyond < len(rows)
+    # among the report's sources, and below the indicators
+    assert markup_of(write_report(tmp_path)).count(f"{n_beyond} finished trials lie beyond the reference and add nothing") == 2
 
 
 def test_another_path_and_replacing(store, tmp_path):

@@ -13,7 +13,7 @@ CLAIMS = (
     on_a_disk.test_another_sweep_is_refused_with_every_difference_and_both_values,
     on_a_disk.test_studies_are_added_and_stay,
     on_a_disk.test_results_without_a_manifest_are_an_error,
-    on_a_disk.test_the_hypervolume_reference_is_fixed_once,
+    on_a_disk.test_a_given_hypervolume_reference_never_moves,
     on_a_disk.test_each_run_has_its_number_and_plan,
     on_a_disk.test_a_number_that_a_result_or_checkpoint_bears_is_not_given_again,
     on_a_disk.test_a_published_row_is_read_back_whole,

@@ -7,7 +7,7 @@ from sweep.failures import FailedTrials, Failures
 from sweep.store import Store
 
 MANIFEST: dict[str, Any] = {
-    "schema_version": 2,
+    "schema_version": 3,
     "name": "tiny",
     "tasks": ["left"],
     "studies": [{"name": "main"}],

@@ -44,7 +44,7 @@ class Told:
 def store(tmp_path: Path) -> Store:
     store = Store(tmp_path / "out")
     names = [{"name": name} for name in ("sparsity", "left", "right")]
-    store.create({"schema_version": 2, "name": "tiny", "tasks": ["left", "right"], "studies": [{"name": "main"}], "objectives": names})
+    store.create({"schema_version": 3, "name": "tiny", "tasks": ["left", "right"], "studies": [{"name": "main"}], "objectives": names})
     return store
 
 

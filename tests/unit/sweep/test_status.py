@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> Store:
     """Four trials were asked for: one is ok, one has diverged, one has failed with an odd message."""
     store = Store(tmp_path / "out")
     names = [{"name": name} for name in ("sparsity", "left", "right")]
-    manifest = {"schema_version": 2, "name": "tiny", "tasks": ["left", "right"], "studies": [{"name": "main"}], "objectives": names}
+    manifest = {"schema_version": 3, "name": "tiny", "tasks": ["left", "right"], "studies": [{"name": "main"}], "objectives": names}
     store.create(manifest)
     asked = [{"trial_id": trial_id, "study": "main", "k": k, "seed": 0} for trial_id, k in K.items()]
     store.write_plan(1, {"attempt": 1, "started": "2026-01-31T12:00:00+00:00", "trials": asked, "n_complete_before": 0})

@@ -32,7 +32,7 @@ TASKS = ("left", "right")
 
 def manifest_of_a_sweep(**changes: Any) -> dict[str, Any]:
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "name": "quickstart",
         "created": "2026-01-31T12:00:00+00:00",
         "problem": {"name": "multidigits", "options": {"n_train": 3000}, "fingerprint": "ab12"},
@@ -168,7 +168,7 @@ def test_a_folder_with_our_names_or_hidden_files_only_is_taken(tmp_path: Path) -
     assert store.manifest() is not None
 
 
-@pytest.mark.parametrize("torn", ["", "{", "[]", '{"schema_version": 2}', "nul\0", '{"schema_version": 2, "tasks": ["a", "a"]}'])
+@pytest.mark.parametrize("torn", ["", "{", "[]", '{"schema_version": 3}', "nul\0", '{"schema_version": 3, "tasks": ["a", "a"]}'])
 def test_a_torn_manifest_is_an_error(store: Store, torn: str) -> None:
     (store.root / "manifest.json").write_text(torn)
     with pytest.raises(StoreError, match=r"manifest\.json"):
@@ -191,12 +191,27 @@ def test_results_without_a_manifest_are_an_error(store: Store) -> None:
         Store(store.root).complete()
 
 
-def test_the_hypervolume_reference_is_fixed_once(store: Store) -> None:
+def test_a_given_hypervolume_reference_never_moves(store: Store) -> None:
     with pytest.raises(StoreError, match="3 finite values"):
-        store.fix_hypervolume_reference([1.0, math.nan, 2.0])
-    store.fix_hypervolume_reference([120, 2.5, 2.5])
-    store.fix_hypervolume_reference([1.0, 1.0, 1.0])
-    assert store.manifest() == manifest_of_a_sweep(hypervolume_reference=[120.0, 2.5, 2.5])
+        store.settle_hypervolume_reference([1.0, math.nan, 2.0], is_given=False)
+    assert store.settle_hypervolume_reference([120, 2.5, 2.5], is_given=False)
+    assert store.settle_hypervolume_reference([130, 2.5, 2.5], is_given=False)
+    assert not store.settle_hypervolume_reference([130, 2.5, 2.5], is_given=False)
+    assert store.settle_hypervolume_reference([1, 1, 1], is_given=True)
+    assert not store.settle_hypervolume_reference([200, 2.5, 2.5], is_given=False)
+    assert store.manifest() == manifest_of_a_sweep(hypervolume_reference=[1.0, 1.0, 1.0], hypervolume_reference_given=True)
+
+
+def test_an_earlier_versions_reference_is_given_where_a_plan_says_so(store: Store) -> None:
+    manifest = manifest_of_a_sweep(hypervolume_reference=[1.0, 1.0, 1.0])
+    (store.root / "manifest.json").write_text(json.dumps(manifest))
+    assert not store.has_given_reference()
+    store.write_plan(1, {"config": {"hypervolume_reference": None}})
+    assert not store.has_given_reference()
+    store.write_plan(2, {"config": {"hypervolume_reference": [1.0, 1.0, 1.0]}})
+    assert store.has_given_reference()
+    assert not store.settle_hypervolume_reference([2, 2, 2], is_given=False)
+    assert store.manifest() == manifest
 
 
 def test_the_reference_point_is_fixed_once_and_no_part_of_the_identity(tmp_path: Path) -> None:
@@ -248,7 +263,8 @@ def test_a_published_row_is_read_back_whole(store: Store) -> None:
     )
     store.publish(row, epochs_of(2), weights=b"weights")
     table = store.read_rows()
-    assert table.schema.equals(row_schema(TASKS), check_metadata=True)
+    assert pq.read_schema(row_path(store, "a")).metadata[b"schema_version"] == b"3"
+    assert table.schema.names == row_schema(TASKS).names
     (found,) = table.to_pylist()
     assert math.isnan(found.pop("penalty"))
     assert found.pop("layer_sparsity") == [("conv1", 0.5), ("fc", 0.0)]
@@ -426,7 +442,9 @@ def test_a_flipped_byte_in_a_compacted_file_stops_every_reader(store: Store) -> 
     store.publish(row_of("c"))
     path = store.root / "trials.parquet"
     data = path.read_bytes()
-    for position in random.Random(1).sample(range(len(data)), 50):
+    label = data.rindex(b"sha256-of-this-file")  # damage to the checksum's own label changes no result
+    positions = [position for position in range(len(data)) if not label <= position < label + 40]
+    for position in random.Random(1).sample(positions, 50):
         path.write_bytes(data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :])
         for read in (store.complete, store.read_rows, store.compact):
             with pytest.raises(UnreadableError, match=r"trials\.parquet(?s:.*)hint: restore"):
@@ -470,6 +488,24 @@ def test_a_file_of_other_columns_or_version_is_named(store: Store) -> None:
     ((_, reason),) = store.unreadable()
     assert "schema_version 99" in reason
     assert store.complete() == {}
+
+
+def test_a_compacted_file_of_a_newer_version_is_not_called_damaged(store: Store) -> None:
+    store.publish(row_of("a"))
+    store.compact()
+    path = store.root / "trials.parquet"
+    path.write_bytes(encode_table(pq.read_table(path).replace_schema_metadata({"schema_version": "99"})))
+    with pytest.raises(UnreadableError, match=r"schema_version 99, this program knows 2 and 3\n  hint: install the version that wrote it"):
+        store.complete()
+
+
+@pytest.mark.parametrize("change", [Store.compact, lambda store: store.forget(["a"])])
+def test_who_writes_tables_into_an_earlier_versions_folder_raises_its_version(store: Store, change: Callable[[Store], None]) -> None:
+    """An earlier release then refuses the folder, and does not advise to move its tables away."""
+    (store.root / "manifest.json").write_text(json.dumps(manifest_of_a_sweep(schema_version=2)))
+    store.publish(row_of("a"))
+    change(store)
+    assert store.manifest() == manifest_of_a_sweep(schema_version=3)
 
 
 # -- compaction ---------------------------------------------------------------------------------------------------------
