@@ -22,6 +22,7 @@ from typing import Any
 
 from sweep.avoidance import Avoidance
 from sweep.cluster_nodes import nodes_to_count
+from sweep.errors import UserError
 from sweep.faults import Kind, WorkerError
 from sweep.local_ray import keep_to_loopback, private_token
 from sweep.processes import kill_session
@@ -81,10 +82,6 @@ class AttemptJob:
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
         return asdict(self)
-
-
-class UserError(Exception):
-    """Something that only the user can mend; ends the sweep with one message."""
 
 
 def main() -> int:

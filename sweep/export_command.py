@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("trial", required=False)
 @click.option(
     "--to",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     required=True,
     metavar="FILE",
     help="NAME.safetensors, .onnx or .pt2; with --all-front a folder.",
@@ -81,6 +81,8 @@ def _front(folder: str | Path) -> list[str]:
     from analysis.table import read_results
 
     table = read_results(folder)
+    for reason in table.unreadable:
+        echo(f"unreadable: {reason}", err=True)
     on_front = set(front_frame(table)["trial_id"])
     have = table.frame[table.frame["weights_sha256"].notna()]["trial_id"]
     return [trial_id for trial_id in have if trial_id in on_front]

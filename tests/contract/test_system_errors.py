@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "resume --grid": ("resume", "results", "--grid", "grid.yaml"),
     "rm": ("rm", "results", "TRIAL"),
     "export": ("export", "results", "TRIAL", "--to", "out/network.safetensors"),
+    "export --all-front": ("export", "results", "--all-front", "--to", "out/front"),
     "measure": ("measure", "results", "TRIAL", "--again"),
     "init": ("init", "out/new.yaml"),
     "schema": ("schema",),
