@@ -105,14 +105,14 @@ class GraphReader:
     def _read(self, node: fx.Node) -> Step | None:
         """The node's step; None where something that is there already stands for it."""
         op = _op_of(node)
-        if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
+        source = self._same_as(node, op)
+        if source is None and isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
             raise UnreadableError(f"its forward draws random numbers ({op}), so that no two calls agree")
         if all(source in self._constant for source in node.all_input_nodes) and _is_computable(node):
             self._keep_constant(node)
             return None
         if op in _BATCH_NORMS:
             return None  # its first output is the step
-        source = self._same_as(node, op)
         if source is not None:
             self._known[node] = self._known[source]
             return None
