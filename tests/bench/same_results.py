@@ -217,7 +217,7 @@ def _results(folder: Path) -> dict[str, Any]:
 def _without_times(value: Any) -> Any:
     """The table of methods without seconds, also where a list names columns or a text tells them."""
     if isinstance(value, Mapping):
-        return {name: _without_times(item) for name, item in value.items() if not name.startswith("device_s")}
+        return {name: _without_times(item) for name, item in value.items() if not name.startswith("device_s") and not name.endswith("_s")}
     if isinstance(value, list):
         return [_without_times(item) for item in value if not str(item).startswith("device_s")]
     return re.sub(r"[\d.,]+ s\b", "... s", value) if isinstance(value, str) else value
