@@ -33,6 +33,7 @@ import sweep
 from analysis import label_points, method_text, read_results
 from analysis.method_table import method_table
 from sweep import load_config, plan
+from sweep.config import GridText
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -157,7 +158,7 @@ def _train(folder: Path, grid: str) -> Path:
         _class_with("_settled_backend", "step"),
         _class_with("ray_s", "total_s"),
     )
-    member = of_sweep(config, None, grid)
+    member = of_sweep(config, None, GridText(grid))
     with member.store.lock():
         member.open()
         member.take_plan(plan(config))
