@@ -33,6 +33,7 @@ import sweep
 from analysis import label_points, method_text, read_results
 from analysis.method_table import method_table
 from sweep import load_config, plan
+from sweep.config import GridText
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -157,7 +158,7 @@ def _train(folder: Path, grid: str) -> Path:
         _class_with("_settled_backend", "step"),
         _class_with("ray_s", "total_s"),
     )
-    member = of_sweep(config, None, grid)
+    member = of_sweep(config, None, GridText(grid))
     with member.store.lock():
         member.open()
         member.take_plan(plan(config))
@@ -217,7 +218,7 @@ def _results(folder: Path) -> dict[str, Any]:
 def _without_times(value: Any) -> Any:
     """The table of methods without seconds, also where a list names columns or a text tells them."""
     if isinstance(value, Mapping):
-        return {name: _without_times(item) for name, item in value.items() if not name.startswith("device_s")}
+        return {name: _without_times(item) for name, item in value.items() if not name.startswith("device_s") and not name.endswith("_s")}
     if isinstance(value, list):
         return [_without_times(item) for item in value if not str(item).startswith("device_s")]
     return re.sub(r"[\d.,]+ s\b", "... s", value) if isinstance(value, str) else value
