@@ -4,108 +4,108 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.attainment import attainment_difference as attainment_difference
-    from analysis.attainment import attainment_surface as attainment_surface
-    from analysis.attainment import attainment_surfaces as attainment_surfaces
-    from analysis.attainment_figures import attainment_figure as attainment_figure
-    from analysis.bootstrap import bootstrap_difference as bootstrap_difference
-    from analysis.bootstrap import bootstrap_mean as bootstrap_mean
-    from analysis.comparing import Comparison as Comparison
-    from analysis.comparing import compare as compare
-    from analysis.conflict import task_conflict as task_conflict
-    from analysis.convergence import is_unconverged as is_unconverged
-    from analysis.convergence import residual_share as residual_share
-    from analysis.costs import Costs as Costs
-    from analysis.deciding import decision_fronts as decision_fronts
-    from analysis.deciding import quantities as quantities
-    from analysis.exactness import gaps as gaps
-    from analysis.exchange import trade_offs as trade_offs
-    from analysis.figure_drawing import draw_figure as draw_figure
-    from analysis.figure_files import write_figure as write_figure
-    from analysis.figures import front_2d_projection as front_2d_projection
-    from analysis.figures import front_2d_staircase as front_2d_staircase
-    from analysis.figures import front_3d as front_3d
-    from analysis.figures import loss_against_sparsity as loss_against_sparsity
-    from analysis.findings import summary as summary
-    from analysis.front import eps_nondominated as eps_nondominated
-    from analysis.front import nondominated as nondominated
-    from analysis.front import slack as slack
-    from analysis.front import sparsity_clusters as sparsity_clusters
-    from analysis.front import thin_front as thin_front
-    from analysis.indicators import epsilon_additive as epsilon_additive
-    from analysis.indicators import hypervolume as hypervolume
-    from analysis.indicators import igd_plus as igd_plus
-    from analysis.indicators import spread as spread
-    from analysis.labels import cluster_table as cluster_table
-    from analysis.labels import label_points as label_points
-    from analysis.landmarks import compromise as compromise
-    from analysis.landmarks import knee as knee
-    from analysis.many_objectives import parallel_objectives as parallel_objectives
-    from analysis.many_objectives import scatter_matrix as scatter_matrix
-    from analysis.method_formats import method_text as method_text
-    from analysis.method_table import MethodTable as MethodTable
-    from analysis.picking import Pick as Pick
-    from analysis.picking import pick as pick
-    from analysis.report import write_report as write_report
-    from analysis.second_study import second_study_caption as second_study_caption
-    from analysis.second_study import second_study_figure as second_study_figure
-    from analysis.study_fronts import study_indicators as study_indicators
-    from analysis.suggesting import suggest as suggest
-    from analysis.table import ResultsError as ResultsError
-    from analysis.table import ResultTable as ResultTable
-    from analysis.table import read_results as read_results
+    from analysis.decide.compare import Comparison as Comparison
+    from analysis.decide.compare import compare as compare
+    from analysis.decide.pick import Pick as Pick
+    from analysis.decide.pick import pick as pick
+    from analysis.decide.suggest import suggest as suggest
+    from analysis.figures.attainment import attainment_figure as attainment_figure
+    from analysis.figures.export import draw_figure as draw_figure
+    from analysis.figures.export import write_figure as write_figure
+    from analysis.figures.front import front_2d_projection as front_2d_projection
+    from analysis.figures.front import front_2d_staircase as front_2d_staircase
+    from analysis.figures.front import front_3d as front_3d
+    from analysis.figures.front import loss_against_sparsity as loss_against_sparsity
+    from analysis.figures.many_objectives import parallel_objectives as parallel_objectives
+    from analysis.figures.many_objectives import scatter_matrix as scatter_matrix
+    from analysis.figures.second_study import second_study_caption as second_study_caption
+    from analysis.figures.second_study import second_study_figure as second_study_figure
+    from analysis.measures.attainment import attainment_surfaces as attainment_surfaces
+    from analysis.measures.conflict import task_conflict as task_conflict
+    from analysis.measures.convergence import gaps as gaps
+    from analysis.measures.convergence import is_unconverged as is_unconverged
+    from analysis.measures.convergence import residual_share as residual_share
+    from analysis.measures.costs import Costs as Costs
+    from analysis.measures.decision_front import decision_fronts as decision_fronts
+    from analysis.measures.decision_front import quantities as quantities
+    from analysis.measures.decision_front import trade_offs as trade_offs
+    from analysis.measures.labels import cluster_table as cluster_table
+    from analysis.measures.labels import label_points as label_points
+    from analysis.measures.study_indicators import study_indicators as study_indicators
+    from analysis.measures.summary import summary as summary
+    from analysis.method_table.formats import method_text as method_text
+    from analysis.method_table.table import MethodTable as MethodTable
+    from analysis.pareto.attainment import attainment_difference as attainment_difference
+    from analysis.pareto.attainment import attainment_surface as attainment_surface
+    from analysis.pareto.dominance import eps_nondominated as eps_nondominated
+    from analysis.pareto.dominance import nondominated as nondominated
+    from analysis.pareto.dominance import slack as slack
+    from analysis.pareto.dominance import sparsity_clusters as sparsity_clusters
+    from analysis.pareto.dominance import thin_front as thin_front
+    from analysis.pareto.indicators import epsilon_additive as epsilon_additive
+    from analysis.pareto.indicators import hypervolume as hypervolume
+    from analysis.pareto.indicators import igd_plus as igd_plus
+    from analysis.pareto.indicators import spread as spread
+    from analysis.pareto.intervals import bootstrap_difference as bootstrap_difference
+    from analysis.pareto.intervals import bootstrap_mean as bootstrap_mean
+    from analysis.pareto.knee import compromise as compromise
+    from analysis.pareto.knee import knee as knee
+    from analysis.report.page import write_report as write_report
+    from analysis.results.table import ResultsError as ResultsError
+    from analysis.results.table import ResultTable as ResultTable
+    from analysis.results.table import read_results as read_results
 
 _ROOM_OF = {
-    "bootstrap_mean": "bootstrap",
-    "bootstrap_difference": "bootstrap",
-    "attainment_surface": "attainment",
-    "attainment_surfaces": "attainment",
-    "attainment_difference": "attainment",
-    "attainment_figure": "attainment_figures",
-    "residual_share": "convergence",
-    "is_unconverged": "convergence",
-    "decision_fronts": "deciding",
-    "quantities": "deciding",
-    "trade_offs": "exchange",
-    "epsilon_additive": "indicators",
-    "spread": "indicators",
-    "knee": "landmarks",
-    "compromise": "landmarks",
-    "study_indicators": "study_fronts",
-    "pick": "picking",
-    "Pick": "picking",
-    "compare": "comparing",
-    "Comparison": "comparing",
-    "suggest": "suggesting",
-    "front_2d_projection": "figures",
-    "front_2d_staircase": "figures",
-    "front_3d": "figures",
-    "loss_against_sparsity": "figures",
-    "task_conflict": "conflict",
-    "draw_figure": "figure_drawing",
-    "write_figure": "figure_files",
-    "Costs": "costs",
-    "gaps": "exactness",
-    "parallel_objectives": "many_objectives",
-    "scatter_matrix": "many_objectives",
-    "eps_nondominated": "front",
-    "nondominated": "front",
-    "slack": "front",
-    "sparsity_clusters": "front",
-    "thin_front": "front",
-    "hypervolume": "indicators",
-    "igd_plus": "indicators",
-    "cluster_table": "labels",
-    "label_points": "labels",
-    "MethodTable": "method_table",
-    "method_text": "method_formats",
-    "second_study_figure": "second_study",
-    "second_study_caption": "second_study",
-    "write_report": "report",
-    "summary": "findings",
-    "ResultsError": "table",
-    "ResultTable": "table",
-    "read_results": "table",
+    "bootstrap_mean": "pareto.intervals",
+    "bootstrap_difference": "pareto.intervals",
+    "attainment_surface": "pareto.attainment",
+    "attainment_surfaces": "measures.attainment",
+    "attainment_difference": "pareto.attainment",
+    "attainment_figure": "figures.attainment",
+    "residual_share": "measures.convergence",
+    "is_unconverged": "measures.convergence",
+    "decision_fronts": "measures.decision_front",
+    "quantities": "measures.decision_front",
+    "trade_offs": "measures.decision_front",
+    "epsilon_additive": "pareto.indicators",
+    "spread": "pareto.indicators",
+    "knee": "pareto.knee",
+    "compromise": "pareto.knee",
+    "study_indicators": "measures.study_indicators",
+    "pick": "decide.pick",
+    "Pick": "decide.pick",
+    "compare": "decide.compare",
+    "Comparison": "decide.compare",
+    "suggest": "decide.suggest",
+    "front_2d_projection": "figures.front",
+    "front_2d_staircase": "figures.front",
+    "front_3d": "figures.front",
+    "loss_against_sparsity": "figures.front",
+    "task_conflict": "measures.conflict",
+    "draw_figure": "figures.export",
+    "write_figure": "figures.export",
+    "Costs": "measures.costs",
+    "gaps": "measures.convergence",
+    "parallel_objectives": "figures.many_objectives",
+    "scatter_matrix": "figures.many_objectives",
+    "eps_nondominated": "pareto.dominance",
+    "nondominated": "pareto.dominance",
+    "slack": "pareto.dominance",
+    "sparsity_clusters": "pareto.dominance",
+    "thin_front": "pareto.dominance",
+    "hypervolume": "pareto.indicators",
+    "igd_plus": "pareto.indicators",
+    "cluster_table": "measures.labels",
+    "label_points": "measures.labels",
+    "MethodTable": "method_table.table",
+    "method_text": "method_table.formats",
+    "second_study_figure": "figures.second_study",
+    "second_study_caption": "figures.second_study",
+    "write_report": "report.page",
+    "summary": "measures.summary",
+    "ResultsError": "results.table",
+    "ResultTable": "results.table",
+    "read_results": "results.table",
 }
 
 __all__ = sorted(_ROOM_OF)

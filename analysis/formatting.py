@@ -1,6 +1,10 @@
-"""Numbers as text for people, in one form for the terminal, the report and the tables."""
+"""How values read as text: numbers, preference vectors, plotly's labels, Markdown and LaTeX tables. Imports neither numpy nor pandas."""
 
+import html
 import math
+import re
+from collections.abc import Sequence
+from typing import Any
 
 _LEAST_KWH = 0.1
 
@@ -26,3 +30,61 @@ def energy_text(kwh: float) -> str:
         kwh: finite and >= 0, in kilowatt-hours.
     """
     return f"{significant(kwh)} kWh" if kwh >= _LEAST_KWH else f"{significant(1000 * kwh)} Wh"
+
+
+def as_text(name: object) -> str:
+    """A name in which nothing is markup; quotes stay, as plotly knows no name for them."""
+    return html.escape(str(name), quote=False)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "–": "--",
+    **{character: f"\\{character}" for character in "&%$#_"},
+}
+
+
+def latex_escaped(text: str) -> str:
+    """Text in which LaTeX sees nothing but text."""
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A pipe table; cells are escaped."""
+    cells = [[markdown_escaped(cell) for cell in row] for row in (header, *rows)]
+    ruler = [":---"] * len(header)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], ruler, *cells[1:]))
+
+
+def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A tabular of booktabs' rules; cells are escaped. The first line says which packages it needs."""
+    body = [rf"{' & '.join(latex_escaped(cell) for cell in row)} \\" for row in (header, *rows)]
+    needs = r"% \usepackage{booktabs} \usepackage[T1]{fontenc}"
+    start = rf"\begin{{tabular}}{{{'l' * len(header)}}}"
+    return "\n".join([needs, start, r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}"])
+
+
+def markdown_escaped(text: str) -> str:
+    """Text in which Markdown sees nothing but text."""
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split())).replace("<", "&lt;").replace(">", "&gt;")
+
+
+def preference_text(k: Any, has_sparsity: bool = True) -> str:
+    """A preference vector for people: `(0.001, 0.2, 0.799)`; `none` for methods without one.
+
+    Args:
+        k: as stored, with k0 first.
+        has_sparsity: False leaves k0 out, which is 0 in a sweep without a sparsity objective.
+    """
+    if k is None or isinstance(k, float):
+        return "none"
+    return f"({', '.join(f'{share:.4g}' for share in (k if has_sparsity else k[1:]))})"

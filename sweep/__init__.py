@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sweep.api import plan, plan_all, run, run_all
-    from sweep.config import ConfigError, SweepConfig, load_config, load_configs, parse_config, parse_configs
+    from sweep.grid.load import ConfigError, SweepConfig, load_config, load_configs, parse_config, parse_configs
 
 __all__ = [
     "ConfigError",
@@ -30,4 +30,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'sweep' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOME.get(name, "sweep.config")), name)
+    return getattr(import_module(_HOME.get(name, "sweep.grid.load")), name)

@@ -1,5 +1,5 @@
 """`python -m sweep` is `sweep`."""
 
-from sweep.cli import main
+from sweep.cli.commands import main
 
 main()

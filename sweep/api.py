@@ -13,18 +13,20 @@ A grid file that lists several problems goes through `load_configs`, `plan_all` 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sweep.config import GridText, SweepConfig
-from sweep.notify import notifying
-from sweep.outcome import EXIT_WRONG_INPUT, Outcome, SweepError
-from sweep.planning import Plan, plan_sweeps, trials_of
-from sweep.progress import choose_progress
-from sweep.storage.files import is_there
-from sweep.storage.remote import StorePath
-from sweep.store import Store
-from sweep.supervisor import expected_workers, run_sweeps
+from sweep.errors import SweepError
+from sweep.execution.supervisor import expected_workers, run_sweeps
+from sweep.grid.load import GridText, SweepConfig
+from sweep.monitor.notify import notifying
+from sweep.monitor.outcome import EXIT_WRONG_INPUT, Outcome
+from sweep.monitor.progress import choose_progress
+from sweep.planning.packs import Plan, plan_sweeps
+from sweep.planning.trials import trials_of
+from sweep.store.files import is_there
+from sweep.store.remote.path import StorePath
+from sweep.store.store import Store
 
 if TYPE_CHECKING:
-    from analysis.table import ResultTable
+    from analysis.results.table import ResultTable
 
 
 def plan(config: SweepConfig, *, limit: int | None = None, address: str | None = None) -> Plan:
@@ -88,7 +90,7 @@ def run_all(
     Returns:
         The results of each sweep.
     """
-    from analysis.table import read_results
+    from analysis.results.table import read_results
 
     ended = run_and_report_all(configs, address=address, has_dashboard=dashboard, limit=limit, is_quiet=quiet)
     to_mend = [outcome.message for outcome, _ in ended if outcome.exit_code == EXIT_WRONG_INPUT and outcome.message]
@@ -149,8 +151,8 @@ def _report(config: SweepConfig, outcome: Outcome) -> StorePath:
     prices = config.costs.model_dump(exclude_none=True)
     is_new = outcome.n_trained or outcome.has_new_reference or not is_there(report)
     if is_new or prices:  # the prices may have changed since
-        from analysis.costs import Costs
-        from analysis.report import write_report
+        from analysis.measures.costs import Costs
+        from analysis.report.page import write_report
 
         write_report(str(outcome.root), costs=Costs(**prices))
     return report

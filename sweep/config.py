@@ -1,36 +1,23 @@
-"""The grid file: one YAML file that says what a sweep trains, or several sweeps, one for each problem that it lists.
+"""The public door to `sweep.grid.load`: this import path is kept for code outside the project."""
 
-`load_configs` reads it, `parse_configs` takes the same from a notebook; both answer with frozen `SweepConfig`s or raise a
-`ConfigError` that names every mistake at once. `load_config` and `parse_config` are for files of one problem. Imports
-neither torch nor ray by itself; a grid file that names a problem of the user's own has its module imported.
-"""
-
-import os
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, replace
-from functools import cache
-from io import StringIO
-from pathlib import Path
-from typing import Any
-
-from ruamel.yaml import YAML
-from ruamel.yaml.representer import SafeRepresenter
-
-from sweep.grid.errors import ConfigError, Mistake
-from sweep.grid.errors import Path as KeyPath
-from sweep.grid.json_schema import MAX_PROBLEMS, complete_schema
-from sweep.grid.models import ProblemConfig, Resources, StudyConfig, SweepConfig
-from sweep.grid.nodes import Node, from_python, merge, resolve_scalar
-from sweep.grid.problem_options import read_problem
-from sweep.grid.problems import Part, file_name, length_mistakes, parts_of, said_once
-from sweep.grid.sections import normalise, with_model, without
-from sweep.grid.studies import resolve_studies
-from sweep.grid.study import Study
-from sweep.grid.text_file import STDIN, GridText, TextFile, read_file
-from sweep.grid.validation import locate, validate
-from sweep.grid.yaml_source import read_yaml
-from trainer.own_problem import building_once
+from sweep.grid.load import (
+    ConfigError,
+    GridFile,
+    GridText,
+    Mistake,
+    ProblemConfig,
+    Resources,
+    Study,
+    StudyConfig,
+    SweepConfig,
+    dump_config,
+    json_schema,
+    load_config,
+    load_configs,
+    parse_config,
+    parse_configs,
+    read_grid,
+)
 
 __all__ = [
     "ConfigError",
@@ -50,205 +37,3 @@ __all__ = [
     "parse_configs",
     "read_grid",
 ]
-
-
-@dataclass(frozen=True)
-class GridFile:
-    """A grid file, and the file merged over it, each read once: what is trained and what is stored come from the same text."""
-
-    file: TextFile
-    override: TextFile | None = None
-
-    @property
-    def text(self) -> GridText:
-        """What the plan of a run keeps."""
-        return GridText(self.file.text, None if self.override is None else self.override.text)
-
-    def configs(self, out: str | Path | None = None) -> tuple[SweepConfig, ...]:
-        """The sweeps that it asks for; `out` and errors as for `load_configs`."""
-        return self._configs(out, MAX_PROBLEMS)
-
-    def config(self, out: str | Path | None = None) -> SweepConfig:
-        """Its one sweep; `out` and errors as for `load_config`."""
-        return self._configs(out, 1)[0]
-
-    def _configs(self, out: str | Path | None, n_max: int) -> tuple[SweepConfig, ...]:
-        nodes, mistakes = [], []
-        for file in (self.file, self.override):
-            if file is not None:
-                node, found = read_yaml(file)
-                nodes.append((node, file.folder))
-                mistakes += found
-        return _build(nodes, mistakes, default_name=file_name(self.file.stem) or "sweep", out=out, n_max=n_max)
-
-
-def read_grid(path: str | Path, *, override: str | Path | None = None) -> GridFile:
-    """Read a grid file without checking it yet; arguments as for `load_configs`.
-
-    Raises:
-        ConfigError: a file is missing, unreadable, too large or not UTF-8, or both are standard input.
-    """
-    if override is not None and Path(path) == Path(override) == STDIN:
-        hint = "write one of the two into a file"
-        raise ConfigError([Mistake((), "standard input can be read only once", hint=hint, file="--override")])
-    return GridFile(read_file(Path(path)), None if override is None else read_file(Path(override)))
-
-
-def load_config(path: str | Path, *, out: str | Path | None = None, override: str | Path | None = None) -> SweepConfig:
-    """Read a grid file of one problem; arguments as for `load_configs`.
-
-    Raises:
-        ConfigError: as for `load_configs`, and when the file lists several problems.
-    """
-    return read_grid(path, override=override).config(out)
-
-
-def load_configs(path: str | Path, *, out: str | Path | None = None, override: str | Path | None = None) -> tuple[SweepConfig, ...]:
-    """Read a grid file: one config, or one for each problem in its list.
-
-    The sweeps of a list share everything but the problem. Each is called `<name>-<short>`, and its results go to
-    `<output>/<short>`, where short is the problem's name after its last `/` (with `-2`, `-3` where it is taken).
-
-    Args:
-        path: the YAML file; `-` is standard input, and paths in it are relative to the working folder then.
-        out: output folder (with a list of problems: its parent), instead of the file's.
-        override: a second YAML file whose keys replace those of the first, one by one; `preferences` and lists as a whole.
-
-    Raises:
-        ConfigError: with every mistake, each with file, line, column, path, rule, value and a hint.
-    """
-    return read_grid(path, override=override).configs(out)
-
-
-def parse_config(
-    mapping: Mapping[str, Any], *, name: str = "sweep", out: str | Path | None = None, override: Mapping[str, Any] | None = None
-) -> SweepConfig:
-    """One config from Python values; arguments as for `parse_configs`.
-
-    Raises:
-        ConfigError: with every mistake, also when `mapping` lists several problems.
-    """
-    return _build(_python_nodes(mapping, override), [], default_name=name, out=out, n_max=1)[0]
-
-
-def parse_configs(
-    mapping: Mapping[str, Any], *, name: str = "sweep", out: str | Path | None = None, override: Mapping[str, Any] | None = None
-) -> tuple[SweepConfig, ...]:
-    """As `load_configs`, from Python values; paths are relative to the working directory, messages name no lines.
-
-    Args:
-        mapping: what a grid file holds; settings dataclasses are welcome as values.
-        name: the sweep's name where `mapping` gives none.
-        out: output folder, instead of the mapping's.
-        override: keys that replace those of `mapping`, as in `load_configs`.
-
-    Raises:
-        ConfigError: with every mistake.
-    """
-    return _build(_python_nodes(mapping, override), [], default_name=name, out=out, n_max=MAX_PROBLEMS)
-
-
-def _python_nodes(mapping: Mapping[str, Any], override: Mapping[str, Any] | None) -> list[tuple[Node, str]]:
-    return [(from_python(values), os.getcwd()) for values in (mapping, override) if values is not None]
-
-
-def _build(
-    nodes: Sequence[tuple[Node, str]], mistakes: list[Mistake], *, default_name: str, out: str | Path | None, n_max: int
-) -> tuple[SweepConfig, ...]:
-    """The sweeps of one file's nodes, or of several merged in this order; with each the folder that its paths are relative to."""
-    for node, _ in nodes:
-        if not isinstance(node.value, dict):
-            rule, hint = "a mapping (`key: value`) expected at the top level", "start with `problem: multidigits`"
-            raise ConfigError([*mistakes, Mistake((), rule, node.found(), hint, node.position)])
-    top = normalise(*nodes[0])
-    for node, folder in nodes[1:]:
-        top = merge(top, normalise(node, folder), replaced=frozenset({"preferences"}))
-    parts = parts_of(top, default_name=default_name, out=None if out is None else str(out))
-    read = [_read_part(part) for part in parts]
-    found = [locate(mistake, top, _schema()) for mistake in length_mistakes(top, n_max)]
-    found += said_once([(part, wrong) for part, (_, wrong) in zip(parts, read, strict=True)])
-    if out is not None:  # it stands nowhere in the file
-        found = [replace(mistake, position=None) if mistake.path == ("output",) else mistake for mistake in found]
-    unreadable = {mistake.position for mistake in mistakes}
-    mistakes = mistakes + [mistake for mistake in found if mistake.position is None or mistake.position not in unreadable]
-    if mistakes:
-        raise ConfigError(mistakes)
-    return tuple(config for config, _ in read if config is not None)
-
-
-def _read_part(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
-    """One sweep's config, None where pydantic refuses it, and what is wrong with it, with places and paths of the file."""
-    with building_once():
-        return _read_once(part)
-
-
-def _read_once(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
-    schema = _schema()
-    problem = read_problem(part.top)
-    top = with_model(part.top, problem.models)
-    config, found = validate(SweepConfig, top, schema)
-    found += problem.mistakes
-    wrong = [mistake.path for mistake in found] + [("problem", "name")] * problem.is_unusable
-    between = _rules_between_sections(None if problem.mistakes else config, top, wrong)
-    found += [mistake for mistake in between if not (problem.is_unusable and mistake.path[-1:] == ("model",))]
-    if config is not None and not found:
-        own = {"import_from": config.problem.import_from} if config.problem.import_from else {}
-        complete = ProblemConfig(name=config.problem.name, **own, **problem.options)
-        _ = complete.entry  # an own problem as it is now: when its source changes, the config has to be read again
-        config = config.model_copy(update={"problem": complete})
-    return config, [part.in_file(locate(mistake, top, schema)) for mistake in found]
-
-
-def _rules_between_sections(config: SweepConfig | None, top: Node, wrong: list[KeyPath]) -> list[Mistake]:
-    """What is wrong between sections that are valid by themselves, so that one reading names everything."""
-    if config is not None:
-        try:
-            _ = config.resolved_studies  # kept by the config: a file of preferences is read once
-        except ConfigError as error:
-            return list(error.mistakes)
-        return []
-    rest = without(top, wrong)
-    config = validate(SweepConfig, rest, {})[0]
-    if config is None:
-        return []
-    # A default that stands in for a wrong value is nobody's mistake.
-    removed = {path[:3] if path[0] == "studies" else path[:1] for path in wrong}
-    return [
-        mistake
-        for mistake in resolve_studies(config)[1]
-        if len(top.walk(mistake.path[:1])) == 2 and mistake.path[:1] not in removed and mistake.path[:3] not in removed
-    ]
-
-
-class _Representer(SafeRepresenter):
-    """Quotes text that would read back as a number."""
-
-
-def _represent_text(representer: SafeRepresenter, text: str) -> Any:
-    style = None if isinstance(resolve_scalar(text), str) else '"'
-    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Representer.add_representer(str, _represent_text)
-
-
-def dump_config(config: SweepConfig) -> str:
-    """The config as the text of a grid file, every default written out; reading it again gives an equal config."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Representer = _Representer
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.default_flow_style = None
-    yaml.width = 140
-    stream = StringIO()
-    yaml.dump(config.to_json(), stream)
-    return stream.getvalue()
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    return complete_schema(SweepConfig)
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of the grid file, for editors and `sweep schema`."""
-    return deepcopy(_schema())

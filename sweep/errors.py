@@ -1,4 +1,4 @@
-"""What goes wrong with a sweep in a way that its user can mend. Imports nothing, so that whoever shows errors can name the class."""
+"""The error that ends a command because of something only the user can fix."""
 
 _HINT = "\n  hint: "
 
@@ -23,3 +23,7 @@ class UserError(Exception):
     def __str__(self) -> str:
         start = self.problem if self.where is None else f"{self.where}: {self.problem}"
         return start if self.hint is None else f"{start}{_HINT}{self.hint}"
+
+
+class SweepError(UserError):
+    """The sweep cannot go on until the user mends something; the message says what and how."""

@@ -18,18 +18,17 @@ import torch
 from torch import Tensor
 
 from trainer.catalog import METHODS, resolve
-from trainer.check_problem import check_batches, check_problem
-from trainer.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
 from trainer.energy.device import energy_meter
 from trainer.energy.meter import EnergyMeter
-from trainer.facts import ProblemFacts
-from trainer.fitting import CudaMemory, fastest_backend, largest_pack
-from trainer.own_source import ProblemError
-from trainer.place import DeviceMissingError, Place
-from trainer.problem import Problem, Split, Stream, Task, classification, regression
+from trainer.pack.device import DeviceMissingError, Place, turn_on
+from trainer.problems.custom.check import check_batches, check_problem
+from trainer.problems.custom.source import ProblemError
+from trainer.problems.facts import ProblemFacts
+from trainer.problems.problem import Problem, Split, Stream, Task, classification, regression
 from trainer.settings import TrainingSettings
-from trainer.trial import TrialResult, TrialSpec
-from trainer.turns import turn_on
+from trainer.training.autotune import CudaMemory, fastest_backend, largest_pack
+from trainer.training.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
+from trainer.training.trial import TrialResult, TrialSpec
 
 __all__ = [
     "CheckpointError",
@@ -105,7 +104,7 @@ def start(
         specs: the trials. They share everything but `trial_id` and `preference`, and all have k0 = 0 or none.
         problem: data and networks.
         device: `auto`, `cpu`, `cuda`, `mps` or another torch device.
-        backend: how the pack's passes are computed, one of `trainer.place.BACKENDS`; `auto` takes the device's default.
+        backend: how the pack's passes are computed, one of `trainer.pack.device.BACKENDS`; `auto` takes the device's default.
         n_threads: CPU threads that cluster the rows of a pack's models, side by side; results do not depend on it.
         meter: counts the energy of the device, for the rows; `energy_meter` finds the machine's. None: it is not measured.
         state: an earlier `state_dict()` that includes these trials (it may hold more); None to begin.

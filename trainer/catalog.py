@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal, Protocol
 
-from trainer.facts import ProblemFacts
-from trainer.own_problem import is_own, own_problem
 from trainer.problems.analytic.options import (
     PREFIX,
     Dtlz1Options,
@@ -21,9 +19,11 @@ from trainer.problems.analytic.options import (
     Zdt1Options,
     Zdt2Options,
 )
-from trainer.problems.cifar10mnist import Cifar10MnistOptions
-from trainer.problems.multidigits import MultiDigitsOptions
-from trainer.problems.overlap import OverlapOptions
+from trainer.problems.custom.factory import is_own, own_problem
+from trainer.problems.facts import ProblemFacts
+from trainer.problems.images.cifar10mnist import Cifar10MnistOptions
+from trainer.problems.images.multidigits import MultiDigitsOptions
+from trainer.problems.images.overlap import OverlapOptions
 
 Takes = Literal["teachers", "architecture", "start"]
 
@@ -55,7 +55,9 @@ class MethodEntry:
 
 
 METHODS = {
-    "wcal_growl": MethodEntry("trainer.two_phase:TwoPhase", "weighted Chebyshev by an augmented Lagrangian, with GrOWL", prunes=True),
+    "wcal_growl": MethodEntry(
+        "trainer.training.two_phase:TwoPhase", "weighted Chebyshev by an augmented Lagrangian, with GrOWL", prunes=True
+    ),
     "fixed_architecture": MethodEntry(
         "trainer.methods.fixed_architecture:FixedArchitecture",
         "a sparse network of an earlier study, trained afresh",
@@ -119,7 +121,7 @@ class Entry(Protocol):
         """Tasks and objectives."""
 
     def build(self, options: Any) -> Any:
-        """The `trainer.problem.Problem` itself."""
+        """The `trainer.problems.problem.Problem` itself."""
 
     def fingerprint(self, options: Any) -> str:
         """SHA-256 over all that the data and networks depend on."""
@@ -146,7 +148,7 @@ class ProblemEntry:
         return facts
 
     def build(self, options: Any) -> Any:
-        """The `trainer.problem.Problem` itself (imports torch, loads or makes the data)."""
+        """The `trainer.problems.problem.Problem` itself (imports torch, loads or makes the data)."""
         return resolve(self.build_path)(options)
 
     def fingerprint(self, options: Any) -> str:
@@ -171,16 +173,16 @@ PROBLEMS: dict[str, ProblemEntry] = {
         name="multidigits",
         models=_IMAGE_MODELS,
         options=MultiDigitsOptions,
-        build_path="trainer.problems.multidigits:build",
-        fingerprint_path="trainer.problems.multidigits:fingerprint",
+        build_path="trainer.problems.images.multidigits:build",
+        fingerprint_path="trainer.problems.images.multidigits:fingerprint",
     ),
     **{
         name: ProblemEntry(
             name=name,
             models=_IMAGE_MODELS,
             options=OverlapOptions,
-            build_path=f"trainer.problems.overlap:build_{name}",
-            fingerprint_path=f"trainer.problems.overlap:fingerprint_{name}",
+            build_path=f"trainer.problems.images.overlap:build_{name}",
+            fingerprint_path=f"trainer.problems.images.overlap:fingerprint_{name}",
         )
         for name in ("multimnist", "multifashion", "multifashion_mnist")
     },
@@ -188,8 +190,8 @@ PROBLEMS: dict[str, ProblemEntry] = {
         name="cifar10mnist",
         models=_IMAGE_MODELS,
         options=Cifar10MnistOptions,
-        build_path="trainer.problems.cifar10mnist:build",
-        fingerprint_path="trainer.problems.cifar10mnist:fingerprint",
+        build_path="trainer.problems.images.cifar10mnist:build",
+        fingerprint_path="trainer.problems.images.cifar10mnist:fingerprint",
     ),
     **{
         PREFIX + options.function: ProblemEntry(

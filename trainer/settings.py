@@ -122,7 +122,7 @@ class GrowlSettings(Checked):
     prox: Literal["epoch", "step"] = "epoch"
     """When rows are shrunk: at each epoch's end, or after each optimiser step."""
     step_rule: Literal["layer_rms", "row_rms", "row_rms_root", "plain"] = "layer_rms"
-    """How the prox's step follows Adam (trainer/prox_step.py); with SGD the step is always `plain`, which is exact."""
+    """How the prox's step follows Adam (trainer/objectives/prox_step.py); with SGD the step is always `plain`, which is exact."""
     masks: Literal["epoch", "phase"] = "epoch"
     """When suppressed rows are fixed at zero: at each epoch's end, or at the end of phase 1; until then gradients may bring them back."""
     layer_sparsity_max: Annotated[float, Range(ge=0, lt=1)] = 0.8

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from sweep.grid.errors import Path, did_you_mean, shown
+from sweep.grid.source.mistakes import Path, did_you_mean, shown
 from trainer.catalog import METHODS, MODELS, PROBLEMS, Entry
-from trainer.own_problem import NAME
+from trainer.problems.custom.factory import NAME
 
 Schema = Mapping[str, Any]
 

@@ -6,15 +6,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
 
-from sweep.grid.costs import Costs
-from sweep.grid.errors import ConfigError
 from sweep.grid.json_schema import METHOD_NAMES, MODEL_NAMES
 from sweep.grid.preferences import Preferences
-from sweep.grid.studies import resolve_studies
+from sweep.grid.resolve import resolve_studies
+from sweep.grid.source.mistakes import ConfigError
 from sweep.grid.study import Study
 from trainer.catalog import Entry, find_problem
-from trainer.facts import ProblemFacts
+from trainer.problems.facts import ProblemFacts
 from trainer.settings import Range, TrainingSettings
+
+
+class Costs(BaseModel):
+    """Prices and factors for `sweep plan` and the report; changing them trains nothing again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True)
+
+    usd_per_device_hour: Annotated[float, Range(ge=0, le=1e6)] | None = None
+    """Price of what one worker trains on (a GPU, or its CPU cores), US dollars an hour; default: unknown."""
+    usd_per_kwh: Annotated[float, Range(ge=0, le=1e6)] | None = None
+    """Price of electricity, US dollars a kilowatt-hour; default: unknown."""
+    g_co2_per_kwh: Annotated[float, Range(ge=0, le=1e6)] | None = None
+    """Grams of CO2 that a kilowatt-hour stands for where the devices are; default: unknown."""
+
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?)?B", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from sweep.grid.errors import Mistake, shown
-from sweep.grid.errors import Path as Keys
-from sweep.grid.preference_file import read_vectors
-from trainer.facts import SPARSITY
+from sweep.grid.source.mistakes import Mistake, shown
+from sweep.grid.source.mistakes import Path as Keys
+from sweep.grid.source.preferences_csv import read_vectors
+from trainer.problems.facts import SPARSITY
 from trainer.settings import Range
 
 Vector = tuple[float, ...]

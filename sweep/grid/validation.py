@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sweep.grid.errors import Mistake, Path, did_you_mean, shown
 from sweep.grid.json_schema import Schema, describe, lookup, unknown_key_hint
-from sweep.grid.nodes import Node, resolve_scalar
+from sweep.grid.source.mistakes import Mistake, Path, did_you_mean, shown
+from sweep.grid.source.nodes import Node, resolve_scalar
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -20,8 +20,8 @@ import torch
 from sklearn.cluster import AffinityPropagation
 from sklearn.metrics import adjusted_rand_score
 
+from trainer.objectives.tying import cluster_rows, similarity
 from trainer.settings import TyingSettings
-from trainer.tying import cluster_rows, similarity
 
 SETTINGS = TyingSettings()
 PLAIN_MOST_ROWS = 600

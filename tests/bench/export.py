@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from trainer.api import TrainingSettings, TrialSpec, train
 from trainer.catalog import PROBLEMS
-from trainer.compact.channels import positions_of_channels
-from trainer.compact.latency import latencies
-from trainer.compress import compress, largest_difference, macs_of
+from trainer.compression.channels import positions_of_channels
+from trainer.compression.compress import compress, largest_difference, macs_of
+from trainer.compression.latency import latencies
 from trainer.models.published import CIFAR10MNIST, MULTIMNIST
 from trainer.settings import GrowlSettings, RetrainSettings, SparsifySettings
 

@@ -32,7 +32,7 @@ COMMANDS = {
 }
 _RUN = """
 import json, sys
-from sweep.cli import main
+from sweep.cli.commands import main
 sys.argv = ["sweep", *sys.argv[1:]]
 code = 0
 try:

@@ -4,7 +4,7 @@
     python -m tests.bench.first_draw --rounds 1
 
 The clock is the page's own: from the start of navigation to two frames after the last of plotly's `afterplot` events. Of
-20,000 trials the page draws the front and embeds what `analysis.report_data.MAX_VALUES` allows; both numbers are printed, and
+20,000 trials the page draws the front and embeds what `analysis.report.embed.MAX_VALUES` allows; both numbers are printed, and
 the time until all embedded points are drawn once eps is moved.
 """
 
@@ -60,7 +60,7 @@ def _every_section(root: Path, n_trials: int) -> None:
     from method_stores import study
     from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_epochs, write_manifest, write_parquet, write_plan
 
-    from sweep.schema import row_schema
+    from sweep.store.schema import row_schema
 
     studies = [study("mdmtn", "mdmtn", "wcal_growl", scalarization="chebyshev_al"), study("hps", "hps", "wcal_growl")]
     grid = preference_grid(2, -(-n_trials // 4))
@@ -81,7 +81,7 @@ def _every_section(root: Path, n_trials: int) -> None:
 def _many_trials(root: Path, n_trials: int) -> None:
     from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_parquet, write_plan
 
-    from sweep.schema import row_schema
+    from sweep.store.schema import row_schema
 
     rows = [trial_row(i, k, TWO_TASKS) for i, k in enumerate(preference_grid(2, n_trials))]
     write_manifest(root, TWO_TASKS)

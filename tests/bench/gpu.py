@@ -9,7 +9,7 @@ Inputs are noise of the right shape; 50,000 for training, 10,000 for validation,
 1. Copy bandwidth of the device, the limit that the others are held against.
 2. Step times of packs of 1, 8, 30 and 90 on each backend: 20 steps to warm up, then events around 200; kernels a step by the profiler.
 3. End to end: the authors' schedule, 71 sparse trials of 39 epochs and 19 dense ones, as two packs in two processes that take turns on
-   the device (trainer/turns.py), with evaluation, prox, clustering, a checkpoint every five seconds, rows.
+   the device (trainer/pack/device.py), with evaluation, prox, clustering, a checkpoint every five seconds, rows.
 4. Against: the same network in clean eager PyTorch, one after the other (extrapolated from `--serial` models), and the same in
    four processes that share the device.
 """
@@ -30,9 +30,9 @@ import torch.nn.functional as F
 
 from trainer.api import Problem, Split, TrainingSettings, TrialSpec, classification, start, to_bytes
 from trainer.models.published import CIFAR10MNIST, MULTIMNIST
-from trainer.place import Place
-from trainer.step_graph import StepGraph
-from trainer.two_phase import TwoPhase
+from trainer.pack.cuda_graph import StepGraph
+from trainer.pack.device import Place
+from trainer.training.two_phase import TwoPhase
 
 SHAPES = {"multimnist": (MULTIMNIST, (1, 28, 28), 268, 180), "cifar10mnist": (CIFAR10MNIST, (3, 32, 32), 769, 480)}
 """Layers, input, MiB that the plain step of one model moves, limit of the whole front in seconds."""

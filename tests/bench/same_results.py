@@ -31,9 +31,9 @@ import torch
 
 import sweep
 from analysis import label_points, method_text, read_results
-from analysis.method_table import method_table
+from analysis.method_table.table import method_table
 from sweep import load_config, plan
-from sweep.config import GridText
+from sweep.grid.load import GridText
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

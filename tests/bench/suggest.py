@@ -27,8 +27,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.gaps_of_front import fill_gaps
-from analysis.indicators import hypervolume
+from analysis.pareto.gaps import fill_gaps
+from analysis.pareto.indicators import hypervolume
 
 Points = NDArray[np.float64]
 Solve = Callable[[Points], Points]

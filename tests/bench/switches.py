@@ -118,7 +118,7 @@ def n_levels(rates: list[float]) -> int:
 
 def measure(kept: dict[str, Any]) -> dict[str, Any]:
     """Hypervolume, levels and mean rates of one variant and seed."""
-    from analysis.indicators import hypervolume
+    from analysis.pareto.indicators import hypervolume
 
     rows = [row for row in kept["rows"] if row["state"] == "ok"]
     points = np.array([[1 - row["sparsity_rate"], *row["losses"]] for row in rows])

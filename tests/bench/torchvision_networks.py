@@ -11,8 +11,8 @@ import argparse
 import torch
 from torch import Tensor, nn
 
-from trainer.compress import NotTraceableError, compress, largest_difference, macs_of
-from trainer.torchvision_import import import_torchvision
+from trainer.compression.compress import NotTraceableError, compress, largest_difference, macs_of
+from trainer.problems.images.downloads import import_torchvision
 
 NETWORKS = (
     *("resnet18", "vgg11_bn", "densenet121", "googlenet", "squeezenet1_1", "alexnet", "shufflenet_v2_x0_5", "regnet_y_400mf"),

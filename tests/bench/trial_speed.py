@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from sweep.driver import WORKER_ENVIRONMENT
+from sweep.cluster.driver import WORKER_ENVIRONMENT
 
 if any(os.environ.get(name) != value for name, value in WORKER_ENVIRONMENT.items()):
     # glibc reads its settings before the process begins, so this one begins again as a worker's does.
@@ -35,9 +35,9 @@ from torch import Tensor
 
 from trainer.api import Problem, Split, TrainingSettings, TrialSpec, classification, to_bytes
 from trainer.models.published import MULTIMNIST
-from trainer.place import Place
+from trainer.pack.device import Place
 from trainer.settings import RetrainSettings, SparsifySettings
-from trainer.two_phase import TwoPhase
+from trainer.training.two_phase import TwoPhase
 
 BATCH = 256
 STEPS_AN_EPOCH, EPOCHS = 196, 39

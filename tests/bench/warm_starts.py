@@ -41,7 +41,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from sweep.warm_starts import Vector, nearest_dense
+from sweep.planning.inherit import Vector, nearest_dense
 from trainer.settings import GrowlSettings, RetrainSettings, SparsifySettings, TrainingSettings
 
 QUICKSTART = "3x2+4x2"
@@ -161,7 +161,7 @@ def _row(preference: Any, result: Any, tasks: Sequence[str]) -> dict[str, Any]:
 
 def hypervolume_of(rows: Sequence[Mapping[str, Any]]) -> float:
     """Of (1 - SR, test losses)."""
-    from analysis.indicators import hypervolume
+    from analysis.pareto.indicators import hypervolume
 
     return hypervolume(np.array([[1 - row["sparsity_rate"], *row["losses"]] for row in rows if row["state"] == "ok"]), list(REFERENCE))
 

@@ -10,7 +10,8 @@ from analysis import draw_figure, read_results, write_figure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "analysis"))
 from network_stores import write_network_store
-from test_paper_figures import samples
+
+from tests.unit.analysis.figures.test_paper_figures import samples
 
 pytestmark = pytest.mark.browser
 

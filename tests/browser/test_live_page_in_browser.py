@@ -9,10 +9,9 @@ import waiting
 from report_page import after_drawing, n_drawn, problems, run, set_value, settled
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_plan, write_row
 
-from analysis.report import render_report
-from sweep.live_page import LivePage
-from sweep.live_report import opened
-from sweep.storage.lock import Lock
+from analysis.report.page import render_report
+from sweep.artifacts.serve import LivePage, opened
+from sweep.store.lock import Lock
 
 pytestmark = pytest.mark.browser
 

@@ -39,8 +39,8 @@ def test_the_sections_are_there_and_scroll_inside_their_own_boxes(browser, folde
 
 def test_the_table_says_what_python_computed(browser, folder):
     from analysis import read_results
-    from analysis.method_cells import cells_of, leading_texts, shown_columns
-    from analysis.method_table import method_table
+    from analysis.method_table.cells import cells_of, leading_texts, shown_columns
+    from analysis.method_table.table import method_table
 
     show(browser, folder)
     (dataset,) = method_table(read_results(folder)).datasets

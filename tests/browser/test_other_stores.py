@@ -229,7 +229,7 @@ def test_very_many_points_are_cut_in_the_matrix_and_it_says_so(browser, store):
 
 
 def test_counts_say_that_a_big_sweep_is_embedded_in_part(browser, store, monkeypatch):
-    monkeypatch.setattr("analysis.report_data.MAX_VALUES", 60)
+    monkeypatch.setattr("analysis.report.embed.MAX_VALUES", 60)
     show(browser, store(n_trials=50))
     set_value(browser, "eps", "100")
     assert browser.find_element("id", "shown").text == "20 of 20 points shown; 30 more are not on this page"

@@ -54,7 +54,7 @@ def test_the_dashboard_asks_for_the_token_then_shows_the_sweep_and_its_packs(run
     browser.refresh()
     page = process.until(lambda: text_of(browser) if "sweep seen-in-a-browser" in text_of(browser) else "", "the job's name", timeout=60)
     assert "RUNNING" in page
-    assert "sweep.driver seen-in-a-browser-1" in page
+    assert "sweep.cluster.driver seen-in-a-browser-1" in page
 
     browser.get(f"{url}/#/actors")
     (pack, *_) = live_of(out)

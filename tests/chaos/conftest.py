@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sweep.machine import n_local_cpus
+from sweep.cluster.machine import n_local_cpus
 from tests.chaos.workplace import undisturbed
 
 N_TRIALS = 6

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweep.store import Store
+from sweep.store.store import Store
 from tests.chaos.journal import Repeated, read_journal, repeated
 from tests.chaos.victims import KINDS, find, hit
 from tests.chaos.workplace import GONE_WITHIN_S, Workplace

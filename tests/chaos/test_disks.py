@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweep.store import Store
+from sweep.store.store import Store
 from tests.chaos.test_stops import is_complete, until_packs_train
 from tests.chaos.workplace import GONE_WITHIN_S, PATIENCE_S, Workplace
 

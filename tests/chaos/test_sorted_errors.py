@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from sweep.store import Store
+from sweep.store.store import Store
 from tests.chaos.test_stops import is_complete
 from tests.chaos.workplace import GONE_WITHIN_S, GRID, HOOKS, PATIENCE_S, Workplace, short_folder
 from tests.integration.sweep_process import REPOSITORY, SweepProcess, rows_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
-# Every worker runs this behind its import of `trainer.two_phase`, which is `module`.
+# Every worker runs this behind its import of `trainer.training.two_phase`, which is `module`.
 OUT_OF_MEMORY = """
 import os
 from pathlib import Path

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweep.store import Store
+from sweep.store.store import Store
 from tests.chaos.journal import read_journal, repeated
 from tests.chaos.victims import find, hit
 from tests.chaos.workplace import GONE_WITHIN_S, PATIENCE_S, Workplace

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.config import load_config
-from sweep.planning import trials_of
-from sweep.store import Store
+from sweep.grid.load import load_config
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
 from tests.integration.sweep_process import REPOSITORY, SweepProcess, sweep_process, trained, write_grid
 
 HOOKS = Path(__file__).parent / "hooks"

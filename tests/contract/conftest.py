@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from trained_sweep import train
 
-from sweep.store import Store
+from sweep.store.store import Store
 
 
 @pytest.fixture(scope="session")

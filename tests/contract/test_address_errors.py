@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from object_store import ObjectStore
 
-from sweep.cli import cli
+from sweep.cli.commands import cli
 
 UNUSABLE = {
     "s3://no-such-bucket/x?endpoint_override={server}&scheme=http": "there is no bucket no-such-bucket",

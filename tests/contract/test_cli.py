@@ -15,12 +15,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 import sweep
-from sweep.cli import cli
-from sweep.config import SweepConfig, load_config, load_configs, parse_config, parse_configs
-from sweep.planning import manifest_of, plan_packs, trials_of
-from sweep.store import Store
+from sweep.cli.commands import cli
+from sweep.grid.load import SweepConfig, load_config, load_configs, parse_config, parse_configs
+from sweep.planning.manifest import manifest_of
+from sweep.planning.packs import plan_packs
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
 from trainer.catalog import ProblemEntry
-from trainer.problems.sources import DataError
+from trainer.problems.images.sources import DataError
 
 REPOSITORY = Path(sweep.__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
@@ -154,7 +156,7 @@ def test_examples_use_options_that_exist() -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["front", "--help"], ["table", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "import sys\nfrom sweep.cli import main\nsys.argv = ['sweep', *sys.argv[1:]]\ntry:\n    main()\nfinally:\n"
+        "import sys\nfrom sweep.cli.commands import main\nsys.argv = ['sweep', *sys.argv[1:]]\ntry:\n    main()\nfinally:\n"
         "    heavy = {'torch', 'ray', 'pandas', 'pydantic', 'pyarrow', 'numpy', 'rich', 'ruamel'}\n"
         "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )

@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 import sweep
-from sweep.config import parse_config
-from sweep.worker_kinds import slots_of, worker_kinds
+from sweep.cluster.slots import slots_of, worker_kinds
+from sweep.grid.load import parse_config
 
 FILES = Path(sweep.__file__).parents[1] / "configs" / "cluster"
 
@@ -88,7 +88,7 @@ def test_every_pod_of_the_kuberay_manifest_has_the_same_program_and_the_results(
 def test_the_rayjobs_entrypoint_is_a_command_of_ours(tmp_path: Path) -> None:
     from click.testing import CliRunner
 
-    from sweep.cli import cli
+    from sweep.cli.commands import cli
 
     _, job = documents("rayjob.yaml")
     program, command, _, *options = shlex.split(job["spec"]["entrypoint"])

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pytest
 
 from sweep.api import plan
-from sweep.config import ConfigError, load_config, load_configs, parse_config
-from trainer.problems.sources import DataError
+from sweep.grid.load import ConfigError, load_config, load_configs, parse_config
+from trainer.problems.images.sources import DataError
 
 
 class Case(NamedTuple):
@@ -475,7 +475,7 @@ def test_a_file_that_grows_without_bound_is_refused(tmp_path):
 
 
 def test_a_method_whose_package_is_missing_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("sweep.grid.studies.find_spec", lambda name: None)
+    monkeypatch.setattr("sweep.grid.resolve.find_spec", lambda name: None)
     path = tmp_path / "grid.yaml"
     study = "{name: b, method: moead, preferences: {list: [[0, 1, 0], [0, 0, 1]]}, after: a}"
     path.write_text(f"problem: multidigits\nstudies:\n  - {{name: a}}\n  - {study}\n")
@@ -628,7 +628,7 @@ def test_a_file_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
 )
 def test_the_home_of_nobody_is_a_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: str) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("trainer.problems.downloads.download", lambda name, root: "no network in this test")
+    monkeypatch.setattr("trainer.problems.images.downloads.download", lambda name, root: "no network in this test")
     path = tmp_path / "grid.yaml"
     path.write_text(grid)
     config = load_config(path)

@@ -8,12 +8,13 @@ import pytest
 from click.testing import CliRunner, Result
 from object_store import ObjectStore
 
-from sweep import run_command
-from sweep.cli import cli
-from sweep.config import load_config
-from sweep.planning import manifest_of, trials_of
-from sweep.storage.remote import RemotePath
-from sweep.store import Store
+from sweep.cli import run as run_command
+from sweep.cli.commands import cli
+from sweep.grid.load import load_config
+from sweep.planning.manifest import manifest_of
+from sweep.planning.trials import trials_of
+from sweep.store.remote.path import RemotePath
+from sweep.store.store import Store
 
 GRID = "problem: {name: analytic/zdt1, n_steps: 1}\npreferences: {list: [[0.5, 0.5], [0.25, 0.75]]}\n"
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sweep import run_command
-from sweep.cli import cli
-from sweep.config import GridText, SweepConfig, load_config
-from sweep.planning import manifest_of, trials_of
-from sweep.store import Store
-from sweep.supervisor import _command
-from sweep.trust import refuse_untrusted
+from sweep.cli import run as run_command
+from sweep.cli.commands import cli
+from sweep.execution.supervisor import _command
+from sweep.grid.load import GridText, SweepConfig, load_config
+from sweep.planning.manifest import manifest_of
+from sweep.planning.stored_config import refuse_untrusted
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
 
 GRID = "problem: {name: analytic/zdt1, n_steps: 1}\npreferences: {list: [[0.5, 0.5], [0.25, 0.75]]}\noutput: results\n"
 OWN = """\

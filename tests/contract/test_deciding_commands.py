@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 
 import sweep
 from analysis import compare, pick, read_results, suggest
-from sweep.cli import cli
-from sweep.config import load_config
-from sweep.planning import trials_of
+from sweep.cli.commands import cli
+from sweep.grid.load import load_config
+from sweep.planning.trials import trials_of
 
 REPOSITORY = Path(sweep.__file__).parents[1]
 TABLE = REPOSITORY / "results/table1-multidigits"

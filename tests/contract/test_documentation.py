@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import sweep
 from sweep import load_config
-from sweep.cli import cli
+from sweep.cli.commands import cli
 
 REPOSITORY = Path(sweep.__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from analysis import label_points, read_results
-from sweep.store import Store
+from sweep.store.store import Store
 
 RESULTS = Path(__file__).parents[2] / "results"
 # folder: (trials, trials on the front, epochs, mean test accuracy)

@@ -38,7 +38,7 @@ def test_commands_end_with_an_answer_or_one_message(tmp_path: Path, name: str) -
     for command in COMMANDS:
         arguments = [argument.format(folder) for argument in command]
         ended = subprocess.run(
-            [sys.executable, "-m", "sweep.cli", *arguments],
+            [sys.executable, "-m", "sweep.cli.commands", *arguments],
             cwd=tmp_path,
             env=_environment(),
             capture_output=True,

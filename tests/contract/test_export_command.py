@@ -9,10 +9,10 @@ import torch
 from click.testing import Result
 from trained_sweep import GRID, call, full_disk
 
-from sweep.exporting import format_of
-from sweep.store import Store
+from sweep.artifacts.export import format_of
+from sweep.store.store import Store
 from trainer.catalog import PROBLEMS
-from trainer.compress import load_compressed
+from trainer.compression.compress import load_compressed
 
 
 def sparse(results: Store) -> dict[str, Any]:
@@ -219,15 +219,15 @@ def test_a_full_disk_leaves_no_half_file(results: Store, tmp_path: Path) -> None
 
 
 def test_a_disk_that_takes_the_network_and_not_its_card_keeps_neither(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sweep.exporting
-    from sweep.storage.files import StoreWriteError, write_whole
+    import sweep.artifacts.export
+    from sweep.store.files import StoreWriteError, write_whole
 
     def write(path: Path, data: bytes, **options: Any) -> None:
         if path.suffix == ".md":
             raise StoreWriteError("cannot write: the disk is full", path, "free some space")
         write_whole(path, data, **options)
 
-    monkeypatch.setattr(sweep.exporting, "write_whole", write)
+    monkeypatch.setattr(sweep.artifacts.export, "write_whole", write)
     names = ["other.safetensors", "other.safetensors.md"]
     for name in names:
         Path(name).write_text("old")

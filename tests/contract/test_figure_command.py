@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from analysis.figure_catalog import FIGURES
-from sweep.cli import cli
+from analysis.figures.catalog import FIGURES
+from sweep.cli.commands import cli
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "analysis"))
 from network_stores import write_network_store
@@ -67,8 +67,8 @@ def test_the_similarity_of_a_trial_and_a_file_of_ones_own(results: Path) -> None
 
 def test_the_samples_are_those_of_the_sweeps_problem(results: Path) -> None:
     """The same pixels and labels as the training data that the manifest's options make."""
-    from analysis.samples_figure import Samples
-    from sweep.samples import samples_of
+    from analysis.figures.samples import Samples
+    from sweep.artifacts.images import samples_of
     from trainer.catalog import PROBLEMS
 
     manifest = json.loads((results / "manifest.json").read_text(encoding="utf-8"))
@@ -120,7 +120,7 @@ def test_mistakes_are_one_message(results: Path, tmp_path: Path) -> None:
 
 def test_a_file_name_says_the_format_unless_it_is_given(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    monkeypatch.setattr("analysis.figure_files.image_of", lambda figure, form: written.append(form) or form.encode())
+    monkeypatch.setattr("analysis.figures.export.image_of", lambda figure, form: written.append(form) or form.encode())
     for arguments in (["--out", "a.svg"], ["--out", "a.png", "--format", "pdf"], ["--format", "png"]):
         assert call(results, "front-2d", *arguments).exit_code == 0
     assert written == ["svg", "pdf", "png"]
@@ -128,6 +128,6 @@ def test_a_file_name_says_the_format_unless_it_is_given(results: Path, monkeypat
 
 
 def test_an_image_without_the_extra_is_refused(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.figure_files.find_spec", lambda name: None)
+    monkeypatch.setattr("analysis.figures.export.find_spec", lambda name: None)
     is_refused(call(results, "front-2d", "--format", "png"), "Error: png images need the extra `images`", "or take --format html")
     assert not Path("front-2d.png").exists()

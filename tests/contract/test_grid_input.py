@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import sweep.grid.text_file
-from sweep import run_command
-from sweep.cli import cli
-from sweep.config import ConfigError, GridText, SweepConfig, load_config, parse_config, read_grid
-from sweep.grid.appending import append_preferences
-from sweep.member import Member
-from sweep.planning import manifest_of, trials_of
-from sweep.store import Store
+import sweep.grid.source.text
+from sweep.cli import run as run_command
+from sweep.cli.commands import cli
+from sweep.execution.sweep_run import Member
+from sweep.grid.append import append_preferences
+from sweep.grid.load import ConfigError, GridText, SweepConfig, load_config, parse_config, read_grid
+from sweep.planning.manifest import manifest_of
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
 
 GRID = """\
 problem: {name: analytic/zdt1, n_steps: 1}   # a comment
@@ -120,14 +121,14 @@ def test_a_named_pipe_and_a_file_by_its_number(folder: Path) -> None:
 
 
 def test_a_file_that_is_edited_meanwhile_is_stored_as_it_was_read(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_bytes = sweep.grid.text_file._read_bytes
+    read_bytes = sweep.grid.source.text._read_bytes
 
     def read_and_edit(path: Path, *rest: Any) -> bytes:
         raw = read_bytes(path, *rest)
         path.write_text("problem: analytic/zdt2\n")
         return raw
 
-    monkeypatch.setattr(sweep.grid.text_file, "_read_bytes", read_and_edit)
+    monkeypatch.setattr(sweep.grid.source.text, "_read_bytes", read_and_edit)
     Path("grid.yaml").write_text(GRID)
     Path("over.yaml").write_text("seeds: [1]\n")
     assert call("run", "grid.yaml", "--override", "over.yaml").exit_code == 0
@@ -273,14 +274,14 @@ def test_nothing_is_added_to_a_stream() -> None:
 def test_a_file_that_is_edited_meanwhile_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path("grid.yaml")
     path.write_text(GRID)
-    read_bytes = sweep.grid.text_file._read_bytes
+    read_bytes = sweep.grid.source.text._read_bytes
 
     def read_and_edit(path: Path, *rest: Any) -> bytes:
         raw = read_bytes(path, *rest)
         path.write_text(GRID + "seeds: [7]\n")
         return raw
 
-    monkeypatch.setattr(sweep.grid.text_file, "_read_bytes", read_and_edit)
+    monkeypatch.setattr(sweep.grid.source.text, "_read_bytes", read_and_edit)
     with pytest.raises(ConfigError, match="the file was changed meanwhile"):
         append_preferences(path, [(0.75, 0.25)])
     assert path.read_text() == GRID + "seeds: [7]\n"

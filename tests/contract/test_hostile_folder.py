@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 import sweep
-from sweep.cli import cli
-from sweep.config import load_config
-from sweep.planning import manifest_of, trials_of
-from sweep.store import Store
+from sweep.cli.commands import cli
+from sweep.grid.load import load_config
+from sweep.planning.manifest import manifest_of
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
 
 REPOSITORY = Path(sweep.__file__).parents[1]
 GRID = """\
@@ -31,7 +32,7 @@ def hook(event, arguments):
     if event in ("subprocess.Popen", "os.system", "socket.connect"):
         opened.add(event)
 sys.addaudithook(hook)
-from sweep.cli import cli
+from sweep.cli.commands import cli
 try:
     cli(sys.argv[1:], prog_name="sweep")
 except SystemExit as ended:

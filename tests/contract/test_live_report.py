@@ -24,11 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "analysis"))
 from synthetic_store import TWO_TASKS, write_manifest, write_store
 
 from analysis import write_report
-from analysis.report import render_report
-from analysis.table import read_results
-from sweep.cli import cli
-from sweep.live_page import LivePage
-from sweep.live_report import LoopbackServer, opened
+from analysis.report.page import render_report
+from analysis.results.table import read_results
+from sweep.artifacts.serve import LivePage, LoopbackServer, opened
+from sweep.cli.commands import cli
 
 REPOSITORY = Path(sweep.__file__).parents[1]
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">')

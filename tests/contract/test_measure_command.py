@@ -15,11 +15,11 @@ from object_store import ObjectStore
 from safetensors.torch import save
 from trained_sweep import call, full_disk, train
 
-from analysis.latency_files import read_latencies
-from analysis.table import read_results
-from sweep.measuring import this_machine
-from sweep.storage.remote import RemotePath
-from sweep.store import Store
+from analysis.results.latency import read_latencies
+from analysis.results.table import read_results
+from sweep.artifacts.latency import this_machine
+from sweep.store.remote.path import RemotePath
+from sweep.store.store import Store
 
 UNTRACEABLE = """\
 import torch
@@ -128,14 +128,14 @@ def test_again_measures_anew_and_a_trial_named_twice_is_one(results: Store) -> N
 
 
 def test_a_compressed_network_that_computes_something_else_is_not_timed(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    import trainer.compress
+    import trainer.compression.compress
 
-    def wrong(network: torch.nn.Module, sample: torch.Tensor, *, ties: bool = True) -> trainer.compress.Compressed:
-        small = trainer.compress.compressed(trainer.compress.trace(network, sample), ties=ties)
+    def wrong(network: torch.nn.Module, sample: torch.Tensor, *, ties: bool = True) -> trainer.compression.compress.Compressed:
+        small = trainer.compression.compress.compressed(trainer.compression.compress.trace(network, sample), ties=ties)
         tensors = {name: tensor * 1.5 if "bias" in name else tensor for name, tensor in small.program.tensors.items()}
         return replace(small, program=replace(small.program, tensors=tensors))
 
-    monkeypatch.setattr(trainer.compress, "compress", wrong)
+    monkeypatch.setattr(trainer.compression.compress, "compress", wrong)
     trial_id = sparse(results)["trial_id"]
     is_refused(call("measure", results.root, trial_id), results, trial_id, "differs from the trained one by", "on validation data")
 

@@ -42,27 +42,27 @@ ALLOWED = {
     # constants of ours, never text of a file
     "sweep/__init__.py": {"import_module"},
     "analysis/__init__.py": {"import_module"},
-    "analysis/figure_drawing.py": {"import_module"},
+    "analysis/figures/export.py": {"import_module"},
     "trainer/catalog.py": {"import_module"},
     "trainer/methods/evolution.py": {"import_module"},
-    "trainer/torchvision_import.py": {"importlib.import_module"},
+    "trainer/problems/images/downloads.py": {"importlib.import_module"},
     # the user's module, from a grid file that the user names
-    "trainer/own_source.py": {"importlib.import_module"},
+    "trainer/problems/custom/source.py": {"importlib.import_module"},
     # the text of an annotation in that module
-    "trainer/own_options.py": {"eval"},
+    "trainer/problems/custom/options.py": {"eval"},
     # arrays and plain values only: it refuses every other name before it is called
-    "trainer/problems/plain_pickle.py": {"pickle.Unpickler"},
+    "trainer/problems/images/plain_pickle.py": {"pickle.Unpickler"},
     # members are read by their known names into memory, none is unpacked
-    "trainer/problems/cifar10.py": {"tarfile.open"},
+    "trainer/problems/images/cifar10.py": {"tarfile.open"},
     # a trial's exception, which this process itself has written into its own scratch folder
-    "sweep/driver.py": {"cloudpickle.loads"},
+    "sweep/cluster/driver.py": {"cloudpickle.loads"},
     # a question to a cloud's store, a constant text of ours, whose client may end the process
-    "analysis/cloud_stores.py": {"subprocess.run"},
+    "analysis/results/cloud.py": {"subprocess.run"},
     # our own driver, git, a C compiler and what it built into the user's cache
-    "sweep/driver_process.py": {"subprocess.Popen"},
-    "sweep/supervisor.py": {"subprocess.run"},
-    "trainer/kernels/library.py": {"subprocess.run", "ctypes.CDLL"},
-    "trainer/memory.py": {"ctypes.CDLL"},
+    "sweep/execution/driver_process.py": {"subprocess.Popen"},
+    "sweep/execution/supervisor.py": {"subprocess.run"},
+    "trainer/pack/kernels/library.py": {"subprocess.run", "ctypes.CDLL"},
+    "trainer/objectives/tying.py": {"ctypes.CDLL"},
 }
 
 
@@ -133,7 +133,7 @@ def test_ordinary_names_are_no_danger() -> None:
 def test_yaml_is_read_without_constructors() -> None:
     """ruamel's events and nodes are used; no constructor, which could build objects, is ever made to load."""
     used = {path.name: path.read_text(encoding="utf-8") for path in modules() if "ruamel.yaml" in path.read_text(encoding="utf-8")}
-    assert set(used) == {"yaml_source.py", "config.py", "appending.py"}
+    assert set(used) == {"yaml.py", "load.py", "append.py"}
     for name, text in used.items():
         calls = {
             _dotted(node.func).rpartition(".")[2] or _last(node.func) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)

@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import sweep
-from sweep.cli import cli
-from sweep.config import ConfigError, load_config
-from sweep.planning import manifest_of, trials_of
-from sweep.store import Store
+from sweep.cli.commands import cli
+from sweep.grid.load import ConfigError, load_config
+from sweep.planning.manifest import manifest_of
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
 
 REPOSITORY = Path(sweep.__file__).parents[1]
 EXAMPLES = sorted(path.parent for path in (REPOSITORY / "examples").glob("*/grid.yaml"))

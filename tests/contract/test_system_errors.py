@@ -18,11 +18,12 @@ from click.testing import CliRunner, Result
 from faulty_disk import Call, FaultyDisk
 
 import sweep
-from sweep.cli import cli
-from sweep.config import load_config
+from sweep.cli.commands import cli
 from sweep.errors import UserError
-from sweep.planning import manifest_of, trials_of
-from sweep.store import Store
+from sweep.grid.load import load_config
+from sweep.planning.manifest import manifest_of
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
 
 REPOSITORY = Path(sweep.__file__).parents[1]
 GRID = """\
@@ -108,18 +109,18 @@ def place(complete: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     network = SimpleNamespace(eval=lambda: None)
     trained = SimpleNamespace(compressed=lambda **_: SimpleNamespace(network=network), latencies=lambda _: {1: (1.0, 1.0)})
     card = {"parameters": {"before": 2, "after": 1}, "macs": {"before": 2, "after": 1}, "bytes": {"before": 2, "after": 1}}
-    monkeypatch.setattr("analysis.report.render_report", render)
-    monkeypatch.setattr("sweep.live_report.render_report", render)
-    monkeypatch.setattr("sweep.live_report.LoopbackServer.serve_forever", lambda self: print(self.live.page()))
-    monkeypatch.setattr("analysis.figure_drawing.draw_figure", lambda *_, **__: page)
-    monkeypatch.setattr("analysis.figure_files.page_of", lambda *_: "page")
-    monkeypatch.setattr("analysis.comparing.Comparison.figure", lambda _: page)
-    monkeypatch.setattr("sweep.trained.TrainedTrials.network", _network(trained))
+    monkeypatch.setattr("analysis.report.page.render_report", render)
+    monkeypatch.setattr("sweep.artifacts.serve.render_report", render)
+    monkeypatch.setattr("sweep.artifacts.serve.LoopbackServer.serve_forever", lambda self: print(self.live.page()))
+    monkeypatch.setattr("analysis.figures.export.draw_figure", lambda *_, **__: page)
+    monkeypatch.setattr("analysis.figures.export.page_of", lambda *_: "page")
+    monkeypatch.setattr("analysis.decide.compare.Comparison.figure", lambda _: page)
+    monkeypatch.setattr("sweep.artifacts.networks.TrainedTrials.network", _network(trained))
     monkeypatch.setattr(
-        "sweep.exporting._Export.file", lambda _: (card | {"latency_ms": {"batch 1": {"before": 1, "after": 1}}}, b"network")
+        "sweep.artifacts.export._Export.file", lambda _: (card | {"latency_ms": {"batch 1": {"before": 1, "after": 1}}}, b"network")
     )
-    monkeypatch.setattr("sweep.exporting.card_text", lambda _: "card")
-    monkeypatch.setattr("sweep.supervisor.DriverProcess", _no_driver)
+    monkeypatch.setattr("sweep.artifacts.export.card_text", lambda _: "card")
+    monkeypatch.setattr("sweep.execution.supervisor.DriverProcess", _no_driver)
     return folder
 
 
@@ -234,7 +235,7 @@ def test_every_call_that_a_command_makes_may_fail(name: str, is_whole: bool, pla
 ORDINARY = """\
 import json, os, shutil, sys
 from click.testing import CliRunner
-from sweep.cli import cli
+from sweep.cli.commands import cli
 told = []
 for closed, mode, commands in json.loads(sys.argv[1]):
     shutil.copytree("kept", "results")
@@ -289,7 +290,7 @@ def test_a_terminal_that_shows_little_costs_no_exit_code(complete: Path, tmp_pat
     shutil.copytree(complete / "results", tmp_path / name)
     commands = [["status", name], ["table", name], ["front", name, "--format", "csv"], ["report", name], ["verify", name]]
     commands += [["figure", name, "front"], ["status", f"no {name}"]]
-    code = "import json, sys; from sweep.cli import cli\nfor command in json.loads(sys.argv[1]):\n"
+    code = "import json, sys; from sweep.cli.commands import cli\nfor command in json.loads(sys.argv[1]):\n"
     code += "    try:\n        cli(command, prog_name='sweep')\n    except SystemExit as ended:\n        print('ENDED', ended.code)\n"
     ended = subprocess.run(
         [sys.executable, "-c", code, json.dumps(commands)],

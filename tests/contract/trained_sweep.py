@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sweep.cli import cli
-from sweep.config import load_config
-from sweep.pack_run import PackJob, PackRun, versions
-from sweep.planning import manifest_of, trials_of
-from sweep.store import Store
+from sweep.cli.commands import cli
+from sweep.grid.load import load_config
+from sweep.planning.manifest import manifest_of
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
+from sweep.worker.pack_run import PackJob, PackRun, versions
 
 GRID = """
 name: small

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweep.config import SweepConfig, parse_config
-from sweep.planning import Trial, manifest_of, trials_of
-from sweep.store import Store
+from sweep.grid.load import SweepConfig, parse_config
+from sweep.planning.manifest import manifest_of
+from sweep.planning.trials import Trial, trials_of
+from sweep.store.store import Store
 
 _GRIDS: dict[str, dict[str, Any]] = {
     "running": {

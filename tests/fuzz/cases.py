@@ -23,8 +23,8 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from analysis.figure_catalog import FIGURES
-from sweep.cli import cli
+from analysis.figures.catalog import FIGURES
+from sweep.cli.commands import cli
 from tests.fuzz import grid_files, store_files
 from tests.fuzz.base_stores import BaseStore, make_base_stores
 from tests.fuzz.verdict import Printed, complaints_about, complaints_about_page, elements_of, elements_of_templates
@@ -75,7 +75,7 @@ class Cases:
         (self.outside / "canary.json").write_text('{"canary": 1}')
         import_module("trainer.api")  # torch, before anything is watched
         # A grid file that names the original data sets asks for a download of those that are not there (docs/data.md).
-        import_module("trainer.problems.downloads").download = _no_download
+        import_module("trainer.problems.images.downloads").download = _no_download
         self._bases = make_base_stores(self.scratch / "bases") if kind == "stores" else []
         for base in self._bases:
             shutil.copy(next(base.folder.rglob("*.parquet")), self.outside / "canary.parquet")

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweep.schema import NESTED
-from sweep.storage.tables import encode_table
+from sweep.store.schema import NESTED
+from sweep.store.tables import encode_table
 from tests.fuzz.hostile import NUMBERS, TEXTS, any_value, changed_bytes, changed_tree
 
 _MAX_BYTES = 2**24

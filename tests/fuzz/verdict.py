@@ -93,7 +93,7 @@ def elements_of(page: str) -> set[tuple[str, str]]:
 
 def elements_of_templates() -> set[tuple[str, str]]:
     """(tag, attribute) of all that the templates can write, whatever their conditions say."""
-    folder = files("analysis.templates")
+    folder = files("analysis.templates").joinpath("html")
     pages = [
         folder.joinpath(name).read_text(encoding="utf-8")
         for name in sorted(entry.name for entry in folder.iterdir())

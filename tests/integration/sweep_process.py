@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import sweep
-from sweep.store import Store
+from sweep.store.store import Store
 from tests.waiting import patience, until
 
 REPOSITORY = Path(sweep.__file__).parents[1]
@@ -99,7 +99,7 @@ class SweepProcess:
     def driver(self) -> int | None:
         """The driver process, a child of the supervisor."""
         for pid, parent, command in _processes():
-            if parent == self.process.pid and "sweep.driver" in command:
+            if parent == self.process.pid and "sweep.cluster.driver" in command:
                 return pid
         return None
 

@@ -10,9 +10,9 @@ from cloud_servers import KINDS, CloudServer, cloud_server
 from sweep_process import sweep_command, write_grid
 from test_object_store_run import GRID, LONG_S, RUN
 
-from sweep.machine import n_local_cpus
-from sweep.storage.remote import RemotePath
-from sweep.store import Store
+from sweep.cluster.machine import n_local_cpus
+from sweep.store.remote.path import RemotePath
+from sweep.store.store import Store
 
 pytestmark = [
     pytest.mark.ray,

@@ -9,7 +9,7 @@ import pytest
 from clusters import SMALL, cluster, is_root
 from sweep_process import REPOSITORY, live_of, plans_of, rows_of, sweep_command, sweep_process, trained, write_grid
 
-from sweep.store import Store
+from sweep.store.store import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 TWO = {"list": [[0, 0.5, 0.5], [0.1, 0.45, 0.45]]}
@@ -55,7 +55,7 @@ def test_nodes_that_differ_are_named_before_anything_starts(tmp_path: Path) -> N
     other = tmp_path / "checkout"
     for package in ("sweep", "trainer", "analysis"):
         shutil.copytree(REPOSITORY / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (other / "trainer" / "growl.py").open("a").write("# another penalty\n")
+    (other / "trainer" / "objectives" / "growl.py").open("a").write("# another penalty\n")
     results = tmp_path / "results"
     results.mkdir()
     grid = write_grid(tmp_path / "grid.yaml", **SMALL, preferences=TWO, output=str(results / "out"))
@@ -81,7 +81,7 @@ def test_a_node_that_joins_later_and_differs_trains_nothing(tmp_path: Path) -> N
     other = tmp_path / "checkout"
     for package in ("sweep", "trainer", "analysis"):
         shutil.copytree(REPOSITORY / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (other / "trainer" / "growl.py").open("a").write("# another penalty\n")
+    (other / "trainer" / "objectives" / "growl.py").open("a").write("# another penalty\n")
     kinds = {"gpus": 1, "memory": "100MB", "also": [{"cpus": 1, "memory": "100MB"}], "pack": 1}
     grid = write_grid(tmp_path / "grid.yaml", **SMALL, preferences=TWO, resources=kinds, output="out")
     out = tmp_path / "out"

@@ -8,8 +8,8 @@ import pytest
 from receiver import SECRET, receiving
 from sweep_process import Ended, SweepProcess, live_of, plans_of, rows_of, sweep_command, sweep_process, trained, write_grid
 
-from sweep.machine import n_local_cpus
-from sweep.store import Store
+from sweep.cluster.machine import n_local_cpus
+from sweep.store.store import Store
 
 pytestmark = [
     pytest.mark.ray,

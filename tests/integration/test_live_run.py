@@ -12,7 +12,7 @@ import pytest
 from listening import listening
 from sweep_process import sweep_process, write_grid
 
-from sweep.store import Store
+from sweep.store.store import Store
 
 pytestmark = [
     pytest.mark.slow,

@@ -18,8 +18,8 @@ import pytest
 from ruamel.yaml import YAML
 from sweep_process import REPOSITORY, SweepProcess, live_of, sweep_process, write_grid
 
-from sweep import gauges
-from sweep.pack_label import k_text
+from sweep.cluster import gauges
+from sweep.monitor.progress import k_text
 
 pytestmark = [
     pytest.mark.ray,
@@ -141,7 +141,7 @@ def test_the_jobs_page_names_sweep_folder_and_counts(run: Watched) -> None:
         "trials_to_train": "4",
         "packs": "2",
     }
-    assert job["entrypoint"].endswith("-m sweep.driver watched-1")
+    assert job["entrypoint"].endswith("-m sweep.cluster.driver watched-1")
 
 
 def test_actors_and_placement_groups_are_called_by_pack_trial_and_k(run: Watched) -> None:

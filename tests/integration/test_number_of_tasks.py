@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sweep_process import sweep_command
 
-from analysis.labels import label_points
-from analysis.report import _views
-from analysis.report_data import choose_rows
-from analysis.table import read_results
+from analysis.measures.labels import label_points
+from analysis.report.embed import choose_rows
+from analysis.report.page import _views
+from analysis.results.table import read_results
 
 GRID = """
 name: tasks

@@ -11,9 +11,9 @@ import pytest
 from object_store import CREDENTIALS, ObjectStore, failing_share, proxy_before
 from sweep_process import sweep_command, sweep_process, trained, write_grid
 
-from sweep.machine import n_local_cpus
-from sweep.storage.remote import RemotePath
-from sweep.store import Store
+from sweep.cluster.machine import n_local_cpus
+from sweep.store.remote.path import RemotePath
+from sweep.store.store import Store
 
 pytestmark = [
     pytest.mark.ray,

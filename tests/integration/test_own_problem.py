@@ -8,7 +8,7 @@ import pytest
 from sweep_process import REPOSITORY, rows_of, sweep_command
 
 from analysis import read_results
-from sweep.store import Store
+from sweep.store.store import Store
 
 pytestmark = [
     pytest.mark.ray,

@@ -10,9 +10,9 @@ import pytest
 from sweep_process import rows_of
 
 import sweep
-from sweep.config import SweepConfig, load_config
-from sweep.planning import trials_of
-from sweep.store import Store
+from sweep.grid.load import SweepConfig, load_config
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
 from trainer.settings import LagrangianSettings, RetrainSettings, SparsifySettings, TrainingSettings
 
 CONFIGS = Path(sweep.__file__).parents[1] / "configs"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from analysis import read_results
-from analysis.labels import label_points
-from analysis.table import ResultTable
+from analysis.measures.labels import label_points
+from analysis.results.table import ResultTable
 
 ROOT = Path(__file__).resolve().parents[2]
 

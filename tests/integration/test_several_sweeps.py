@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sweep_process import EpochWatch, epochs_in_checkpoints, live_of, plans_of, rows_of, sweep_command, sweep_process, write_grid
 
-from sweep.config import load_configs
-from sweep.machine import n_local_cpus
-from sweep.planning import trials_of
-from sweep.store import Store
+from sweep.cluster.machine import n_local_cpus
+from sweep.grid.load import load_configs
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
 
 pytestmark = [
     pytest.mark.ray,

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-import sweep.store
-from sweep.store import Store, StoreError, StoreWriteError
+import sweep.store.store
+from sweep.store.store import Store, StoreError, StoreWriteError
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sweep.store.__file__).parents[1])}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sweep.store.store.__file__).parents[2])}
 MANIFEST: dict[str, Any] = {
     "schema_version": 3,
     "name": "tiny",
@@ -29,7 +29,7 @@ MANIFEST: dict[str, Any] = {
 WRITER = """
 import json, sys
 from pathlib import Path
-from sweep.store import Store
+from sweep.store.store import Store
 store, prefix, n_rows = Store(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 losses = {f"loss.{split}.left": 0.5 for split in ("train", "validation", "test")}
 for i in range(n_rows):
@@ -42,7 +42,7 @@ for i in range(n_rows):
 COMPACTOR = """
 import sys
 from pathlib import Path
-from sweep.store import Store
+from sweep.store.store import Store
 store = Store(Path(sys.argv[1]))
 print("ready", flush=True)
 store.compact()
@@ -156,7 +156,7 @@ def test_a_crash_between_publishing_and_removing_is_harmless(store: Store, monke
             path.unlink()
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep.store, "remove", crash)
+        patch.setattr(sweep.store.store, "remove", crash)
         if n_removals < 4:
             with pytest.raises(KeyboardInterrupt):
                 store.compact()

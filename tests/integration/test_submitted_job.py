@@ -10,7 +10,7 @@ from clusters import SMALL, Cluster, cluster, free_port
 from sweep_process import SweepProcess, epochs_in_checkpoints, live_of, rows_of, sweep_command, write_grid
 from waiting import until
 
-from sweep.store import Store
+from sweep.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1200)]
 LONG = {"sparsify": {"outer_iterations": 4, "epochs": 20}, "retrain": {"outer_iterations": 4, "epochs": 20}}

@@ -30,10 +30,10 @@ from sweep_process import (
     write_grid,
 )
 
-from sweep.config import load_config
-from sweep.machine import n_local_cpus
-from sweep.planning import trials_of
-from sweep.store import Store
+from sweep.cluster.machine import n_local_cpus
+from sweep.grid.load import load_config
+from sweep.planning.trials import trials_of
+from sweep.store.store import Store
 
 pytestmark = [
     pytest.mark.ray,

@@ -9,8 +9,8 @@ from ruamel.yaml import YAML
 from sweep_process import rows_of, sweep_command, sweep_process
 
 import sweep
-from sweep.config import load_config
-from sweep.store import Store
+from sweep.grid.load import load_config
+from sweep.store.store import Store
 from trainer.catalog import METHODS
 
 CONFIGS = Path(sweep.__file__).parents[1] / "configs"

@@ -14,7 +14,7 @@ from sweep_process import SweepProcess, live_of, plans_of, rows_of, sweep_comman
 from two_hosts import TOKEN, Host, HostProcess, ray_node, reason_to_skip, two_hosts
 from waiting import until
 
-from sweep.store import Store
+from sweep.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 SKIP = reason_to_skip()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweep.config import SweepConfig, load_configs
+from sweep.grid.load import SweepConfig, load_configs
 from trainer.api import TrialResult, TrialSpec, train
 from trainer.problems.analytic import exact, owl
 

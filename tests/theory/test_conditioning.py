@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from trainer.methods.conditioning import Conditioned, condition_on
-from trainer.metrics import n_parameters
 from trainer.models.published import CIFAR10MNIST, MULTIMNIST
+from trainer.objectives.sparsity_metrics import n_parameters
 
 IMAGES = {"multimnist": (MULTIMNIST, (1, 28, 28)), "cifar10mnist": (CIFAR10MNIST, (3, 32, 32))}
 READERS = {

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from trainer.api import TrainingSettings, TrialSpec, train
 from trainer.catalog import PROBLEMS
-from trainer.gradient_cosine import gradient_cosines
 from trainer.problems.analytic.networks import Quadratics
 from trainer.problems.analytic.options import QuadraticsOptions
 from trainer.settings import RetrainSettings, SparsifySettings
+from trainer.training.gradient_cosine import gradient_cosines
 
 N = 4
 ENTRY = PROBLEMS["analytic/quadratics"]

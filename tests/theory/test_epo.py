@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.methods.epo_direction import epo_weights, non_uniformity
+from trainer.methods.epo import epo_weights, non_uniformity
 from trainer.methods.min_norm import min_norm_weights
 from trainer.problems.analytic import exact
 
@@ -33,7 +33,7 @@ def wells(centres: np.ndarray) -> Problem:
 
 
 def two_centres(function: str, n_variables: int) -> np.ndarray:
-    """As in trainer.problems.analytic: distance 1 apart for the quadratics and 2 for vlmop2."""
+    """As in trainer.problems.images.analytic: distance 1 apart for the quadratics and 2 for vlmop2."""
     ends = {"quadratics": (0.0, 1.0), "vlmop2": (1.0, -1.0)}[function]
     return np.array(ends)[:, None] * np.full(n_variables, n_variables**-0.5)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from analysis.front import eps_nondominated, nondominated, slack, sparsity_clusters, thin_front, unit_of_eps
+from analysis.pareto.dominance import eps_nondominated, nondominated, slack, sparsity_clusters, thin_front, unit_of_eps
 
 exact = settings(deadline=None, derandomize=True, max_examples=150)
 integers = st.integers(-8, 8).map(float)

@@ -9,7 +9,16 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from trainer.growl import growl_gradient, growl_penalty, limit_suppression, prox_growl, row_matrix, row_norms, scale_rows, theta_pattern
+from trainer.objectives.growl import (
+    growl_gradient,
+    growl_penalty,
+    limit_suppression,
+    prox_growl,
+    row_matrix,
+    row_norms,
+    scale_rows,
+    theta_pattern,
+)
 
 EXACT = settings(deadline=None, derandomize=True)
 NORMS = st.integers(1, 40).flatmap(lambda n: arrays(np.float64, n, elements=st.floats(0, 8, width=32)))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.lagrangian import Lagrangian, convergence
-from trainer.scalarization import chebyshev_values
+from trainer.objectives.lagrangian import Lagrangian, convergence
+from trainer.objectives.scalarization import chebyshev_values
 from trainer.settings import LagrangianSettings
 
 N_VARIABLES = 5

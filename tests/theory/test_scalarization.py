@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.front import nondominated
-from trainer.lagrangian import EqualityLagrangian
-from trainer.scalarization import (
+from analysis.pareto.dominance import nondominated
+from trainer.objectives.lagrangian import EqualityLagrangian
+from trainer.objectives.scalarization import (
     chebyshev_al_weights,
     chebyshev_values,
     equality_weights,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import AffinityPropagation
 
+from trainer.objectives.tying import Tie, cluster_each, cluster_rows, similarity
 from trainer.settings import TyingSettings
-from trainer.tying import Tie, cluster_each, cluster_rows, similarity
 
 EXACT = settings(deadline=None, derandomize=True, max_examples=30)
 

@@ -28,7 +28,7 @@ class Nvml(Protocol):
 
 
 class NvmlMeter:
-    """Energy of one GPU, whole: of our packs one at a time works on it (`trainer.turns`), and only that one measures.
+    """Energy of one GPU, whole: of our packs one at a time works on it (`trainer.pack.device`), and only that one measures.
 
     Args:
         nvml: the library, connected.

@@ -18,7 +18,7 @@ class Conditioned(nn.Module):
         network: with wider layers at its input.
         condition: what `forward` appends when it is given none, shape (n_conditions,); no part of the state.
         growl_layers, mixing_parameters, bounds: those of the network, under their names in this module; empty where it
-            has none. See `trainer.problem.Problem`.
+            has none. See `trainer.problems.problem.Problem`.
     """
 
     def __init__(self, network: nn.Module, n_conditions: int) -> None:

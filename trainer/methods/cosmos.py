@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.checkpoint import State
-from trainer.data import Part
-from trainer.gradient_cosine import Cosines
 from trainer.methods.conditioning import Conditioned, condition_on
 from trainer.methods.one_phase import OnePhase
-from trainer.place import Place
-from trainer.problem import Problem
-from trainer.trial import TrialSpec
+from trainer.pack.device import Place
+from trainer.problems.data import Part
+from trainer.problems.problem import Problem
+from trainer.training.checkpoint import State
+from trainer.training.gradient_cosine import Cosines
+from trainer.training.trial import TrialSpec
 
 
 class COSMOS(OnePhase):

@@ -1,11 +1,140 @@
-"""Exact Pareto optimal search: to the point of the front where the weighted losses are equal."""
+"""Exact Pareto optimal search (EPO): the direction of a step, and training by it."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import linprog
 from torch import Tensor
 
-from trainer.methods.epo_direction import epo_weights
+from trainer.methods.min_norm import min_norm_weights
 from trainer.methods.task_gradients import GradientMethod, TaskGradients
-from trainer.scalarization import chebyshev_values
+from trainer.objectives.scalarization import chebyshev_values
+
+Vector = NDArray[np.float64]
+"""Shape (n_tasks,)."""
+_TINY = np.finfo(np.float64).tiny
+
+
+def non_uniformity(losses: Vector, preference: Vector) -> float:
+    """mu = sum_t h_t log(n h_t) of h = r l / sum(r l): the Kullback-Leibler divergence of h from the uniform distribution.
+
+    Args:
+        losses: l, shape (n_tasks,), >= 0.
+        preference: r, shape (n_tasks,), >= 0, not all 0.
+
+    Returns:
+        mu >= 0 in nats, up to rounding; 0 exactly where all r_t l_t are equal (or all are 0). For two tasks r_t l_t that
+        differ by the small share s from each other give s^2 / 8.
+
+    Source: Mahapatra and Rajan, ICML 2020.
+    """
+    shares = _shares(losses, preference)
+    return float((shares * np.log(len(shares) * shares.clip(min=_TINY))).sum())
+
+
+def epo_weights(losses: Vector, preference: Vector, gram: NDArray[np.float64], tolerance: float = 1e-4) -> Vector:
+    """Weights alpha of the step x <- x - step * sum_t alpha_t g_t, by one linear program over the simplex.
+
+    With C = G G^T and the anchor a_t = r_t (log(n h_t) - mu), the gradient of mu in the losses but for a factor, a step
+    along G^T alpha lowers loss t by (C alpha)_t and mu by a . C alpha, to first order and each but for its factor.
+
+    Balance mode (mu > tolerance): the alpha that lowers mu most. The task of the largest r_t l_t must not rise, and those
+    that a step along G^T a would not lower may not rise by more than by that step. So the search may climb along the
+    front, less and less the nearer it is to the ray. Where every task's own step makes mu grow (their gradients agree),
+    none may rise, and the alpha is the one that lowers the largest r_t l_t most. There we depart from the authors'
+    code, which takes the alpha that makes mu grow least: beside the minimiser of a task whose least loss is 0 that is the
+    task's own step, so the search ends in that minimiser, far from the ray.
+
+    Descent mode: the alpha that lowers the sum of the losses most, while none rises and mu does not grow (or, where every
+    task's own step makes it grow, no more than by the best of these).
+
+    When no alpha meets the conditions of descent mode, the one on mu is left out. Without it, and in balance mode, the
+    min-norm point meets all of them; it is the answer should the solver find none by rounding.
+
+    Args:
+        losses: l, shape (n_tasks,), >= 0.
+        preference: r, shape (n_tasks,), >= 0, not all 0; divided by its sum here. A task with r_t = 0 cannot lie on the
+            ray: it gets the weight 0, and the search is that of the other tasks. One task alone gets the weight 1.
+        gram: C, shape (n_tasks, n_tasks), inner products of the task gradients; any scale.
+        tolerance: largest mu at which the losses count as on the ray, in nats. The default is the one of the authors'
+            code: r_t l_t of two tasks then differ by up to 3 %. 1e-7 means 0.1 %.
+
+    Returns:
+        alpha, shape (n_tasks,), on the simplex. NaN where a loss or a gradient is not finite.
+
+    Raises:
+        ValueError: a shape or a sign above is violated; the message names the value.
+
+    Source: Mahapatra and Rajan, ICML 2020; both linear programs as their code has them (descent mode in its restricted form).
+    """
+    losses, preference, gram = (np.asarray(value, dtype=np.float64) for value in (losses, preference, gram))
+    _check(losses, preference, gram, tolerance)
+    alpha, chosen = np.zeros(len(losses)), np.flatnonzero(preference > 0)
+    losses, preference, gram = losses[chosen], preference[chosen] / preference.sum(), gram[np.ix_(chosen, chosen)]
+    is_known = np.isfinite(losses).all() and np.isfinite(gram).all()
+    alpha[chosen] = _search(losses, preference, gram, tolerance) if is_known else np.nan
+    return alpha
+
+
+def _search(losses: Vector, preference: Vector, gram: NDArray[np.float64], tolerance: float) -> Vector:
+    """As `epo_weights`, for preferences > 0 that sum to 1 and finite numbers."""
+    if len(losses) == 1:
+        return np.ones(1)
+    gram = gram / max(gram.diagonal().max(), _TINY)
+    mu = non_uniformity(losses, preference)
+    anchor = preference * (np.log(len(losses) * _shares(losses, preference).clip(min=_TINY)) - mu)
+    lowers_mu = gram @ anchor  # by each task's own step; and, C being symmetric, what a step along G^T a lowers the losses by
+    if mu > tolerance:
+        weighted = preference * losses
+        if (lowers_mu > 0).any():
+            found = _best(lowers_mu, gram, _least_descent(lowers_mu, weighted))
+        else:
+            found = _best(gram[weighted.argmax()], gram, np.zeros(len(losses)))
+    else:
+        keeps_mu = np.vstack([gram, lowers_mu])
+        found = _best(gram.sum(axis=0), keeps_mu, np.append(np.zeros(len(losses)), min(0.0, lowers_mu.max())))
+        if found is None:
+            found = _best(gram.sum(axis=0), gram, np.zeros(len(losses)))
+    return min_norm_weights(torch.from_numpy(gram)[None])[0].numpy() if found is None else found
+
+
+def _least_descent(descent_along_anchor: Vector, weighted_losses: Vector) -> Vector:
+    """How much each loss must at least fall in balance mode, shape (n_tasks,); below 0 it may rise, -inf is no condition."""
+    least = np.where(descent_along_anchor > 0, -np.inf, descent_along_anchor)
+    return np.where(weighted_losses == weighted_losses.max(), 0.0, least)
+
+
+def _best(gain: Vector, rows: NDArray[np.float64], least: Vector) -> Vector | None:
+    """The point alpha of the simplex of the largest gain . alpha with rows @ alpha >= least; None if there is none."""
+    held = np.isfinite(least)
+    gain = gain / max(np.abs(gain).max(), _TINY)  # the solver's tolerances are absolute
+    solution = linprog(-gain, A_ub=-rows[held], b_ub=-least[held], A_eq=np.ones((1, len(gain))), b_eq=[1.0], method="highs")
+    if solution.x is None or not np.isfinite(solution.x).all():
+        return None
+    alpha = solution.x.clip(min=0)
+    return np.asarray(alpha / alpha.sum())
+
+
+def _shares(losses: Vector, preference: Vector) -> Vector:
+    """h = r l / sum(r l); uniform where all r l are 0."""
+    weighted = preference * losses
+    total = weighted.sum()
+    return np.asarray(weighted / total) if total > 0 else np.full(len(weighted), 1 / len(weighted))
+
+
+def _check(losses: Vector, preference: Vector, gram: NDArray[np.float64], tolerance: float) -> None:
+    n_tasks = len(preference) if preference.ndim == 1 else 0
+    if not n_tasks or losses.shape != (n_tasks,) or gram.shape != (n_tasks, n_tasks):
+        raise ValueError(
+            "epo_weights expects losses and preference (n_tasks,) and gram (n_tasks, n_tasks), "
+            f"found shapes {losses.shape}, {preference.shape}, {gram.shape}"
+        )
+    if not (preference >= 0).all() or not 0 < preference.sum() < np.inf:
+        raise ValueError(f"epo_weights expects preference >= 0, finite and not all 0, found preference = {preference.tolist()}")
+    if (losses < 0).any():
+        raise ValueError(f"epo_weights expects losses >= 0, found losses = {losses.tolist()}")
+    if not tolerance >= 0:
+        raise ValueError(f"epo_weights expects tolerance >= 0, found tolerance = {tolerance}")
 
 
 class EPO(GradientMethod):

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from trainer.checkpoint import State
-from trainer.growl import row_matrix
-from trainer.place import Place
-from trainer.problem import Problem
-from trainer.trial import TrialSpec
-from trainer.two_phase import TwoPhase
+from trainer.objectives.growl import row_matrix
+from trainer.pack.device import Place
+from trainer.problems.problem import Problem
+from trainer.training.checkpoint import State
+from trainer.training.trial import TrialSpec
+from trainer.training.two_phase import TwoPhase
 
 
 class FixedArchitecture(TwoPhase):

@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.checkpoint import State
 from trainer.methods.one_phase import OnePhase
 from trainer.models.kdmtl import KDMTL
 from trainer.models.stl import STL
-from trainer.optimiser import Apart
-from trainer.place import Place
-from trainer.problem import Problem
-from trainer.trial import TrialSpec
+from trainer.pack.device import Place
+from trainer.pack.optimizer import Apart
+from trainer.problems.problem import Problem
+from trainer.training.checkpoint import State
+from trainer.training.trial import TrialSpec
 
 
 class Distillation(OnePhase):

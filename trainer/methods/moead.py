@@ -7,14 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.checkpoint import State, nest
-from trainer.data import Split
 from trainer.methods.evolution import Evolution
-from trainer.place import Place
-from trainer.problem import Problem
-from trainer.training import PackTraining
-from trainer.trial import TrialSpec
-from trainer.turns import turn_on
+from trainer.pack.device import Place, turn_on
+from trainer.problems.data import Split
+from trainer.problems.problem import Problem
+from trainer.training.base import PackTraining
+from trainer.training.checkpoint import State, nest
+from trainer.training.trial import TrialSpec
 
 _JITTER = 0.1  # of the first individuals, in units of the radius: without it all are alike and crossover changes nothing
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainer.checkpoint import State, group_of, nest
-from trainer.optimiser import Apart, PackOptimiser
-from trainer.place import Place
-from trainer.problem import Problem
-from trainer.selection import Kept
-from trainer.training import PackTraining
-from trainer.trial import TrialSpec
-from trainer.turns import turn_on
+from trainer.pack.device import Place, turn_on
+from trainer.pack.optimizer import Apart, PackOptimiser
+from trainer.problems.problem import Problem
+from trainer.training.base import PackTraining
+from trainer.training.best_epoch import Kept
+from trainer.training.checkpoint import State, group_of, nest
+from trainer.training.trial import TrialSpec
 
 
 class OnePhase(PackTraining):

@@ -1,1 +1,1 @@
-"""Problems: data, the network sizes for it, a loss and a metric per task."""
+"""Problems: data, tasks, networks that fit, losses and metrics."""

@@ -9,7 +9,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.front import eps_nondominated, slack
+from analysis.pareto.dominance import eps_nondominated, slack
 from tests.bench.scale.figures import seconds, show
 
 _ROUNDS = 3

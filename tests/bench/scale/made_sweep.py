@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sweep.config import SweepConfig, load_config
-from sweep.planning import Trial, manifest_of, trials_of
-from sweep.schema import NESTED, SPLITS, epoch_schema, row_schema
-from sweep.storage.files import write_whole
-from sweep.storage.tables import encode_table
-from sweep.store import Store
+from sweep.grid.load import SweepConfig, load_config
+from sweep.planning.manifest import manifest_of
+from sweep.planning.trials import Trial, trials_of
+from sweep.store.files import write_whole
+from sweep.store.schema import NESTED, SPLITS, epoch_schema, row_schema
+from sweep.store.store import Store
+from sweep.store.tables import encode_table
 
 _N_ROWS = 6193
 """Rows of the network that pruning may set to zero."""

@@ -7,8 +7,8 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.report import write_report
-from sweep.config import load_config
+from analysis.report.page import write_report
+from sweep.grid.load import load_config
 from tests.bench.scale.figures import peak_mb, seconds, show
 from tests.bench.scale.made_sweep import write_grid, write_results
 

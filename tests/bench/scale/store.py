@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from analysis import read_results
-from sweep.config import load_config
-from sweep.store import Store
+from sweep.grid.load import load_config
+from sweep.store.store import Store
 from tests.bench.scale.figures import seconds, show
 from tests.bench.scale.made_sweep import write_grid, write_results
 

@@ -1,7 +1,7 @@
 """Runs in every Python process of a sweep under test (this folder is first on PYTHONPATH); the product knows nothing of it.
 
 CHAOS_JOURNAL names a file: every epoch that begins and ends is written there as a line of JSON.
-CHAOS_MODULE names a file that runs when `trainer.two_phase` has been imported, with that module as `module`: a test changes what
+CHAOS_MODULE names a file that runs when `trainer.training.two_phase` has been imported, with that module as `module`: a test changes what
 it needs to. CHAOS_CLOCK names a file with the seconds that `time.time` is ahead; it is read at every call.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 class _After(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Changes one module behind its import."""
 
-    name = "trainer.two_phase"
+    name = "trainer.training.two_phase"
 
     def find_spec(self, fullname, path, target=None):
         if fullname != self.name:

@@ -13,7 +13,7 @@ from method_stores import ALL_STUDIES, NO_PREFERENCE, study_rows, table_rows, wr
 from other_stores import NOTHING_PRUNED, no_accuracies, task_objectives, write_analytic_store, write_regression_store
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_epochs, write_manifest, write_parquet, write_plan, write_row
 
-from sweep.schema import FINAL_STATES, row_schema
+from sweep.store.schema import FINAL_STATES, row_schema
 
 SPARSE, DENSE = (0.01, 0.5, 0.49), (0.0, 0.5, 0.5)
 HOSTILE_NAMES = (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from synthetic_store import TWO_TASKS, trial_row, write_manifest, write_parquet, write_plan
 
-from sweep.schema import row_schema
+from sweep.store.schema import row_schema
 
 NO_PREFERENCE = {"k": None, **{f"k_{i}": None for i in range(6)}}
 DENSE_GRID = ([0.0, 0.25, 0.75], [0.0, 0.5, 0.5], [0.0, 0.75, 0.25])

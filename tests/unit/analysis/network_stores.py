@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_parquet, write_plan
 
-from sweep.schema import row_schema
+from sweep.store.schema import row_schema
 
 PRUNED = ("trunk.3.weight", "trunk.10.weight", "monitors.1.4.weight")
 

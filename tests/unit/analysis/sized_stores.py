@@ -7,7 +7,7 @@ from typing import Any
 
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_parquet, write_plan
 
-from sweep.schema import row_schema
+from sweep.store.schema import row_schema
 
 MACHINE = {"host": "node-1", "processor": "A Processor <of> 3 GHz", "torch": "2.13.0", "product": "pareto-sweep 0.1.0"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweep.schema import epoch_schema, row_schema
+from sweep.store.schema import epoch_schema, row_schema
 
 TWO_TASKS = ("left", "right")
 

@@ -18,9 +18,10 @@ from analysis import (
     summary,
     write_report,
 )
-from analysis.figure_parts import clusters_of
-from analysis.front_table import front_text
-from analysis.point_style import hover_texts, preference_text
+from analysis.decide.front import front_text
+from analysis.figures.base import clusters_of
+from analysis.figures.style import hover_texts
+from analysis.formatting import preference_text
 
 WITHOUT = tuple(entry for entry in ALL_STUDIES if entry["method"] in ("stl", "mgda"))
 MIXED = tuple(entry for entry in ALL_STUDIES if entry["name"] in ("hps", "stl", "hps-mgda"))

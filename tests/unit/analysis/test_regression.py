@@ -10,8 +10,8 @@ from other_stores import no_accuracies, task_objectives, write_analytic_store, w
 from synthetic_store import TWO_TASKS, trial_row, write_manifest, write_row, write_store
 
 from analysis import cluster_table, front_2d_projection, front_2d_staircase, label_points, read_results, summary, write_report
-from analysis.front_table import front_text
-from analysis.report_about import about
+from analysis.decide.front import front_text
+from analysis.report.about import about
 
 RMSE = "root mean squared error"
 

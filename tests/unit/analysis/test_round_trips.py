@@ -19,9 +19,9 @@ import pytest
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_plan
 
 from analysis import read_results
-from sweep.schema import NESTED
-from sweep.storage.tables import encode_table, nested
-from sweep.store import Store
+from sweep.store.schema import NESTED
+from sweep.store.store import Store
+from sweep.store.tables import encode_table, nested
 
 THIRD = 1 / 3
 NOTES = ['one, "two"', "a\nline", "a' quote", "Σ"]

@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Callable
 
 import pytest
-import test_store as on_a_disk
 
-from sweep.store import Store
+from sweep.store.store import Store
+from tests.unit.sweep.store import test_store as on_a_disk
 
 CLAIMS = (
     on_a_disk.test_the_same_sweep_may_come_again_under_another_name,

@@ -31,7 +31,7 @@ def tiny(width: int = 8, n_train: int = 32):
 """
 FACTS = """
 def facts(options):
-    from trainer.facts import ProblemFacts
+    from trainer.problems.facts import ProblemFacts
     metrics = {"sign": "accuracy", "value": "absolute error"}
     return ProblemFacts(("sign", "value"), metrics, (0.69, 1.0), ("nats", ""), options["n_train"], models=("net", "odd"))
 tiny.facts = facts

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import sweep
-from sweep.progress import PlainLines
+from sweep.monitor.progress import PlainLines
 from sweep.terminal import echo, fitted, plain
 
 REPOSITORY = Path(sweep.__file__).parents[1]
@@ -114,7 +114,7 @@ def test_a_real_stream_gets_what_it_can_encode(environment: dict[str, str], expe
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="not run: needs /dev/full")
 def test_a_full_disk_behind_standard_output_is_one_message() -> None:
-    code = "from sweep.command_edge import told_clearly; from sweep.terminal import echo; told_clearly(lambda: echo('a'))()"
+    code = "from sweep.cli.errors import told_clearly; from sweep.terminal import echo; told_clearly(lambda: echo('a'))()"
     with open("/dev/full", "wb") as full:
         ended = subprocess.run(
             [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, env={"PYTHONPATH": str(REPOSITORY)}, check=False, timeout=120
@@ -127,7 +127,7 @@ def test_a_full_disk_behind_standard_output_is_one_message() -> None:
 def test_a_reader_that_is_gone_ends_it_quietly() -> None:
     read, write = os.pipe()
     os.close(read)
-    code = "from sweep.cli import main; import sys; sys.argv = ['sweep', 'schema']; main()"
+    code = "from sweep.cli.commands import main; import sys; sys.argv = ['sweep', 'schema']; main()"
     ended = subprocess.run(
         [sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, env={"PYTHONPATH": str(REPOSITORY)}, check=False, timeout=120
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from trainer.facts import ProblemFacts
+from trainer.problems.facts import ProblemFacts
 from trainer.settings import Checked, Range
 
 PREFIX = "analytic/"

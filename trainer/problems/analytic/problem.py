@@ -11,7 +11,7 @@ from trainer.problems.analytic.options import PREFIX, AnalyticOptions, OwlOption
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainer.problem import Problem, Split, Task
+    from trainer.problems.problem import Problem, Split, Task
     from trainer.settings import GrowlSettings
 
 MODEL = "point"
@@ -26,9 +26,9 @@ def fingerprint(options: AnalyticOptions | OwlOptions) -> str:
 
 def build(options: AnalyticOptions) -> "Problem":
     """A problem whose tasks are the objectives; an epoch has `n_steps` empty samples."""
-    from trainer.problem import Problem
     from trainer.problems.analytic.exact import optimum
     from trainer.problems.analytic.networks import NETWORKS
+    from trainer.problems.problem import Problem
 
     network: Any = NETWORKS[options.function]
     tasks = options.facts().tasks
@@ -49,10 +49,10 @@ def build_owl(options: OwlOptions) -> "Problem":
     import numpy as np
     import torch
 
-    from trainer.problem import Problem
+    from trainer.objectives.structure import theta_of
     from trainer.problems.analytic import owl
     from trainer.problems.analytic.networks import Owl
-    from trainer.structure import theta_of
+    from trainer.problems.problem import Problem
 
     targets = owl.targets(options.n_rows, options.row_length)
     lengths = np.sort(np.linalg.norm(targets, axis=1))[::-1]
@@ -74,7 +74,7 @@ def build_owl(options: OwlOptions) -> "Problem":
 
 def _value(name: str, worst: float) -> "Task":
     """A task whose output is its loss."""
-    from trainer.problem import Task
+    from trainer.problems.problem import Task
 
     def loss(output: "Tensor", target: "Tensor") -> "Tensor":
         return output.mean()
@@ -88,6 +88,6 @@ def _value(name: str, worst: float) -> "Task":
 def _empty(n_samples: int, n_tasks: int) -> "Split":
     import torch
 
-    from trainer.problem import Split
+    from trainer.problems.problem import Split
 
     return Split(torch.zeros(n_samples, 1), torch.zeros(n_samples, n_tasks))

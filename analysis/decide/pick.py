@@ -1,0 +1,327 @@
+"""`sweep pick`: the trial that satisfies bounds and a preference best, and the answer in words."""
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.formatting import preference_text
+from analysis.measures.convergence import UNCONVERGED, residual_share
+from analysis.measures.studies import compared_studies
+from analysis.pareto.neighbors import to_unit_range
+from analysis.results.json_text import plain, plain_row
+from analysis.results.manifest import ResultsError
+from analysis.results.table import ResultTable
+
+Bounds = Mapping[str, float] | Iterable[tuple[str, float]]
+N_NEIGHBOURS = 5
+_MAX_LISTED = 3
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a column must keep."""
+
+    column: str
+    value: float
+    is_least: bool
+    """True: at least `value`; False: at most."""
+
+    def miss(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how much each number misses the bound, in the column's unit: 0 where it is kept, NaN where there is no number."""
+        return np.asarray(np.maximum(self.value - found if self.is_least else found - self.value, 0.0))
+
+    def __str__(self) -> str:
+        return f"{self.column} {'>=' if self.is_least else '<='} {self.value:g}"
+
+
+@dataclass(frozen=True)
+class Loser:
+    """A trial that was not chosen."""
+
+    trial_id: str
+    missed: tuple[tuple[Bound, float], ...]
+    """The bounds that it does not keep, and by how much; NaN where the column has no value."""
+    worse_by: float | None
+    """How much worse it is in the column that decides, >= 0; negative: better, but it misses a bound. None without a value."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pick:
+    """What was chosen, and why."""
+
+    column: str
+    """The one that decides."""
+    is_maximised: bool
+    bounds: tuple[Bound, ...]
+    chosen: "pd.Series | None"
+    """The row of `table.frame` that was chosen; None when no trial keeps every bound."""
+    losers: tuple[Loser, ...]
+    """At most `N_NEIGHBOURS`; without a chosen trial those nearest to the bounds, nearest first."""
+    n_trials: int
+    """Finished ones that were compared."""
+    n_fitting: int
+    """Of these, those that keep every bound."""
+    to_relax: tuple[tuple[Bound, float], ...]
+    """When nothing fits: each bound that, relaxed to this value alone, lets a trial fit, the smallest change first; empty when it
+    takes more than one."""
+    conflicts: tuple[tuple[Bound, float], ...]
+    """When nothing fits: the bounds that the nearest trial misses, and by how much."""
+
+
+def pick(
+    table: ResultTable,
+    *,
+    at_least: Bounds = (),
+    at_most: Bounds = (),
+    minimise: str | None = None,
+    maximise: str | None = None,
+) -> Pick:
+    """Choose the finished trial that is best in one column among those that keep every bound.
+
+    Args:
+        table: any table; `table.frame` has the columns of `docs/store.md`, fractions are never percent.
+        at_least: column -> least value, as a mapping or as pairs.
+        at_most: column -> largest value, likewise.
+        minimise: the column that decides; either this or `maximise`.
+        maximise: likewise.
+
+    Returns:
+        The chosen trial (of equal ones the first in the table), and why others lost: the bound that each misses or how much
+        worse it is. These are the runner-up, the nearest trial that would be better but misses a bound, and the nearest ones of
+        all, in the columns named, each divided by its range. Searches, their candidates and anchor runs are left out.
+
+    Raises:
+        ResultsError: an unknown column or one without numbers (the message names those that are near), a bound that is not
+            finite, both or none of `minimise` and `maximise`, or no finished trial.
+    """
+    if (minimise is None) == (maximise is None):
+        raise ResultsError("one column to decide by expected\n  hint: give exactly one of `minimise` and `maximise`")
+    column = minimise if minimise is not None else str(maximise)
+    bounds = (
+        *(Bound(name, float(value), is_least=True) for name, value in _pairs(at_least)),
+        *(Bound(name, float(value), is_least=False) for name, value in _pairs(at_most)),
+    )
+    ok = _compared(table)
+    if ok.frame.empty:
+        raise ResultsError(f"{table.place}: no finished trial to pick from\n  hint: `sweep status` says where the sweep stands")
+    _check_columns(ok.frame, [column, *(bound.column for bound in bounds)])
+    for bound in bounds:
+        if not np.isfinite(bound.value):
+            raise ResultsError(f"{bound.column}: a finite bound expected, found {bound.value}")
+    score = _numbers(ok.frame, column) * (-1.0 if minimise is None else 1.0)
+    misses = np.stack([bound.miss(_numbers(ok.frame, bound.column)) for bound in bounds] or [np.zeros(len(ok.frame))], axis=1)
+    fits = (misses == 0).all(axis=1) & np.isfinite(score)
+    if fits.any():
+        row = int(np.flatnonzero(fits)[np.argmin(score[fits])])
+        nearest = _nearest(ok.frame, row, [column, *(bound.column for bound in bounds)])
+        others = _rivals(row, nearest, fits, score)
+        losers = tuple(_loser(ok.frame, other, bounds, misses, score, score[row]) for other in others)
+        return Pick(column, minimise is None, bounds, ok.frame.iloc[row], losers, len(score), int(fits.sum()), (), ())
+    ranks = _relative(misses, ok.frame, bounds).sum(axis=1)
+    order = [int(i) for i in np.lexsort((score, ranks)) if np.isfinite(ranks[i]) and np.isfinite(score[i])][:N_NEIGHBOURS]
+    losers = tuple(_loser(ok.frame, other, bounds, misses, score, None) for other in order)
+    conflicts = losers[0].missed if losers else ()
+    return Pick(column, minimise is None, bounds, None, losers, len(score), 0, _relaxable(ok.frame, bounds, misses, score), conflicts)
+
+
+def _pairs(bounds: Bounds) -> Iterable[tuple[str, float]]:
+    return bounds.items() if isinstance(bounds, Mapping) else bounds
+
+
+def _compared(table: ResultTable) -> ResultTable:
+    """The finished trials without those of searches and anchor runs, which nobody ships."""
+    names = {study.name for study in compared_studies(table)}
+    is_compared = [(study if isinstance(study, str) else "") in names for study in table.ok.frame["study"].to_list()]
+    return replace(table.ok, frame=table.ok.frame[np.asarray(is_compared, dtype=bool)].reset_index(drop=True))
+
+
+def _check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse columns that are not there or hold no number, all at once."""
+    known = [str(name) for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().any()]
+    messages = []
+    for column in dict.fromkeys(columns):
+        if column in known:
+            continue
+        near = difflib.get_close_matches(column, known, n=_MAX_LISTED, cutoff=0.5)
+        reason = "no finished trial has a number there" if column in frame.columns else "no such column"
+        meant = f"did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else "docs/store.md lists the columns"
+        messages.append(f"{column}: {reason}\n  hint: {meant}")
+    if messages:
+        raise ResultsError("\n".join(messages))
+
+
+def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    return np.asarray(frame[column].to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _nearest(frame: pd.DataFrame, row: int, columns: Sequence[str]) -> list[int]:
+    """The other trials by their distance in these columns, each divided by its range; those without a value last."""
+    values = np.stack([_numbers(frame, name) for name in dict.fromkeys(columns)], axis=1)
+    known = np.isfinite(values).all(axis=1)
+    distance = np.full(len(values), np.inf)
+    scaled = to_unit_range(values[known])
+    distance[known] = ((scaled - scaled[np.flatnonzero(known) == row]) ** 2).sum(axis=1)
+    distance[row] = np.inf
+    order = np.argsort(distance, kind="stable")
+    return [int(i) for i in order if i != row]
+
+
+def _rivals(row: int, nearest: Sequence[int], fits: NDArray[np.bool_], score: NDArray[np.float64]) -> list[int]:
+    """The runner-up, the nearest one that would be better but misses a bound, then the nearest of all; `N_NEIGHBOURS` of them."""
+    behind = sorted((i for i in nearest if fits[i]), key=lambda i: float(score[i]))
+    better = [i for i in nearest if not fits[i] and score[i] < score[row]]
+    return list(dict.fromkeys([*behind[:1], *better[:1], *nearest]))[:N_NEIGHBOURS]
+
+
+def _loser(
+    frame: pd.DataFrame, row: int, bounds: Sequence[Bound], misses: NDArray[np.float64], score: NDArray[np.float64], best: float | None
+) -> Loser:
+    missed = tuple((bound, float(misses[row, i])) for i, bound in enumerate(bounds) if misses[row, i] != 0)
+    worse_by = None if best is None or not np.isfinite(score[row]) else float(score[row] - best)
+    return Loser(str(frame["trial_id"].iloc[row]), missed, worse_by)
+
+
+def _relative(misses: NDArray[np.float64], frame: pd.DataFrame, bounds: Sequence[Bound]) -> NDArray[np.float64]:
+    """Misses as shares of the column's range over the finished trials, so that bounds of different units can be added."""
+    ranges = [np.nanmax(numbers) - np.nanmin(numbers) for numbers in (_numbers(frame, bound.column) for bound in bounds)]
+    return misses / np.array([length if length > 0 else 1.0 for length in ranges]) if bounds else misses
+
+
+def _relaxable(
+    frame: pd.DataFrame, bounds: Sequence[Bound], misses: NDArray[np.float64], score: NDArray[np.float64]
+) -> tuple[tuple[Bound, float], ...]:
+    """Each bound that alone is in the way, with the value at which the nearest trial fits."""
+    relative = _relative(misses, frame, bounds)
+    found = []
+    for i, bound in enumerate(bounds):
+        others_fit = (np.delete(misses, i, axis=1) == 0).all(axis=1) & np.isfinite(misses[:, i]) & np.isfinite(score)
+        if others_fit.any():
+            row = int(np.flatnonzero(others_fit)[np.argmin(misses[others_fit, i])])
+            found.append((relative[row, i], bound, float(_numbers(frame, bound.column)[row])))
+    return tuple((bound, value) for _, bound, value in sorted(found, key=lambda one: one[0]))
+
+
+_ABOUT = ("study", "seed", "k", "sparsity_rate", "compression_rate")
+
+
+def pick_text(table: ResultTable, found: Pick) -> str:
+    """The trial that was chosen with its numbers, and why its neighbours lost; without one, which bound to relax."""
+    return _chosen_text(table, found, found.chosen) if found.chosen is not None else _nothing_text(found)
+
+
+def pick_json(found: Pick) -> str:
+    """An object with `chosen` (a row, or null), `column`, `sense`, `bounds`, `n_trials`, `n_fitting`, `losers`, `to_relax`,
+    `nearest_misses`.
+    """
+    row = None if found.chosen is None else plain_row(found.chosen.to_dict())
+    return json.dumps(
+        {
+            "chosen": row,
+            "column": found.column,
+            "sense": "max" if found.is_maximised else "min",
+            "bounds": [_bound(bound) for bound in found.bounds],
+            "n_trials": found.n_trials,
+            "n_fitting": found.n_fitting,
+            "losers": [
+                {
+                    "trial_id": loser.trial_id,
+                    "missed": [_bound(bound) | {"by": plain(by)} for bound, by in loser.missed],
+                    "worse_by": loser.worse_by,
+                }
+                for loser in found.losers
+            ],
+            "to_relax": [_bound(bound) | {"to": to} for bound, to in found.to_relax],
+            "nearest_misses": [_bound(bound) | {"by": plain(by)} for bound, by in found.conflicts],
+        },
+        indent=1,
+    )
+
+
+def _bound(bound: Bound) -> dict[str, Any]:
+    return {"column": bound.column, "rule": "min" if bound.is_least else "max", "value": bound.value}
+
+
+def _chosen_text(table: ResultTable, found: Pick, row: "pd.Series") -> str:
+    superlative = "largest" if found.is_maximised else "least"
+    lines = [f"trial {row['trial_id']}: the {superlative} {found.column} of {_fitting(found)}"]
+    names = [
+        found.column,
+        *(bound.column for bound in found.bounds),
+        *_ABOUT,
+        *(n for n in row.index if str(n).startswith("accuracy.test.")),
+    ]
+    for name in dict.fromkeys(str(name) for name in names):
+        value = row[name]
+        text = preference_text(value, table.sparsity_objective is not None) if name == "k" else _value(value)
+        if text:
+            lines.append(f"  {name} = {text}")
+    share = residual_share(table.ok)[(table.ok.frame["trial_id"] == row["trial_id"]).to_numpy()]
+    if len(share) and share[0] > UNCONVERGED:
+        lines.append(f"  unconverged: its KKT residual is {100 * share[0]:.0f} % of its largest weighted objective")
+    if found.losers:
+        lines.append("why its neighbours lost:")
+        lines += [f"  {loser.trial_id}: {_why(found, loser)}" for loser in found.losers]
+    return "\n".join(lines)
+
+
+def _fitting(found: Pick) -> str:
+    if not found.bounds:
+        return f"{found.n_trials} finished trials"
+    keep = "keeps" if found.n_fitting == 1 else "keep"
+    which = f"{found.n_fitting} of {found.n_trials} finished trials that {keep} {', '.join(map(str, found.bounds))}"
+    return f"the {which}"
+
+
+def _why(found: Pick, loser: Loser) -> str:
+    parts = [_missed(bound, by) for bound, by in loser.missed]
+    if loser.worse_by is None:
+        parts.append(f"{found.column} is not known")
+    elif loser.worse_by >= 0 and not loser.missed:
+        direction = "lower" if found.is_maximised else "higher"
+        parts.append(
+            f"{found.column} is {loser.worse_by:.4g} {direction}" if loser.worse_by else f"the same {found.column}, later in the plan"
+        )
+    elif loser.worse_by < 0:
+        parts.append(f"though its {found.column} is {-loser.worse_by:.4g} better")
+    return ", ".join(parts)
+
+
+def _missed(bound: Bound, by: float) -> str:
+    return f"{bound.column} is not known" if math.isnan(by) else f"misses {bound} by {by:.4g}"
+
+
+def _nothing_text(found: Pick) -> str:
+    lines = [f"none of {found.n_trials} finished trials keeps {' and '.join(map(str, found.bounds)) or found.column}"]
+    for bound, to in found.to_relax:
+        relaxed = f"{bound.column} {'>=' if bound.is_least else '<='} {_outwards(to, bound.is_least)}"
+        lines.append(f"  hint: with {relaxed} one fits, the other bounds as they are")
+    if not found.to_relax:
+        lines.append("  hint: relax more than one bound: no single one is in the way")
+    if found.losers:
+        lines.append(f"  nearest: trial {found.losers[0].trial_id} {', '.join(_missed(bound, by) for bound, by in found.conflicts)}")
+    return "\n".join(lines)
+
+
+def _outwards(value: float, is_least: bool) -> str:
+    """Four digits, rounded so that the trial with this value keeps the bound."""
+    text = f"{value:.4g}"
+    if (float(text) > value) if is_least else (float(text) < value):
+        digit = 10.0 ** (math.floor(math.log10(abs(value))) - 3) if value else 0.0
+        text = f"{float(text) + (-digit if is_least else digit):.4g}"
+    return text
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    number = plain(value)
+    if isinstance(number, float):
+        return f"{number:.6g}"
+    return "" if number is None else str(number)

@@ -1,0 +1,44 @@
+"""The figures that `sweep figure` knows by name, and what draws each. Known without importing anything; one line adds a figure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """What draws a figure."""
+
+    path: str
+    """`module:function`; the function takes the table (and what `takes` says) and returns a plotly figure."""
+    about: str
+    """In a few words, for people."""
+    takes: Literal["trial", "samples"] | None = None
+    """What it needs beside the table: a trial's id, or images of the problem."""
+
+
+FIGURES = {
+    "front": FigureEntry(
+        "analysis.figures.front:front_panels", "the front in 3-D, seen from above, and the table of its clusters (Figure 2)"
+    ),
+    "front-3d": FigureEntry("analysis.figures.front:front_3d", "the front in three objectives, by sparsity cluster (Figure 2, left)"),
+    "front-2d": FigureEntry("analysis.figures.front:front_2d_projection", "the same seen from above, k0 = 0 in black (Figure 2, middle)"),
+    "clusters": FigureEntry("analysis.figures.front:cluster_figure", "the table of sparsity clusters (Figure 2, right)"),
+    "sparse-dense": FigureEntry("analysis.figures.front:sparse_and_dense", "all k0 > 0 in one colour, k0 = 0 in black (Figure 3)"),
+    "second-study": FigureEntry(
+        "analysis.figures.second_study:second_study_figure", "sparse networks trained afresh, and their originals (Figure 4)"
+    ),
+    "samples": FigureEntry(
+        "analysis.figures.samples:samples_figure", "images of the problem with their labels (Figure 5)", takes="samples"
+    ),
+    "similarity": FigureEntry("analysis.figures.similarity:similarity_figure", "rows of a trial's pruned layers (Figure 7)", takes="trial"),
+    "conflict": FigureEntry("analysis.figures.conflict:conflict_figure", "where the tasks begin to conflict, over sparsity"),
+    "attainment": FigureEntry("analysis.figures.attainment:attainment_figure", "attainment surfaces over seeds (25, 50, 75 %)"),
+    "staircase": FigureEntry("analysis.figures.front:front_2d_staircase", "the front of the first two task losses alone"),
+}
+"""Name -> figure. Numbers in brackets are those of Hotegni, Berkemeier and Peitz, IJCNN 2024; its Figures 1 and 6 are drawings."""
+
+
+def figure_list() -> str:
+    """One line a figure: its name and what it shows."""
+    width = max(map(len, FIGURES))
+    return "\n".join(f"{name:<{width}}  {entry.about}" for name, entry in FIGURES.items())

@@ -1,0 +1,114 @@
+"""How a point looks and what it says: colour and symbol of its sparsity cluster, its hover text, names of axes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.formatting import as_text, preference_text
+from analysis.measures.convergence import UNCONVERGED, gap_text, gaps, residual_share
+from analysis.measures.labels import DENSE
+from analysis.results.table import ACCURACY, SPARSITY_COLUMN, SPARSITY_RATE, VALUE, ResultTable
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Okabe and Ito's colours that colour-blind readers tell apart, without yellow (too faint on white)."""
+SYMBOLS = ("circle", "diamond", "square", "cross", "circle-open", "diamond-open", "square-open")
+"""Seven, so that with six colours 42 clusters differ. Not `x`: its glyph is missing in 3-D."""
+DENSE_COLOUR = "#000000"
+UNKNOWN_COLOUR = "#7f7f7f"
+
+
+_SHORT = 16
+
+
+def marker_of(group: str, cluster: int, has_sparsity: bool = True) -> dict[str, Any]:
+    """Plotly marker of a cluster (see `label_points`), the same in 2-D and 3-D; one colour in a sweep without sparsity."""
+    if group == DENSE:
+        return {"color": DENSE_COLOUR, "symbol": "circle"}
+    if not has_sparsity:
+        return {"color": COLOURS[0], "symbol": SYMBOLS[0]}
+    if cluster < 0:
+        return {"color": UNKNOWN_COLOUR, "symbol": "circle"}
+    return {"color": COLOURS[cluster % len(COLOURS)], "symbol": SYMBOLS[cluster % len(SYMBOLS)]}
+
+
+def cluster_name(table: ResultTable, group: str, cluster: int, rates: "pd.Series[float]") -> str:
+    """Legend entry of a cluster with these sparsity rates (fractions)."""
+    if group == DENSE:
+        return "k0 = 0 or no k" if table.ok.frame["k_0"].isna().any() else "k0 = 0"
+    if cluster < 0:
+        return "trials" if table.sparsity_objective is None else "SR unknown"
+    low, high = f"{100 * rates.min():.1f}", f"{100 * rates.max():.1f}"
+    return f"SR {low} %" if low == high else f"SR {low} to {high} %"
+
+
+def axis_title(table: ResultTable, column: str) -> str:
+    """What an axis says, safe as plotly's pseudo-HTML."""
+    if column == SPARSITY_RATE:
+        return "sparsity rate"
+    objective = next((o for o in table.objectives if o["column"] == column), None)
+    if objective is None:
+        return as_text(column)
+    unit = as_text(objective.get("unit") or "")
+    name = as_text(objective.get("name") or column)
+    if column == SPARSITY_COLUMN:
+        name = f"{name} objective"
+    elif column.startswith("loss.") and table.metrics.get(column.split(".", 2)[-1]) != VALUE:
+        name = f"{name}: {as_text(column.split('.')[1])} loss"
+    return f"{name} ({unit})" if unit else name
+
+
+def short_title(table: ResultTable, column: str) -> str:
+    """An axis in a few letters: the objective's name, cut to `_SHORT` of them, safe as plotly's pseudo-HTML."""
+    name = next((str(o.get("name") or column) for o in table.objectives if o["column"] == column), column)
+    return as_text(name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…")
+
+
+def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
+    """What a point says under the mouse: trial, k, sparsity, test results by name, whether it is unconverged, gap. Names are escaped."""
+    results = _test_results(table, frame)
+    own = replace(table, frame=frame)
+    gap, residual = gaps(own), residual_share(own)
+    has_sparsity = table.sparsity_objective is not None
+    texts = []
+    for i, row in enumerate(zip(*(frame[name].to_list() for name in ("trial_id", "k", *_RATES)), strict=True)):
+        trial_id, k, *rates = row
+        lines = [f"<b>{as_text(trial_id)}</b>", f"k = {preference_text(k, has_sparsity)}"]
+        if not np.isnan(rates[0]):
+            lines.append(_rates_text(rates))
+        lines += [template.format(values[i] * factor) for template, factor, values in results if np.isfinite(values[i])]
+        if residual[i] > UNCONVERGED:
+            lines.append(f"unconverged: KKT residual {100 * residual[i]:.0f} % of max g")
+        if np.isfinite(gap[i]):
+            lines.append(f"gap to the exact optimum: {gap_text(gap[i])}")
+        texts.append("<br>".join(lines))
+    return texts
+
+
+_RATES = (SPARSITY_RATE, "compression_rate", "parameter_sharing")
+
+
+def _test_results(table: ResultTable, frame: pd.DataFrame) -> list[tuple[str, float, NDArray[np.float64]]]:
+    """(format of a line, factor, values of shape (n_points,)) of each task's accuracy or metric, and the mean accuracy."""
+    results = []
+    for task, metric in [*table.metrics.items(), ("mean", ACCURACY)]:
+        is_accuracy = metric == ACCURACY
+        column = f"{'accuracy' if is_accuracy else 'metric'}.test.{task}"
+        number = "{:.2f} % test accuracy" if is_accuracy else f"{{:.4g}} test {_braced(metric)}"
+        values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        results.append((f"{_braced(task)}: {number}", 100.0 if is_accuracy else 1.0, values))
+    return results
+
+
+def _braced(name: str) -> str:
+    """A name that may stand in a format string and in pseudo-HTML."""
+    return as_text(name).replace("{", "{{").replace("}", "}}")
+
+
+def _rates_text(rates: Sequence[float]) -> str:
+    sparsity, compression, sharing = rates
+    text = f"SR {100 * sparsity:.1f} %"
+    return text if np.isnan(compression) else f"{text}, CR {compression:.2f}, PS {sharing:.2f}"

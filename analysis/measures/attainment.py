@@ -1,0 +1,50 @@
+"""Which part of the objective space the seeds of a study attain: 25, 50 and 75 % surfaces, and differences of two fronts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.measures.decision_front import of_study
+from analysis.measures.studies import compared_studies
+from analysis.pareto.attainment import PERCENTILES, attainment_surface
+from analysis.results.table import ResultTable, pair_columns
+
+
+def attainment_surfaces(
+    table: ResultTable, columns: Sequence[str] | None = None, percentiles: Sequence[float] = PERCENTILES
+) -> pd.DataFrame:
+    """The attainment surfaces of each study with at least two seeds.
+
+    Args:
+        table: any table.
+        columns: two or three columns of objectives; default: the two that the plane shows (`attainment_columns`).
+        percentiles: of the seeds.
+
+    Returns:
+        One row a corner: `study`, `percentile`, and the columns in their own sense; empty where no study has two seeds.
+
+    Raises:
+        ValueError: another number of columns, or a percentile out of range.
+    """
+    names = list(columns) if columns is not None else list(attainment_columns(table))
+    values, seeds = table.ok.values(names), table.ok.frame["seed"].to_numpy(dtype=np.float64, na_value=np.nan)
+    parts = [pd.DataFrame(columns=["study", "percentile", *names])]
+    for study in compared_studies(table):
+        rows = of_study(table.ok, study.name) & np.isfinite(seeds)
+        if len(np.unique(seeds[rows])) < 2:
+            continue
+        corners = attainment_surface(values[rows], seeds[rows], percentiles)
+        frame = pd.DataFrame(corners[:, :-1] * table.signs(names), columns=names)
+        parts.append(frame.assign(study=study.name, percentile=corners[:, -1])[["study", "percentile", *names]])
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def attainment_columns(table: ResultTable) -> tuple[str, str]:
+    """The two objectives that a plane shows: the first two tasks', or sparsity and the loss of a sweep with one task.
+
+    Raises:
+        ValueError: fewer than two objectives.
+    """
+    tasks = [o["column"] for o in table.task_objectives]
+    return (tasks[0], tasks[1]) if len(tasks) > 1 else pair_columns(table)

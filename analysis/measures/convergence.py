@@ -1,0 +1,102 @@
+"""How far each trial is from converged: its KKT residual, and its gap to the exact optimum where one is known."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.measures.studies import WCAL, study_entries
+from analysis.results.table import ResultTable
+
+UNCONVERGED = 0.1
+"""A trial whose KKT residual is above this share of its largest weighted objective is called unconverged."""
+RULE = (
+    f"A trial is unconverged when the residual of its optimality conditions, max |max(g - t, -multipliers / penalty)|, is above "
+    f"{100 * UNCONVERGED:.0f} % of its largest weighted objective max g."
+)
+_WITH_MULTIPLIERS = "chebyshev_al"
+
+
+def residual_share(table: ResultTable) -> NDArray[np.float64]:
+    """KKT residual of each trial, divided by its largest weighted objective.
+
+    Args:
+        table: any table.
+
+    Returns:
+        Shape (n_trials,), rows of `table.frame`; NaN where it means nothing: a method without multipliers, a scalarization other
+        than `chebyshev_al` (a weighted sum does not aim at these conditions), a trial without a value.
+    """
+    frame = table.frame
+    share = np.full(len(frame), np.nan)
+    if not {"residual", "scalarized"} <= set(frame.columns):
+        return share
+    residual, value = (frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("residual", "scalarized"))
+    aims = {name for name, entry in study_entries(table).items() if _aims_at_it(entry)}
+    is_meant = np.asarray([(study if isinstance(study, str) else "") in aims for study in frame["study"].to_list()], dtype=bool)
+    known = is_meant & np.isfinite(residual) & np.isfinite(value) & (value > 0)
+    share[known] = residual[known] / value[known]
+    return share
+
+
+def is_unconverged(table: ResultTable) -> NDArray[np.bool_]:
+    """Mark the trials with a `residual_share` above `UNCONVERGED`, shape (n_trials,); where it is not known, none."""
+    return np.asarray(residual_share(table) > UNCONVERGED)
+
+
+def _aims_at_it(entry: "dict[str, object]") -> bool:
+    training = entry.get("training")
+    scalarization = training.get("scalarization") if isinstance(training, dict) else None
+    return entry.get("method", WCAL) == WCAL and (scalarization or _WITH_MULTIPLIERS) == _WITH_MULTIPLIERS
+
+
+EXACT = 1e-3
+"""A trial whose relative gap to its optimum is at most this much is called exact."""
+_ROUNDING = 1e-12
+"""An optimum smaller than this is zero up to rounding and gives no unit; a gap smaller than this is shown as 0."""
+
+
+def gaps(table: ResultTable) -> NDArray[np.float64]:
+    """(scalarized - optimum) / |optimum| of every row, a fraction; the plain difference where the optimum is 0.
+
+    Returns:
+        Shape (n_points,), one a row of `table.frame`; NaN where a value is not known. Below 0 (beyond rounding) a trial
+        beats its exact optimum, which cannot be: then the optimum or an objective is wrong.
+    """
+    frame = table.frame[["scalarized", "optimum"]]
+    found, optimum = frame.to_numpy(dtype=np.float64, na_value=np.nan).T
+    known = np.isfinite(found) & np.isfinite(optimum)
+    scale = np.where(np.abs(optimum) > _ROUNDING, np.abs(optimum), 1.0)
+    return np.asarray(np.divide(found - optimum, scale, out=np.full(len(frame), np.nan), where=known))
+
+
+def gap_text(gap: float) -> str:
+    """A gap for people: two digits, and 0 for what is rounding."""
+    return f"{gap:.2g}" if abs(gap) > _ROUNDING else "0"
+
+
+def exactness(table: ResultTable) -> dict[str, Any]:
+    """How exact the finished trials of a sweep are, plain values ready for JSON.
+
+    Returns:
+        `n_optimum` (finished trials whose optimum is known), `n_exact` (of these, within `EXACT`), `median_gap`,
+        `largest_gap` (the one farthest from 0) and `largest_gap_trial` with `largest_gap_k`; all but `n_optimum` are None
+        when no optimum is known.
+    """
+    ok = table.ok
+    gap = gaps(ok)
+    known = np.flatnonzero(np.isfinite(gap))
+    facts = dict.fromkeys(("n_exact", "median_gap", "largest_gap", "largest_gap_trial", "largest_gap_k"))
+    if not len(known):
+        return {"n_optimum": 0, **facts}
+    sizes = np.abs(gap[known])
+    worst = known[int(sizes.argmax())]
+    row = ok.frame.iloc[worst]
+    return {
+        "n_optimum": len(known),
+        "n_exact": int((sizes <= EXACT).sum()),
+        "median_gap": float(np.median(gap[known])),
+        "largest_gap": float(gap[worst]),
+        "largest_gap_trial": str(row["trial_id"]),
+        "largest_gap_k": [float(share) for share in row["k"]] if isinstance(row["k"], (list, np.ndarray)) else None,
+    }

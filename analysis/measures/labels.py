@@ -1,0 +1,96 @@
+"""Where each finished trial stands: its front, its distance from it, its sparsity cluster."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.measures.selection import best_row, measured_metrics
+from analysis.measures.studies import check_one_scaling
+from analysis.pareto.dominance import Mode, slack, sparsity_clusters
+from analysis.results.table import ResultTable
+
+SPARSE, DENSE = "sparse", "dense"
+
+
+def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02) -> pd.DataFrame:
+    """Filter and cluster the finished trials the way the paper's Figure 2 does.
+
+    Trials with k0 > 0 are filtered together in all objectives; trials without a sparsity preference (k0 = 0, or no k at
+    all) are filtered apart from them, in the task objectives only. Each study is filtered by itself: the GrOWL norms of
+    two architectures are not comparable. Without a sparsity objective all trials of a study form one group.
+
+    Args:
+        table: any table; its trials that are not `ok` or not finite are set aside.
+        eps: >= 0, the tolerance of the filter, as in `eps_nondominated`.
+        mode: what eps is relative to, within each group.
+        sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
+
+    Returns:
+        One row a row of `table.ok.frame`, same order: `group` ("sparse" or "dense"), `slack` (least eps at which the point
+        stays in its group), `kept` (slack <= eps), `cluster` (0 = least sparse; -1 for dense points and unknown rates).
+
+    Raises:
+        ValueError: eps or the width is not valid; the message names the value.
+        ResultsError: trials of one study have different scalings (`check_one_scaling`); everything that compares trials
+            comes through here, and reading a table does not, so that such a folder can still be looked at.
+    """
+    if not (np.isfinite(eps) and eps >= 0):
+        raise ValueError(f"label_points expects eps >= 0, found eps = {eps}")
+    check_one_scaling(table)
+    ok = table.ok
+    sparse = is_sparse(ok)
+    slacks = np.full(len(ok.frame), np.inf)
+    study = ok.frame["study"].astype(object).where(ok.frame["study"].notna(), "").to_numpy()
+    for name in dict.fromkeys(study):
+        for objectives, members in ((ok.objectives, sparse), (ok.task_objectives, ~sparse)):
+            rows = members & (study == name)
+            if rows.any():
+                columns = [o["column"] for o in objectives or ok.objectives]
+                slacks[rows] = slack(ok.values(columns)[rows], mode)
+    cluster = np.full(len(ok.frame), -1, dtype=np.int64)
+    rates = ok.frame["sparsity_rate"].to_numpy(dtype=np.float64, na_value=np.nan)
+    cluster[sparse] = sparsity_clusters(rates[sparse], sparsity_width)
+    group = np.where(sparse, SPARSE, DENSE)
+    return pd.DataFrame({"group": group, "slack": slacks, "kept": slacks <= eps, "cluster": cluster})
+
+
+def is_sparse(table: ResultTable) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Mark the trials with k0 > 0, shape (n_points,); all of them when the sweep has no sparsity objective."""
+    if table.sparsity_objective is None:
+        return np.ones(len(table.frame), dtype=bool)
+    return np.asarray(table.frame["k_0"].to_numpy(dtype=np.float64, na_value=np.nan) > 0)
+
+
+def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
+    """One line a sparsity cluster, of the points that the filter kept (the table beside the paper's Figure 2).
+
+    Args:
+        table: the table that was labelled.
+        labels: what `label_points` returned for it.
+
+    Returns:
+        `cluster` (-1: dense), `sparsity_min`, `sparsity_max` (fractions), `n_points`, and of the point that is best on
+        *validation* data (by mean accuracy, by mean loss in a sweep without accuracies): `trial_id`, `k`, `accuracy` (its
+        mean accuracy on *test* data, a fraction, NaN without accuracies), and a column `metric.test.<task>` for each task
+        with another metric. Dense first, then by sparsity; clusters without a kept point are left out.
+    """
+    cluster_of = labels["cluster"].to_numpy()
+    kept = labels["kept"].to_numpy(dtype=bool)
+    metrics = [f"metric.test.{task}" for task in measured_metrics(table)]
+    lines = []
+    for cluster in np.unique(cluster_of[kept]):
+        rows = table.ok.frame[kept & (cluster_of == cluster)]
+        best = best_row(table, rows)
+        known = best if best is not None else {"accuracy.test.mean": np.nan, **dict.fromkeys(metrics, np.nan)}
+        lines.append(
+            {
+                "cluster": int(cluster),
+                "sparsity_min": rows["sparsity_rate"].min(),
+                "sparsity_max": rows["sparsity_rate"].max(),
+                "n_points": len(rows),
+                "trial_id": best["trial_id"] if best is not None else None,
+                "k": best["k"] if best is not None else None,
+                "accuracy": known["accuracy.test.mean"],
+                **{name: known[name] for name in metrics},
+            }
+        )
+    return pd.DataFrame(lines, columns=["cluster", "sparsity_min", "sparsity_max", "n_points", "trial_id", "k", "accuracy", *metrics])

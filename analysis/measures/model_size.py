@@ -1,0 +1,63 @@
+"""How large and how fast the networks of a sweep really are once what is zero or equal has been removed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.measures.selection import chosen_by, mean_loss
+from analysis.results.latency import Latencies, read_latencies
+from analysis.results.table import ResultTable
+
+BATCHES = (1, 256)
+
+
+@dataclass(frozen=True)
+class RealSize:
+    """The finished trials of a sweep."""
+
+    frame: pd.DataFrame
+    """One row a row of `table.ok.frame`, same order, NaN where a value is not known: `value` (mean test accuracy, a fraction, or mean
+    test loss), `params` and `params_kept`, `macs` and `macs_kept` (multiply-adds a sample), `bytes` (of the compressed file), and for
+    each of `BATCHES` `ms_<n>` (as trained) and `ms_<n>_kept` (compressed)."""
+    is_accuracy: bool
+    """Whether `value` is an accuracy."""
+    latencies: Latencies
+
+
+def real_size(table: ResultTable) -> RealSize | None:
+    """What compression keeps of each finished trial; None where it removes nothing, or the rows do not say."""
+    rows = table.ok.frame
+    params, macs = _numbers(rows, "n_params"), _numbers(rows, "n_macs")
+    frame = pd.DataFrame(
+        {
+            "value": _numbers(rows, "accuracy.test.mean") if chosen_by(table) == "accuracy" else mean_loss(table, rows, "test"),
+            "params": params,
+            "params_kept": _at_least_0(params - _numbers(rows, "removable_params")),
+            "macs": macs,
+            "macs_kept": _at_least_0(macs - _numbers(rows, "removable_macs")),
+            "bytes": _numbers(rows, "compact_bytes"),
+        }
+    )
+    if not ((frame["params_kept"] < frame["params"]) | (frame["macs_kept"] < frame["macs"])).any():
+        return None
+    latencies = read_latencies(table)
+    for n in BATCHES:
+        pairs = [_pair(latencies, trial_id, n) for trial_id in rows["trial_id"].astype(str)]
+        frame[[f"ms_{n}", f"ms_{n}_kept"]] = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return RealSize(frame, chosen_by(table) == "accuracy", latencies)
+
+
+def _pair(latencies: Latencies, trial_id: str, batch: int) -> tuple[float, float]:
+    latency = latencies.of_trials.get(trial_id)
+    return (np.nan, np.nan) if latency is None else latency.milliseconds.get(batch, (np.nan, np.nan))
+
+
+def _numbers(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _at_least_0(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(values >= 0, values, np.nan)

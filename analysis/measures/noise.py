@@ -1,0 +1,84 @@
+"""How much two trainings of the same preference differ: what a difference between trials has to exceed to mean something."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.results.table import ResultTable
+
+MIN_DIFFERENCES = 3
+"""Fewer differences between trials say nothing about their size."""
+_DECIMALS = 9
+_NORMAL_QUARTILE = 0.6744897501960817
+"""The median of |z| of a standard normal z."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The standard deviation of a loss that is due to training alone."""
+
+    deviations: NDArray[np.float64]
+    """Shape (n_tasks,), in units of each loss; NaN where it is not known."""
+    source: str
+    """`seeds`, `neighbours`, or empty where it is not known."""
+
+
+def training_noise(table: ResultTable, rows: NDArray[np.int64], clusters: NDArray[np.int64]) -> Noise:
+    """Estimate the noise of the task objectives among some trials of one study.
+
+    With several seeds: the pooled standard deviation of trials with the same preference vector. With one seed: a trial of a
+    sparsity cluster is compared with the straight line between its two neighbours in the task's share of the tasks'
+    preferences, so that the slope of a front is no noise; the deviation is the median distance / 0.674, each distance in
+    units of what independent noise of deviation 1 would make of it.
+
+    Args:
+        table: of finished trials only.
+        rows: positions in its frame.
+        clusters: shape (n_rows,), the sparsity cluster of each.
+
+    Source: Gasser, Sroka and Jennen-Steinmetz, Biometrika 73(3), 1986, with the median for the mean.
+    """
+    columns = [o["column"] for o in table.task_objectives]
+    values, frame = table.values(columns)[rows], table.frame.iloc[rows]
+    k = frame[[f"k_{i}" for i in range(len(table.tasks) + 1)]].to_numpy(dtype=np.float64, na_value=np.nan)
+    if (of_seeds := _between_seeds(values, k)) is not None:
+        return Noise(of_seeds, "seeds")
+    shares = k[:, 1:] / k[:, 1:].sum(axis=1, keepdims=True)
+    places = [table.tasks.index(o["name"]) if o["name"] in table.tasks else i for i, o in enumerate(table.task_objectives)]
+    deviations = np.array([_between_neighbours(values[:, i], shares[:, t], clusters) for i, t in enumerate(places)])
+    return Noise(deviations, "neighbours" if np.isfinite(deviations).any() else "")
+
+
+def _between_seeds(values: NDArray[np.float64], k: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Pooled deviations, shape (n_tasks,); None when too few preference vectors were trained more than once."""
+    groups = pd.DataFrame(values).groupby([*np.round(k, _DECIMALS).T], dropna=False)
+    n_free = len(values) - groups.ngroups
+    if n_free < MIN_DIFFERENCES:
+        return None
+    rest = values - groups.transform("mean").to_numpy(dtype=np.float64)
+    return np.asarray(np.sqrt((rest**2).sum(axis=0) / n_free))
+
+
+def _between_neighbours(values: NDArray[np.float64], share: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
+    distances: list[float] = []
+    for cluster in np.unique(clusters):
+        members = np.flatnonzero((clusters == cluster) & np.isfinite(share))
+        order = members[np.argsort(share[members], kind="stable")]
+        x, y = share[order], values[order]
+        span = x[2:] - x[:-2]
+        weight = np.where(span > 0, (x[2:] - x[1:-1]) / np.where(span > 0, span, 1), 0.5)
+        residual = weight * y[:-2] + (1 - weight) * y[2:] - y[1:-1]
+        distances += (np.abs(residual) / np.sqrt(weight**2 + (1 - weight) ** 2 + 1)).tolist()
+    return float(np.median(distances) / _NORMAL_QUARTILE) if len(distances) >= MIN_DIFFERENCES else float("nan")
+
+
+def sources_text(sources: Sequence[str]) -> str:
+    """Where the noise of some studies comes from, for people."""
+    texts = {
+        "seeds": "the pooled standard deviation of trials with the same k and different seeds",
+        "neighbours": "estimated from how far trials are from their neighbours in k, as there is one seed",
+    }
+    return "; or ".join(texts[source] for source in dict.fromkeys(sources) if source in texts)

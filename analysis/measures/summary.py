@@ -1,0 +1,174 @@
+"""What a sweep found, in a few facts and one sentence; every one computed from the rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.formatting import preference_text
+from analysis.measures.convergence import EXACT, exactness, gap_text
+from analysis.measures.labels import DENSE, SPARSE, is_sparse, label_points
+from analysis.measures.selection import CLOSE_ACCURACY, CLOSE_LOSS, best_row, chosen_by, is_close, mean_loss, measured_metrics
+from analysis.pareto.dominance import Mode
+from analysis.pareto.indicators import hypervolume, igd_plus, n_beyond
+from analysis.results.table import ResultTable
+
+_MAX_METRICS = 3
+
+
+def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", labels: pd.DataFrame | None = None) -> dict[str, Any]:
+    """Facts about a sweep, plain values ready for JSON.
+
+    Args:
+        table: what `read_results` gave.
+        eps: tolerance of the filter, as in `label_points`.
+        mode: what eps is relative to.
+        labels: what `label_points` returned for these arguments, if it is known already.
+
+    Returns:
+        `name`, `folder`, `counts` (as `ResultTable.counts`), `eps`, `mode`, `n_front` (points kept), `n_front_sparse`,
+        `n_front_dense`, `best_dense` and `best_sparse` (None, or trial_id, k, sparsity_rate, accuracy_validation and
+        accuracy_test, fractions, the mean losses loss_validation and loss_test, and metrics_test, a value for each task
+        that is no classification), `hypervolume` and `hypervolume_reference` (None when the manifest has no reference),
+        `n_beyond_reference` (finished trials that add nothing to it, as they are not better than the reference in every objective),
+        `igd_plus` (mean distance of the exact front from the finished trials, None when it is not known), the facts of
+        `exactness` (`n_optimum`, `n_exact`, `largest_gap`, ...), and `sentence`, which says the same to people.
+        Models are chosen on validation data and described on test data. `best_sparse` is the sparsest model close to the
+        best dense one (`CLOSE_ACCURACY`, or `CLOSE_LOSS` without accuracies); without a dense model, the best one.
+
+    Raises:
+        ResultsError: trials of one study have different scalings.
+    """
+    labels = label_points(table, eps, mode) if labels is None else labels
+    kept, group = labels["kept"], labels["group"]
+    dense, sparse, close = _best_models(table)
+    reference = table.manifest.get("hypervolume_reference")
+    facts: dict[str, Any] = {
+        "name": table.name,
+        "folder": table.place,
+        "counts": table.counts,
+        "eps": eps,
+        "mode": mode,
+        "n_front": int(kept.sum()),
+        "n_front_sparse": int((kept & (group == SPARSE)).sum()),
+        "n_front_dense": int((kept & (group == DENSE)).sum()),
+        "best_dense": _describe(table, dense),
+        "best_sparse": _describe(table, sparse),
+        "hypervolume": None if reference is None else hypervolume(table.ok.values(), _signed(table, reference)),
+        "hypervolume_reference": reference,
+        "n_beyond_reference": None if reference is None else n_beyond(table.ok.values(), _signed(table, reference)),
+        "igd_plus": _distance_of_exact_front(table),
+        **exactness(table),
+    }
+    return facts | {"sentence": _sentence(table, facts, close)}
+
+
+def _best_models(table: ResultTable) -> tuple[pd.Series | None, pd.Series | None, bool]:
+    """Best dense row, best sparse row, and whether the sparse one is close to the dense one."""
+    frame = table.ok.frame
+    if table.sparsity_objective is None:
+        return None, None, False
+    sparse = is_sparse(table.ok)
+    dense_best, sparse_best = best_row(table, frame[~sparse]), best_row(table, frame[sparse])
+    if dense_best is None or sparse_best is None:
+        return dense_best, sparse_best, False
+    rows = frame[sparse]
+    near = rows[is_close(table, rows, dense_best)]
+    if near["sparsity_rate"].notna().any():
+        sparsest = near[near["sparsity_rate"] == near["sparsity_rate"].max()]
+        return dense_best, best_row(table, sparsest), True
+    return dense_best, sparse_best, False
+
+
+def _describe(table: ResultTable, row: pd.Series | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    losses = {split: _number(mean_loss(table, row.to_frame().T, split)[0]) for split in ("validation", "test")}
+    return {
+        "trial_id": str(row["trial_id"]),
+        "k": [float(share) for share in row["k"]] if isinstance(row["k"], (list, np.ndarray)) else None,
+        "sparsity_rate": _number(row["sparsity_rate"]),
+        "accuracy_validation": _number(row["accuracy.validation.mean"]),
+        "accuracy_test": _number(row["accuracy.test.mean"]),
+        "loss_validation": losses["validation"],
+        "loss_test": losses["test"],
+        "metrics_test": {task: _number(row[f"metric.test.{task}"]) for task in measured_metrics(table)},
+    }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if pd.notna(value) and np.isfinite(value) else None
+
+
+def _distance_of_exact_front(table: ResultTable) -> float | None:
+    """IGD+ of the finished trials, None when there is no exact front or no trial."""
+    front, ok = table.true_front, table.ok
+    if front is None or ok.frame.empty:
+        return None
+    return igd_plus(ok.values(), [_signed(table, point) for point in front.tolist()])
+
+
+def _signed(table: ResultTable, point: Sequence[float]) -> list[float]:
+    """A point with maximised objectives negated, as `ResultTable.values` has them."""
+    senses = [o.get("sense", "min") for o in table.objectives]
+    return [-value if sense == "max" else value for value, sense in zip(point, senses, strict=True)]
+
+
+def _sentence(table: ResultTable, facts: dict[str, Any], close: bool) -> str:
+    counts = facts["counts"]
+    if not counts["planned"] and table.frame.empty:
+        return "Nothing was planned or trained yet."
+    if table.ok.frame.empty:
+        return f"None of the {counts['planned']} planned trials has a usable result yet."
+    parts = [_exact_part(table, facts)] if facts["n_optimum"] else _model_parts(table, facts, close)
+    parts.append(f"{facts['n_front']} of {len(table.ok.frame)} finished trials are on the front")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _exact_part(table: ResultTable, facts: dict[str, Any]) -> str:
+    """How exact the sweep is, for people."""
+    k = preference_text(facts["largest_gap_k"], table.sparsity_objective is not None)
+    return (
+        f"{facts['n_exact']} of {facts['n_optimum']} finished trials reach the exact optimum of their preference "
+        f"within a relative {EXACT:g}; the largest gap is {gap_text(facts['largest_gap'])} (trial {facts['largest_gap_trial']}, k = {k})"
+    )
+
+
+def _model_parts(table: ResultTable, facts: dict[str, Any], close: bool) -> list[str]:
+    """What the best dense and the best sparse model reach."""
+    has_accuracy = chosen_by(table) == "accuracy"
+    near = f"{CLOSE_ACCURACY * 100:.0f} points of it" if has_accuracy else f"{CLOSE_LOSS * 100:.0f} % of its loss"
+    dense, sparse = facts["best_dense"], facts["best_sparse"]
+    parts = []
+    if dense and (reached := _reached(table, dense)):
+        parts.append(f"The best dense model reaches {reached}")
+    if sparse and sparse["sparsity_rate"] is not None and (reached := _reached(table, sparse, is_second=bool(parts))):
+        what = f", with {_percent(sparse['sparsity_rate'])} of its rows zero, reaches {reached}"
+        if not parts:
+            parts.append(f"The {'most accurate sparse model' if has_accuracy else 'sparse model of least loss'}{what}")
+        elif close:
+            parts.append(f"the sparsest model within {near} on validation data{what}")
+        else:
+            parts.append(f"no sparse model comes within {near} on validation data; the best one{what}")
+    return parts
+
+
+def _reached(table: ResultTable, model: dict[str, Any], is_second: bool = False) -> str | None:
+    """What a model reaches on test data: accuracy, else up to three metrics by name, else the mean loss; None if unknown."""
+    if chosen_by(table) == "accuracy":
+        accuracy = model["accuracy_test"]
+        return None if accuracy is None else f"{_percent(accuracy)}{'' if is_second else ' mean test accuracy'}"
+    metrics = {task: value for task, value in model["metrics_test"].items() if value is not None}
+    if metrics and len(metrics) <= _MAX_METRICS:
+        return " and ".join(f"{value:.4g} test {table.metrics[task]}{_of_task(table, task)}" for task, value in metrics.items())
+    return None if model["loss_test"] is None else f"a mean test loss of {model['loss_test']:.4g}"
+
+
+def _of_task(table: ResultTable, task: str) -> str:
+    return f" for {task}" if len(table.tasks) > 1 else ""
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"

@@ -1,0 +1,269 @@
+"""A line of the method table: the trials it stands for, the preference that was chosen for it, and its numbers over seeds."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.measures.costs import TOTAL
+from analysis.measures.selection import quality
+from analysis.measures.studies import Study, compared_studies, method_label
+from analysis.method_table.columns import measurements
+from analysis.pareto.indicators import hypervolume
+from analysis.pareto.intervals import Estimate, estimate
+from analysis.results.table import ACCURACY, ResultTable
+
+Preference = tuple[float, ...] | None
+"""k with k0 first, as stored; None for a method without one."""
+Kind = Literal["none", "dense", "sparse"]
+"""No preference, k0 = 0, k0 > 0; in this order."""
+State = Literal["ok", "diverged", "error", "missing"]
+_NO_SEED = -1
+
+
+@dataclass(frozen=True)
+class LineTrials:
+    """What one line is made of."""
+
+    study: Study
+    kind: Kind
+    seeds: tuple[int, ...]
+    """All seeds of the study, in the order of the plan."""
+    preferences: tuple[Preference, ...]
+    """All of this kind, in the order of the plan; (None,) for a method without."""
+    rows: Mapping[tuple[Preference, int], int]
+    """(preference, seed) -> row of `table.ok.frame`, of the trials that finished with finite objectives."""
+    states: Mapping[tuple[Preference, int], State]
+    """Of every trial of the line; `error` also where an objective is not finite."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by state; all four states are there."""
+        found = Counter(self.states.values())
+        return {state: found[state] for state in get_args(State)}
+
+
+def line_trials(table: ResultTable) -> list[LineTrials]:
+    """The trials of each line, studies in the manifest's order, of each first those without k, then k0 = 0, then k0 > 0.
+
+    Trials of earlier plans count too. A study that has neither a planned nor a trained trial has no line.
+    """
+    states: dict[str, dict[tuple[Preference, int], State]] = {}
+    rows: dict[str, dict[tuple[Preference, int], int]] = {}
+    for name, key, state, row in [*_planned(table), *_trained(table)]:
+        if states.setdefault(name, {}).get(key) != "ok":
+            states[name][key] = state
+            if row is not None:
+                rows.setdefault(name, {})[key] = row
+    has_sparsity = table.sparsity_objective is not None
+    lines = []
+    for study in compared_studies(table):
+        of_study = states.get(study.name, {})
+        seeds = tuple(dict.fromkeys(seed for _, seed in of_study))
+        for kind in get_args(Kind):
+            keys = [key for key in of_study if _kind_of(key[0], has_sparsity) == kind]
+            if keys:
+                found = rows.get(study.name, {})
+                lines.append(
+                    LineTrials(
+                        study=study,
+                        kind=kind,
+                        seeds=seeds,
+                        preferences=tuple(dict.fromkeys(preference for preference, _ in keys)),
+                        rows={key: found[key] for key in keys if key in found},
+                        states={key: of_study[key] for key in keys},
+                    )
+                )
+    return lines
+
+
+_Trial = tuple[str, tuple[Preference, int], State, int | None]
+
+
+def _planned(table: ResultTable) -> Iterator[_Trial]:
+    """Trials of the latest plan that have no row; those with a row keep its place, and the row says the rest."""
+    for trial in (table.plan or {}).get("trials", []):
+        yield _name_of(trial.get("study")), (_preference_of(trial.get("k")), _seed_of(trial.get("seed"))), "missing", None
+
+
+def _trained(table: ResultTable) -> Iterator[_Trial]:
+    finished: dict[Any, int] = {trial_id: row for row, trial_id in enumerate(table.ok.frame["trial_id"].to_list())}
+    columns: Sequence[Any] = [table.frame[name].to_list() for name in ("trial_id", "study", "k", "seed", "state")]
+    for trial_id, study, k, seed, ended in zip(*columns, strict=True):
+        row = finished.get(trial_id)
+        state: State = "ok" if row is not None else "diverged" if ended == "diverged" else "error"
+        yield _name_of(study), (_preference_of(k), _seed_of(seed)), state, row
+
+
+def _kind_of(preference: Preference, has_sparsity: bool) -> Kind:
+    if preference is None:
+        return "none"
+    return "sparse" if has_sparsity and preference[0] > 0 else "dense"
+
+
+def _name_of(study: Any) -> str:
+    return study if isinstance(study, str) else ""
+
+
+def _preference_of(k: Any) -> Preference:
+    return tuple(map(float, k)) if hasattr(k, "__len__") and len(k) else None
+
+
+def _seed_of(seed: Any) -> int:
+    return _NO_SEED if seed is None or pd.isna(seed) else int(seed)
+
+
+REFERENCE = (2.0, 2.0)
+"""Test cross-entropy of each task, in nats; ln 10 = 2.30 is a guess among ten classes."""
+_CROSS_ENTROPY_UNIT = "nats"
+
+
+def has_loss_hypervolume(table: ResultTable) -> bool:
+    """Whether a sweep has exactly two tasks and both are classification with cross-entropy as their loss."""
+    units = [o.get("unit") for o in table.task_objectives if o["column"].startswith("loss.")]
+    return len(table.tasks) == 2 and set(table.metrics.values()) == {ACCURACY} and units == [_CROSS_ENTROPY_UNIT] * 2
+
+
+def loss_hypervolumes(table: ResultTable, trials: LineTrials) -> list[float]:
+    """For each seed the area below `REFERENCE` that the test losses of a line's trials dominate.
+
+    Area of the union over trials i of [L1_i, 2] x [L2_i, 2], in nats squared: the non-dominated losses alone make it.
+
+    Returns:
+        One a seed that has a finished trial; higher is better, 4 at most.
+
+    Raises:
+        ValueError: the sweep has other tasks (`has_loss_hypervolume`).
+    """
+    if not has_loss_hypervolume(table):
+        raise ValueError(f"loss_hypervolumes expects two classification tasks, found {', '.join(table.tasks)}")
+    losses = table.ok.frame[[f"loss.test.{task}" for task in table.tasks]].to_numpy(dtype=np.float64, na_value=np.nan)
+    of_seed: dict[int, list[int]] = {}
+    for (_, seed), row in trials.rows.items():
+        of_seed.setdefault(seed, []).append(row)
+    return [hypervolume(losses[rows], REFERENCE) for rows in of_seed.values()]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The preference that a line shows."""
+
+    preference: Preference
+    rows: tuple[int, ...]
+    """Its rows of `table.ok.frame`, one a seed that finished."""
+    n_incomplete: int
+    """Preferences of the line that some seed has no result for."""
+
+
+def chosen_preference(trials: LineTrials, quality: NDArray[np.float64]) -> Chosen:
+    """The preference of the highest mean quality over seeds.
+
+    Only preferences with a result for every seed of the study are compared: a mean over fewer seeds is another number.
+    Where none is complete, those with the most seeds are compared, and `n_incomplete` tells.
+
+    Args:
+        trials: of one line.
+        quality: what `choosing.quality` says of `table.ok.frame` on *validation* data, shape (n_rows,), higher is better.
+
+    Returns:
+        Of equal ones the first in the order of the plan.
+    """
+    rows = {
+        preference: tuple(trials.rows[preference, seed] for seed in trials.seeds if (preference, seed) in trials.rows)
+        for preference in trials.preferences
+    }
+    most = max(len(found) for found in rows.values())
+    compared = [preference for preference, found in rows.items() if len(found) == most]
+    best = max(compared, key=lambda preference: _mean(quality, rows[preference]))  # max keeps the first of equal ones
+    return Chosen(best, rows[best], sum(len(found) < len(trials.seeds) for found in rows.values()))
+
+
+def _mean(quality: NDArray[np.float64], rows: tuple[int, ...]) -> float:
+    """Mean over seeds, the same in whatever order; what was not measured is never best."""
+    values = [float(quality[row]) for row in rows]
+    return math.fsum(values) / len(values) if values and all(map(math.isfinite, values)) else -math.inf
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method that trained one architecture, as one preference over all seeds shows it."""
+
+    sweep: str
+    """Name of the sweep that it is from."""
+    study: Study
+    kind: Kind
+    label: str
+    """The method, for people; unlike every other label of the same architecture."""
+    preference: Preference
+    """k with k0 first; None for a method without one."""
+    values: Mapping[str, Estimate]
+    """Column's name -> mean over seeds and interval; fractions, ratios and seconds."""
+    n_seeds: int
+    """Seeds that finished with this preference."""
+    n_seeds_planned: int
+    """All seeds of the study."""
+    counts: Mapping[str, int]
+    """Trials of the line by state: ok, diverged, error, missing; all preferences."""
+    n_incomplete: int
+    """Preferences that some seed has no result for; they could not be chosen while others are complete."""
+    hypervolume: Estimate | None
+    """Of test losses (`loss_hypervolumes`), one value a seed; None where the sweep has other tasks."""
+    taken_over_s: Estimate | None
+    """Seconds of the trials that these began from, which are in no other number of the line; None when there were none."""
+    taken_from: tuple[str, ...] = ()
+    """Names of those trials' studies."""
+    boxed: frozenset[str] = frozenset()
+    """Columns in which it is the best of its architecture."""
+    bold: frozenset[str] = frozenset()
+    """Columns in which it is the best of its dataset."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the shown preference has a result for every seed."""
+        return self.n_seeds == self.n_seeds_planned
+
+
+def lines_of(table: ResultTable, confidence: float) -> list[Line]:
+    """The lines of a sweep, in the order of `line_trials`; nothing is marked yet.
+
+    Raises:
+        ValueError: the confidence is not between 0 and 1.
+    """
+    qualities, measured = quality(table, table.ok.frame), measurements(table)
+    seconds = {str(trial): float(own) for trial, own in zip(table.frame["trial_id"].to_list(), _seconds(table), strict=True)}
+    named = zip(table.frame["trial_id"].to_list(), table.frame["study"].to_list(), strict=True)
+    studies = {str(trial): str(study) for trial, study in named}
+    given = table.ok.frame["taken_over"].to_list()
+    has_hypervolume = has_loss_hypervolume(table)
+    lines = []
+    for trials in line_trials(table):
+        chosen = chosen_preference(trials, qualities)
+        givers = [[str(trial) for trial in given[row] if str(trial) in studies] for row in chosen.rows if hasattr(given[row], "__len__")]
+        sums = [sum(seconds[trial] for trial in of_row) for of_row in givers if of_row]
+        lines.append(
+            Line(
+                sweep=table.name,
+                study=trials.study,
+                kind=trials.kind,
+                label=method_label(trials.study, prunes=trials.kind == "sparse"),
+                preference=chosen.preference,
+                values={name: estimate(measured[name].iloc[list(chosen.rows)], confidence) for name in measured.columns},
+                n_seeds=len(chosen.rows),
+                n_seeds_planned=len(trials.seeds),
+                counts=trials.counts,
+                n_incomplete=chosen.n_incomplete,
+                hypervolume=estimate(loss_hypervolumes(table, trials), confidence) if has_hypervolume else None,
+                taken_over_s=estimate(sums, confidence) if sums else None,
+                taken_from=tuple(dict.fromkeys(studies[trial] for of_row in givers for trial in of_row)),
+            )
+        )
+    return lines
+
+
+def _seconds(table: ResultTable) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return table.frame[TOTAL].to_numpy(dtype=np.float64, na_value=np.nan)

@@ -1,0 +1,1 @@
+"""Mathematics of Pareto fronts on plain arrays: every objective is minimised, and nothing here knows a results folder."""

@@ -1,0 +1,170 @@
+"""Preference vectors for the gaps of a front: between neighbours, and between its ends and what nobody has reached."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.pareto.dominance import nondominated
+from analysis.pareto.indicators import hypervolume
+from analysis.pareto.neighbors import MAX_POINTS, farthest_points, neighbours, to_unit_range
+
+CLOSE = 0.05
+"""A vector whose every entry differs from that of a tried one by no more than this share of it would give the same point."""
+_MAX_VOLUMES = 4
+"""Objectives up to which hypervolumes are compared; with more they take too long, and lengths are compared instead."""
+_MARGIN = 0.05
+_ZERO = 1e-6
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A gap of a front, and the preference whose trial is expected in its middle."""
+
+    preference: tuple[float, ...]
+    """>= 0, sums to 1, at most four digits but for its largest entry."""
+    between: tuple[int, int]
+    """Rows of the values given; -1 - i: the end in objective i; n_points + j: the middle of the j-th gap returned."""
+    gain: float
+    """Hypervolume that a point in its middle would add, as a share of the box between reference point and corner. Of more than four
+    objectives: the distance of the two, every objective divided by its length in the box."""
+
+
+def fill_gaps(
+    values: ArrayLike, preferences: ArrayLike, n: int, origin: ArrayLike, corner: ArrayLike | None = None, tried: ArrayLike | None = None
+) -> list[Gap]:
+    """Propose preferences for the n gaps of a front that promise most, one after the other, each in the middle of its gap.
+
+    A gap lies between two neighbours (`analysis.pareto.neighbors.neighbours`) of the front, or between one of its ends and the point
+    that is ideal in one objective and at the corner in the others. The gap comes first whose middle adds most hypervolume. The
+    middle between two points counts as a point from then on; an end gets one preference, as its middle may be out of reach.
+
+    The preference is proportional to b_i / (M_i - a_i), M being the middle and b_i the share of objective i in the neighbours'
+    weighted objectives k_i (F_i - a_i). Where all weighted objectives are equal, as at an interior Chebyshev optimum, this is
+    the ray from the reference point a through M; where one never balances (sparsity, which acts through a proximal operator),
+    it keeps the balance that was seen.
+
+    Args:
+        values: shape (n_points, n_objectives), minimised; rows that are not finite or dominated are left out, and of a front of
+            more than `neighbours.MAX_POINTS` those that are near to others.
+        preferences: shape (n_points, n_objectives), >= 0; what each point was trained for.
+        n: at most so many.
+        origin: a, shape (n_objectives,), in units of the values.
+        corner: shape (n_objectives,), what bounds the front from above, as a hypervolume's reference does; None, or where a
+            point does not lie below it: a little beyond the worst of the front.
+        tried: shape (n_tried, n_objectives), further preferences that need no trial.
+
+    Returns:
+        At most n gaps, the most promising first; fewer where every middle is `CLOSE` to a preference that was tried.
+
+    Raises:
+        ValueError: shapes that do not fit, or a negative n.
+    """
+    points, k = np.asarray(values, dtype=np.float64), np.asarray(preferences, dtype=np.float64)
+    if points.ndim != 2 or k.shape != points.shape or n < 0:
+        raise ValueError(
+            f"fill_gaps expects values and preferences of one shape and n >= 0, found shapes {points.shape}, {k.shape}, n = {n}"
+        )
+    done = k if tried is None else np.concatenate([k, np.asarray(tried, dtype=np.float64).reshape(-1, points.shape[1])])
+    found: list[Gap] = []
+    if not nondominated(points).any():
+        return found
+    front = _Front(points, k, np.asarray(origin, dtype=np.float64), None if corner is None else np.asarray(corner, dtype=np.float64))
+    while len(found) < n and (gap := front.best_gap(done)) is not None:
+        front.add(gap, len(points) + len(found))
+        done = np.concatenate([done, [gap.preference]])
+        found.append(gap)
+    return found
+
+
+class _Front:
+    """The points between which gaps are looked for: trials, ends, and the middles of gaps that were proposed."""
+
+    def __init__(
+        self, values: NDArray[np.float64], k: NDArray[np.float64], origin: NDArray[np.float64], corner: NDArray[np.float64] | None
+    ):
+        rows = np.flatnonzero(nondominated(values))
+        if len(rows) > MAX_POINTS:
+            rows = np.sort(rows[farthest_points(to_unit_range(values[rows]), MAX_POINTS)])
+        front = values[rows]
+        length, least = np.ptp(front, axis=0), front.min(axis=0)
+        # A reference point that is not below every value is none: the balance is then measured from a little below the best.
+        self.origin = np.where(origin < least, origin, least - _MARGIN * np.where(length > 0, length, 1.0))
+        beyond = front.max(axis=0) + _MARGIN * np.where(length > 0, length, 1.0)
+        self.corner = beyond if corner is None else np.where(corner > front.max(axis=0), corner, beyond)
+        weighted = k[rows] * (front - self.origin)
+        m = len(self.origin)
+        # An objective that no trial of the front was trained for has no end to go towards.
+        ends = np.flatnonzero(weighted.any(axis=0))
+        self.values = np.concatenate([front, np.where(np.eye(m, dtype=bool)[ends], self.origin, self.corner)])
+        self.balance = np.concatenate([_shares(weighted), np.full((len(ends), m), np.nan)])
+        self.names = [*rows.tolist(), *(-1 - int(i) for i in ends)]
+        self.closed: set[int] = set()
+
+    def best_gap(self, done: NDArray[np.float64]) -> Gap | None:
+        """The gap that promises most of those whose middle needs a preference that was not tried yet."""
+        unit = self.corner - self.origin
+        pairs = neighbours(to_unit_range(self.values))
+        promised = self._gains(pairs, unit)
+        for index in np.argsort(-np.round(promised, 12), kind="stable"):  # equal ones in the order of their points
+            i, j = (int(row) for row in pairs[index])
+            if not self.closed.isdisjoint((self.names[i], self.names[j])):
+                continue
+            preference = self._preference(i, j)
+            if preference is None:
+                continue
+            near = np.abs(done - preference) <= CLOSE * np.maximum(done, preference) + _ZERO
+            if not near.all(axis=1).any():
+                return Gap(tuple(preference.tolist()), (self.names[i], self.names[j]), float(promised[index]))
+        return None
+
+    def _gains(self, pairs: NDArray[np.int64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
+        scaled = (self.values - self.origin) / unit
+        if scaled.shape[1] > _MAX_VOLUMES:
+            return np.asarray(np.sqrt(((scaled[pairs[:, 0]] - scaled[pairs[:, 1]]) ** 2).sum(axis=1)))
+        corner = np.ones(scaled.shape[1])
+        before = hypervolume(scaled, corner)
+        return np.asarray([hypervolume([*scaled, (scaled[i] + scaled[j]) / 2], corner) - before for i, j in pairs], dtype=np.float64)
+
+    def _preference(self, i: int, j: int) -> NDArray[np.float64] | None:
+        """None where the balance is not known, or the numbers are too small to divide by."""
+        with np.errstate(all="ignore"):
+            k = self._balance(i, j) / (self._middle(i, j) - self.origin)
+            shares = k / k.sum()
+        return _rounded(shares) if np.isfinite(shares).all() else None
+
+    def _balance(self, i: int, j: int) -> NDArray[np.float64]:
+        """The mean of both points' balance; an end has none, and two ends are balanced as the front is on average."""
+        both = self.balance[[i, j]]
+        seen = both[np.isfinite(both).all(axis=1)]
+        known = seen if len(seen) else self.balance[np.isfinite(self.balance).all(axis=1)]
+        return np.asarray(known.mean(axis=0)) if len(known) else np.full(self.balance.shape[1], np.nan)
+
+    def _middle(self, i: int, j: int) -> NDArray[np.float64]:
+        return np.asarray((self.values[i] + self.values[j]) / 2)
+
+    def add(self, gap: Gap, name: int) -> None:
+        """Count the middle of a gap as a point, or close its end."""
+        ends = {end for end in gap.between if end < 0}
+        if ends:
+            self.closed |= ends
+            return
+        i, j = (self.names.index(end) for end in gap.between)
+        self.values = np.concatenate([self.values, [self._middle(i, j)]])
+        self.balance = np.concatenate([self.balance, [self._balance(i, j)]])
+        self.names.append(name)
+
+
+def _shares(weighted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each row divided by its sum; NaN where that is nothing."""
+    total = weighted.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(weighted, total, out=np.full_like(weighted, np.nan), where=total > 0))
+
+
+def _rounded(k: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Four significant digits, the largest entry what is missing to 1."""
+    short = np.array([float(f"{entry:.{_DIGITS}g}") for entry in k])
+    largest = int(short.argmax())
+    short[largest] = round(1 - float(np.delete(short, largest).sum()), 12)
+    return short

@@ -1,0 +1,133 @@
+"""Estimates over seeds with confidence intervals: Student's t, and the bootstrap."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of a number over seeds, with an interval; in the number's own unit."""
+
+    mean: float | None
+    """None when no seed has a value."""
+    low: float | None
+    """Lower end of the confidence interval; None with fewer than two seeds."""
+    high: float | None
+    n: int
+    """Seeds that have a value."""
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval's length, None where there is none."""
+        return None if self.mean is None or self.high is None else self.high - self.mean
+
+
+def estimate(values: Iterable[float], confidence: float = CONFIDENCE) -> Estimate:
+    """Mean and Student's t interval of one number measured with several seeds.
+
+    Args:
+        values: one a seed; those that are not finite are left out.
+        confidence: share of such intervals that would hold the true mean, if the values were normal.
+
+    Returns:
+        mean +- t * s / sqrt(n), s with n - 1 in its denominator and t the (1 + confidence) / 2 quantile of Student's
+        distribution with n - 1 degrees of freedom. The sum is exact before it is rounded, so the order does not matter.
+
+    Raises:
+        ValueError: the confidence is not between 0 and 1.
+    """
+    check_confidence(confidence)
+    known = [float(value) for value in values if math.isfinite(value)]
+    n = len(known)
+    if not n:
+        return Estimate(None, None, None, 0)
+    mean = math.fsum(known) / n
+    if n == 1:
+        return Estimate(mean, None, None, 1)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (n - 1))
+    half_width = float(stdtrit(n - 1, (1 + confidence) / 2)) * deviation / math.sqrt(n)
+    return Estimate(mean, mean - half_width, mean + half_width, n)
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse a confidence that is no fraction between 0 and 1.
+
+    Raises:
+        ValueError: the message names the value.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"an interval expects 0 < confidence < 1, found confidence = {confidence}")
+
+
+N_RESAMPLES = 10_000
+
+
+def bootstrap_mean(values: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -> Estimate:
+    """Mean and percentile bootstrap interval of a number measured with several seeds.
+
+    Args:
+        values: shape (n_seeds,); those that are not finite are left out.
+        confidence: share of the resampled means between the ends.
+        seed: of the resampling, so that an interval can be computed twice.
+
+    Returns:
+        The mean; its interval from `N_RESAMPLES` means of as many values drawn with replacement, None with fewer than two
+        seeds. The interval lies within the range of the values, so with three seeds it is rather too narrow.
+
+    Raises:
+        ValueError: the confidence is not between 0 and 1.
+
+    Source: Efron, Annals of Statistics 7(1), 1979.
+    """
+    return _estimate([values], confidence, seed)
+
+
+def bootstrap_difference(first: ArrayLike, second: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -> Estimate:
+    """Mean of the first numbers minus mean of the second, with an interval; the two are resampled apart from each other.
+
+    Args:
+        first: shape (n_first,), one a seed.
+        second: shape (n_second,), one a seed; equal seeds are not taken for pairs, as two sweeps share nothing but a number.
+        confidence: share of the resampled differences between the ends.
+        seed: of the resampling.
+
+    Returns:
+        The difference; None where one side has no value, no interval where one side has fewer than two. `n` counts the
+        side with fewer values.
+
+    Raises:
+        ValueError: the confidence is not between 0 and 1.
+    """
+    return _estimate([first, second], confidence, seed)
+
+
+def _estimate(groups: Sequence[ArrayLike], confidence: float, seed: int) -> Estimate:
+    """The first group's mean minus those of the others."""
+    check_confidence(confidence)
+    known = [_finite(group) for group in groups]
+    n = min(map(len, known))
+    if n == 0:
+        return Estimate(None, None, None, 0)
+    signs = [1.0, *[-1.0] * (len(known) - 1)]
+    mean = math.fsum(sign * float(values.mean()) for sign, values in zip(signs, known, strict=True))
+    if n == 1:
+        return Estimate(mean, None, None, 1)
+    rng = np.random.default_rng(seed)
+    resampled = sum(
+        sign * values[rng.integers(len(values), size=(N_RESAMPLES, len(values)))].mean(axis=1)
+        for sign, values in zip(signs, known, strict=True)
+    )
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(mean, float(low), float(high), n)
+
+
+def _finite(values: ArrayLike) -> NDArray[np.float64]:
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    return numbers[np.isfinite(numbers)]

@@ -1,0 +1,99 @@
+"""Where a report's numbers come from: objectives, filter, reference, seeds, command, versions."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from analysis.measures.convergence import EXACT, gap_text
+from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES, NO_REFERENCE, beyond_text
+from analysis.results.table import ResultTable
+
+
+def about(table: ResultTable, facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """(term, text) pairs for people, what is unknown left out.
+
+    Args:
+        table: what `read_results` gave.
+        facts: what `summary` returned for it.
+    """
+    manifest, plan = table.manifest, table.plan or {}
+    problem = manifest.get("problem")
+    has_sparsity = table.sparsity_objective is not None
+    n_unplanned = len(set(table.frame["trial_id"].to_list()).difference(table.planned_ids))
+    pairs = [
+        ("Problem", problem.get("name") if isinstance(problem, dict) else problem),
+        ("Studies", "\n".join(_study(study) for study in manifest.get("studies") or [])),
+        ("Objectives", "\n".join(_objective(objective) for objective in table.objectives)),
+        ("Scaling", manifest.get("scaling")),
+        ("Reference point", _reference_point(manifest)),
+        ("Filter", f"eps = {facts['eps']:g}, {facts['mode']}; each study by itself{', k0 = 0 apart from k0 > 0' if has_sparsity else ''}"),
+        ("Hypervolume", _hypervolume(facts)),
+        ("Exact front", _exact_front(table, facts)),
+        ("Exactness", _exactness(facts)),
+        ("Seeds", ", ".join(str(seed) for seed in sorted({int(seed) for seed in table.frame["seed"].dropna()}))),
+        ("Runs so far", plan.get("attempt")),
+        ("Command", _words(plan.get("command"))),
+        ("Versions", _versions(plan.get("versions"))),
+        ("Git commit", plan.get("git_sha")),
+        ("Host", plan.get("host")),
+        ("Of earlier plans", f"{n_unplanned} trials that the latest plan does not ask for" if n_unplanned else None),
+        ("Sweep created", manifest.get("created")),
+        ("Report written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+    ]
+    return [(term, str(value)) for term, value in pairs if value not in (None, "")]
+
+
+def _study(study: dict[str, Any]) -> str:
+    return f"{study.get('name')}: {', '.join(str(study[key]) for key in ('model', 'method') if study.get(key))}"
+
+
+def _objective(objective: dict[str, str]) -> str:
+    direction = "maximised" if objective.get("sense") == "max" else "minimised"
+    return f"{objective.get('name')}: {', '.join(str(item) for item in (objective['column'], objective.get('unit'), direction) if item)}"
+
+
+def _hypervolume(facts: dict[str, Any]) -> str:
+    if facts["hypervolume"] is None:
+        return f"not computed: {NO_REFERENCE}"
+    reference = ", ".join(f"{value:g}" for value in facts["hypervolume_reference"])
+    is_estimate = len(facts["hypervolume_reference"]) > MAX_EXACT_OBJECTIVES
+    value = f"about {facts['hypervolume']:.4g} (estimated)" if is_estimate else f"{facts['hypervolume']:.7g}"
+    beyond = beyond_text(facts["n_beyond_reference"])
+    return f"{value}, of all finished trials, below the reference point ({reference}){f'; {beyond}' if beyond else ''}"
+
+
+def _reference_point(manifest: dict[str, Any]) -> str | None:
+    """What was asked for, and the numbers that `auto` became."""
+    asked, values = manifest.get("reference_point"), manifest.get("reference_point_values")
+    numbers = values if isinstance(values, list) else asked
+    shown = f"({', '.join(_number(value) for value in numbers)})" if isinstance(numbers, list) else None
+    return ": ".join(text for text in (asked if isinstance(asked, str) else None, shown) if text) or None
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _exact_front(table: ResultTable, facts: dict[str, Any]) -> str | None:
+    if table.true_front is None:
+        return None
+    distance = facts["igd_plus"]
+    text = f"{len(table.true_front):,} points"
+    return text if distance is None else f"{text}, on average {distance:.3g} from what the finished trials dominate (IGD+)"
+
+
+def _exactness(facts: dict[str, Any]) -> str | None:
+    if not facts["n_optimum"]:
+        return None
+    return (
+        f"{facts['n_exact']} of {facts['n_optimum']} trials within {EXACT:g} of their optimum; relative gap (max g - optimum) / optimum "
+        f"(the difference where the optimum is 0): "
+        f"median {gap_text(facts['median_gap'])}, largest {gap_text(facts['largest_gap'])}"
+    )
+
+
+def _words(command: Any) -> str | None:
+    return " ".join(str(word) for word in command) if isinstance(command, list) else command
+
+
+def _versions(versions: Any) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) if isinstance(versions, dict) else str(versions or "")

@@ -1,0 +1,231 @@
+"""What a report embeds for its scripts: which trials, their columns, and their training curves."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.measures.convergence import gaps
+from analysis.results.json_text import json_value
+from analysis.results.parquet import MAPPINGS
+from analysis.results.table import ResultTable
+
+MAX_VALUES = 24_000
+"""Trials times objectives that a report embeds: 8,000 trials of three objectives, about 1 kB each. More make a file that is slow to
+send and to open; what a trial takes grows with the objectives."""
+MAX_FRONT_POINTS = 1_500
+"""Points of the exact front that a report embeds."""
+_NOT_EMBEDDED = ("versions", "pack_id")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The trials of a report: finished ones first, in the table's order, then the others."""
+
+    points: ResultTable
+    """The finished trials that are embedded; row i of its frame is row i of the report."""
+    labels: pd.DataFrame
+    """What `label_points` said of them, in the same order."""
+    others: pd.DataFrame
+    """Embedded trials without a usable result: diverged, failed, not finite."""
+    note: str
+    """What was left out, for people; empty when nothing was."""
+
+
+def choose_rows(table: ResultTable, labels: pd.DataFrame, max_rows: int | None = None, seed: int = 0) -> Embedded:
+    """Choose the trials to embed: all of them, or the front, those nearest to it, a sample of the rest and some failures.
+
+    Of the places for finished trials a tenth is always a sample of all that are left; at least half goes by distance from
+    the front. Of trials at the same distance, and of a front that is larger than its places, a sample is taken too.
+
+    Args:
+        table: what `read_results` gave.
+        labels: what `label_points` returned for it.
+        max_rows: more trials than this are thinned; default: so that there are at most `MAX_VALUES` values.
+        seed: of the samples, so that a report can be made twice.
+    """
+    max_rows = MAX_VALUES // max(3, len(table.objectives)) if max_rows is None else max_rows
+    frame = table.frame
+    others = frame[~table.is_ok]
+    if len(frame) <= max_rows:
+        return Embedded(table.ok, labels, others, "")
+    shown_others = others.head(max_rows // 10)
+    room = min(max_rows - len(shown_others), len(labels))
+    kept = labels["kept"].to_numpy(dtype=bool)
+    rng = np.random.default_rng(seed)
+    by_slack = np.lexsort((rng.permutation(len(labels)), labels["slack"].to_numpy()))
+    n_near = min(max(room // 2, int(kept.sum())), room - room // 10)
+    near, sample = by_slack[:n_near], rng.permutation(by_slack[n_near:])[: room - n_near]
+    rows = np.sort(np.concatenate([near, sample]))
+    points = replace(table, frame=table.ok.frame.iloc[rows].reset_index(drop=True))
+    n_front, n_embedded = int(kept.sum()), int(kept[near].sum())
+    front = f"all {n_front:,}" if n_embedded == n_front else f"{n_embedded:,} of the {n_front:,}"
+    note = (
+        f"{len(rows) + len(shown_others):,} of {len(frame):,} trials are embedded in this page: {front} on the front, "
+        f"{n_near - n_embedded:,} nearest to it, a sample of {len(sample):,} of the {len(labels) - n_near:,} other finished ones "
+        f"(seed {seed}) and {len(shown_others):,} of {len(others):,} without a result. The pictures, the table of trials and its CSV "
+        "hold no others; counts, the summary, methods, health and the hypervolume are of all trials."
+    )
+    return Embedded(points, labels.iloc[rows].reset_index(drop=True), shown_others, note)
+
+
+def to_columns(embedded: Embedded) -> dict[str, Any]:
+    """Columns of the embedded trials for JSON: `{"all": value}` where all rows agree, else a list; empty ones left out.
+
+    Beside the store's columns there are those of `label_points`, and the `gap` of `gaps` where an optimum is known.
+    """
+    labels = embedded.labels[["group", "slack", "cluster"]].assign(gap=gaps(embedded.points))
+    points = pd.concat([embedded.points.frame.reset_index(drop=True), labels], axis=1)
+    others = embedded.others.drop(columns=[name for name in labels if name in embedded.others])
+    frames = [frame for frame in (points, others) if len(frame)]
+    columns: dict[str, Any] = {}
+    for name in points.columns:
+        if name in _NOT_EMBEDDED:
+            continue
+        cells = [cell for frame in frames for cell in (_cells(frame[name]) if name in frame else [None] * len(frame))]
+        if name in MAPPINGS:
+            cells = [None if cell is None else json.loads(cell) for cell in cells]
+        present = [cell for cell in cells if cell is not None]
+        if present:
+            columns[name] = {"all": cells[0]} if all(cell == cells[0] for cell in cells) else cells
+    return columns
+
+
+def exact_front_columns(table: ResultTable) -> dict[str, list[float]]:
+    """The exact front as columns of the objectives, thinned evenly to `MAX_FRONT_POINTS`; empty where it is not known."""
+    front = table.true_front
+    if front is None:
+        return {}
+    rows = np.unique(np.linspace(0, len(front) - 1, min(len(front), MAX_FRONT_POINTS)).round().astype(np.int64))
+    return {o["column"]: front[rows, i].tolist() for i, o in enumerate(table.objectives)}
+
+
+def _cells(column: "pd.Series[Any]") -> list[Any]:
+    """A column as JSON has it; numbers, which are most of it, all at once."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+        values = column.to_numpy()
+        return [cell if known else None for cell, known in zip(values.tolist(), np.isfinite(values).tolist(), strict=True)]
+    return [json_value(cell) for cell in column.to_list()]
+
+
+MAX_CURVE_VALUES = 250_000
+"""Numbers of all curves together, about 7 bytes each in the page."""
+MAX_EPOCHS = 60
+"""Epochs of one trial that are embedded; longer curves are thinned evenly."""
+SPARSITY = -1
+"""`task` of a line that belongs to sparsity."""
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One curve of a panel."""
+
+    panel: str
+    name: str
+    task: int
+    """Its index, which gives the colour; `SPARSITY` for sparsity's own."""
+    is_dashed: bool
+    of: Callable[[pd.DataFrame], NDArray[np.float64]]
+    """Values of some epochs, shape (n_epochs,)."""
+
+
+def embedded_curves(table: ResultTable, embedded: Embedded) -> dict[str, Any]:
+    """The curves for JSON: of the trials without a result and of the front first, then by distance from the front.
+
+    Args:
+        table: what `read_results` gave; its epochs are read from the folder.
+        embedded: the report's trials.
+
+    Returns:
+        Empty when there are none. Else `lines`: `panel`, `name`, `task` and `dashed` of each, in the order of panels; and `trials`:
+        row of the report -> `epochs`, `retrain` (the first epoch after sparsifying, None where there is none) and `values`, a list a line
+        of 4 digits, None where a value is not known or not finite.
+    """
+    lines = _lines(table)
+    row_of = dict(_chosen(embedded, len(lines) + 1))
+    epochs = table.read_epochs(row_of)
+    if epochs.empty:
+        return {}
+    known = [(line, values) for line in lines if np.isfinite(values := line.of(epochs)).any()]
+    shown = [{"panel": line.panel, "name": line.name, "task": line.task, "dashed": line.is_dashed} for line, _ in known]
+    places = epochs.groupby("trial_id", sort=False).indices
+    trials = {row_of[str(name)]: _trial(epochs.iloc[own], [values[own] for _, values in known]) for name, own in places.items()}
+    return {"lines": shown, "trials": trials} if shown else {}
+
+
+def _chosen(embedded: Embedded, n_values: int) -> list[tuple[str, int]]:
+    """(trial, its row in the report) of those whose curves there is room for, an epoch taking `n_values`."""
+    ordered = _by_interest(embedded)
+    known = pd.concat([embedded.points.frame["n_epochs"], embedded.others["n_epochs"]]).to_numpy(dtype=np.float64, na_value=np.nan)
+    n_epochs = np.fmin(known, MAX_EPOCHS)[[row for _, row in ordered]]
+    room = MAX_CURVE_VALUES / n_values
+    return ordered[: int(np.searchsorted(np.cumsum(np.where(n_epochs > 0, n_epochs, MAX_EPOCHS)), room, side="right"))]
+
+
+def _by_interest(embedded: Embedded) -> list[tuple[str, int]]:
+    """(trial, its row in the report), those that need explaining or deciding first."""
+    points = embedded.points.frame["trial_id"].to_list()
+    failed = [(str(name), len(points) + i) for i, name in enumerate(embedded.others["trial_id"])]
+    order = np.argsort(embedded.labels["slack"].to_numpy(dtype=np.float64), kind="stable").tolist()
+    return [*failed, *((str(points[i]), i) for i in order)]
+
+
+def _lines(table: ResultTable) -> list[_Line]:
+    lines = []
+    for task, name in enumerate(table.tasks):
+        lines += [
+            _Line("Loss", f"{name}, {split}", task, split == "train", _column(f"loss.{split}.{name}")) for split in ("validation", "train")
+        ]
+    for task, name in enumerate(table.tasks):
+        lines.append(_Line("Validation accuracy", name, task, False, _column(f"accuracy.validation.{name}")))
+    if table.sparsity_objective is not None:
+        lines.append(_Line("Sparsity rate", "SR", SPARSITY, False, _column("sparsity_rate")))
+        lines.append(_Line("Multipliers", "sparsity", SPARSITY, False, _multiplier(SPARSITY, len(table.tasks))))
+    for task, name in enumerate(table.tasks):
+        lines.append(_Line("Multipliers", name, task, False, _multiplier(task, len(table.tasks))))
+    return lines
+
+
+def _column(name: str) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
+    def values(epochs: pd.DataFrame) -> NDArray[np.float64]:
+        return epochs[name].to_numpy(dtype=np.float64, na_value=np.nan) if name in epochs else np.full(len(epochs), np.nan)
+
+    return values
+
+
+def _multiplier(task: int, n_tasks: int) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
+    """Of a task or of sparsity; an epoch has those of the tasks alone, or sparsity's before them."""
+
+    def of_epoch(cell: Any) -> float:
+        n_found = len(cell) if isinstance(cell, (list, tuple, np.ndarray)) else 0
+        place = task + n_found - n_tasks
+        value = cell[place] if n_found in (n_tasks, n_tasks + 1) and place >= 0 else None
+        return float(value) if isinstance(value, (int, float, np.number)) else np.nan
+
+    def values(epochs: pd.DataFrame) -> NDArray[np.float64]:
+        return np.array([of_epoch(cell) for cell in epochs["multipliers"]]) if "multipliers" in epochs else np.full(len(epochs), np.nan)
+
+    return values
+
+
+def _trial(epochs: pd.DataFrame, lines: list[NDArray[np.float64]]) -> dict[str, Any]:
+    """One trial's curves, its epochs in order."""
+    places = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_EPOCHS)).round().astype(np.int64))
+    phases = epochs["phase"].to_list() if "phase" in epochs else []
+    numbers = epochs["epoch"].to_list()
+    after = next((int(numbers[i]) for i in range(1, len(phases)) if phases[i] == "retrain" and phases[i - 1] != "retrain"), None)
+    return {
+        "epochs": [int(numbers[i]) for i in places],
+        "retrain": after,
+        "values": [[_rounded(value) for value in values[places].tolist()] for values in lines],
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None

@@ -1,0 +1,129 @@
+"""What a reader of a report must know before believing it: what failed, diverged, missed its target or cannot be read."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.measures.convergence import EXACT, UNCONVERGED, gap_text, gaps, is_unconverged, residual_share
+from analysis.results.table import ResultTable
+
+MAX_LINES = 50
+"""Lines that one finding lists; the count tells of the rest."""
+_MAX_IDS = 8
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of trouble."""
+
+    title: str
+    """What happened, for people."""
+    count: int
+    """How many trials or files."""
+    lines: tuple[tuple[str, str], ...]
+    """(trial or file, message) of at most `MAX_LINES` of them; (note, trials) for notes."""
+    serious: bool
+    """Whether a result is lost; the others are still in the front, and marked."""
+    n_lines: int | None = None
+    """How many lines there would be without `MAX_LINES`; None: `count`."""
+
+    @property
+    def lists_texts(self) -> bool:
+        """Whether its lines begin with texts, not with trials or files."""
+        return self.n_lines is not None
+
+    @property
+    def n_left_out(self) -> int:
+        """Lines beyond `MAX_LINES`."""
+        return (self.count if self.n_lines is None else self.n_lines) - len(self.lines)
+
+
+def health(table: ResultTable) -> list[Finding]:
+    """All kinds of trouble that a results folder has, the serious ones first; empty for a clean sweep."""
+    frame = table.frame
+    ok = (frame["state"] == "ok").to_numpy(dtype=bool)
+    diverged = (frame["state"] == "diverged").to_numpy(dtype=bool)
+    finite = np.isfinite(table.values()).all(axis=1)
+    present = set(frame["trial_id"].to_list())
+    missing = tuple((trial_id, "") for trial_id in table.planned_ids if trial_id not in present)
+    files = tuple((path, reason) for path, _, reason in (entry.partition(": ") for entry in table.unreadable))
+    findings = [
+        _of_trials("failed", frame[~ok & ~diverged], serious=True),
+        _of_trials("diverged: a loss became NaN or infinite", frame[diverged], serious=True),
+        _of_trials("finished with an objective that is not finite", frame[ok & ~finite], serious=True),
+        Finding(
+            "file that cannot be read" if len(files) == 1 else "files that cannot be read", len(files), files[:MAX_LINES], serious=True
+        ),
+        Finding("planned and without a result yet", len(missing), missing[:MAX_LINES], serious=False),
+        _of_trials("did not reach the least sparsity asked for", frame[ok & _is_false(frame, "sparsity_reached")], serious=False),
+        _of_trials("tying did not converge in some layer", frame[ok & _is_false(frame, "tying_converged")], serious=False),
+        _of_residuals(table),
+        _of_gaps(table, lambda gap: gap < -EXACT, "below their exact optimum, so the optimum or an objective is wrong", serious=True),
+        _of_gaps(table, lambda gap: gap > EXACT, f"more than a relative {EXACT:g} above their exact optimum", serious=False),
+        _of_notes(frame),
+    ]
+    return [finding for finding in findings if finding.count]
+
+
+def _of_trials(title: str, rows: pd.DataFrame, serious: bool) -> Finding:
+    shown = rows.head(MAX_LINES)
+    lines = ((str(i), str(message) if pd.notna(message) else "") for i, message in zip(shown["trial_id"], shown["error"], strict=True))
+    return Finding(title, len(rows), tuple(lines), serious)
+
+
+def _of_gaps(table: ResultTable, is_wrong: Callable[[NDArray[np.float64]], NDArray[np.bool_]], title: str, serious: bool) -> Finding:
+    """Trials whose gap to the optimum is too large, the farthest first."""
+    gap = gaps(table.ok)
+    rows = np.flatnonzero(is_wrong(gap))
+    worst = rows[np.argsort(-np.abs(gap[rows]), kind="stable")][:MAX_LINES]
+    names = table.ok.frame["trial_id"]
+    return Finding(title, len(rows), tuple((str(names[row]), f"gap {gap_text(float(gap[row]))}") for row in worst), serious)
+
+
+def _of_residuals(table: ResultTable) -> Finding:
+    """Unconverged trials, the farthest first."""
+    share = residual_share(table.ok)
+    rows = np.flatnonzero(is_unconverged(table.ok))
+    worst = rows[np.argsort(-share[rows], kind="stable")][:MAX_LINES]
+    names = table.ok.frame["trial_id"]
+    title = f"unconverged: the KKT residual is above {100 * UNCONVERGED:.0f} % of the largest weighted objective"
+    lines = tuple((str(names[row]), f"{100 * share[row]:.1f} %") for row in worst)
+    return Finding(title, len(rows), lines, serious=False)
+
+
+def _of_notes(frame: pd.DataFrame) -> Finding:
+    """What trials say of themselves, each text once with its trials, the most frequent first."""
+    trials = defaultdict(list)
+    n_trials = 0
+    for trial_id, notes in zip(frame["trial_id"].to_list(), frame["notes"].to_list(), strict=True):
+        texts = notes_of(notes)
+        n_trials += bool(texts)
+        for text in dict.fromkeys(texts):
+            trials[text].append(str(trial_id))
+    ordered = sorted(trials.items(), key=lambda item: -len(item[1]))
+    lines = tuple((text, _count_and_names(ids)) for text, ids in ordered[:MAX_LINES])
+    return Finding("trial carries notes" if n_trials == 1 else "trials carry notes", n_trials, lines, False, len(ordered))
+
+
+def notes_of(cell: Any) -> list[str]:
+    """The notes of a row as text, none where there is nothing."""
+    if isinstance(cell, str):
+        return [cell]
+    return [str(note) for note in cell if note is not None] if isinstance(cell, Iterable) else []
+
+
+def _count_and_names(ids: list[str]) -> str:
+    more = f" and {len(ids) - _MAX_IDS} more" if len(ids) > _MAX_IDS else ""
+    return f"{len(ids)} {'trial' if len(ids) == 1 else 'trials'}: {', '.join(ids[:_MAX_IDS])}{more}"
+
+
+def _is_false(frame: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Where a nullable flag is there and false, shape (n_trials,)."""
+    if column not in frame:
+        return np.zeros(len(frame), dtype=bool)
+    return np.asarray([cell is not None and cell is not pd.NA and cell == False for cell in frame[column].to_list()], dtype=bool)  # noqa: E712

@@ -1,0 +1,133 @@
+"""The report's section on indicators and trade-offs, as a fragment of HTML."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from analysis.figures.attainment import ATTAINMENT_CAPTION
+from analysis.measures.convergence import RULE
+from analysis.measures.decision_front import DecisionFront, Step, measure_name, steps_from
+from analysis.measures.study_indicators import StudyIndicators, study_indicators
+from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES, NO_REFERENCE, beyond_text, n_beyond
+from analysis.pareto.intervals import CONFIDENCE, Estimate
+from analysis.pareto.knee import COMPROMISE_RULE, KNEE_RULE
+from analysis.results.table import ResultTable
+
+MAX_STEPS = 60
+"""Trade-offs that a report lists; `trade_offs` gives all of them."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    study: str
+    n_trials: int
+    seeds: str
+    hypervolume: str
+    igd_plus: str
+    spread: str
+    n_unconverged: int
+    knee: str
+    compromise: str
+
+
+def indicators_as_html(table: ResultTable, has_figure: bool, labels: pd.DataFrame | None = None) -> Markup | None:
+    """A table of each study's indicators, the steps from knee and compromise to their neighbours, and the rules.
+
+    Args:
+        table: any table.
+        has_figure: whether the page draws attainment surfaces here (`attainment_figure`).
+        labels: what `label_points` returned for the table, if it is known already.
+
+    Returns:
+        None where no trial has finished. Names are escaped.
+
+    Raises:
+        ResultsError: trials of one study have different scalings.
+    """
+    found = study_indicators(table, labels=labels)
+    if not found:
+        return None
+    rows = [_row(one) for one in found]
+    steps = [(label, step) for one in found for label, step in _steps(one)]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files("analysis.templates").joinpath("html/indicators.html").read_text(encoding="utf-8"))
+    return Markup(
+        template.render(
+            rows=rows,
+            steps=[(label, step.study, step.start, str(step), step.end) for label, step in steps[:MAX_STEPS]],
+            n_left_out=max(0, len(steps) - MAX_STEPS),
+            has_igd=any(one.igd_plus is not None for one in found),
+            has_unconverged=any(one.n_unconverged for one in found),
+            has_figure=has_figure,
+            attainment_caption=ATTAINMENT_CAPTION,
+            caption=_caption(table, found),
+        )
+    )
+
+
+def _row(one: StudyIndicators) -> _Row:
+    return _Row(
+        study=one.study or "(none)",
+        n_trials=one.n_trials,
+        seeds=", ".join(map(str, one.seeds)) or "none",
+        hypervolume=_text(one.hypervolume, 5),
+        igd_plus=_text(one.igd_plus, 3),
+        spread=_text(one.spread, 2),
+        n_unconverged=one.n_unconverged,
+        knee=_point(one.front, one.knee),
+        compromise=_point(one.front, one.compromise),
+    )
+
+
+def _text(found: Estimate | None, digits: int) -> str:
+    if found is None or found.mean is None:
+        return "–"
+    interval = "" if found.low is None or found.high is None else f" [{found.low:.{digits}g}, {found.high:.{digits}g}]"
+    return f"{found.mean:.{digits}g}{interval}"
+
+
+def _point(front: DecisionFront, row: int | None) -> str:
+    """A trial with what people decide by."""
+    if row is None:
+        return "none"
+    trial = front.frame.iloc[row]
+    numbers = []
+    for quantity in front.quantities:
+        value = float(trial[quantity.column])
+        numbers.append(f"{measure_name(quantity)} {100 * value:.1f} %" if quantity.unit == "points" else f"{quantity.name} {value:.3g}")
+    return f"{trial['trial_id']}: {', '.join(numbers)}"
+
+
+def _steps(one: StudyIndicators) -> list[tuple[str, Step]]:
+    """Steps from the knee and from the compromise, each named once."""
+    starts = {one.knee_trial: "knee"}
+    if one.compromise_trial is not None:
+        starts[one.compromise_trial] = "knee and compromise" if one.compromise_trial == one.knee_trial else "compromise"
+    return [(label, step) for trial, label in starts.items() if trial is not None for step in steps_from(one.front, trial)]
+
+
+def _caption(table: ResultTable, found: Sequence[StudyIndicators]) -> list[str]:
+    reference = table.manifest.get("hypervolume_reference")
+    measured = ", ".join(measure_name(quantity) for quantity in found[0].front.quantities)
+    texts = []
+    if reference is not None:
+        corner = ", ".join(f"{value:g}" for value in reference)
+        about = " (an estimate)" if len(reference) > MAX_EXACT_OBJECTIVES else ""
+        beyond = beyond_text(n_beyond(table.ok.values(), table.signed(np.asarray(reference, dtype=np.float64))))
+        texts.append(
+            f"Hypervolume{about} is computed for each seed below the manifest's reference ({corner}){f'; {beyond}' if beyond else ''}; "
+            "higher is better."
+        )
+    else:
+        texts.append(f"No hypervolume: {NO_REFERENCE}.")
+    texts.append(
+        f"Brackets: {100 * CONFIDENCE:g} % bootstrap interval of the mean over seeds; with fewer than two seeds there is none. "
+        "Spread is 0 on an evenly filled front; lower is better."
+    )
+    texts.append(f"Knee, compromise and trade-offs compare the points of the front of all seeds by {measured}, on validation data.")
+    return [*texts, KNEE_RULE, COMPROMISE_RULE, RULE]

@@ -1,0 +1,66 @@
+"""Reading plain files without following links or pipes, and writing files as a whole."""
+
+import contextlib
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Any
+
+from analysis.results.file_errors import writing
+
+_MAX_JSON_BYTES = 256 * 2**20
+
+
+class NotPlainError(ValueError):
+    """Something that no run wrote where a file is expected; the text says what."""
+
+
+def check_plain(path: Path, max_bytes: int | None = None) -> int:
+    """The size of a file, in bytes.
+
+    Raises:
+        FileNotFoundError, OSError: there is none, or it cannot be looked at.
+        NotPlainError: a link (it could lead out of the folder), a pipe, a folder; or larger than `max_bytes`.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise NotPlainError("a link, a folder, a pipe or a device where a plain file is expected")
+    if max_bytes is not None and status.st_size > max_bytes:
+        raise NotPlainError(f"{status.st_size} bytes, at most {max_bytes} expected")
+    return status.st_size
+
+
+def read_json(path: Path, max_bytes: int = _MAX_JSON_BYTES) -> Any:
+    """What a JSON file of at most so many bytes holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: no plain file, or no JSON.
+    """
+    check_plain(path, max_bytes)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write aside, sync, and put it in place of what is there; a link that is there is replaced, not written through.
+
+    Raises:
+        WriteError: the disk did not take it; what was there stays, and nothing else is left.
+    """
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    with writing(target):
+        try:
+            with aside.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)  # half a file would keep a full disk full
+            raise

@@ -1,0 +1,110 @@
+"""Numbers that can be computed with: what is infinite or beyond all measure is not known, and becomes NaN where results are read."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+LARGEST = 1e40
+"""Beyond the largest number that networks compute in (3.4e38), and small enough for products of seven of them."""
+SMALLEST = 1e-40
+"""Below the smallest normal number of theirs (1.2e-38); plotly draws no axis over less than 1e-300."""
+_WHOLE_OR_NONE = ("anchors", "reference_point")
+_PREFERENCE = "k"
+_GAPPED = ("gradient_cosine", "multipliers")
+_LAYERS = "layer_sparsity"
+
+
+def only_usable(table: pa.Table, n_shares: int) -> pa.Table:
+    """Rows whose real numbers are all at most `LARGEST` in size; everything that draws and prints may rely on it.
+
+    Args:
+        table: rows as stored, of the types that `analysis.results.parquet` allows.
+        n_shares: of a preference.
+
+    Returns:
+        The same rows: NaN (in lists and mappings null) in place of other real numbers, 0 in place of those below `SMALLEST`, and
+        no list in place of a preference, anchors or a reference point that hold a number beyond `LARGEST`, or of a preference of
+        another length.
+    """
+    for i, name in enumerate(table.column_names):
+        column = table.column(i)
+        if pa.types.is_floating(column.type):
+            changed = _reals(column)
+        elif name in (_PREFERENCE, *_WHOLE_OR_NONE) and not pa.types.is_null(column.type):
+            changed = _whole_lists(column, n_shares if name == _PREFERENCE else None)
+        elif name in _GAPPED and not pa.types.is_null(column.type):
+            changed = _lists(column)
+        elif name == _LAYERS and pa.types.is_string(column.type):
+            changed = _mappings(column)
+        else:
+            continue
+        if changed is not column:
+            table = table.set_column(i, name, changed)
+    return table
+
+
+def _reals(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    wide = column.cast(pa.float64())
+    size = pc.abs(wide)
+    too_large, too_small = pc.greater(size, LARGEST), pc.and_(pc.less(size, SMALLEST), pc.greater(size, 0))
+    if not pc.any(pc.or_(too_large, too_small)).as_py():
+        return column
+    return pc.if_else(too_small, 0.0, pc.if_else(too_large, float("nan"), wide))
+
+
+def _whole_lists(column: pa.ChunkedArray, length: int | None) -> pa.ChunkedArray:
+    if not _has_unusable(column) and (length is None or pc.all(pc.equal(pc.list_value_length(column), length)).as_py() is not False):
+        return column
+    cells = [None if cell is None or not _is_whole(cell, length) else cell for cell in column.to_pylist()]
+    return pa.chunked_array([pa.array(cells, pa.list_(pa.float64()))])
+
+
+def _lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not _has_unusable(column, SMALLEST):
+        return column
+    cells = [None if cell is None else [_usable(entry) for entry in cell] for cell in column.to_pylist()]
+    return pa.chunked_array([pa.array(cells, pa.list_(pa.float64()))])
+
+
+def _mappings(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """JSON objects of numbers, as text."""
+    encoded = column.combine_chunks().dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    changed = [_usable_mapping(text) for text in texts]
+    return column if changed == texts else pa.chunked_array([pa.array(changed, pa.string()).take(encoded.indices)])
+
+
+def _usable_mapping(text: str) -> str:
+    found: dict[str, Any] = json.loads(text)
+    usable = {key: _usable(entry) for key, entry in found.items()}
+    return text if usable == found else json.dumps(usable, ensure_ascii=False)
+
+
+def _are_usable(entries: pa.Array, smallest: float) -> bool:
+    """Whether none is null, NaN, beyond `LARGEST`, or smaller than a number and not 0."""
+    sizes = np.abs(entries.to_numpy(zero_copy_only=False).astype(np.float64))
+    return bool(((sizes <= LARGEST) & ((sizes >= smallest) | (sizes == 0))).all())
+
+
+def _has_unusable(column: pa.ChunkedArray, smallest: float = 0.0) -> bool:
+    """Whether a list holds an entry that `_are_usable` refuses."""
+    if pa.types.is_null(column.type.value_type):
+        return True
+    return not all(_are_usable(chunk.flatten(), smallest) for chunk in column.chunks)
+
+
+def _is_whole(cell: list[float | None], length: int | None) -> bool:
+    return (length is None or len(cell) == length) and all(map(_is_usable, cell))
+
+
+def _usable(entry: float | None) -> float | None:
+    if entry is None or not _is_usable(entry):
+        return None
+    return entry if abs(entry) >= SMALLEST else 0.0
+
+
+def _is_usable(entry: float | None) -> bool:
+    return entry is not None and abs(entry) <= LARGEST

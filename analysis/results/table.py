@@ -1,0 +1,273 @@
+"""The results folder as one table: each trial once, what is missing counted, what cannot be read named."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.results.manifest import ResultsError as ResultsError
+from analysis.results.manifest import read_latest_plan, read_manifest, true_front_of
+from analysis.results.mirror import Mirror, is_address, trial_of
+from analysis.results.parquet import latest_attempts, parquet_files, read_files, to_frame
+from analysis.results.sanitize import only_usable
+
+SPARSITY_COLUMN = "objective.sparsity"
+ACCURACY = "accuracy"
+SPLITS = ("train", "validation", "test")
+_ATTEMPT_COLUMNS = ("trial_id", "attempt", "retry")
+_TEXT_COLUMNS = ("state", "error", "problem", "model", "method", "study", "weights_sha256")
+_LIST_COLUMNS = ("k", "notes", "anchors", "reference_point", "taken_over", "gradient_cosine")
+_FLAG_COLUMNS = ("energy_estimated",)
+_RATE_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing")
+_TIME_COLUMNS = ("device_s", "wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain")
+_SIZE_COLUMNS = ("sparsity_rate_params", "n_params", "removable_params", "n_macs", "removable_macs", "compact_bytes")
+_REAL_COLUMNS = (*_RATE_COLUMNS, *_SIZE_COLUMNS, "scalarized", "optimum", "n_epochs", *_TIME_COLUMNS, "energy_wh")
+
+
+@dataclass(frozen=True, eq=False)
+class ResultTable:
+    """The results of one sweep, read once; it does not follow the folder afterwards."""
+
+    folder: Path
+    """Where its files are read: the results folder, or the copies of one in an object store."""
+    manifest: dict[str, Any]
+    """`manifest.json` as written."""
+    frame: pd.DataFrame
+    """One row a trial, its latest (attempt, retry), in the order of the latest plan. Columns of `docs/store.md`; null, NaN,
+    infinities and real numbers beyond `usable_numbers.LARGEST` are all NaN here, so `state` tells diverged from not measured.
+    Lists are Python lists; `layer_sparsity` and `versions` are JSON text. So pandas, polars, DuckDB, Feather and CSV carry it both ways."""
+    plan: dict[str, Any] | None = None
+    """The latest readable `plans/<n>.json`, None before the first run."""
+    unreadable: tuple[str, ...] = ()
+    """`path: reason` of every file that could not be read, relative to `folder`."""
+    mirror: Mirror | None = field(default=None, repr=False)
+    """The copies, which go with the last table that uses them; None for a folder on a disk."""
+
+    @property
+    def name(self) -> str:
+        """The sweep's name, for people."""
+        return str(self.manifest.get("name") or self.folder.resolve().name)
+
+    @property
+    def place(self) -> str:
+        """Where the results are, for people: the folder as it was named, or its address."""
+        return str(self.folder) if self.mirror is None else self.mirror.address
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order of k_1, k_2, ..."""
+        return tuple(str(task) for task in self.manifest["tasks"])
+
+    @property
+    def objectives(self) -> list[dict[str, str]]:
+        """What the front is made of: name, column, sense (min or max) and unit of each objective."""
+        return list(self.manifest["objectives"])
+
+    @property
+    def sparsity_objective(self) -> dict[str, str] | None:
+        """The objective read from `objective.sparsity`, None when the sweep has none (analytic problems)."""
+        return next((o for o in self.objectives if o["column"] == SPARSITY_COLUMN), None)
+
+    @property
+    def task_objectives(self) -> list[dict[str, str]]:
+        """All objectives but sparsity, in the manifest's order."""
+        return [o for o in self.objectives if o["column"] != SPARSITY_COLUMN]
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Name of each task's metric; `accuracy` for classification, and where the manifest does not say."""
+        named = self.manifest.get("metrics")
+        return {task: str((named.get(task) if isinstance(named, dict) else None) or ACCURACY) for task in self.tasks}
+
+    @cached_property
+    def true_front(self) -> NDArray[np.float64] | None:
+        """Points of the exact front, shape (n_points, n_objectives), in the order and the own sense of `objectives`; None
+        where it is not known. Two objectives: sorted by the first one, one curve."""
+        return true_front_of(self.manifest)[0]
+
+    @cached_property
+    def planned_ids(self) -> tuple[str, ...]:
+        """Trials of the latest plan, each once; those of the rows when there is no plan."""
+        if self.plan is None:
+            return tuple(self.frame["trial_id"].to_list())
+        return tuple(dict.fromkeys(str(trial["trial_id"]) for trial in self.plan.get("trials", [])))
+
+    @property
+    def planned(self) -> int:
+        """How many trials the latest plan asks for."""
+        return len(self.planned_ids)
+
+    def values(self, columns: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Objectives as numbers to minimise.
+
+        Args:
+            columns: columns of `frame`; default: those the manifest names as objectives. One that the manifest gives
+                the sense `max` is negated.
+
+        Returns:
+            Shape (n_points, n_objectives), one row a row of `frame`, NaN where there is no value.
+
+        Raises:
+            KeyError: a column that is not in `frame`.
+        """
+        names = [o["column"] for o in self.objectives] if columns is None else list(columns)
+        return np.asarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan) * self.signs(names))
+
+    def signs(self, columns: Sequence[str]) -> NDArray[np.float64]:
+        """-1 for a column that the manifest names as an objective to maximise, else 1, shape (n_columns,)."""
+        maximised = {o["column"] for o in self.objectives if o.get("sense", "min") == "max"}
+        return np.array([-1.0 if name in maximised else 1.0 for name in columns])
+
+    def signed(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points in the own sense of `objectives`, shape (..., n_objectives), as numbers to minimise, as `values` has them."""
+        return np.asarray(points * self.signs([o["column"] for o in self.objectives]))
+
+    @cached_property
+    def is_ok(self) -> NDArray[np.bool_]:
+        """Mark the trials in state `ok` whose objectives are all finite, shape (n_trials,)."""
+        return np.isfinite(self.values()).all(axis=1) & (self.frame["state"] == "ok").to_numpy(dtype=bool)
+
+    @cached_property
+    def ok(self) -> "ResultTable":
+        """Only the trials that `is_ok` marks."""
+        return replace(self, frame=self.frame[self.is_ok].reset_index(drop=True))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Trials by outcome: planned, ok, diverged, error (any other state), non_finite (of ok), missing, unreadable (files)."""
+        state = self.frame["state"]
+        ok, diverged = int((state == "ok").sum()), int((state == "diverged").sum())
+        return {
+            "planned": self.planned,
+            "ok": ok,
+            "diverged": diverged,
+            "error": len(state) - ok - diverged,
+            "non_finite": ok - len(self.ok.frame),
+            "missing": len(set(self.planned_ids).difference(self.frame["trial_id"].to_list())),
+            "unreadable": len(self.unreadable),
+        }
+
+    def read_epochs(self, trials: str | Collection[str] | None = None) -> pd.DataFrame:
+        """Curves, one row an epoch, ordered by trial and epoch; read from disk at each call.
+
+        Args:
+            trials: the id of one, or the ids of several; None reads all of them.
+
+        Returns:
+            Columns of `docs/store.md`; empty when nothing was published. `attrs["unreadable"]` names the files left out.
+        """
+        wanted = None if trials is None else frozenset([trials] if isinstance(trials, str) else trials)
+        if self.mirror is not None:
+            self.mirror.copy_curves(wanted)
+        loose = [path for path in parquet_files(self.folder / "epochs") if wanted is None or trial_of(path.name) in wanted]
+        required = (*_ATTEMPT_COLUMNS, "epoch")
+        reading = read_files([*loose, self.folder / "epochs.parquet"], self.folder, required, wanted)
+        frame = to_frame(reading.table)
+        if not frame.empty:
+            frame = latest_attempts(frame).drop_duplicates(["trial_id", "epoch"])
+            frame = frame.sort_values(["trial_id", "epoch"], kind="stable").reset_index(drop=True)
+        frame.attrs["unreadable"] = reading.unreadable
+        return frame
+
+
+def read_results(folder: str | Path) -> ResultTable:
+    """Read a results folder, also while a sweep writes into it.
+
+    Args:
+        folder: a sweep's output folder, or its address in an object store as text (s3://bucket/prefix).
+
+    Returns:
+        Each trial once: loose rows are listed before `trials.parquet`, and the highest (attempt, retry) wins. A file
+        that cannot be read is named in `unreadable` and never hides the others.
+
+    Raises:
+        ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version; an object store
+            that cannot be read; an objective whose column holds no numbers.
+    """
+    mirror = Mirror(folder) if isinstance(folder, str) and is_address(folder) else None
+    folder = Path(folder) if mirror is None else mirror.folder
+    manifest = read_manifest(folder, str(folder) if mirror is None else mirror.address)
+    plan, bad_plans = read_latest_plan(folder)
+    bad_front = true_front_of(manifest)[1]
+    bad_json = [*bad_plans, *([f"manifest.json: {bad_front}"] if bad_front else [])]
+    # trials.parquet is opened after the loose rows: one compacted meanwhile would be lost otherwise.
+    reading = read_files([*parquet_files(folder / "rows"), folder / "trials.parquet"], folder, _ATTEMPT_COLUMNS)
+    rows = only_usable(reading.table, len(manifest["tasks"]) + 1)
+    frame = _with_contract_columns(to_frame(rows), manifest)
+    _check_objectives(frame, manifest, str(folder) if mirror is None else mirror.address)
+    frame = latest_attempts(frame).drop_duplicates("trial_id", keep="last")
+    table = ResultTable(folder, manifest, frame, plan, (*bad_json, *reading.unreadable), mirror)
+    return replace(table, frame=_in_plan_order(frame, table.planned_ids))
+
+
+def _with_contract_columns(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:
+    """The frame with every column that pictures need, so that a store without rows reads like any other."""
+    tasks = [str(task) for task in manifest["tasks"]]
+    real = [*(f"k_{i}" for i in range(len(tasks) + 1)), *(o["column"] for o in manifest["objectives"]), *_REAL_COLUMNS]
+    for split in SPLITS:
+        real += [f"{kind}.{split}.{task}" for kind in ("loss", "metric") for task in tasks]
+        real += [f"accuracy.{split}.{name}" for name in (*tasks, "mean")]
+    real += ["attempt", "retry", "seed"]
+    # A column of nulls of no type, as other programs write it, is one of numbers that are not known.
+    frame = frame.drop(columns=[name for name in set(real) if name in frame and frame[name].dtype == object and frame[name].isna().all()])
+    missing = {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in real if name not in frame}
+    others = ("trial_id", *_TEXT_COLUMNS, *_LIST_COLUMNS, *_FLAG_COLUMNS)
+    missing |= {name: pd.Series(None, index=frame.index, dtype="object") for name in others if name not in frame}
+    return pd.concat([frame, pd.DataFrame(missing, index=frame.index)], axis=1) if missing else frame
+
+
+def _check_objectives(frame: pd.DataFrame, manifest: dict[str, Any], place: str) -> None:
+    for objective in manifest["objectives"]:
+        if not pd.api.types.is_numeric_dtype(frame[objective["column"]]):
+            raise ResultsError(
+                f"{place}/manifest.json: `objectives`: column {objective['column']} of the rows holds no numbers\n"
+                "  hint: name a column of numbers; docs/store.md lists them"
+            )
+
+
+def _in_plan_order(frame: pd.DataFrame, planned_ids: Sequence[str]) -> pd.DataFrame:
+    """Planned trials first, in their order; trials of earlier plans after them, by id."""
+    ids = frame["trial_id"].to_numpy(dtype=object)
+    place = pd.Index(list(planned_ids), dtype="object").get_indexer(pd.Index(ids, dtype="object"))
+    order = np.lexsort((ids, np.where(place < 0, len(planned_ids), place)))
+    return frame.iloc[order].reset_index(drop=True)
+
+
+SPARSITY_RATE = "sparsity_rate"
+VALUE = "value"
+"""Metric of a task whose loss is the function itself, not an error on data (analytic problems)."""
+
+
+def axis_columns(table: ResultTable) -> list[str]:
+    """Columns to draw: task objectives first, sparsity last."""
+    sparsity = table.sparsity_objective
+    return [*(o["column"] for o in table.task_objectives), *([sparsity["column"]] if sparsity else [])]
+
+
+def height_column(table: ResultTable) -> str:
+    """What the 3-D front draws upwards: sparsity, or the third objective of a sweep without it."""
+    columns = axis_columns(table)
+    return columns[2] if table.sparsity_objective is None else columns[-1]
+
+
+def pair_columns(table: ResultTable) -> tuple[str, str]:
+    """What a sweep of two objectives draws across and upwards: sparsity and the loss, or the first and the second one.
+
+    Raises:
+        ValueError: fewer than two objectives.
+    """
+    columns = axis_columns(table)
+    first, second = two_of(columns)
+    return (first, second) if table.sparsity_objective is None else (columns[-1], first)
+
+
+def two_of(columns: Sequence[str]) -> tuple[str, str]:
+    """The first two columns; a ValueError when there are fewer."""
+    if len(columns) < 2:
+        raise ValueError(f"a 2-D front expects two objectives, found {len(columns)}: {', '.join(columns)}")
+    return columns[0], columns[1]

@@ -1,0 +1,1 @@
+"""What is made from a results folder: networks, exports, latencies, figures, images, live pages."""

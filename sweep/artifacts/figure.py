@@ -1,0 +1,53 @@
+"""Draws one figure of a results folder into a file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from analysis.figures.catalog import FIGURES
+
+
+def figure_file(
+    folder: str | Path,
+    name: str,
+    trial: str | None = None,
+    form: str | None = None,
+    out: Path | None = None,
+    *,
+    is_trusted: bool = False,
+    tell: Callable[[str], object] = lambda reason: None,
+) -> Path:
+    """Draw a figure.
+
+    Args:
+        folder: the results folder.
+        name: one of `analysis.figures.catalog.FIGURES`.
+        trial: for figures of one trial, its id or the beginning of it.
+        form: `html`, `svg`, `png` or `pdf`; None: what `out` ends with, and html where it says nothing.
+        out: the file, which is replaced; default: the figure's name in the working directory.
+        tell: called for each file of the folder that could not be read, with its path and the reason.
+        is_trusted: for `samples`: the folder may name a module to import and a folder to put data into.
+
+    Returns:
+        The file.
+
+    Raises:
+        ResultsError: what the figure shows is not there, or this machine draws no images.
+        SweepError, DataError, ProblemError: the problem's images cannot be had (`sweep.artifacts.images.samples_of`).
+        WriteError: the file cannot be written.
+    """
+    from analysis.figures.export import FORMATS, draw_figure, write_figure
+    from analysis.results.table import read_results
+
+    suffix = out.suffix.removeprefix(".").lower() if out is not None else ""
+    form = form or (suffix if suffix in FORMATS else FORMATS[0])
+    table = read_results(folder)
+    for reason in table.unreadable:
+        tell(reason)
+    samples = None
+    if FIGURES[name].takes == "samples":
+        from sweep.artifacts.images import samples_of
+
+        samples = samples_of(table.manifest, f"{folder}/manifest.json", is_trusted=is_trusted)
+    figure = draw_figure(table, name, trial, samples)
+    path = out or Path(f"{name}.{form}")
+    return write_figure(figure, path, form, f"{table.name}: {FIGURES[name].about}")

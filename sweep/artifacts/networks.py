@@ -1,0 +1,195 @@
+"""Trained networks out of a results folder: whole as they were trained, and compressed."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sweep.errors import SweepError
+from sweep.grid.load import SweepConfig
+from sweep.planning.manifest import fingerprint_of
+from sweep.store.store import Store, StoreError
+from trainer.problems.custom.factory import OwnProblem
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from trainer.api import Problem
+    from trainer.compression.compress import Compressed
+
+BATCHES = (1, 256)
+"""Samples a call whose time is measured."""
+
+
+class TrainedTrials:
+    """The trials of one sweep; data and problem are made once.
+
+    Args:
+        store: its results folder.
+        config: what was trained there, from `stored_config` or a grid file that the user names.
+
+    Raises:
+        StoreError: no sweep is in the folder.
+        SweepError: the config is of another problem than the results.
+    """
+
+    def __init__(self, store: Store, config: SweepConfig) -> None:
+        self.store = store
+        self.config = config
+        manifest = store.manifest()
+        if manifest is None:
+            raise StoreError("no sweep is here (no manifest.json)", store.root, "name the results folder of a run")
+        self.manifest = manifest
+        stored = self.manifest.get("problem", {})
+        if stored.get("name") != config.problem.name or stored.get("fingerprint") != fingerprint_of(config):
+            raise SweepError(
+                f"{store.root}: its results are of another problem, other data or another source than the grid file asks for\n"
+                "  hint: name the grid file that they come from, `--grid FILE`, with the run's `--override FILE` if it had one, and undo "
+                "changes of its problem; without --grid the settings stored in the folder are used (with `--trust` for a problem of "
+                "your own)"
+            )
+        self._rows: dict[str, dict[str, Any]] = {row["trial_id"]: row for row in store.read_rows().to_pylist()}
+        self._problems: dict[str, Problem] = {}
+
+    def row(self, trial_id: str) -> dict[str, Any]:
+        """The row of a trial with weights.
+
+        Args:
+            trial_id: its id, or a beginning that no other one has.
+
+        Raises:
+            StoreError: there is none, or it has no weights.
+        """
+        matching = [known for known in self._rows if known.startswith(trial_id)] if trial_id else []
+        if trial_id not in self._rows and len(matching) != 1:
+            close = matching or difflib.get_close_matches(trial_id, self._rows, n=3)
+            hint = f"did you mean {', '.join(close[:3])}?" if close else "`sweep front` lists trials with their ids"
+            problem = f"no trial {trial_id!r} here" if len(matching) < 2 else f"several trials begin with {trial_id!r}"
+            raise StoreError(problem, self.store.root, hint)
+        row = self._rows[trial_id if trial_id in self._rows else matching[0]]
+        if row["weights_sha256"] is None:
+            raise StoreError(f"trial {row['trial_id']} has no weights: it ended {row['state']!r}", self.store.root, "choose another trial")
+        return row
+
+    def network(self, row: Mapping[str, Any]) -> "TrainedNetwork":
+        """The network of a row.
+
+        Raises:
+            SweepError: it is of a kind that cannot be compressed.
+            StoreError: its weights are gone or damaged.
+            DataError: the problem's data is not here.
+        """
+        if self.config.problem.name.startswith("analytic/"):
+            raise SweepError(f"trial {row['trial_id']}: it is a point of an analytic problem, not a network that could be compressed")
+        if row["method"] == "cosmos":
+            raise SweepError(
+                f"trial {row['trial_id']}: its network reads the preference beside the inputs (method cosmos), and is not compressed\n"
+                "  hint: choose a trial of another method"
+            )
+        blob = self.store.get_blob(row["weights_sha256"])
+        return TrainedNetwork(row, blob, self._problem(row["model"]))
+
+    def _problem(self, model: str) -> "Problem":
+        if model not in self._problems:
+            entry, options = self.config.problem.entry, self.config.problem.options
+            self._problems[model] = entry.prepare(options, model)[0] if isinstance(entry, OwnProblem) else entry.build(options)
+        return self._problems[model]
+
+
+class TrainedNetwork:
+    """The network of one trial.
+
+    Args:
+        row: of the trial.
+        blob: its weights, a safetensors file.
+        problem: with its data.
+    """
+
+    def __init__(self, row: Mapping[str, Any], blob: bytes, problem: "Problem") -> None:
+        self.row = row
+        self.blob = blob
+        self.problem = problem
+        self.sample = problem.test.first(2)[0]
+
+    @cached_property
+    def whole(self) -> "nn.Module":
+        """As it was trained.
+
+        Raises:
+            SweepError: the weights do not fit the network.
+        """
+        import torch
+
+        from trainer.api import model_tensors
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.row["seed"])  # what is no parameter or buffer may be random too
+            network = self.problem.networks[self.row["model"]]()
+        tensors = {name: value for name, value in model_tensors(self.blob).items() if not name.endswith(".labels")}
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise SweepError(
+                f"trial {self.row['trial_id']}: its weights do not fit the network {self.row['model']}: {reason}\n"
+                "  hint: has the network's source changed since it was trained?"
+            ) from error
+        return network.eval()
+
+    def compressed(self, *, ties: bool = True) -> "Compressed":
+        """Without what training made zero or, with `ties`, equal.
+
+        Raises:
+            SweepError: its steps cannot be listed, or a weight is not finite.
+        """
+        from trainer.compression.compress import NotTraceableError, compress
+
+        try:
+            return compress(self.whole, self.sample, ties=ties)
+        except (NotTraceableError, ValueError) as error:
+            raise SweepError(f"trial {self.row['trial_id']}: its network, {self.row['model']}, cannot be compressed: {error}") from error
+
+    def difference(self, small: "nn.Module", batches: "Iterable[Tensor]", where: str) -> float:
+        """Largest difference between the outputs of the small network and the trained one.
+
+        Args:
+            small: a compressed network.
+            batches: inputs to compare them on.
+            where: what the inputs are, for people.
+
+        Raises:
+            SweepError: it is larger than `trainer.compression.compress.TOLERANCE`, or the small network cannot compute these inputs.
+        """
+        from trainer.compression.compress import TOLERANCE, largest_difference
+
+        hint = "\n  hint: please report this, with the grid file"
+        trial = f"trial {self.row['trial_id']}: the compressed network"
+        try:
+            found = largest_difference(self.whole, small, batches)
+        except RuntimeError as error:
+            raise SweepError(f"{trial} cannot compute {where}: {' '.join(str(error).split())}{hint}") from error
+        if not found <= TOLERANCE:
+            raise SweepError(
+                f"{trial} differs from the trained one by {found:.2g} on {where}, more than {TOLERANCE:g}; nothing was written{hint}"
+            )
+        return found
+
+    def latencies(self, small: "nn.Module") -> dict[int, tuple[float, float]]:
+        """Batch -> milliseconds of the whole network and of the small one, on one core of this machine.
+
+        Inputs are those of the test data, again from the first one on where they are fewer than a batch.
+        """
+        from trainer.compression.latency import latencies
+
+        inputs = self._inputs(max(BATCHES))
+        found = {}
+        for n in BATCHES:
+            taken = latencies({"before": self.whole, "after": small}, inputs[:n])
+            found[n] = (1e3 * taken["before"], 1e3 * taken["after"])
+        return found
+
+    def _inputs(self, n: int) -> "Tensor":
+        import torch
+
+        inputs = self.problem.test.first(n)[0]
+        return inputs[torch.arange(n) % len(inputs)]

@@ -1,0 +1,137 @@
+"""The commands that steer a sweep from anywhere its results folder is seen: pause, stop, resume, rm."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sweep.cli.errors import told_clearly
+from sweep.cli.types import ResultsPlace, config_options
+from sweep.terminal import echo
+
+if TYPE_CHECKING:
+    from sweep.store.store import Store
+
+_folder = click.argument("folder", metavar="DIR", type=ResultsPlace())
+
+
+@click.command()
+@_folder
+@told_clearly
+def pause(folder: str | Path) -> int:
+    """Let no more trials of the sweep in DIR begin.
+
+    Running packs go on to their end. The pause stays until `sweep resume DIR`, for later runs too.
+    A run with nothing left but paused trials waits, without a Ray.
+
+    \b
+    Example:
+      sweep pause results/quickstart
+    """
+    store = _known_sweep(folder)
+    store.control.request_pause()
+    holder = store.lock_holder(certainly_dead=False)
+    running = f"{_run(holder)} ends its running packs, then waits" if holder else "no run is on; the next one waits"
+    echo(f"paused: {running}; `sweep resume {folder}` lifts it")
+    return 0
+
+
+@click.command()
+@_folder
+@told_clearly
+def stop(folder: str | Path) -> int:
+    """Stop the run in DIR; its running epochs are kept.
+
+    They end and are written as checkpoints, then the run exits with code 130. `sweep run` or `sweep resume` goes on from there.
+
+    \b
+    Example:
+      sweep stop results/quickstart
+    """
+    store = _known_sweep(folder)
+    holder = store.lock_holder(certainly_dead=False)
+    if holder is None:
+        echo("nothing to stop: no run is on")
+        return 0
+    store.control.request_stop()
+    echo(f"asked to stop: {_run(holder)} ends its running epochs, keeps them and exits; `sweep status {folder} --watch` shows it")
+    return 0
+
+
+@click.command()
+@_folder
+@config_options
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials.")
+@click.option("--address", metavar="A", help="Join a Ray cluster: `auto` or HOST:PORT. Without it a local Ray starts.")
+@click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
+@click.option("--fail-fast", is_flag=True, help="Stop when the first trial has failed, with exit code 3; running epochs are kept.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
+@told_clearly
+def resume(folder: str | Path, grid: Path | None, override: Path | None, trust: bool, quiet: bool, **options: Any) -> int:
+    """Lift a pause of the sweep in DIR, and run what its last grid file asks for.
+
+    Where a run is on, that one goes on and this command ends. Exit codes as for `sweep run`.
+
+    \b
+    Example:
+      sweep resume results/quickstart
+      sweep resume results/wine --grid examples/wine/grid.yaml
+    """
+    started = time.perf_counter()
+    from sweep.cli.run import train_and_tell
+    from sweep.planning.stored_config import chosen_config
+
+    store = _known_sweep(folder)
+    holder = store.lock_holder(certainly_dead=False)
+    if holder is not None and store.control.lift_pause():
+        echo(f"the pause is lifted: {_run(holder)} goes on")
+        return 0
+    config, text = chosen_config(folder, grid=grid, override=override, trust=trust)
+    store.control.lift_pause()
+    return train_and_tell((config,), text, started=started, is_quiet=quiet, **options)
+
+
+@click.command()
+@_folder
+@click.argument("trials", metavar="TRIAL...", nargs=-1, required=True)
+@told_clearly
+def rm(folder: str | Path, trials: tuple[str, ...]) -> int:
+    """Forget trials in DIR: the next run trains them again.
+
+    Their rows and curves go at once and without a question; their weights stay in DIR/blobs, which nothing names any more.
+
+    \b
+    Example:
+      sweep rm results/quickstart 0a1b2c3d4e5f6071
+    """
+    from sweep.execution.forget import forget_trials
+
+    for trial_id, state in forget_trials(folder, trials):
+        echo(f"{trial_id}: not complete, nothing to forget" if state is None else f"{trial_id}: removed (it had ended {state})")
+    return 0
+
+
+def _known_sweep(folder: str | Path) -> "Store":
+    """The folder's store.
+
+    Raises:
+        StoreError: no sweep is there.
+    """
+    from sweep.store.store import Store, StoreError
+
+    store = Store(folder)
+    store.check_reachable()
+    if store.manifest() is None:
+        raise StoreError(
+            "no sweep is here (no manifest.json)", store.root, "name the results folder of a run, for example results/quickstart"
+        )
+    return store
+
+
+def _run(holder: dict[str, Any]) -> str:
+    return f"the run on {holder['host']} (pid {holder['pid']}, since {holder['started']})"
+
+
+COMMANDS = (pause, stop, resume, rm)

@@ -1,0 +1,140 @@
+"""`sweep run`: options, the run itself, and its summary."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sweep.cluster.slots import WorkerCount
+from sweep.grid.load import SweepConfig
+from sweep.monitor.outcome import Outcome, Timing
+from sweep.monitor.progress import duration
+from sweep.monitor.usage import Used, expected, expected_line, used_in, used_line
+from sweep.planning.packs import Plan
+from sweep.store.remote.path import StorePath
+from sweep.terminal import echo
+
+if TYPE_CHECKING:
+    from sweep.grid.load import GridText, SweepConfig
+
+
+def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: WorkerCount) -> Iterator[str]:
+    """What would run: each sweep with its studies, then packs and time of all."""
+    for config, plan in zip(configs, plans, strict=True):
+        yield f"sweep {config.name}: {len(plan.trials)} trials -> {config.output}"
+        searches = {study.name: study.candidate_of for study in config.resolved_studies}
+        for study in config.resolved_studies:
+            mine = [trial for trial in plan.trials if trial.study == study.name]
+            n_complete = sum(trial.trial_id in plan.complete for trial in mine)
+            waits_for = dict.fromkeys(searches.get(name) or name for name in study.after)
+            after = f", after {', '.join(waits_for)}" if study.after else ""
+            yield f"  study {study.name}: {study.model}, {study.method}{after}: {len(mine)} trials, {n_complete} complete"
+            givers = {trial.giver for trial in mine if trial.giver is not None}
+            if givers:
+                n_warm = sum(trial.giver is not None for trial in mine)
+                yield f"    {n_warm} sparse trials start from the networks of {len(givers)} dense ones (warm_start: neighbour)"
+        n_failed = sum(state != "ok" for state in plan.complete.values())
+        yield f"complete: {len(plan.complete)} ({n_failed} failed); to train: {plan.n_todo}; waiting for others: {plan.n_waiting}"
+    packs = [pack for plan in plans for pack in plan.packs]
+    if packs:
+        sizes = [len(pack.trials) for pack in packs]
+        n_adopted = sum(pack.checkpoint is not None for pack in packs)
+        yield f"packs: {len(sizes)} of {min(sizes)} to {max(sizes)} trials, {n_adopted} from a checkpoint"
+        yield f"workers: {workers.text}"
+        if not workers.n:
+            yield "  no worker fits here: lower `resources` in the grid file, or join a larger cluster with --address"
+        left = [expected(config, plan) for config, plan in zip(configs, plans, strict=True) if plan.n_todo]
+        known = [each for each in left if each is not None]
+        if len(known) == len(left):
+            yield expected_line(known, configs[0].costs)
+            yield f"time: about {duration(sum(each.device_s for each in known) / max(1, workers.n))}"
+        else:
+            yield "time, device hours: unknown until a trial is complete"
+
+
+def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome, StorePath]]) -> Iterator[str]:
+    """How a run ended: the counts of each sweep, where the time went, the reports."""
+    outcomes = [outcome for outcome, _ in ended]
+    for config, outcome in zip(configs, outcomes, strict=True):
+        name = f"{config.name}: " if len(configs) > 1 else ""
+        counts = ", ".join(f"{n} {state}" for state, n in outcome.states.items()) or "none"
+        left = f", {outcome.n_left} left" if outcome.n_left else ""
+        yield f"{name}{outcome.n_trials} trials: {counts}{left}"
+    if any(outcome.n_trained for outcome in outcomes):
+        yield timing_line(outcomes[0].timing)
+        yield used_line(sum((used_in(outcome.root) for outcome in outcomes), Used()))
+    elif not any(outcome.n_left for outcome in outcomes):
+        yield "nothing to do: every trial is complete"
+    for _, report in ended:
+        yield f"report: {report}"
+
+
+def timing_line(timing: Timing) -> str:
+    """Where the time went, for people."""
+    parts = (
+        ("training", timing.training_s),
+        ("loading workers", timing.worker_setup_s),
+        ("store", timing.store_s),
+        ("Ray", timing.ray_s),
+    )
+    rest = timing.total_s - sum(seconds for _, seconds in parts)
+    shares = [
+        f"{name} {duration(seconds)} ({100 * seconds / max(timing.total_s, 1e-9):.0f} %)" for name, seconds in (*parts, ("other", rest))
+    ]
+    return f"{duration(timing.total_s)}: " + ", ".join(shares)
+
+
+def train_and_tell(
+    configs: "Sequence[SweepConfig]",
+    grid_file: "GridText",
+    *,
+    started: float,
+    address: str | None,
+    limit: int | None,
+    no_dashboard: bool,
+    fail_fast: bool,
+    is_quiet: bool,
+    notify: str | None,
+) -> int:
+    """Train every trial that is not complete.
+
+    Args:
+        configs: sweeps that run together.
+        grid_file: the text that they came from.
+        started: `time.perf_counter()` when the command began.
+        address: joins a Ray cluster; None starts a local one.
+        limit: only the first so many trials of each sweep.
+        no_dashboard: start a local Ray without its dashboard.
+        fail_fast: stop when the first trial has failed.
+        is_quiet: print nothing but errors.
+        notify: web address for messages.
+
+    Returns:
+        The exit code.
+    """
+    if sys.platform == "win32":
+        echo("Error: sweeps are trained on Linux and macOS; on Windows use WSL. `sweep report` and `sweep front` work here.", err=True)
+        return 2
+    from sweep.api import run_and_report_all
+    from sweep.monitor.outcome import EXIT_WRONG_INPUT, worst_exit_code
+
+    ended = run_and_report_all(
+        configs,
+        address=address,
+        has_dashboard=not no_dashboard,
+        limit=limit,
+        is_quiet=is_quiet,
+        grid_file=grid_file,
+        notify=notify,
+        fails_fast=fail_fast,
+    )
+    total_s = time.perf_counter() - started
+    ended = tuple((replace(outcome, timing=replace(outcome.timing, total_s=total_s)), report) for outcome, report in ended)
+    for outcome, _ in ended:
+        if outcome.message:
+            echo(f"Error: {outcome.message}" if outcome.exit_code == EXIT_WRONG_INPUT else outcome.message, err=True)
+    if not is_quiet:
+        for line in outcome_lines(configs, ended):
+            echo(line)
+    return worst_exit_code(outcome for outcome, _ in ended)

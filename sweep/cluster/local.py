@@ -1,0 +1,128 @@
+"""A local Ray: where it keeps its files, watching that it lives, and ending the processes it leaves. Imports no Ray."""
+
+import contextlib
+import os
+import secrets
+import signal
+import stat
+import sys
+import threading
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+
+def kill_session(leader: int) -> None:
+    """Kill every process in the session that `leader` began, but not the calling one.
+
+    Ray's agents outlive a killed driver or raylet by up to a minute. They stay in the driver's session, where nobody else
+    is. Without /proc (macOS) this does nothing.
+
+    Args:
+        leader: process id of the session's leader, alive or dead.
+    """
+    for entry in Path("/proc").glob("[0-9]*"):
+        pid = int(entry.name)
+        with contextlib.suppress(OSError):
+            if pid != os.getpid() and os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
+
+
+# Ray takes the machine's own address for its node even when it is told 127.0.0.1, and then listens on every interface. This
+# switch, meant for macOS and Windows where it is off by default, makes the node's address 127.0.0.1, and every port follows it.
+_CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_TOKEN_BYTES = 32
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def keep_to_loopback(environment: MutableMapping[str, str]) -> None:
+    """Make a Ray that starts with this environment listen on loopback only, and ask for its token.
+
+    What the user has set stays: `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=1` opens the ports, `RAY_AUTH_MODE=disabled` drops the token.
+    """
+    environment.setdefault(_CLUSTER_SWITCH, "0")
+    environment.setdefault("RAY_AUTH_MODE", "token")
+
+
+def private_token(home: Path, *, is_needed: bool) -> None:
+    """See to it that `~/.ray/auth_token` is readable for its owner only: whoever has it runs code as that user.
+
+    Ray makes the file readable for everybody. A file that is there keeps its content. Where the home folder does not take
+    files nothing happens, and Ray says what it needs.
+
+    Args:
+        home: the user's home folder.
+        is_needed: make a token where there is none.
+    """
+    path = home / ".ray" / "auth_token"
+    with contextlib.suppress(OSError):
+        if is_needed and not path.exists():
+            _create(path)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & _OTHERS:
+            path.chmod(mode & ~_OTHERS)
+
+
+def _create(path: Path) -> None:
+    """Write aside and link: of two runs that start at the same moment both use the first one's token."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(_TOKEN_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+_POLL_S = 0.5
+_VITAL = ("gcs_server", "raylet")
+
+
+class LocalRayWatch:
+    """Calls back once when the GCS or the raylet of this driver's local Ray has died.
+
+    Ray itself gives a lost GCS a minute to come back, which a local one never does, and may take a quarter of one to miss a raylet.
+
+    Args:
+        on_death: called in a thread with what died.
+    """
+
+    def __init__(self, on_death: Callable[[str], None]) -> None:
+        self._on_death = on_death
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, name="local-ray", daemon=True).start()
+
+    def end(self) -> None:
+        """Ray is about to be stopped: its processes may die."""
+        self._ended.set()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_POLL_S):
+            dead = _dead()
+            if dead and not self._ended.is_set():
+                self._on_death(f"Ray's {' and '.join(dead)} died")
+                return
+
+
+def stop_local_ray_now() -> None:
+    """End its processes. Where the kernel ends children with their parent (Linux) this is not needed; elsewhere nothing else does it."""
+    node = _node()
+    if node is not None:
+        try:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+        except Exception as error:  # noqa: BLE001 - the process is about to end, whatever Ray says
+            print(f"while stopping Ray: {error}", file=sys.stderr)  # noqa: T201 - standard error is the log
+
+
+def _dead() -> list[str]:
+    """Names of vital processes that have died by themselves."""
+    node = _node()
+    return [] if node is None else [name for name, _ in node.dead_processes() if name in _VITAL]
+
+
+def _node() -> Any:
+    """Ray's object for the processes that this driver started; None without a local Ray."""
+    return getattr(getattr(getattr(sys.modules.get("ray"), "_private", None), "worker", None), "_global_node", None)

@@ -1,0 +1,54 @@
+"""Before anything is trained on a cluster: has every node the same product, and does it see the same results folder?"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from sweep.worker.environment import differences
+
+_PATIENCE_S = 60.0  # a node may have to start a Python process first
+
+
+def differing_nodes(nodes: Sequence[Mapping[str, Any]], expected: Mapping[str, Any]) -> list[str]:
+    """Ask all nodes at once, each by a small task that is bound to it.
+
+    Args:
+        nodes: of `ray.nodes()`, alive. One that dies meanwhile does not count.
+        expected: what each of them has to find (`sweep.worker.environment.expectations`).
+
+    Returns:
+        A line for each node that differs; empty when none does.
+    """
+    # Not retried where the node has died; one attempt says all.
+    look = ray.remote(num_cpus=0, max_retries=0)(differences)
+    asked = {
+        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(dict(expected)): node
+        for node in nodes
+    }
+    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE_S)
+    found = {asked[reference]["NodeID"]: [f"has not answered within {_PATIENCE_S:.0f} s"] for reference in late}
+    for reference in ready:
+        try:
+            found[asked[reference]["NodeID"]] = ray.get(reference)
+        except Exception as error:  # noqa: BLE001 - whatever keeps the task from running there is what the user has to know
+            found[asked[reference]["NodeID"]] = [f"cannot run pareto-sweep: {_last_line(error)}"]
+    alive = _alive() if any(found.values()) else set()
+    return [
+        f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}): {'; '.join(found[node['NodeID']])}"
+        for node in nodes
+        if found[node["NodeID"]] and node["NodeID"] in alive
+    ]
+
+
+def _alive() -> set[str]:
+    """Ids of the living nodes, a moment later: a task's failure is known before its node's death is."""
+    time.sleep(0.5)
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""Running a plan: the supervisor and its attempts. Imports no Ray."""

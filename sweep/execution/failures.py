@@ -1,0 +1,71 @@
+"""What fails while a run goes on, said early and not over and over: at the first failure of a kind, the tenth, the hundredth ..."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+from sweep.store.remote.path import StorePath
+from sweep.store.store import Store
+
+_NUMBER = re.compile(r"[-+]?\b\d[\w.+-]*")
+
+
+class Failures:
+    """Counts failures by kind.
+
+    Args:
+        what: one of what fails, for example `trial`.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._counts: Counter[str] = Counter()
+
+    def add(self, reason: str, note: str) -> str | None:
+        """One more; what to tell the user, None where it was told already.
+
+        Args:
+            reason: why. Reasons that differ only in numbers are one kind.
+            note: what follows the reason, in brackets.
+        """
+        first_line = reason.strip().partition("\n")[0]
+        kind = _NUMBER.sub("#", first_line)
+        self._counts[kind] += 1
+        n = self._counts[kind]
+        if str(n).strip("0") != "1":
+            return None
+        return f"{n} {self._what}{'s' if n > 1 else ''} failed: {first_line} ({note})"
+
+
+class FailedTrials:
+    """The trials of one sweep that fail from now on.
+
+    Args:
+        store: of the sweep.
+        known: trial id -> state of those that are complete already.
+    """
+
+    def __init__(self, store: Store, known: Mapping[str, str]) -> None:
+        self._store = store
+        self._known = _failed(known)
+        self._failures = Failures("trial")
+
+    def news(self, complete: Mapping[str, str], log: StorePath) -> list[str]:
+        """What to tell the user about those that failed since the last call.
+
+        Args:
+            complete: trial id -> state, as it is now.
+            log: where the attempt's log is.
+        """
+        new = _failed(complete) - self._known
+        if not new:
+            return []
+        self._known |= new
+        rows = self._store.read_rows(new, columns=("error",)).to_pylist()
+        reasons = [(row["trial_id"], f"{row['state']}, {row['error'] or 'without a reason'}") for row in rows]
+        told = [self._failures.add(reason, f"trial {trial_id}; log: {log}") for trial_id, reason in reasons]
+        return [text for text in told if text is not None]
+
+
+def _failed(states: Mapping[str, str]) -> set[str]:
+    return {trial_id for trial_id, state in states.items() if state != "ok"}

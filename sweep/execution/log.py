@@ -1,0 +1,51 @@
+"""Where the log of an attempt is written, and where it is kept.
+
+Ray and the driver write as they go, which only a disk allows. For results in an object store the log is written into a folder
+of the user's cache, and put beside the results when the attempt ends.
+"""
+
+import hashlib
+import os
+import posixpath
+from pathlib import Path
+
+from sweep.store.files import is_there, read_whole, write_whole, writing
+from sweep.store.remote.path import RemotePath, StorePath
+
+
+def written_log(kept: StorePath) -> Path:
+    """The file to write while the attempt is on; its folder is made.
+
+    Args:
+        kept: where the log is in the end.
+
+    Raises:
+        StoreWriteError: the folder cannot be made.
+    """
+    if isinstance(kept, RemotePath):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        log = cache / "pareto-sweep" / "logs" / hashlib.sha256(str(kept.parent).encode()).hexdigest()[:12] / kept.name
+    else:
+        log = kept
+    with writing(log.parent):
+        log.parent.mkdir(parents=True, exist_ok=True)
+    return log
+
+
+def keep_log(log: Path, kept: StorePath) -> None:
+    """Put the log of an attempt that has ended where it is kept.
+
+    Raises:
+        StoreError: the object store does not take it; it stays where it was written.
+    """
+    if isinstance(kept, RemotePath) and is_there(log):
+        write_whole(kept, read_whole(log))
+
+
+def relative_log(kept: StorePath, root: StorePath) -> str:
+    """The log as a results folder names it: relative to that folder; a full address where the two lie in different places."""
+    if isinstance(kept, RemotePath) and isinstance(root, RemotePath) and kept.address.base() == root.address.base():
+        return posixpath.relpath(kept.address.key, root.address.key or ".")
+    if isinstance(kept, RemotePath) or isinstance(root, RemotePath):
+        return str(kept)
+    return Path(os.path.relpath(kept, root)).as_posix()

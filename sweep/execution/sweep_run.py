@@ -1,0 +1,256 @@
+"""One sweep of a run, as the supervisor sees it: its folder, what is left to train in it, and how it ended."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sweep.cluster.slots import worker_kinds
+from sweep.errors import SweepError
+from sweep.execution.failures import FailedTrials
+from sweep.execution.log import relative_log
+from sweep.grid.load import GridText, Study, SweepConfig
+from sweep.grid.resolve import ANCHOR_STUDY
+from sweep.monitor.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, Timing
+from sweep.planning.hypervolume_reference import beyond_results
+from sweep.planning.inherit import Taken, taken_over, warm_start
+from sweep.planning.manifest import manifest_of, refuse_changed_source
+from sweep.planning.packs import PackPlan, Plan
+from sweep.planning.reference_point import anchor_trials, below_anchor_runs, padded
+from sweep.planning.trials import trials_of
+from sweep.store.remote.path import StorePath
+from sweep.store.store import Store
+from sweep.worker.pack_run import PackJob, versions
+from trainer.catalog import METHODS
+from trainer.problems.custom.factory import OwnProblem
+from trainer.problems.custom.source import SourceError
+
+
+class Member:
+    """A sweep and its results folder.
+
+    Args:
+        config: its grid file.
+        limit: only the first so many trials.
+        grid_file: the text that the config came from, kept in the plan.
+    """
+
+    def __init__(self, config: SweepConfig, limit: int | None, grid_file: GridText) -> None:
+        trials = trials_of(config)
+        self.config = config
+        self._all_trials = trials
+        self.trials = trials[:limit]
+        self.store = Store(config.output)
+        self.plan = Plan(self.trials, {}, (), 0)
+        self.n_before = 0
+        """Trials that were complete before this run."""
+        self.last_failure: str | None = None
+        """Why a pack of the last attempt failed."""
+        self._failed = FailedTrials(self.store, {})
+        self._n_failed = 0
+        self.request: str | None = None
+        """What `asked` said when the user was last told."""
+        self._grid_file = grid_file
+        self._studies = {study.name: study for study in config.resolved_studies}
+        self._anchors = anchor_trials(trials)
+        self._reference_point: tuple[float, ...] | None = None
+        self._to_mend: str | None = None
+
+    def open(self) -> None:
+        """Make the folder ready for a run. The caller holds its lock."""
+        manifest = manifest_of(self.config, datetime.now(UTC).isoformat(timespec="seconds"))
+        refuse_changed_source(self.store.manifest() or {}, manifest, self.store.root)
+        self.store.create(manifest | {"versions": versions()})
+        self.store.control.clear_stop()
+        self.store.remove_temporaries()
+
+    def take_plan(self, plan: Plan) -> None:
+        """Go on with this plan; with a reference point from anchor runs as soon as they are complete, and never without it.
+
+        Nothing more is trained where the source of an own problem has changed: the trials' ids stand for the old one.
+        """
+        self.plan = plan
+        entry = self.config.problem.entry
+        try:
+            if plan.packs and isinstance(entry, OwnProblem):
+                entry.refuse_other_source(entry.source.digest)
+            if self.config.has_auto_reference and self._reference_point is None:
+                self._reference_point = self._from_anchor_runs()
+        except (SweepError, SourceError) as error:
+            self._to_mend = str(error)
+            self.plan = replace(plan, packs=())
+
+    def asked(self) -> str | None:
+        """What someone asks of this sweep while there is something left of it: `stop`, `pause` or nothing."""
+        if not self.plan.packs:
+            return self.request
+        return "stop" if self.store.control.stop_requested() else "pause" if self.store.control.pause_requested() else None
+
+    def position(self) -> tuple[int, int]:
+        """Complete trials, and epochs in checkpoints: what an attempt without a fault moves forward."""
+        epochs = sum(checkpoint.epoch * len(checkpoint.trial_ids) for checkpoint in self.store.checkpoints())
+        return len(self.store.complete()), epochs
+
+    def states(self) -> Counter[str]:
+        """state -> number of trials asked for."""
+        if not self.plan.packs:
+            return Counter(self.plan.complete.values())
+        states = self.store.complete()
+        return Counter(states[trial.trial_id] for trial in self.trials if trial.trial_id in states)
+
+    def begin_run(self) -> None:
+        """What is complete by now was there before."""
+        self.n_before = len(self.plan.complete)
+        self._failed = FailedTrials(self.store, self.plan.complete)
+        self._n_failed = _n_failed(Counter(self.plan.complete.values()))
+
+    def new_failures(self, states: Counter[str], log: StorePath) -> list[str]:
+        """What to tell the user about trials that failed since the last call.
+
+        Args:
+            states: as they are now.
+            log: of the attempt.
+        """
+        if _n_failed(states) == self._n_failed:
+            return []
+        self._n_failed = _n_failed(states)
+        complete = self.store.complete()
+        return self._failed.news({trial.trial_id: complete[trial.trial_id] for trial in self.trials if trial.trial_id in complete}, log)
+
+    def begin_attempt(self, attempt: int, log: StorePath, circumstances: Mapping[str, Any]) -> list[PackJob]:
+        """Record the attempt in the folder, and say what its workers are to do.
+
+        Args:
+            attempt: its number in this folder.
+            log: where the run's log is kept, in this folder or another sweep's.
+            circumstances: fields of the plan that all sweeps of the run share.
+        """
+        record = {
+            "attempt": attempt,
+            **circumstances,
+            "log": relative_log(log, self.store.root),
+            "grid_file": self._grid_file.grid,
+            "override_file": self._grid_file.override,
+            "config": json.loads(self.config.model_dump_json()),
+            "trials": [
+                {"trial_id": t.trial_id, "study": t.study, "k": t.preference and list(t.preference), "seed": t.seed} for t in self.trials
+            ],
+            "n_complete_before": self.n_before,
+        }
+        self.store.write_plan(attempt, record)
+        self.store.clear_live()
+        return [self._job(pack, attempt) for pack in self.plan.packs]
+
+    def finish(self, was_interrupted: bool, timing: Timing) -> Outcome:
+        """Compact what is new, and say how it ended."""
+        plan = self.plan
+        counts = Counter(plan.complete.values())
+        n_trained = len(plan.complete) - self.n_before
+        if n_trained:
+            self.store.record_backends()
+            self.store.compact()
+            self.store.remove_checkpoints()  # those whose trials ended in different packs
+        self.store.remove_temporaries()
+        has_new_reference = self._settle_hypervolume_reference()
+        if not plan.n_todo:
+            self.store.control.clear_stop()
+            self.store.control.lift_pause()
+        is_interrupted = bool(plan.n_todo and was_interrupted)
+        message = None
+        if self._to_mend is not None:
+            exit_code, message = EXIT_WRONG_INPUT, self._to_mend
+        elif is_interrupted:
+            exit_code = EXIT_INTERRUPTED
+        elif plan.n_todo:
+            reason = self.last_failure or "the attempts died"
+            message = f"{plan.n_todo} trials could not be finished: {reason} (logs in {self.store.root / 'logs'})"
+            exit_code = EXIT_FAILED_TRIALS
+        else:
+            exit_code = EXIT_COMPLETE if set(counts) <= {"ok"} else EXIT_FAILED_TRIALS
+        states = dict(sorted(counts.items()))
+        return Outcome(self.store.root, exit_code, len(self.trials), states, n_trained, is_interrupted, message, timing, has_new_reference)
+
+    def _settle_hypervolume_reference(self) -> bool:
+        """Write the reference of the hypervolumes, or raise it, once every trial of the grid file has ended; whether it changed."""
+        if self.config.hypervolume_reference is not None:
+            return self.store.settle_hypervolume_reference(self.config.hypervolume_reference, is_given=True)
+        complete = self.store.complete()
+        if any(trial.trial_id not in complete for trial in self._all_trials) or "ok" not in complete.values():
+            return False
+        manifest = self.store.manifest() or {}
+        if self.store.has_given_reference():
+            return False
+        rows = self.store.read_rows(columns=["objective.sparsity"]).to_pylist()
+        finished = [row["objective.sparsity"] for row in rows if row["state"] == "ok"]
+        reference = beyond_results(self.config.problem.facts, finished, manifest.get("hypervolume_reference"))
+        return self.store.settle_hypervolume_reference(reference, is_given=False)
+
+    def _from_anchor_runs(self) -> tuple[float, ...] | None:
+        """The manifest's numbers, which are computed once; None before the anchor runs are complete."""
+        manifest = self.store.manifest() or {}
+        if manifest.get("reference_point_values") is None:
+            complete = self.store.complete()
+            if any(trial.trial_id not in complete for trial in self._anchors):
+                return None
+            wanted = {trial.trial_id for trial in self._anchors}
+            rows = {row["trial_id"]: row for row in self.store.read_rows(wanted).to_pylist()}
+            self.store.fix_reference_point(below_anchor_runs(self.config, self._anchors, rows))
+            manifest = self.store.manifest() or {}
+        return tuple(manifest["reference_point_values"])
+
+    def _taken_over(self, study: Study, seed: int) -> Taken:
+        """What a study that waits for others has from them; they are complete."""
+        if study.tuned_by is None and METHODS[study.method].takes is None:
+            return Taken(study.training)
+        wanted = {trial.trial_id: trial for trial in self.trials if trial.study in study.after}
+        rows = self.store.read_rows(wanted).to_pylist()
+        # A trial that two studies ask for is in the store under the first one's name.
+        named = [row | {"study": wanted[row["trial_id"]].study} for row in rows]
+        return taken_over(study, seed, self._studies, named, self.config.problem.facts)
+
+    def _starts(self, pack: PackPlan) -> dict[str, dict[str, str | None]]:
+        """Where the networks of trials that start from others begin (`PackJob.starts`); the givers are complete."""
+        givers = {trial.giver for trial in pack.trials if trial.giver is not None}
+        rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in givers} if givers else {}
+        return {trial.trial_id: warm_start(rows[trial.giver]) for trial in pack.trials if trial.giver is not None}
+
+    def _job(self, pack: PackPlan, attempt: int) -> PackJob:
+        config, first = self.config, pack.trials[0]
+        study = self._studies[first.study]
+        taken = self._taken_over(study, first.seed)
+        reference = None if study.name == ANCHOR_STUDY else self._reference_point or config.given_reference
+        entry = config.problem.entry
+        return PackJob(
+            root=str(self.store.root),
+            attempt=attempt,
+            pack_id=pack.pack_id,
+            problem=config.problem.name,
+            problem_options=asdict(config.problem.options),
+            study=study.name,
+            model=study.model,
+            method=study.method,
+            training=asdict(taken.training),
+            given_sha256=taken.weights_sha256,
+            taken_over=taken.trial_ids,
+            starts=self._starts(pack),
+            notes=taken.notes,
+            fault=taken.fault,
+            scaling=config.scaling,
+            reference_point=None if reference is None or first.preference is None else padded(reference, config.problem.facts),
+            seed=first.seed,
+            trial_ids=[trial.trial_id for trial in pack.trials],
+            preferences=[trial.preference and list(trial.preference) for trial in pack.trials],
+            backend=config.resources.backend,
+            **worker_kinds(config.resources)[0].job,
+            checkpoint_s=config.resources.checkpoint_s,
+            checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
+            problem_folders=config.problem.import_from or (),
+            problem_source=entry.source.digest if isinstance(entry, OwnProblem) else None,
+            sweep=config.name,
+        )
+
+
+def _n_failed(states: Counter[str]) -> int:
+    return states.total() - states["ok"]

@@ -1,0 +1,421 @@
+"""Resolving the studies of a grid file: defaults, what a study takes over from others, and the candidates it chooses among."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
+from sweep.grid.source.mistakes import Mistake, Path, did_you_mean, shown
+from sweep.grid.study import Study
+from sweep.store.errors import StoreError
+from sweep.store.remote.address import Address, is_address
+from trainer.catalog import METHODS, MODELS, PROBLEMS, MethodEntry
+from trainer.problems.custom.factory import OwnProblem, is_own
+from trainer.problems.custom.source import BatchError, ProblemError
+from trainer.problems.facts import ProblemFacts
+from trainer.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from sweep.grid.models import SweepConfig
+
+
+KeyPath = tuple[str, ...]
+
+
+def with_candidates(ordered: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]) -> tuple[Study, ...]:
+    """The studies with each search replaced by its candidates, called `<search>.1`, `<search>.2`, ...
+
+    Args:
+        ordered: studies, each behind those it waits for.
+        candidates: name of a search -> the whole training of each candidate.
+
+    Returns:
+        Each study in the same order, a search as its candidates. Of several searches before a study the first one counts:
+        `candidate_mistakes` refuses them.
+    """
+    found: list[Study] = []
+    for study in ordered:
+        searches = [name for name in study.after if name in candidates]
+        after = tuple(part for name in study.after for part in (_parts(name, candidates) if name in candidates else (name,)))
+        settled: dict[str, Any] = {"after": after}
+        if searches:
+            own = next(other for other in ordered if other.name == searches[0])
+            settled |= {"tuned_by": searches[0], "searched": searched(own.training, candidates[searches[0]])}
+        if study.name not in candidates:
+            found.append(replace(study, **settled))
+            continue
+        for name, training in zip(_parts(study.name, candidates), candidates[study.name], strict=True):
+            found.append(replace(study, **settled, name=name, training=training, candidate_of=study.name))
+    return tuple(found)
+
+
+def candidate_mistakes(studies: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]) -> list[Mistake]:
+    """What is wrong between searches and the other studies of the file, which are given in its order."""
+    owners = {part: name for name in candidates for part in _parts(name, candidates)}
+    mistakes = []
+    for index, study in enumerate(studies):
+        for number, candidate in enumerate(candidates.get(study.name, ())):
+            if candidate.warm_start != study.training.warm_start:  # ids say which trial gives a network before any is trained
+                rule = f"what the search's own `training` has expected ({study.training.warm_start}): a warm start is not searched for"
+                path = ("studies", index, "candidates", number, "warm_start")
+                mistakes.append(Mistake(path, rule, candidate.warm_start, "write it under `training`"))
+        searches = [name for name in study.after if name in candidates]
+        if len(searches) > 1:
+            rule = "one search at most expected (`candidates`)"
+            mistakes.append(Mistake(("studies", index, "after"), rule, ", ".join(searches), "make one search of them"))
+        if study.name in owners:
+            rule = f"another name expected (`{study.name}` is a candidate of the search {owners[study.name]})"
+            mistakes.append(Mistake(("studies", index, "name"), rule, study.name, "rename it"))
+    return mistakes
+
+
+def searched(training: TrainingSettings, candidates: Sequence[TrainingSettings]) -> tuple[KeyPath, ...]:
+    """Paths of the settings in which a candidate differs from the search's own training."""
+    own = dict(_leaves(asdict(training)))
+    differing = {path: None for candidate in candidates for path, value in _leaves(asdict(candidate)) if value != own[path]}
+    return tuple(differing)
+
+
+def with_values_of(training: TrainingSettings, best: TrainingSettings, paths: Sequence[KeyPath]) -> TrainingSettings:
+    """The training with the best candidate's values of what was searched."""
+    values: dict[str, Any] = asdict(training)
+    found = dict(_leaves(asdict(best)))
+    for path in paths:
+        section = values
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = found[path]
+    return TypeAdapter(TrainingSettings).validate_python(values)
+
+
+def _parts(name: str, candidates: Mapping[str, Sequence[TrainingSettings]]) -> tuple[str, ...]:
+    return tuple(f"{name}.{number}" for number in range(1, len(candidates[name]) + 1))
+
+
+def _leaves(values: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
+
+
+ONLY_STUDY = "main"
+ANCHOR_STUDY = "anchor-runs"
+"""The study that `reference_point: auto` adds: one dense trial a task, with all weight on it."""
+_MAX_NAMED = 4
+
+
+def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mistake]]:
+    """The studies in dependency order (of those that are ready, the one first in the file), and what is wrong with them.
+
+    With `reference_point: auto` the anchor runs come first, and every study that waits for nothing waits for them.
+
+    Names, settings and options of the problem are each valid by themselves already; here are the rules between them.
+    """
+    mistakes = _output_mistakes(config.output)
+    problem = config.problem.name
+    if not is_own(problem) and problem not in PROBLEMS:
+        hint = "use one of them, or `my_module:factory` for a problem of your own (docs/own-problem.md)"
+        mistakes.append(_unavailable(("problem", "name"), problem, PROBLEMS, hint))
+    models = _models_of(config)
+    studies = []
+    training_paths: list[Path] = []
+    facts = _facts_of(config)
+    grids = _Grids(facts)
+    for index, given in enumerate(config.studies or (None,)):
+        values: dict[str, Any] = {}
+        paths: dict[str, Path] = {}
+        for key in ("model", "method", "preferences", "seeds"):
+            own = getattr(given, key, None)
+            values[key] = getattr(config, key) if own is None else own
+            paths[key] = (key,) if own is None else ("studies", index, key)
+        training = given.training if given and given.training else config.training
+        training_paths.append(("studies", index, "training") if given and given.training else ("training",))
+        mistakes += _seed_mistakes(paths["seeds"], values["seeds"])
+        method = METHODS[values["method"]]
+        if given is not None and given.model is None and method.model is not None:
+            values["model"] = method.model  # the method trains no other
+        if values["model"] is not None:
+            mistakes += _name_mistakes(paths["model"], values["model"], problem, models)
+            mistakes += _method_mistakes(method, paths, values)
+        if method.has_preferences:
+            values["preferences"] = grids.vectors(values["preferences"], paths["preferences"], mistakes)
+            mistakes += _pruning_mistakes(method, paths, values)
+        else:
+            values["preferences"] = (None,)
+        after = given.after_names if given else ()
+        studies.append(Study(name=given.name if given else ONLY_STUDY, training=training, after=after, **values))
+    if facts is not None:
+        mistakes += _length_mistakes(config, facts)
+    ordered, order_mistakes = _ordered(studies)
+    mistakes += order_mistakes
+    candidates = {given.name: given.candidates for given in config.studies or () if given.candidates}
+    mistakes += candidate_mistakes(studies, candidates)
+    if not order_mistakes:
+        mistakes += _giver_mistakes(studies)
+        mistakes += _warm_start_mistakes(studies, training_paths, candidates)
+    if facts is not None and models is not None:
+        mistakes += _batch_mistakes(config, studies, training_paths, candidates, models)
+    ordered = with_candidates(ordered, candidates)
+    if config.has_auto_reference and facts is not None:
+        ordered = _after_anchor_runs(ordered, studies[0], len(facts.tasks))
+    return ordered, mistakes
+
+
+def _after_anchor_runs(ordered: Sequence[Study], first: Study, n_tasks: int) -> tuple[Study, ...]:
+    """The anchor runs in the manner of the file's first study, then the others."""
+    alone = tuple((0.0, *(float(task == other) for other in range(n_tasks))) for task in range(n_tasks))
+    # Dense runs start from the initial network whatever the study's sparse ones do.
+    training = replace(first.training, warm_start="none")
+    anchors = Study(ANCHOR_STUDY, first.model, "wcal_growl", alone, training, first.seeds[:1])
+    return (anchors, *(study if study.after else replace(study, after=(ANCHOR_STUDY,)) for study in ordered))
+
+
+class _Grids:
+    """Vectors of each grid, made once: studies often share one."""
+
+    def __init__(self, facts: ProblemFacts | None) -> None:
+        self._facts = facts
+        self._known: dict[Any, tuple[Vector, ...]] = {}
+
+    def vectors(self, preferences: Preferences, path: Path, mistakes: list[Mistake]) -> tuple[Vector, ...]:
+        if self._facts is None:
+            return ()
+        if preferences not in self._known:
+            try:
+                found = preference_vectors(preferences, self._facts.objectives)
+                self._known[preferences] = found if self._facts.has_sparsity else tuple((0.0, *vector) for vector in found)
+            except PreferenceError as error:
+                self._known[preferences] = ()
+                mistakes += [Mistake((*path, *m.path), m.rule, m.found, m.hint, m.position) for m in error.mistakes]
+        return self._known[preferences]
+
+
+def _facts_of(config: "SweepConfig") -> ProblemFacts | None:
+    """None for an unknown problem, and where its options are wrong; both are named by themselves."""
+    try:
+        return config.problem.facts
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _models_of(config: "SweepConfig") -> tuple[str, ...] | None:
+    """The problem's networks; None for an unknown problem, and where its options are wrong."""
+    try:
+        return config.problem.entry.models_of(config.problem.options)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _unavailable(path: Path, name: str, available: Iterable[str], otherwise: str = "use one of them") -> Mistake:
+    known = list(available)
+    near = did_you_mean(name, known)
+    use = f"use {' or '.join(f'`{one}`' for one in known)}" if len(known) <= _MAX_NAMED else otherwise
+    hint = f"did you mean `{near}`?" if near else use
+    return Mistake(path, f"not available in this version (available: {', '.join(known)})", shown(name).strip('"'), hint)
+
+
+def _name_mistakes(path: Path, model: str, problem: str, models: Sequence[str] | None) -> list[Mistake]:
+    if model in (MODELS if models is None else models) or (models is None and is_own(problem)):
+        return []
+    if models is not None and (model in MODELS or is_own(problem)):
+        rule = f"a model of the problem {problem} expected (it has {', '.join(models)})"
+        near = did_you_mean(model, models)
+        return [Mistake(path, rule, model, f"did you mean `{near}`?" if near else "choose one of them, or another problem")]
+    return [_unavailable(path, model, MODELS if models is None else models)]
+
+
+def _method_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Mapping[str, Any]) -> list[Mistake]:
+    """A method with a model of its own, or a model that only one method trains."""
+    if method.needs is not None and find_spec(method.needs[0]) is None:
+        rule = f"a method whose packages are installed expected, {values['method']} needs {method.needs[0]}"
+        return [Mistake(paths["method"], rule, values["method"], f"pip install 'pareto-sweep[{method.needs[1]}]', or leave the study out")]
+    owner = next((name for name, entry in METHODS.items() if entry.model == values["model"] == "kdmtl"), None)
+    if method.model not in (None, values["model"]):
+        rule = f"the model {method.model} expected for the method {values['method']}"
+        return [Mistake(paths["model"], rule, values["model"], f"write `model: {method.model}`")]
+    if owner is not None and owner != values["method"]:
+        rule = f"the method {owner} expected for the model {values['model']}"
+        return [Mistake(paths["method"], rule, values["method"], f"write `method: {owner}`")]
+    return []
+
+
+def _pruning_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Mapping[str, Any]) -> list[Mistake]:
+    pruning = [vector for vector in values["preferences"] if vector[0] > 0]
+    if method.prunes or not pruning:
+        return []
+    rule = f"k0 = 0 expected, since the method {values['method']} does not prune"
+    return [Mistake(paths["preferences"], rule, shown(list(pruning[0])), "for example `preferences: {simplex: {divisions: 10, k0: [0]}}`")]
+
+
+def dense_givers(study: Study, studies: Mapping[str, Study]) -> tuple[Study, ...]:
+    """The studies whose dense trials give their networks to the sparse ones of a study with a warm start.
+
+    That is the study itself; where it has no vector with k0 = 0, those that it comes after, if they are of the same model and
+    have all its seeds. The candidates of a search and the anchor runs give nothing.
+    """
+    others = [studies[name] for name in study.after if name in studies and name != ANCHOR_STUDY]
+    fitting = [
+        other
+        for other in others
+        if METHODS[other.method].prunes and other.model == study.model and set(study.seeds) <= set(other.seeds) and not other.candidate_of
+    ]
+    return (study,) if _has_dense(study) else tuple(other for other in fitting if _has_dense(other))
+
+
+def _has_dense(study: Study) -> bool:
+    return any(vector is not None and vector[0] == 0 for vector in study.preferences)
+
+
+def _warm_start_mistakes(studies: Sequence[Study], paths: Sequence[Path], searches: Iterable[str]) -> list[Mistake]:
+    """Sparse trials that start from dense ones need some."""
+    by_name = {study.name: study for study in studies if study.name not in set(searches)}
+    mistakes = []
+    for study, path in zip(studies, paths, strict=True):
+        is_warm = METHODS[study.method].prunes and study.training.warm_start == "neighbour"
+        has_sparse = any(vector is not None and vector[0] > 0 for vector in study.preferences)
+        is_unknown = any(not by_name[name].preferences for name in study.after if name in by_name)  # a mistake that is told already
+        if is_warm and has_sparse and not is_unknown and not dense_givers(study, by_name):
+            rule = "preferences with k0 = 0 expected, whose networks the others start from"
+            hint = "add them to this study, or name one in `after` that has them, with the same model and seeds"
+            mistakes.append(Mistake((*path, "warm_start"), rule, study.training.warm_start, hint))
+    return mistakes
+
+
+def _giver_mistakes(studies: Sequence[Study]) -> list[Mistake]:
+    """A method that takes something over comes after one study of the method that gives it, and after one search at most."""
+    by_name = {study.name: study for study in studies}
+    mistakes = []
+    for index, study in enumerate(studies):
+        method = METHODS[study.method]
+        givers = [by_name[name] for name in study.after if by_name[name].method == method.giver]
+        path: Path = ("studies", index, "after")
+        if method.takes is not None and len(givers) != 1:
+            rule = f"one study of the method {method.giver} expected, whose {_TAKEN[method.takes]} the method {study.method} takes over"
+            found = ", ".join(giver.name for giver in givers) or "none"
+            mistakes.append(Mistake(path if len(studies) > 1 or study.after else ("method",), rule, found, "name it in `after`"))
+        elif givers and method.takes != "teachers" and givers[0].model != study.model:
+            rule = f"a study of the same model expected ({study.model})"
+            mistakes.append(Mistake(path, rule, f"{givers[0].name} with {givers[0].model}", "the networks must be alike"))
+    return mistakes
+
+
+_TAKEN = {"teachers": "networks", "architecture": "sparse network", "start": "weights"}
+
+
+def _seed_mistakes(path: Path, seeds: Sequence[int]) -> list[Mistake]:
+    return [
+        Mistake((*path, index), f"each seed once expected (it is seeds[{seeds.index(seed)}] already)", str(seed), "remove one of them")
+        for index, seed in enumerate(seeds)
+        if seeds.index(seed) < index
+    ]
+
+
+def _output_mistakes(output: str) -> list[Mistake]:
+    if not is_address(output):
+        return []
+    try:
+        Address.parse(output)
+    except StoreError as error:
+        return [Mistake(("output",), error.problem, str(error.where), error.hint)]
+    return []
+
+
+def _batch_mistakes(
+    config: "SweepConfig",
+    studies: Sequence[Study],
+    training_paths: Sequence[Path],
+    candidates: Mapping[str, Sequence[TrainingSettings]],
+    models: Sequence[str],
+) -> list[Mistake]:
+    """Sizes of batch that occur in training or evaluation, and that a network of the user's own cannot take; each is named once."""
+    entry = config.problem.entry
+    if not isinstance(entry, OwnProblem):
+        return []
+    mistakes: dict[str, Mistake] = {}
+    for study, path in zip(studies, training_paths, strict=True):
+        for training, own_path in _trainings(study, path, studies, candidates) if study.model in models else ():
+            try:
+                entry.check_batches(config.problem.options, study.model, study.method, training)
+            except BatchError as error:
+                where, found = (
+                    ((*own_path, "batch_size"), str(training.batch_size)) if error.is_of_training else (("problem", "name"), None)
+                )
+                mistakes.setdefault(str(error), Mistake(where, str(error), found, error.hint))
+            except ProblemError as error:
+                mistakes.setdefault(str(error), Mistake(("problem", "name"), str(error), hint=error.hint))
+    return list(mistakes.values())
+
+
+def _trainings(
+    study: Study, path: Path, studies: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]
+) -> list[tuple[TrainingSettings, Path]]:
+    """All settings that a study may be trained with, and where they stand: a search's candidates, and behind it what each would settle."""
+    if study.name in candidates:
+        return [(own, (*path[:2], "candidates", number)) for number, own in enumerate(candidates[study.name])]
+    search = next((other for other in studies if other.name in study.after and other.name in candidates), None)
+    if search is None:
+        return [(study.training, path)]
+    found = candidates[search.name]
+    return [(with_values_of(study.training, best, searched(search.training, found)), path) for best in found]
+
+
+def _length_mistakes(config: "SweepConfig", facts: ProblemFacts) -> list[Mistake]:
+    names = facts.objectives
+    mistakes = []
+    for key in ("reference_point", "hypervolume_reference"):
+        point = config.given_reference if key == "reference_point" else config.hypervolume_reference
+        if point is not None and len(point) != len(names):
+            rule = f"one number an objective expected ({len(names)} = {', '.join(names)})"
+            mistakes.append(Mistake((key,), rule, shown(list(point)), f"it has {len(point)}"))
+    return mistakes
+
+
+def _ordered(studies: Sequence[Study]) -> tuple[tuple[Study, ...], list[Mistake]]:
+    mistakes: list[Mistake] = []
+    names = [study.name for study in studies]
+    for index, study in enumerate(studies):
+        path: Path = ("studies", index)
+        if study.name == ANCHOR_STUDY:
+            rule = f"another name expected (`{ANCHOR_STUDY}` are the runs of `reference_point: auto`)"
+            mistakes.append(Mistake((*path, "name"), rule, study.name, "rename it"))
+        if names.index(study.name) < index:
+            rule = f"a name of its own expected (studies[{names.index(study.name)}] has it)"
+            mistakes.append(Mistake((*path, "name"), rule, study.name, "rename one of them"))
+        for name in study.after:
+            if name not in names:
+                near = did_you_mean(name, names)
+                hint = f"did you mean `{near}`?" if near else f"the studies are {', '.join(names)}"
+                mistakes.append(Mistake((*path, "after"), "the name of another study expected", name, hint))
+    ordered: list[Study] = []
+    waiting = list(studies)
+    while waiting:
+        done = {study.name for study in ordered}
+        ready = next((study for study in waiting if all(name in done or name not in names for name in study.after)), None)
+        if ready is None:
+            circle = _circle(waiting)
+            index = names.index(circle[0])
+            rule = f"an order expected, this is a circle ({' after '.join([*circle, circle[0]])})"
+            mistakes.append(Mistake(("studies", index, "after"), rule, ", ".join(studies[index].after), "remove one `after`"))
+            break
+        ordered.append(ready)
+        waiting.remove(ready)
+    return tuple(ordered), mistakes
+
+
+def _circle(waiting: Sequence[Study]) -> list[str]:
+    """Names of studies that wait for each other, from the first in the file."""
+    blocked = {study.name for study in waiting}
+    after = {study.name: next((name for name in study.after if name in blocked), None) for study in waiting}
+    seen: list[str] = []
+    name: str | None = waiting[0].name
+    while name is not None and name not in seen:
+        seen.append(name)
+        name = after.get(name)
+    circle = seen[seen.index(name) :] if name in seen else seen
+    first = min(range(len(circle)), key=lambda i: [study.name for study in waiting].index(circle[i]))
+    return circle[first:] + circle[:first]

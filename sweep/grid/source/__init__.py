@@ -1,0 +1,1 @@
+"""Text with positions: YAML nodes, the file's encoding, mistakes that name file, line and column, CSV of preferences."""

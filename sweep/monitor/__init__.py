@@ -1,0 +1,1 @@
+"""Watching a run: its outcome, progress, status, usage and notifications."""

@@ -1,0 +1,57 @@
+"""How a run ended: its exit code, its counts, and where its time went."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sweep.store.remote.path import StorePath
+
+EXIT_COMPLETE, EXIT_WRONG_INPUT, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 0, 2, 3, 130
+_WORST_FIRST = (EXIT_INTERRUPTED, EXIT_WRONG_INPUT, EXIT_FAILED_TRIALS, EXIT_COMPLETE)
+
+
+@dataclass
+class Timing:
+    """Where the seconds of a run went. Sums over workers are divided by the number of workers."""
+
+    total_s: float = 0.0
+    ray_start_s: float = 0.0
+    ray_stop_s: float = 0.0
+    training_s: float = 0.0
+    worker_setup_s: float = 0.0
+    store_s: float = 0.0
+    fit_s: float = 0.0
+
+    @property
+    def ray_s(self) -> float:
+        """Start, stop, and what of the fit no worker used (starting processes, scheduling, idle workers at the end)."""
+        return self.ray_start_s + self.ray_stop_s + max(0.0, self.fit_s - self.training_s - self.worker_setup_s - self.store_s)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one sweep of a run ended."""
+
+    root: StorePath
+    exit_code: int
+    n_trials: int
+    states: Mapping[str, int]
+    """state -> number of trials asked for."""
+    n_trained: int
+    """Trials that became complete in this run."""
+    is_interrupted: bool
+    message: str | None
+    """Why it ended before everything was complete; with exit code 2 what the user has to mend."""
+    timing: Timing
+    """Of the whole run, which its sweeps share."""
+    has_new_reference: bool = False
+    """Whether the run wrote or raised the reference of the hypervolumes."""
+
+    @property
+    def n_left(self) -> int:
+        """Trials that are not complete."""
+        return self.n_trials - sum(self.states.values())
+
+
+def worst_exit_code(outcomes: Iterable[Outcome]) -> int:
+    """Interrupted before what the user has to mend, before failed trials, before complete."""
+    return min((outcome.exit_code for outcome in outcomes), key=_WORST_FIRST.index)

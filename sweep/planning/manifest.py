@@ -1,0 +1,90 @@
+"""The manifest of a sweep: what identifies its problem, its studies and its objectives."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sweep.errors import SweepError
+from sweep.grid.load import Study, SweepConfig
+from sweep.grid.resolve import ANCHOR_STUDY
+from sweep.store.remote.path import StorePath
+from sweep.store.schema import SCHEMA_VERSION
+from sweep.store.store import StoreError
+from trainer.problems.custom.factory import OwnProblem
+from trainer.problems.custom.source import ProblemError, changed_modules
+from trainer.problems.facts import SPARSITY
+from trainer.settings import read_by
+
+
+def fingerprint_of(config: SweepConfig) -> str:
+    """SHA-256 over all that the problem's data and networks depend on.
+
+    Raises:
+        SweepError: the source of an own problem changed after the config was loaded, or its `fingerprint` fails.
+    """
+    try:
+        return config.problem.entry.fingerprint(config.problem.options)
+    except ProblemError as error:
+        raise SweepError(str(error)) from error
+
+
+def refuse_changed_source(stored: Mapping[str, Any], asked: Mapping[str, Any], root: StorePath) -> None:
+    """Say it clearly when of two manifests only what an own problem consists of differs; other differences are told elsewhere.
+
+    Raises:
+        StoreError: the same problem with the same options, whose source or data changed.
+    """
+    old, new = stored.get("problem"), asked["problem"]
+    if not isinstance(old, dict) or "sources" not in new or any(old.get(key) != new[key] for key in ("name", "options")):
+        return
+    changed = changed_modules(old.get("sources") or {}, new["sources"])
+    hint = "choose another `output`, or undo the change: trials of both would not be comparable"
+    if changed:
+        raise StoreError(f"the source of {new['name']} changed since this folder was begun ({', '.join(changed)})", root, hint)
+    if old.get("fingerprint") != new["fingerprint"]:
+        raise StoreError(f"the data of {new['name']} changed since this folder was begun (its `fingerprint` says so)", root, hint)
+
+
+def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
+    """The identity of the sweep, as `manifest.json` holds it (docs/store.md).
+
+    With `reference_point: auto`, `reference_point_values` is None until the anchor runs are complete.
+    """
+    name, facts = config.problem.name, config.problem.facts
+    problem = {"name": name, "options": asdict(config.problem.options), "fingerprint": fingerprint_of(config)}
+    if isinstance(config.problem.entry, OwnProblem):
+        problem["sources"] = dict(config.problem.entry.source.digests)
+    reference = list(config.given_reference or [0.0] * len(facts.objectives))
+    sparsity = [{"name": SPARSITY, "column": "objective.sparsity", "sense": "min", "unit": "GrOWL norm"}] if facts.has_sparsity else []
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": config.name,
+        "created": created,
+        "problem": problem,
+        "tasks": list(facts.tasks),
+        "metrics": dict(facts.metrics),
+        "studies": [_study_identity(study) for study in config.resolved_studies],
+        "scaling": config.scaling,
+        "reference_point": config.reference_point if config.has_auto_reference else reference,
+        "reference_point_values": None if config.has_auto_reference else reference,
+        "objectives": [
+            *sparsity,
+            *(
+                {"name": task, "column": f"loss.validation.{task}", "sense": "min", "unit": unit}
+                for task, unit in zip(facts.tasks, facts.loss_units, strict=True)
+            ),
+        ],
+        "hypervolume_reference": list(config.hypervolume_reference) if config.hypervolume_reference else None,
+        "hypervolume_reference_given": config.hypervolume_reference is not None,
+        "true_front": [list(point) for point in facts.true_front()] if facts.true_front else None,
+    }
+
+
+def _study_identity(study: Study) -> dict[str, Any]:
+    """What the manifest says of a study; most of them wait for none or one, which is no list there."""
+    after = (None, *study.after)[-1] if len(study.after) < 2 else list(study.after)
+    identity: dict[str, Any] = {"name": study.name, "model": study.model, "method": study.method, "after": after}
+    identity["training"] = read_by(study.method, study.training)
+    if study.name == ANCHOR_STUDY:
+        identity["seed"] = study.seeds[0]  # another one would be another reference point
+    return identity | {key: getattr(study, key) for key in ("candidate_of", "tuned_by") if getattr(study, key)}

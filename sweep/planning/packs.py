@@ -1,0 +1,143 @@
+"""Packs of trials: what is left to train, divided so that workers are evenly busy."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from sweep.grid.load import SweepConfig
+from sweep.planning.trials import Trial
+from sweep.store.store import Checkpoint, Store
+from trainer.catalog import METHODS
+
+_SAMPLES_PER_EPOCH = 60_000
+_PACKS_PER_WORKER = 2
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """Trials of one study and seed that one worker trains in lockstep."""
+
+    pack_id: str
+    trials: tuple[Trial, ...]
+    checkpoint: Checkpoint | None = None
+    """An unfinished checkpoint that includes these trials."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a grid file asks for, and what is left to do."""
+
+    trials: tuple[Trial, ...]
+    complete: Mapping[str, str]
+    """trial_id -> state, of the trials asked for."""
+    packs: tuple[PackPlan, ...]
+    """What can be trained now."""
+    n_waiting: int
+    """Trials of studies whose `after` is not complete, and those whose giver is not."""
+
+    @property
+    def n_todo(self) -> int:
+        """Trials that are not complete."""
+        return len(self.trials) - len(self.complete)
+
+
+def plan_packs(
+    config: SweepConfig,
+    trials: Sequence[Trial],
+    states: Mapping[str, str],
+    checkpoints: Iterable[Checkpoint],
+    n_workers: int,
+    n_sweeps: int = 1,
+) -> Plan:
+    """Divide what is not complete into packs.
+
+    Unfinished checkpoints are adopted first, so another pack size loses nothing. New packs hold trials of one study,
+    seed and kind (dense or sparse), evenly filled; the largest come first. A trial that starts from another one's network
+    waits until that is complete.
+
+    Args:
+        config: the grid file.
+        trials: all trials asked for.
+        states: trial_id -> state of every complete row of the store.
+        checkpoints: what the store holds of unfinished packs.
+        n_workers: how many packs can run at once (an estimate is enough).
+        n_sweeps: how many unfinished sweeps share the workers.
+    """
+    complete = {trial.trial_id: states[trial.trial_id] for trial in trials if trial.trial_id in states}
+    waits_for = {study.name: study.after for study in config.resolved_studies}
+    unfinished = {trial.study for trial in trials if trial.trial_id not in complete}
+    ready, n_waiting = {}, 0
+    for trial in trials:
+        if trial.trial_id in complete:
+            continue
+        if not unfinished.isdisjoint(waits_for[trial.study]) or (trial.giver is not None and trial.giver not in states):
+            n_waiting += 1
+        else:
+            ready[trial.trial_id] = trial
+    packs = []
+    for checkpoint in sorted(checkpoints, key=lambda c: (-c.epoch, c.pack_id)):
+        by_study: dict[str, list[Trial]] = {}
+        for trial in [ready.pop(trial_id) for trial_id in checkpoint.trial_ids if trial_id in ready]:
+            by_study.setdefault(trial.study, []).append(trial)  # a trial may have come to another study since
+        packs += [PackPlan(_pack_id(part), tuple(part), checkpoint) for part in by_study.values()]
+    groups: dict[tuple[str, int, bool], list[Trial]] = {}
+    for trial in ready.values():
+        groups.setdefault((trial.study, trial.seed, trial.is_dense), []).append(trial)
+    size = pack_size(config, len(ready), n_workers, n_sweeps)
+    # A few groups must fill the workers evenly; many do by themselves.
+    multiple = max(1, n_workers // n_sweeps) if config.resources.pack == "auto" and len(groups) < 4 * n_workers else 1
+    whole = {study.name for study in config.resolved_studies if METHODS[study.method].shares_network}
+    parts = [[tuple(group)] if key[0] in whole else _even_parts(group, size, multiple) for key, group in groups.items()]
+    fresh = [PackPlan(_pack_id(part), part) for of_group in parts for part in of_group]
+    fresh.sort(key=lambda pack: -len(pack.trials))
+    return Plan(tuple(trials), complete, (*packs, *fresh), n_waiting)
+
+
+def plan_sweeps(sweeps: Sequence[tuple[SweepConfig, Sequence[Trial], Store]], n_workers: int) -> tuple[Plan, ...]:
+    """Plan sweeps that share the workers, each from its results folder, which need not exist.
+
+    Raises:
+        StoreError: a folder cannot be read.
+    """
+    found = []
+    for _, _, store in sweeps:
+        is_new = store.manifest() is None
+        found.append(({}, []) if is_new else (store.complete(), store.checkpoints()))
+    unfinished = [any(trial.trial_id not in states for trial in trials) for (_, trials, _), (states, _) in zip(sweeps, found, strict=True)]
+    n_sweeps = max(1, sum(unfinished))
+    return tuple(
+        plan_packs(config, trials, states, checkpoints, n_workers, n_sweeps)
+        for (config, trials, _), (states, checkpoints) in zip(sweeps, found, strict=True)
+    )
+
+
+def pack_size(config: SweepConfig, n_trials: int, n_workers: int, n_sweeps: int = 1) -> int:
+    """The largest number of trials in a new pack.
+
+    `auto` on a CPU: few enough that every worker gets at least two packs (of this sweep, or of those that share the
+    workers) and one epoch of a pack stays in the seconds (60,000 samples), so that progress is visible and a fault
+    repeats little. On GPUs as many as there are workers for, in one pack each: a step takes about as long for one trial as
+    for many, and a worker divides what its memory is not enough for.
+    """
+    if config.resources.pack != "auto":
+        return int(config.resources.pack)
+    if config.resources.uses_gpus:
+        return max(1, math.ceil(n_trials / max(1, n_workers // n_sweeps)))
+    by_epoch = _SAMPLES_PER_EPOCH // config.problem.facts.n_train
+    n_packs = math.ceil(max(1, n_workers) * _PACKS_PER_WORKER / n_sweeps)
+    return max(1, min(by_epoch, math.ceil(n_trials / n_packs)))
+
+
+def _even_parts(group: Sequence[Trial], size: int, multiple: int) -> list[tuple[Trial, ...]]:
+    """Parts of at most `size` and of nearly the same length, their number a multiple of `multiple` if there are enough trials."""
+    n_parts = math.ceil(len(group) / size)
+    n_parts = min(len(group), math.ceil(n_parts / multiple) * multiple)
+    bounds = [round(i * len(group) / n_parts) for i in range(n_parts + 1)]
+    return [tuple(group[start:stop]) for start, stop in pairwise(bounds)]
+
+
+def _pack_id(trials: Sequence[Trial]) -> str:
+    digest = hashlib.sha256("|".join(trial.trial_id for trial in trials).encode()).hexdigest()[:8]
+    return f"pack-{digest}-{len(trials)}"

@@ -1,1 +1,0 @@
-"""The parts of a results folder. The door is `sweep.store`."""

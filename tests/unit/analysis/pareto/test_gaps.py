@@ -1,0 +1,170 @@
+"""Where the next preference vectors go."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_store import TWO_TASKS, trial_row, write_manifest, write_plan, write_row, write_store
+
+from analysis.decide.suggest import suggest, suggestions_text
+from analysis.pareto.gaps import CLOSE, fill_gaps
+from analysis.pareto.indicators import hypervolume
+from analysis.results.manifest import ResultsError
+from analysis.results.table import read_results
+
+
+def sphere(k):
+    """The exact Chebyshev point of the unit sphere: all k_i f_i are equal."""
+    point = 1 / np.asarray(k)
+    return point / np.linalg.norm(point)
+
+
+def trial_points(shares):
+    k = np.array([[share, 1 - share] for share in shares])
+    return np.array([sphere(one) for one in k]), k
+
+
+def test_the_largest_gap_comes_first_and_its_preference_is_the_ray_through_its_middle():
+    values, k = trial_points([0.05, 0.1, 0.8, 0.9, 0.95])
+    (gap,) = fill_gaps(values, k, 1, [0, 0])
+    assert gap.between == (1, 2)
+    middle = values[[1, 2]].mean(axis=0)
+    expected = (1 / middle) / (1 / middle).sum()
+    assert gap.preference == pytest.approx(expected, rel=1e-3)
+    found = sphere(gap.preference)
+    assert found / np.linalg.norm(found) == pytest.approx(middle / np.linalg.norm(middle), rel=1e-3)
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(st.lists(st.integers(1, 99), min_size=2, max_size=9, unique=True), st.integers(1, 8))
+def test_proposals_are_new_preferences_on_the_simplex(shares, n):
+    values, k = trial_points([share / 100 for share in shares])
+    gaps = fill_gaps(values, k, n, [0, 0], [1.1, 1.1])
+    done = k.tolist()
+    for gap in gaps:
+        assert math.fsum(gap.preference) == pytest.approx(1, abs=1e-9)
+        assert min(gap.preference) >= 0
+        assert all(any(abs(a - b) > CLOSE * max(a, b) for a, b in zip(gap.preference, old, strict=True)) for old in done)
+        done.append(gap.preference)
+
+
+def test_the_order_of_the_units_does_not_matter():
+    values, k = trial_points([0.1, 0.3, 0.8])
+    scaled = k / [100, 1] / (k / [100, 1]).sum(axis=1, keepdims=True)
+    plain = fill_gaps(values, k, 3, [0, 0], [1.1, 1.1])
+    large = fill_gaps(values * [100, 1], scaled, 3, [0, 0], [110, 1.1])
+    for one, other in zip(plain, large, strict=True):
+        assert other.between == one.between
+        assert other.gain == pytest.approx(one.gain)
+        moved = np.array(one.preference) / [100, 1]
+        assert other.preference == pytest.approx(moved / moved.sum(), rel=2e-3)
+
+
+def test_an_objective_that_never_balances_keeps_its_balance():
+    """The first weighted objective is 9 times the second one at both points, and stays so in the middle."""
+    values = np.array([[1.0, 4.0], [4.0, 1.0]])
+    k = 9 * (1 / values[:, :1]), 1 / values[:, 1:]
+    k = np.concatenate(k, axis=1)
+    k /= k.sum(axis=1, keepdims=True)
+    (gap,) = fill_gaps(values, k, 1, [0, 0])
+    assert gap.preference == pytest.approx((0.9, 0.1))
+
+
+def test_two_dense_neighbours_get_a_dense_preference():
+    values = np.array([[10.0, 0.1, 0.4], [10.0, 0.4, 0.1]])
+    (gap,) = fill_gaps(values, [[0, 0.8, 0.2], [0, 0.2, 0.8]], 1, [0, 0, 0])
+    assert gap.preference == (0.0, 0.5, 0.5)
+
+
+def test_the_ends_get_one_preference_each_and_lie_beyond_the_front():
+    values, k = trial_points([0.4, 0.5, 0.6])
+    gaps = [gap for gap in fill_gaps(values, k, 8, [0, 0], [1.1, 1.1]) if min(gap.between) < 0]
+    assert sorted(min(gap.between) for gap in gaps) == [-2, -1]
+    firsts = sorted(gap.preference[0] for gap in gaps)
+    assert firsts[0] < 0.4
+    assert firsts[1] > 0.6
+
+
+def test_dominated_failed_and_tried_ones_are_no_gaps():
+    values, k = trial_points([0.3, 0.6])
+    (free,) = fill_gaps(values, k, 1, [0, 0])
+    more = np.concatenate([values, values[:1] + 1, [[np.nan, 1.0]]])
+    more_k = np.concatenate([k, [[0.01, 0.99], [0.02, 0.98]]])
+    assert fill_gaps(more, more_k, 1, [0, 0])[0].preference == free.preference
+    assert free.preference not in [gap.preference for gap in fill_gaps(values, k, 3, [0, 0], tried=[free.preference])]
+    assert fill_gaps(np.full((2, 2), np.nan), k, 3, [0, 0]) == []
+
+
+def test_wrong_shapes_are_refused():
+    with pytest.raises(ValueError, match="one shape"):
+        fill_gaps([[1.0, 2.0]], [[0.5, 0.3, 0.2]], 1, [0, 0])
+
+
+def test_half_of_the_trials_of_a_uniform_lattice_reach_its_hypervolume_where_objectives_differ_in_size():
+    scale = np.array([100.0, 1.0])
+
+    def solve(preferences):
+        return np.array([sphere(k * scale / (k * scale).sum()) * scale for k in np.asarray(preferences)])
+
+    uniform = np.array([[i / 20, 1 - i / 20] for i in range(1, 20)])
+    goal = hypervolume(solve(uniform), 1.1 * scale)
+    k = np.array([[0.25, 0.75], [0.5, 0.5], [0.75, 0.25]])
+    while len(k) < 9:
+        new = fill_gaps(solve(k), k, 2, [0, 0], 1.1 * scale)
+        k = np.concatenate([k, [gap.preference for gap in new]])
+    assert hypervolume(solve(k), 1.1 * scale) > goal
+
+
+def write_front_store(folder, shares, seeds=(0,), **manifest):
+    """Three objectives; trials of dense task weights on a curve."""
+    write_manifest(folder, TWO_TASKS, **manifest)
+    rows = []
+    for seed in seeds:
+        for i, share in enumerate(shares):
+            losses = {"loss.validation.left": (1 - share) + 0.01 * seed, "loss.validation.right": share + 0.01 * seed}
+            k = [0.0, share, 1 - share]
+            rows.append(trial_row(100 * seed + i, k, TWO_TASKS, seed=seed, **losses, **{"objective.sparsity": 50.0}))
+    write_plan(folder, rows)
+    for row in rows:
+        write_row(folder, row, TWO_TASKS)
+
+
+def test_suggest_reads_a_store_and_names_what_the_gap_lies_between(tmp_path):
+    write_front_store(tmp_path, [0.1, 0.2, 0.7, 0.8], seeds=(0, 1), hypervolume_reference=None)
+    table = read_results(tmp_path)
+    found = suggest(table, 1)
+    assert found[0].between == (str(table.frame["trial_id"][1]), str(table.frame["trial_id"][2]))
+    assert found[0].preference[0] == 0
+    assert 0.25 < found[0].preference[1] < 0.65
+    assert str(found[0].preference[1])[:4] in suggestions_text(table, found)
+
+
+def test_a_planned_preference_is_not_suggested_again(tmp_path):
+    write_front_store(tmp_path, [0.2, 0.7])
+    table = read_results(tmp_path)
+    first = suggest(table, 1)[0].preference
+    assert table.plan is not None
+    table.plan["trials"].append({"trial_id": "new", "study": "main", "k": list(first), "seed": 0})
+    assert suggest(table, 1)[0].preference != first
+
+
+def test_a_damaged_plan_does_not_stop_it(tmp_path):
+    write_front_store(tmp_path, [0.2, 0.7])
+    table = read_results(tmp_path)
+    assert table.plan is not None
+    first = suggest(table, 1)
+    table.plan["trials"] += [{"trial_id": "x", "study": "main", "k": k} for k in ("json:loads", [{}], ["a", 1, 2], 7, None, [0.5])]
+    assert suggest(table, 1) == first
+
+
+def test_a_sweep_without_gaps_to_look_for_is_refused(tmp_path):
+    write_store(tmp_path / "empty", n_trials=0)
+    with pytest.raises(ResultsError, match="no trial with a preference"):
+        suggest(read_results(tmp_path / "empty"))
+    write_front_store(tmp_path / "one", [0.5])
+    with pytest.raises(ResultsError, match="two expected"):
+        suggest(read_results(tmp_path / "one"))
+    with pytest.raises(ResultsError, match="no study 'x' with preferences"):
+        suggest(read_results(tmp_path / "one"), study="x")

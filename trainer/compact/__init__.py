@@ -1,1 +1,0 @@
-"""Networks that are really smaller: traced to a list of steps, shrunk, and kept as such a list (`trainer.compress` is the door)."""

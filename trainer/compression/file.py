@@ -1,0 +1,238 @@
+"""A compressed network as a file: our own format, and those of other programs."""
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from trainer.compression.program import INPUT, Program, ProgramError, Step, Stored, Value, inputs_of, stored_of, values_of
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+FORMAT = 1
+_KEY = "pareto-sweep-network"
+
+
+def to_bytes(program: Program, card: Mapping[str, Any]) -> bytes:
+    """A file of a program.
+
+    Args:
+        program: what to keep. Index tensors take the least integer type that holds them.
+        card: a JSON object kept beside it: what the network is, where it comes from.
+    """
+    described = {
+        "format": FORMAT,
+        "input_shape": program.input_shape,
+        "steps": [
+            [step.name, step.op, _plain(step.args), {key: _plain(item) for key, item in step.kwargs.items()}] for step in program.steps
+        ],
+        "outputs": _plain(program.outputs),
+        "card": dict(card),
+    }
+    tensors = {name: _narrow(tensor.detach().cpu()).contiguous() for name, tensor in program.tensors.items()}
+    data: bytes = save(tensors, {_KEY: json.dumps(described, sort_keys=True, allow_nan=False)})
+    return data
+
+
+def from_bytes(data: bytes) -> tuple[Program, dict[str, Any]]:
+    """The program and card that `to_bytes` wrote.
+
+    Raises:
+        ProgramError: torn, of another kind or version, or a step that no program may have.
+    """
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        described = json.loads(header["__metadata__"][_KEY])
+        if described["format"] != FORMAT:
+            raise ProgramError(f"a compressed network of format {FORMAT} expected, found {described['format']}")
+        tensors = {name: tensor.long() if tensor.dtype in _INTEGERS else tensor for name, tensor in load(data).items()}
+        steps = tuple(
+            Step(name, op, tuple(_argument(a) for a in args), {k: _argument(a) for k, a in kwargs.items()})
+            for name, op, args, kwargs in described["steps"]
+        )
+        outputs = tuple(_argument(output) for output in described["outputs"])
+        program = Program(tuple(int(n) for n in described["input_shape"]), steps, outputs, tensors)
+        _check(program)
+        return program, dict(described["card"])
+    except ProgramError:
+        raise
+    except Exception as error:  # whatever a torn or foreign file makes of itself
+        raise ProgramError(f"not a compressed network: {error!r}") from error
+
+
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.bool,
+        torch.uint8,
+        *(torch.int8, torch.int16, torch.int32, torch.int64),
+    )
+}
+_INTEGERS = (torch.uint8, torch.int16, torch.int32, torch.int64)
+
+
+def _check(program: Program) -> None:
+    """Every name that a step reads is there before it."""
+    known = {INPUT}
+    for step in program.steps:
+        missing = [name for name in inputs_of(step) if name not in known]
+        missing += [name for name in stored_of([*step.args, *step.kwargs.values()]) if name not in program.tensors]
+        if missing:
+            raise ProgramError(f"step {step.name} reads {missing[0]}, which is not there")
+        known.add(step.name)
+    if any(name not in known for name in values_of(program.outputs)) or any(
+        name not in program.tensors for name in stored_of(program.outputs)
+    ):
+        raise ProgramError("an output is not there")
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    if tensor.dtype != torch.int64 or not tensor.numel():
+        return tensor
+    low, high = int(tensor.min()), int(tensor.max())
+    fitting = (kind for kind in _INTEGERS if torch.iinfo(kind).min <= low and high <= torch.iinfo(kind).max)
+    return tensor.to(next(fitting))
+
+
+def _plain(argument: Any) -> Any:
+    if isinstance(argument, Value):
+        return {"value": argument.name}
+    if isinstance(argument, Stored):
+        return {"tensor": argument.name}
+    if isinstance(argument, torch.dtype):
+        return {"dtype": str(argument).removeprefix("torch.")}
+    if isinstance(argument, list | tuple):
+        return [_plain(item) for item in argument]
+    return argument
+
+
+def _argument(item: Any) -> Any:
+    if isinstance(item, dict):
+        ((kind, name),) = item.items()
+        return {"value": Value, "tensor": Stored, "dtype": _DTYPES.__getitem__}[kind](str(name))
+    return [_argument(part) for part in item] if isinstance(item, list) else item
+
+
+BATCH = "batch"
+"""Name of the one dimension that an ONNX model leaves open."""
+
+
+class MissingPackageError(ImportError):
+    """A format needs a package that is not installed."""
+
+
+def to_onnx(network: nn.Module, sample: Tensor, names: tuple[str, ...], card: Mapping[str, Any]) -> bytes:
+    """The network as an ONNX model with any batch size; its first dimension is called `batch`.
+
+    Args:
+        network: one output a task. (Sums over tied rows are left to the caller: `compress(..., ties=False)`. ONNX's
+            scattered additions with repeated places are not computed alike everywhere.)
+        sample: shape (n, *input_shape), n >= 2.
+        names: of the outputs.
+        card: kept in the model's metadata as JSON.
+
+    Raises:
+        MissingPackageError: onnx or onnxscript is not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - torch.onnx.export needs it
+    except ImportError as error:
+        raise MissingPackageError(f"ONNX needs the package {error.name}") from error
+    exported = torch.onnx.export(
+        network.eval(),
+        (sample,),
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+        input_names=["inputs"],
+        output_names=list(names),
+        verbose=False,
+    )
+    assert exported is not None
+    model = exported.model_proto
+    _name_batch(model)
+    _drop_traces(model)
+    onnx.helper.set_model_props(model, {"pareto-sweep": json.dumps(dict(card), sort_keys=True)})
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _name_batch(model: "ModelProto") -> None:
+    """Rename the open dimension, which PyTorch numbers (`s85`), wherever the model names it."""
+    number = re.compile(rf"\b{re.escape(model.graph.input[0].type.tensor_type.shape.dim[0].dim_param)}\b")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = number.sub(BATCH, dim.dim_param)  # it may be part of a product: `16*s85`
+
+
+def _drop_traces(model: "ModelProto") -> None:
+    """Drop which line of which file made each node: half of a small file, and paths of the machine that wrote it."""
+    for item in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del item.metadata_props[:]
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX model that onnxruntime runs on one thread.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingPackageError(f"running an ONNX model needs the package {error.name}") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """Inputs of shape (n, *input_shape) to one output a task."""
+        (name,) = (item.name for item in self._session.get_inputs())
+        return [torch.from_numpy(output) for output in self._session.run(None, {name: inputs.contiguous().numpy()})]
+
+
+def to_pt2(network: nn.Module, sample: Tensor, card: Mapping[str, Any]) -> bytes:
+    """The network as a file that `torch.export.load` reads without this package; arguments as for `to_onnx`.
+
+    The file is a zip archive whose records are compressed. Its example inputs are zeros of the sample's shape, never data.
+    """
+    exported = torch.export.export(network.eval(), (torch.zeros_like(sample),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    for node in exported.graph.nodes:
+        node.meta.pop("stack_trace", None)  # one for each step, with paths of the machine that wrote it
+    # A view of another tensor's storage (MDMTN's mixing weights) would bring all of it into the file, with a warning.
+    exported.state_dict.update({name: tensor.clone() for name, tensor in exported.state_dict.items()})
+    stream = io.BytesIO()
+    torch.export.save(exported, stream, extra_files={"card.json": json.dumps(dict(card), sort_keys=True)})
+    return _deflated(stream.getvalue())
+
+
+def _deflated(archive: bytes) -> bytes:
+    """The zip archive with each record compressed: PyTorch stores them as they are, and the steps' JSON outweighs a small network."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(packed, "w") as target:
+        for name in source.namelist():
+            target.writestr(zipfile.ZipInfo(name), source.read(name), zipfile.ZIP_DEFLATED, compresslevel=9)
+    return packed.getvalue()
+
+
+def from_pt2(data: bytes) -> nn.Module:
+    """The network of a file that `to_pt2` made."""
+    return torch.export.load(io.BytesIO(data)).module()

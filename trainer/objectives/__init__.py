@@ -1,0 +1,1 @@
+"""The mathematics that is minimised: scalarizations, the augmented Lagrangian, GrOWL and its prox, ties, sparsity."""

@@ -1,0 +1,169 @@
+"""Multipliers and penalty of one phase, their update, and how far from converged they are."""
+
+import torch
+from torch import Tensor
+
+from trainer.objectives.scalarization import STEP_WEIGHTS, equality_weights, project_simplex
+from trainer.settings import LagrangianSettings
+
+
+class Lagrangian:
+    """The augmented Lagrangian of a pack: min t subject to g_i <= t, with t eliminated.
+
+    The multipliers live on the simplex by themselves. Within an outer iteration a step's weights come from a running
+    mean of g; the multipliers move once, at the iteration's end, by the mean of g over the whole iteration.
+
+    Attributes:
+        multipliers: shape (n_models, n_objectives), each row on the simplex.
+        penalty: mu, the same for all models.
+    """
+
+    def __init__(
+        self,
+        settings: LagrangianSettings,
+        scalarization: str,
+        n_models: int,
+        n_objectives: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._settings = settings
+        self._step_weights = STEP_WEIGHTS.get(scalarization)
+        self._moves = scalarization == "chebyshev_al"
+        self.penalty = settings.start_penalty(scalarization)
+        self.multipliers = torch.full((n_models, n_objectives), 1 / n_objectives, device=device, dtype=dtype)
+        self._mean = torch.zeros_like(self.multipliers)
+        self._has_mean = torch.zeros(n_models, 1, dtype=torch.bool, device=device)
+        self._total = torch.zeros_like(self.multipliers)
+        self._n_steps = 0
+
+    @torch.no_grad()
+    def weigh(self, members: slice, values: Tensor) -> Tensor:
+        """The weights of this step for some members of the pack; also moves their running means.
+
+        Args:
+            members: which models, as a slice of the pack.
+            values: g of this minibatch, shape (n_members, n_objectives).
+
+        Returns:
+            p, shape (n_members, n_objectives), detached.
+        """
+        decay = self._settings.mean_decay
+        mean = torch.where(self._has_mean[members], decay * self._mean[members] + (1 - decay) * values, values)
+        self._mean[members] = mean
+        self._has_mean[members] = True
+        self._total[members] += values
+        return self._weights(members, values, mean)
+
+    def _weights(self, members: slice, values: Tensor, mean: Tensor) -> Tensor:
+        assert self._step_weights is not None
+        return self._step_weights(self.multipliers[members], self.penalty, mean)
+
+    def end_step(self, learning_rate: float) -> None:
+        """Called after every member made one more step, of this learning rate."""
+
+    def count_step(self) -> None:
+        """Note that every member has made one more step: what a recorded step cannot do."""
+        self._n_steps += 1
+
+    def update(self) -> None:
+        """End an outer iteration: multipliers <- Proj(multipliers + penalty * mean g), then the penalty grows."""
+        if self._moves:
+            self.multipliers = project_simplex(self.multipliers + self.penalty * self._total / self._n_steps)[0]
+            self.penalty = min(self.penalty * self._settings.penalty_growth, self._settings.penalty_max)
+        self._total.zero_()
+        self._n_steps = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as tensors whose first dimension is the model."""
+        return {"multipliers": self.multipliers, "mean": self._mean, "has_mean": self._has_mean, "total": self._total}
+
+    def scalars(self) -> dict[str, float]:
+        """The rest of the state."""
+        return {"penalty": self.penalty, "n_steps": self._n_steps}
+
+    def load(self, tensors: dict[str, Tensor], scalars: dict[str, float]) -> None:
+        """Take over a stored state."""
+        self.multipliers, self._mean = tensors["multipliers"], tensors["mean"]
+        self._has_mean, self._total = tensors["has_mean"], tensors["total"]
+        self.penalty, self._n_steps = scalars["penalty"], int(scalars["n_steps"])
+
+
+class EqualityLagrangian(Lagrangian):
+    """The paper's Lagrangian, for comparison: min t subject to g_i = t, with t learned beside the weights.
+
+    L = t + multipliers . (g - t) + penalty / 2 ||g - t||^2. t takes gradient steps of the weights' learning rate; nothing
+    keeps the multipliers >= 0. The weights of a step come from its minibatch alone.
+
+    Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, equation (1); multipliers start even, t at the first largest g.
+    """
+
+    def __init__(
+        self, settings: LagrangianSettings, n_models: int, n_objectives: int, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__(settings, "paper", n_models, n_objectives, device, dtype)
+        self._t = torch.full((n_models, 1), torch.nan, device=device, dtype=dtype)
+        self._slope = torch.zeros_like(self._t)
+
+    def _weights(self, members: slice, values: Tensor, mean: Tensor) -> Tensor:
+        self._t[members] = torch.where(self._t[members].isnan(), values.amax(dim=1, keepdim=True), self._t[members])
+        weights = equality_weights(self.multipliers[members], self.penalty, values - self._t[members])
+        self._slope[members] = 1 - weights.sum(dim=1, keepdim=True)
+        return weights
+
+    def end_step(self, learning_rate: float) -> None:
+        """Move t."""
+        self._t -= learning_rate * self._slope
+
+    def update(self) -> None:
+        """End an outer iteration: multipliers <- multipliers + penalty (mean g - t), then the penalty grows."""
+        self.multipliers = equality_weights(self.multipliers, self.penalty, self._total / self._n_steps - self._t)
+        self.penalty = min(self.penalty * self._settings.penalty_growth, self._settings.penalty_max)
+        super().update()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as tensors whose first dimension is the model."""
+        return super().tensors() | {"t": self._t}
+
+    def load(self, tensors: dict[str, Tensor], scalars: dict[str, float]) -> None:
+        """Take over a stored state."""
+        super().load(tensors, scalars)
+        self._t = tensors["t"]
+
+
+def lagrangian_of(
+    settings: LagrangianSettings,
+    scalarization: str,
+    n_models: int,
+    n_objectives: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Lagrangian:
+    """The Lagrangian of a scalarization, by its name in the settings."""
+    if scalarization == "paper":
+        return EqualityLagrangian(settings, n_models, n_objectives, device, dtype)
+    return Lagrangian(settings, scalarization, n_models, n_objectives, device, dtype)
+
+
+def convergence(values: Tensor, multipliers: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """How far a point is from solving min_t {t : g_i <= t}.
+
+    Args:
+        values: g, shape (n_models, n_objectives).
+        multipliers: shape (n_models, n_objectives), on the simplex.
+        penalty: mu > 0.
+
+    Returns:
+        residual: V = ||max(g - t, -multipliers / penalty)||_inf, shape (n_models,), in units of g. It vanishes exactly
+            where every g_i <= t and only those with g_i = t have a multiplier.
+        spread: largest minus least g_i among those that carry weight, shape (n_models,), in units of g.
+
+    Source: Birgin and Martinez 2014, Practical Augmented Lagrangian Methods, section 4.1.
+    """
+    weights, threshold = project_simplex(multipliers + penalty * values)
+    t = threshold / penalty
+    residual = torch.maximum(values - t, -multipliers / penalty).abs().amax(dim=-1)
+    active = weights > 0
+    largest = values.masked_fill(~active, -torch.inf).amax(dim=-1)
+    least = values.masked_fill(~active, torch.inf).amin(dim=-1)
+    return residual, largest - least

@@ -1,0 +1,58 @@
+"""How sparse and how shared a trained network is, in rows and in parameters."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trainer.objectives.growl import row_matrix
+
+
+def weight_names(model: nn.Module) -> tuple[str, ...]:
+    """Names of the weight tensors that rows are counted over: every Linear and Conv2d, heads and input layers too."""
+    return tuple(f"{name}.weight" for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear))
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Parameters of a network, without those it names in `mixing_parameters` (MDMTN's alpha: two numbers a task)."""
+    left_out = set(getattr(model, "mixing_parameters", ()))
+    return sum(value.numel() for name, value in model.named_parameters() if name not in left_out)
+
+
+def sparsity_metrics(weights: Mapping[str, Tensor]) -> dict[str, float | int]:
+    """Sparsity rate, compression rate and parameter sharing of one model.
+
+    SR = zero rows / rows, CR = rows / unique rows, PS = non-zero rows / unique rows; all zero rows of a layer count as
+    one unique row. The same in parameters. PS = CR (1 - SR) holds exactly.
+
+    Args:
+        weights: name -> Linear weight (out, in) or Conv2d weight (out, in, height, width); a row is one input unit.
+
+    Returns:
+        `sparsity_rate`, `compression_rate`, `parameter_sharing`, the same with `_params`, `n_rows`.
+
+    Source: Zhang et al., ICLR 2018, section 4; Hotegni, Berkemeier and Peitz, IJCNN 2024, Table I.
+    """
+    n_rows = n_zero = n_unique = 0
+    n_params = n_zero_params = n_unique_params = 0
+    for weight in weights.values():
+        rows = row_matrix(weight[None])[0]
+        zero = int((rows == 0).all(dim=1).sum())
+        unique = len(torch.unique(rows, dim=0))
+        n_rows, n_zero, n_unique = n_rows + len(rows), n_zero + zero, n_unique + unique
+        length = rows.shape[1]
+        n_params, n_zero_params, n_unique_params = n_params + rows.numel(), n_zero_params + zero * length, n_unique_params + unique * length
+    return {
+        "sparsity_rate": n_zero / n_rows,
+        "compression_rate": n_rows / n_unique,
+        "parameter_sharing": (n_rows - n_zero) / n_unique,
+        "sparsity_rate_params": n_zero_params / n_params,
+        "compression_rate_params": n_params / n_unique_params,
+        "parameter_sharing_params": (n_params - n_zero_params) / n_unique_params,
+        "n_rows": n_rows,
+    }
+
+
+def layer_sparsity(weights: Mapping[str, Tensor]) -> dict[str, float]:
+    """Share of zero rows of each weight tensor."""
+    return {name: float((row_matrix(weight[None])[0] == 0).all(dim=1).double().mean()) for name, weight in weights.items()}

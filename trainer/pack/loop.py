@@ -1,0 +1,280 @@
+"""The parameters of a pack stacked along a first axis, its passes one model after the other, and its warm starts."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from trainer.pack.device import BackendMissingError
+from trainer.pack.kernels.conv_pool import fuse
+from trainer.pack.kernels.library import why_missing
+from trainer.problems.problem import Part, Problem
+
+N_COMPARED_BATCHES = 2
+"""So many of them tell whether outputs depend on the input."""
+ROUNDING_UNITS = 128
+"""Outputs that differ by at most so many units of rounding of the largest one count as equal: a matrix product rounds equal
+rows of a batch differently at different places, and at which places depends on the processor."""
+_CACHE_LINE = 64  # bytes
+
+
+class Pack:
+    """Stacked parameters and buffers of `n_models` networks, and one module per model that looks into them.
+
+    The modules' parameters and gradients are views of the stacked tensors: a forward and backward pass per model fills
+    the stacked gradients, and an optimiser over the modules' parameters moves the stacked tensors.
+
+    Attributes:
+        parameters: name -> shape (n_models, ...).
+        buffers: name -> shape (n_models, ...).
+        alive: shape (n_models,), bool, on the CPU; dead models are left out of every pass.
+    """
+
+    backend = "loop"
+    """Name of the way in which the models' passes are computed."""
+    evaluation_batch = 512
+    """Samples that are measured at once."""
+    is_stacked = False
+    """Whether an optimiser moves one stacked tensor a parameter, instead of one tensor a model."""
+
+    def __init__(self, initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> None:
+        self._tasks = problem.tasks
+        self._device = device
+        initial = self._prepared(initial.to(device))
+        self.parameters = {name: self._stack(value.detach(), n_models) for name, value in initial.named_parameters()}
+        self.buffers = {name: self._stack(value, n_models) for name, value in initial.named_buffers()}
+        for name, value in initial.named_parameters():
+            self.parameters[name].grad = self._stack(torch.zeros_like(value.detach()), n_models)
+        self.members = [copy.deepcopy(initial) for _ in range(n_models)]
+        self.alive = torch.ones(n_models, dtype=torch.bool)
+        self._link()
+
+    def _prepared(self, network: nn.Module) -> nn.Module:
+        """The network as this backend computes it; names and values of its parameters stay."""
+        return network
+
+    def _stack(self, value: Tensor, n_models: int) -> Tensor:
+        return _aligned_stack(value, n_models)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @torch.no_grad()
+    def load(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
+        """Copy stored values, of the shapes of `parameters` and `buffers`, into the pack."""
+        for target, source in ((self.parameters, parameters), (self.buffers, buffers)):
+            for name, leaf in target.items():
+                leaf.copy_(source[name])
+
+    def optimised(self, name: str) -> list[Tensor]:
+        """What an optimiser moves for the parameter of this name: one tensor a model.
+
+        Not one stack: a fused update rounds its last elements differently, so a stack would make a model's last bits
+        depend on the size of its pack.
+        """
+        return [member.get_parameter(name) for member in self.members]
+
+    def pieces(self, stacked: Tensor) -> list[Tensor]:
+        """A tensor of shape (n_models, ...), such as stored moments, divided like `optimised`."""
+        return list(stacked.unbind(0))
+
+    def stack(self, pieces: Sequence[Tensor]) -> Tensor:
+        """What `pieces` divided, in one tensor again."""
+        return torch.stack(list(pieces))
+
+    @torch.no_grad()
+    def keep_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        """Move parameters back into their boxes: name -> (least, largest value)."""
+        for name, (low, high) in bounds.items():
+            self.parameters[name].clamp_(low, high)
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether its tensors are a CUDA device's."""
+        return self._device.type == "cuda"
+
+    def begin_epoch(self) -> None:
+        """Called before an epoch's first step; `alive` does not change until its end."""
+
+    def clear_gradients(self) -> None:
+        """Set the stacked gradients to zero, in place (the modules look into them)."""
+        for leaf in self.parameters.values():
+            leaf.grad.zero_()  # type: ignore[union-attr]
+
+    def backward(self, inputs: Tensor, targets: Tensor, scalarize: Callable[[slice, Tensor], Tensor]) -> None:
+        """Forward and backward of every living model on one minibatch; adds to the stacked gradients.
+
+        Args:
+            inputs: shape (n, ...), read by all models.
+            targets: shape (n, n_tasks).
+            scalarize: (members, losses of shape (n_members, n_tasks)) -> scalar to differentiate.
+        """
+        for index, member in self.living():
+            outputs = member(inputs)
+            losses = torch.stack(
+                [task.loss(output, targets[:, t]) for t, (task, output) in enumerate(zip(self._tasks, outputs, strict=True))]
+            )
+            scalarize(slice(index, index + 1), losses[None]).backward()
+
+    def backward_of_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """As `backward`, of the plain sum of the task losses; returns these, shape (n_models, n_tasks), detached."""
+        found = inputs.new_zeros(len(self), len(self._tasks))
+
+        def total(members: slice, losses: Tensor) -> Tensor:
+            found[members] = losses.detach()
+            return losses.sum()
+
+        self.backward(inputs, targets, total)
+        return found
+
+    @torch.no_grad()
+    def evaluate(self, part: Part) -> tuple[Tensor, Tensor]:
+        """Mean loss and mean metric of each model and task over a part of the data.
+
+        Returns:
+            Two tensors of shape (n_models, n_tasks); NaN for dead models.
+        """
+        living = dict(self.living())
+        totals = {index: torch.zeros(2, len(self._tasks), dtype=torch.float64, device=self._device) for index in living}
+        with evaluating(living.values()):
+            for inputs, targets in part.in_order(self.evaluation_batch):
+                for index, member in living.items():
+                    for t, (task, output) in enumerate(zip(self._tasks, member(inputs), strict=True)):
+                        totals[index][0, t] += task.loss(output, targets[:, t]).double() * len(inputs)
+                        totals[index][1, t] += task.metric(output, targets[:, t]).double().sum()
+        means = torch.full((2, len(self), len(self._tasks)), torch.nan, dtype=torch.float64)
+        for index, total in totals.items():
+            means[:, index] = (total / len(part)).cpu()
+        return means[0], means[1]
+
+    @torch.no_grad()
+    def output_ranges(self, part: Part) -> Tensor:
+        """Largest difference between two of a part's first samples in any component of each model's outputs.
+
+        Returns:
+            Shape (n_models, n_tasks), float64; 0 where the outputs agree to rounding (`ROUNDING_UNITS`), NaN for dead models.
+        """
+        living = dict(self.living())
+        bounds: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        with evaluating(living.values()):
+            for inputs, _ in islice(part.in_order(self.evaluation_batch), N_COMPARED_BATCHES):
+                for index, member in living.items():
+                    for t, output in enumerate(member(inputs)):
+                        low, high = bounds.get((index, t), (output[0], output[0]))
+                        bounds[index, t] = torch.minimum(low, output.amin(dim=0)), torch.maximum(high, output.amax(dim=0))
+        ranges = torch.full((len(self), len(self._tasks)), torch.nan, dtype=torch.float64)
+        for (index, t), (low, high) in bounds.items():
+            ranges[index, t] = float(widest_range(low.flatten(), high.flatten()))
+        return ranges
+
+    def alone(self, index: int) -> nn.Module:
+        """The module to call with one model's tensors (`torch.func.functional_call`)."""
+        return self.members[index]
+
+    def living(self) -> Iterator[tuple[int, nn.Module]]:
+        """Place and module of each network that trains on."""
+        return ((index, member) for index, member in enumerate(self.members) if self.alive[index])
+
+    def _link(self) -> None:
+        for index, member in enumerate(self.members):
+            for name, parameter in member.named_parameters():
+                leaf = self.parameters[name]
+                parameter.data = leaf.detach()[index]
+                parameter.grad = leaf.grad[index]  # type: ignore[index]
+            for name in self.buffers:
+                owner, _, key = name.rpartition(".")
+                member.get_submodule(owner)._buffers[key] = self.buffers[name][index]
+
+
+def widest_range(low: Tensor, high: Tensor) -> Tensor:
+    """The largest difference between bounds, 0 where they agree to rounding.
+
+    Args:
+        low: shape (..., n_components), the least outputs; unit: that of the outputs.
+        high: the same shape, the largest ones.
+
+    Returns:
+        Shape (...), float64; exactly 0 where no component varies by more than `ROUNDING_UNITS` units of rounding of the largest
+        absolute output, and where there are no components.
+    """
+    if not low.shape[-1]:
+        return low.new_zeros(low.shape[:-1], dtype=torch.float64)
+    widest, size = (high - low).amax(dim=-1), torch.maximum(low.abs(), high.abs()).amax(dim=-1)
+    is_rounding = widest.isfinite() & (widest <= ROUNDING_UNITS * torch.finfo(low.dtype).eps * size)
+    return torch.where(is_rounding, 0, widest).double()
+
+
+def _aligned_stack(value: Tensor, n_models: int) -> Tensor:
+    """Copies of `value` along a new first dimension.
+
+    Each copy begins on a cache line: matrix products round differently at other alignments, and a model's last bits must
+    not depend on its place in the pack. Convolution weights lie in channels-last order.
+    """
+    ordered = value.permute(0, 2, 3, 1) if value.dim() == 4 else value
+    per_line = max(1, _CACHE_LINE // value.element_size())
+    length = -(-max(1, value.numel()) // per_line) * per_line
+    room = torch.zeros(n_models, length, dtype=value.dtype, device=value.device)
+    stacked = room[:, : value.numel()].unflatten(1, ordered.shape) if value.dim() else room[:, 0]
+    stacked.copy_(ordered.expand(n_models, *ordered.shape))
+    return stacked.permute(0, 1, 4, 2, 3) if value.dim() == 4 else stacked
+
+
+@contextmanager
+def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Within it the modules are in evaluation mode."""
+    were_training = [(module, module.training) for module in modules]
+    for module, _ in were_training:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in were_training:
+            module.train(was_training)
+
+
+class KernelPack(Pack):
+    """A pack whose networks use the CPU's fused kernel where their layers fit it.
+
+    Raises:
+        BackendMissingError: this machine has no kernel, or the device is no CPU.
+    """
+
+    backend = "loop+kernel"
+    evaluation_batch = 256  # what lies between the layers stays in the processor's cache
+
+    def _prepared(self, network: nn.Module) -> nn.Module:
+        if self._device.type != "cpu":
+            raise BackendMissingError(f"backend loop+kernel is for CPUs, found device = {self._device}; backend: auto takes what fits")
+        missing = why_missing()
+        if missing is not None:
+            raise BackendMissingError(f"backend loop+kernel is not available: {missing}; backend: auto takes what is there")
+        if not fuse(network):
+            self.backend = "loop"  # nothing in this network that it could do
+        return network
+
+
+def load_starts(pack: Pack, starts: Sequence[Mapping[str, Tensor] | None]) -> None:
+    """Let each model of a pack begin with the parameters and buffers of another network.
+
+    Args:
+        pack: its models' parameters and buffers are overwritten.
+        starts: for each model name -> tensor, of the shapes of one model (other names are left out), or None to keep what it has.
+
+    Raises:
+        ValueError: a tensor is missing or of another shape, or there is not one entry a model.
+    """
+    if len(starts) != len(pack):
+        raise ValueError(f"load_starts expects one network or None for each of {len(pack)} models, found {len(starts)}")
+    with torch.no_grad():
+        for own in (pack.parameters, pack.buffers):
+            for name, leaf in own.items():
+                for model, start in enumerate(starts):
+                    if start is None:
+                        continue
+                    if name not in start or start[name].shape != leaf.shape[1:]:
+                        found = tuple(start[name].shape) if name in start else None
+                        raise ValueError(f"{name}: shape {tuple(leaf.shape[1:])} expected of the network to start from, found {found}")
+                    leaf.detach()[model] = start[name].to(leaf)

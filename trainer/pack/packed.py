@@ -1,0 +1,244 @@
+"""All models of a pack in one pass, layer by layer over tensors that stand for the pack; also with fused kernels."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.utils import _pytree as pytree
+
+from trainer.pack.device import BackendMissingError
+from trainer.pack.kernels.conv_pool import conv_pool_relu, fuse
+from trainer.pack.stacked import StackedPack
+from trainer.problems.problem import Problem
+
+_DESCRIBED = frozenset(
+    getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "requires_grad", "is_cuda", "is_leaf", "layout")
+) | {torch.Tensor.dim, torch.Tensor.size, torch.Tensor.numel, torch.Tensor.__len__, torch.Tensor.is_floating_point}
+
+
+class PackedTensor(Tensor):
+    """Looks like one model's tensor; `stacked` has those of all models, shape (n_models, ...)."""
+
+    stacked: Tensor
+    products: bool
+    """Whether convolutions of this pack's activations are matrix products of their patches, and not grouped convolutions."""
+
+    @staticmethod
+    def of(stacked: Tensor, products: bool) -> "PackedTensor":
+        """The tensor that stands for one of `stacked`, shape (n_models, ...)."""
+        found: PackedTensor = torch.Tensor._make_wrapper_subclass(
+            PackedTensor, stacked.shape[1:], dtype=stacked.dtype, device=stacked.device
+        )
+        found.stacked, found.products = stacked, products
+        return found
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Callable[..., Any], types: Iterable[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Called by torch for every operation on such a tensor."""
+        kwargs = kwargs or {}
+        if function in _DESCRIBED:
+            with torch._C.DisableTorchFunctionSubclass():
+                return function(*args, **kwargs)
+        leaves, _ = pytree.tree_flatten((args, kwargs))
+        products = any(leaf.products for leaf in leaves if isinstance(leaf, PackedTensor))
+        rule = RULES.get(function)
+        found = rule(*args, **kwargs) if rule is not None else NotImplemented
+        if found is NotImplemented:
+            found = _one_at_a_time(function, args, kwargs)
+        return pytree.tree_map_only(Tensor, lambda value: PackedTensor.of(value, products), found)
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        """Never called while `__torch_function__` is on; the wrapper itself holds no numbers."""
+        raise NotImplementedError(f"{function} found a tensor that stands for a whole pack's")
+
+
+def _one_at_a_time(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """An operation without a rule of ours, by vmap; returns stacked tensors."""
+    leaves, spec = pytree.tree_flatten((list(args), dict(kwargs)))
+    places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, PackedTensor)]
+
+    def one(*values: Tensor) -> Any:
+        filled = list(leaves)
+        for place, value in zip(places, values, strict=True):
+            filled[place] = value
+        own_args, own_kwargs = pytree.tree_unflatten(filled, spec)
+        return function(*own_args, **own_kwargs)
+
+    return vmap(one, randomness="different")(*(leaves[place].stacked for place in places))
+
+
+def _side_by_side(stacked: Tensor) -> Tensor:
+    """(n_models, n, channels, ...) -> (n, n_models * channels, ...); a view where the samples come first in memory."""
+    return stacked.movedim(0, 1).flatten(1, 2)
+
+
+def _apart(values: Tensor, n_models: int) -> Tensor:
+    """The way back from `_side_by_side`."""
+    apart: Tensor = values.unflatten(1, (n_models, -1)).movedim(1, 0)
+    return apart
+
+
+def _pair(value: Any) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value, value)
+
+
+def _conv2d(inputs: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+    if not isinstance(weight, PackedTensor) or not (bias is None or isinstance(bias, PackedTensor)) or inputs.dim() != 4:
+        return NotImplemented
+    n_models, filters = len(weight.stacked), weight.stacked.flatten(0, 1)
+    added = None if bias is None else bias.stacked.flatten()
+    if not isinstance(inputs, PackedTensor):
+        if groups != 1:
+            return NotImplemented
+        return _apart(F.conv2d(inputs, filters, added, stride, padding, dilation), n_models)
+    is_plain = (_pair(stride), _pair(padding), _pair(dilation), groups) == ((1, 1), (0, 0), (1, 1), 1)
+    if weight.products and is_plain:
+        return _conv2d_as_products(inputs.stacked, weight.stacked, None if bias is None else bias.stacked)
+    return _apart(F.conv2d(_side_by_side(inputs.stacked), filters, added, stride, padding, dilation, n_models * groups), n_models)
+
+
+def _conv2d_as_products(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution of stride 1 without padding as one matrix product a model, of patches with filters.
+
+    Args:
+        inputs: shape (n_models, n, channels, height, width).
+        weight: shape (n_models, n_outputs, channels, filter height, filter width).
+        bias: shape (n_models, n_outputs), or None.
+
+    Returns:
+        Shape (n_models, n, n_outputs, height', width').
+    """
+    n_models, n = inputs.shape[:2]
+    high, wide = weight.shape[3:]
+    patches = inputs.unfold(3, high, 1).unfold(4, wide, 1)  # (n_models, n, channels, height', width', filter height, filter width)
+    height, width = patches.shape[3:5]
+    rows = patches.permute(0, 1, 3, 4, 2, 5, 6).reshape(n_models, n * height * width, -1)
+    filters = weight.flatten(2).mT
+    values = rows @ filters if bias is None else torch.baddbmm(bias[:, None], rows, filters)
+    outputs: Tensor = values.unflatten(1, (n, height, width)).permute(0, 1, 4, 2, 3)
+    return outputs
+
+
+def _linear(inputs: Tensor, weight: Any, bias: Any = None) -> Any:
+    if not isinstance(weight, PackedTensor) or not (bias is None or isinstance(bias, PackedTensor)) or inputs.dim() != 2:
+        return NotImplemented
+    stacked = inputs.stacked if isinstance(inputs, PackedTensor) else inputs.expand(len(weight.stacked), *inputs.shape)
+    filters = weight.stacked.mT
+    return stacked @ filters if bias is None else torch.baddbmm(bias.stacked[:, None], stacked, filters)
+
+
+def _pooled(pool: Callable[..., Tensor]) -> Callable[..., Any]:
+    def rule(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(inputs, PackedTensor) or inputs.dim() != 4 or kwargs.get("return_indices"):
+            return NotImplemented
+        return _apart(pool(_side_by_side(inputs.stacked), *args, **kwargs), len(inputs.stacked))
+
+    return rule
+
+
+def _batch_norm(
+    inputs: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    of_channels = [running_mean, running_var, weight, bias]
+    if not all(value is None or isinstance(value, PackedTensor) for value in (inputs, *of_channels)) or inputs is None or inputs.dim() < 2:
+        return NotImplemented
+    # `view`, not `flatten`: the running mean and variance are moved in place.
+    mean, variance, scale, shift = (None if value is None else value.stacked.view(-1) for value in of_channels)
+    values = F.batch_norm(_side_by_side(inputs.stacked), mean, variance, scale, shift, training, momentum, eps)
+    return _apart(values, len(inputs.stacked))
+
+
+RULES: dict[Callable[..., Any], Callable[..., Any]] = {
+    F.conv2d: _conv2d,
+    F.linear: _linear,
+    torch.max_pool2d: _pooled(F.max_pool2d),
+    F.avg_pool2d: _pooled(F.avg_pool2d),
+    F.batch_norm: _batch_norm,
+}
+"""Function -> what computes it for a pack: takes the function's arguments, returns stacked tensors, or NotImplemented for vmap."""
+
+
+class PackedPack(StackedPack):
+    """A pack whose layers compute all models at once, its later convolutions grouped ones."""
+
+    backend = "packed"
+    products = False
+
+    def __init__(self, initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> None:
+        super().__init__(initial, n_models, problem, device)
+        self._packed: dict[str, Tensor] = {
+            name: PackedTensor.of(value, self.products) for name, value in (self.parameters | self.buffers).items()
+        }
+
+    def _outputs(self, inputs: Tensor) -> Sequence[Tensor]:
+        outputs = functional_call(self.members[0], self._packed, (inputs,))
+        return [output.stacked if isinstance(output, PackedTensor) else output.expand(len(self), *output.shape) for output in outputs]
+
+
+class ProductsPack(PackedPack):
+    """The same, its later convolutions as matrix products: where grouped convolutions are slow."""
+
+    backend = "packed+products"
+    products = True
+
+
+def why_missing(device: torch.device) -> str | None:
+    """Why there is no Triton kernel for a device, None where there is one. Triton's interpreter (for tests) takes CPUs too."""
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    from triton.runtime.interpreter import InterpretedFunction
+
+    from trainer.pack.kernels import gpu_conv_pool
+
+    is_interpreted = isinstance(gpu_conv_pool._forward, InterpretedFunction)
+    return None if is_interpreted or device.type == "cuda" else f"Triton is for GPUs, found device = {device}"
+
+
+class FusedPackedPack(PackedPack):
+    """A packed pack whose convolutions do the pooling and relu behind them.
+
+    Raises:
+        BackendMissingError: there is no Triton for this device.
+    """
+
+    backend = "packed+kernel"
+
+    def _prepared(self, network: nn.Module) -> nn.Module:
+        missing = why_missing(self._device)
+        if missing is not None:
+            raise BackendMissingError(f"backend packed+kernel is not available: {missing}; backend: auto takes what is there")
+        self._plain = copy.deepcopy(network)
+        if not fuse(network):
+            self.backend = "packed"  # nothing in this network that it could do
+        return network
+
+    def alone(self, index: int) -> nn.Module:
+        """The network with its own layers, since the kernel takes whole packs only."""
+        return self._plain
+
+
+def _conv_pool(inputs: Tensor, weight: Any, bias: Any, relu: bool) -> Tensor:
+    from trainer.pack.kernels.gpu_conv_pool import PackedConvPool
+
+    stacked = inputs.stacked if isinstance(inputs, PackedTensor) else inputs
+    zero = weight.stacked.new_zeros(weight.stacked.shape[:2]) if bias is None else bias.stacked
+    found: Tensor = PackedConvPool.apply(stacked, weight.stacked, zero, relu)
+    return found
+
+
+RULES[conv_pool_relu] = _conv_pool

@@ -1,0 +1,359 @@
+"""WC-AL with GrOWL: sparsify, cluster, retrain. The whole algorithm on one screen is `TwoPhase.step`.
+
+Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, Algorithm 1. Where we depart from it: the constraint is an
+inequality with t eliminated (the paper's penalty of 2.5e-8 makes it a weighted sum); k0 reaches the weights through
+the prox, whose step is scaled by the sparsity objective's own weight; suppressed rows stay suppressed; tied rows are
+one parameter; the model of a row is chosen by its scalarised validation value, and all columns belong to it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import torch
+from torch import Tensor
+
+from trainer.objectives.lagrangian import lagrangian_of
+from trainer.objectives.prox_step import ProxStep
+from trainer.objectives.scalarization import chebyshev_values, scalarized
+from trainer.objectives.structure import in_groups
+from trainer.objectives.tying import large_pieces_apart
+from trainer.pack.cuda_graph import StepGraph, recorder_for
+from trainer.pack.device import Place, turn_on
+from trainer.pack.loop import load_starts
+from trainer.pack.optimizer import PackOptimiser
+from trainer.problems.problem import Problem
+from trainer.settings import TrainingSettings
+from trainer.training.base import PackTraining
+from trainer.training.best_epoch import Kept
+from trainer.training.checkpoint import State, group_of, nest
+from trainer.training.result import Lagrange
+from trainer.training.trial import TrialSpec
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some outer iterations with one set of objectives."""
+
+    name: str
+    n_epochs: int
+    epochs_per_outer: int
+    """Epochs in an outer iteration: between two updates of the multipliers."""
+    has_sparsity: bool
+    """Whether the sparsity objective is among those that compete."""
+
+
+def phases_of(settings: TrainingSettings, is_dense: bool) -> tuple[Phase, ...]:
+    """The phases of a trial; a dense one (k0 = 0) trains the same number of epochs in one phase."""
+    first, second = settings.sparsify, settings.retrain
+    n_first, n_second = first.outer_iterations * first.epochs, second.outer_iterations * second.epochs
+    if is_dense:
+        return (Phase("dense", n_first + n_second, second.epochs, has_sparsity=False),)
+    sparsify = Phase("sparsify", n_first, first.epochs, has_sparsity=True)
+    retrain = Phase("retrain", n_second, second.epochs, has_sparsity=second.objectives == "all")
+    return (sparsify, retrain) if n_second else (sparsify,)
+
+
+class TwoPhase(PackTraining):
+    """One pack on its way through the phases. Every call of `step` trains one epoch.
+
+    Args:
+        specs: the trials of the pack: same model, seed, settings, scaling and reference point, and all dense or none.
+        problem: data and networks.
+        place: device and backend.
+        state: of an earlier `state_dict()`, whose trials include these; None to begin.
+        starts: the network that each trial begins with, None for the initial one; without it all begin with that. Anchors are
+            those of the initial network in any case.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[TrialSpec],
+        problem: Problem,
+        place: Place,
+        state: State | None = None,
+        starts: Sequence[Mapping[str, Tensor] | None] | None = None,
+    ) -> None:
+        super().__init__(specs, problem, place)
+        if starts is not None:
+            load_starts(self.pack, starts)
+        first = specs[0]
+        self._phases = self._phases_of(first)
+        self.n_epochs = sum(phase.n_epochs for phase in self._phases)
+        point = first.reference_point or [0.0] * len(self._anchors)
+        self._reference_point = torch.tensor(point, dtype=self._dtype, device=self._device)
+        self._preference = torch.tensor([spec.preference for spec in specs], dtype=self._dtype, device=self._device)
+        self._losses = torch.zeros(len(specs), len(problem.tasks), device=self._device, dtype=self._dtype)
+        # A prox after each step asks the CPU, so such steps cannot be recorded.
+        self._steps = StepGraph(self._take_step, None if first.settings.growl.prox == "step" else recorder_for(self._device))
+        self._has_converged = torch.ones(len(specs), dtype=torch.bool)
+        self._has_reached = torch.ones(len(specs), dtype=torch.bool)
+        self._begin(0)
+        if state is not None:
+            self._load(state)
+
+    def step(self) -> None:
+        """Train one epoch; at the end of an outer iteration move the multipliers, at the end of phase 1 cluster."""
+        phase, outer = self._phases[self._phase], self._outer
+        with turn_on(self._device):
+            with self._spending.on(phase.name):
+                self._train_and_measure(phase)
+            if self._epoch_of_phase < phase.n_epochs and self._outer != outer:
+                self._optimiser.set_learning_rate(self._learning_rate())
+        if self._epoch_of_phase == self._phases[self._phase].n_epochs:
+            self._end_phase()
+
+    def take_steps(self, n: int) -> None:
+        """Some optimiser steps and nothing else, to measure their speed and memory; the training is of no use afterwards."""
+        self.pack.begin_epoch()
+        batches = cycle(list(islice(self._batches(*self._epoch_order()), 4)))
+        for inputs, targets in islice(batches, n):
+            self._steps.run("measured", inputs, targets)
+
+    def first_gradients(self) -> dict[str, Tensor]:
+        """Of the sum of the task losses on the first minibatch, name -> shape of the parameters; to compare backends."""
+        self.pack.begin_epoch()
+        self.pack.clear_gradients()
+        inputs, targets = next(self._batches(*self._epoch_order()))
+        self.pack.backward_of_sum(inputs, targets)
+        found = {name: leaf.grad.clone() for name, leaf in self.pack.parameters.items() if leaf.grad is not None}
+        self.pack.clear_gradients()
+        return found
+
+    def _train_and_measure(self, phase: Phase) -> None:
+        losses = self._train_epoch()
+        if phase.name == "sparsify":
+            if self._settings.growl.prox == "epoch":
+                self._shrink()
+            self.structure.mask_zero_rows(is_fixed=self._settings.growl.masks == "epoch")
+        self.epoch += 1
+        self._evaluate_and_keep(losses)
+        self._epoch_of_phase += 1
+        if self._epoch_of_phase % phase.epochs_per_outer == 0:
+            self._lagrangian.update()
+
+    def _phases_of(self, first: TrialSpec) -> tuple[Phase, ...]:
+        return phases_of(first.settings, first.is_dense)
+
+    @property
+    def _phase_name(self) -> str:
+        return self._phases[self._phase].name
+
+    @property
+    def _own_notes(self) -> tuple[str, ...]:
+        failure = self._steps.failure
+        return () if failure is None else (f"steps were launched one by one, not as a CUDA graph: {failure}",)
+
+    @property
+    def _sparsity_reached(self) -> Tensor:
+        return self._has_reached
+
+    @property
+    def _tying_converged(self) -> Tensor:
+        return self._has_converged
+
+    def _best_epochs(self) -> list[int]:
+        return [int(epoch) for epoch in self._kept.epoch]
+
+    def _lagrange(self, trial: int) -> Lagrange:
+        kept = self._kept.tensors
+        return Lagrange(kept["#multipliers"][trial].double().cpu(), float(kept["#penalty"][trial]), self._phases[-1].has_sparsity)
+
+    # One epoch
+
+    def _train_epoch(self) -> Tensor:
+        """Returns the mean training loss of each model and task, shape (n_models, n_tasks)."""
+        phase, per_step = self._phases[self._phase], self._settings.growl.prox == "step"
+        self.pack.begin_epoch()
+        self._losses.zero_()
+        order, generator = self._epoch_order()
+        constants = (self._phase, self._outer, self.structure.n_changes)
+        n_steps = 0
+        for inputs, targets in self._batches(order, generator):
+            n_steps += 1
+            self._steps.run(constants, inputs, targets)
+            self._lagrangian.count_step()
+            if phase.name == "sparsify" and per_step:
+                self._shrink()
+        return self._losses / n_steps
+
+    def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
+        """One step of every model. It works in place on tensors alone, so that a GPU's can be recorded (trainer/pack/cuda_graph.py)."""
+        phase = self._phases[self._phase]
+        self.pack.clear_gradients()
+        if phase.has_sparsity:
+            self._sparsity = self.structure.penalty()
+            self._sparsity_weight = torch.zeros_like(self._sparsity)
+        self.pack.backward(inputs, targets, self._scalarize)
+        if phase.name == "retrain" and phase.has_sparsity:
+            self.structure.add_penalty_gradient(self._sparsity_weight)
+        self.structure.share_gradients()
+        self._optimiser.step()
+        self._lagrangian.end_step(self._learning_rate())
+        self.structure.enforce()
+        self.pack.keep_within(self._bounds)
+        if phase.name == "sparsify":
+            self._prox_step.add(self._learning_rate(), self._sparsity_weight)
+
+    def _scalarize(self, members: slice, losses: Tensor) -> Tensor:
+        """The one number whose gradient moves these members: sum_i p_i g_i."""
+        phase, augmentation = self._phases[self._phase], self._settings.augmentation
+        self._losses[members] += losses.detach()
+        objectives = torch.cat([self._sparsity[members, None], losses], dim=1) if phase.has_sparsity else losses
+        preference = self._active_preference[members]
+        values = chebyshev_values(objectives / self._active(self._anchors), preference, self._active(self._reference_point), augmentation)
+        weights = self._lagrangian.weigh(members, values.detach())
+        if phase.has_sparsity:
+            share = weights[:, 0] * preference[:, 0] + augmentation * (weights * preference).sum(dim=1)
+            self._sparsity_weight[members] = share / self._anchors[0]
+        return (weights * values).sum()
+
+    def _shrink(self) -> None:
+        """The prox that stands for the optimiser's steps on L0 since the last one (trainer/objectives/prox_step.py)."""
+        needs_moments, correction = self._prox_step.needs_moments, self._optimiser.correction
+        steps = {
+            name: self._prox_step.of_layer(
+                [in_groups(moment, layer.group_size) for moment in self._optimiser.second_moments(name)] if needs_moments else [],
+                correction,
+            )
+            for name, layer in self.structure.layers.items()
+        }
+        self._prox_step.reset()
+        an_outer = self._settings.growl.layer_sparsity_max / self._settings.sparsify.outer_iterations
+        self.structure.shrink(steps, an_outer * (self._outer + 1), an_outer / self._settings.sparsify.epochs)
+
+    def _evaluate_and_keep(self, train_losses: Tensor) -> None:
+        phase = self._phases[self._phase]
+        losses, metrics = self.pack.evaluate(self._validation)
+        sparsity = self.structure.penalty().double().cpu()
+        finite = losses.isfinite().all(dim=1) & train_losses.isfinite().all(dim=1).cpu() & sparsity.isfinite()
+        self.pack.alive &= finite
+        value = self._scalarized(losses, sparsity)
+        rate = self.structure.n_suppressed().double().cpu() / max(1, self._n_rows)
+        reached = (rate >= self._settings.growl.sparsity_min) if phase.name == "sparsify" else torch.ones_like(finite)
+        score = metrics[:, self._classifies].mean(dim=1) if self._settings.selection == "accuracy" else -value
+        self._kept.offer(self.epoch, torch.where(finite, score, torch.nan), reached, self._current())
+        for i, records in enumerate(self._records):
+            records.append(
+                {
+                    "epoch": self.epoch,
+                    "phase": phase.name,
+                    "outer_iteration": self._outer + 1,
+                    "learning_rate": self._learning_rate(),
+                    "penalty": self._lagrangian.penalty,
+                    "multipliers": self._lagrangian.multipliers[i].tolist(),
+                    "objective.sparsity": float(sparsity[i]),
+                    "sparsity_rate": float(rate[i]),
+                    "loss.train": train_losses[i].tolist(),
+                    "loss.validation": losses[i].tolist(),
+                    "metric.validation": metrics[i].tolist(),
+                    "scalarized": float(value[i]),
+                }
+            )
+
+    def _scalarized(self, losses: Tensor, sparsity: Tensor) -> Tensor:
+        """What is minimised, over the active objectives of a phase; shape (n_models,), float64 on the CPU."""
+        objectives = torch.cat([sparsity[:, None], losses], dim=1)[:, self._first_active :] / self._active(self._anchors).double().cpu()
+        values = chebyshev_values(
+            objectives,
+            self._active_preference.double().cpu(),
+            self._active(self._reference_point).double().cpu(),
+            self._settings.augmentation,
+        )
+        return scalarized(self._settings.scalarization, values, self._lagrangian.penalty)
+
+    # From phase to phase
+
+    def _begin(self, phase: int) -> None:
+        """Multipliers, penalty, moments, learning rate and the best model start afresh; the preference covers the active objectives."""
+        self._phase, self._epoch_of_phase = phase, 0
+        self._first_active = 0 if self._phases[phase].has_sparsity else 1
+        active = self._preference[:, self._first_active :]
+        self._active_preference = active / active.sum(dim=1, keepdim=True)
+        self._lagrangian = lagrangian_of(
+            self._settings.lagrangian, self._settings.scalarization, len(self.specs), active.shape[1], self._device, self._dtype
+        )
+        self._optimiser = PackOptimiser(self._settings.optimizer, self.pack, self._settings.learning_rate)
+        rule = self._settings.growl.step_rule if self._settings.optimizer == "adam" else "plain"
+        self._prox_step = ProxStep(rule, len(self.specs), self._device, self._dtype)
+        self._kept = Kept(self._current())
+
+    def _end_phase(self) -> None:
+        self.pack.load(self._kept.group("parameters"), self._kept.group("buffers"))
+        self.structure.load(self._kept.group("masks"))
+        if self._phases[self._phase].name == "sparsify":
+            self._has_reached = self._kept.reached.clone()
+        if self._phase + 1 < len(self._phases):
+            with self._spending.on("tying", uses_device=self._device.type == "cpu"):
+                with large_pieces_apart():
+                    self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive, self._place.n_threads)
+                self.structure.tie()
+            self._begin(self._phase + 1)
+
+    @property
+    def _outer(self) -> int:
+        return self._epoch_of_phase // self._phases[self._phase].epochs_per_outer
+
+    def _learning_rate(self) -> float:
+        return self._settings.learning_rate * self._settings.learning_rate_decay**self._outer
+
+    def _active(self, objectives: Tensor) -> Tensor:
+        return objectives[self._first_active :]
+
+    def _current(self) -> dict[str, Tensor]:
+        penalty = torch.full((len(self.specs),), self._lagrangian.penalty, dtype=torch.float64)
+        groups = {"parameters": self.pack.parameters, "buffers": self.pack.buffers, "masks": self.structure.masks}
+        return nest(groups) | {"#multipliers": self._lagrangian.multipliers, "#penalty": penalty}
+
+    # State
+
+    def state_dict(self) -> State:
+        """Everything that is needed to go on after the last finished epoch, bit for bit on a CPU."""
+        groups: dict[str, dict[str, Tensor]] = {
+            "parameters": {name: leaf.detach() for name, leaf in self.pack.parameters.items()},
+            "buffers": self.pack.buffers,
+            **self._optimiser.moments(),
+            "masks": self.structure.masks,
+            "labels": self.structure.labels,
+            "lagrangian": self._lagrangian.tensors(),
+            "kept": self._kept.state(),
+            "pack": {
+                "alive": self.pack.alive,
+                "step_length": self._prox_step.length,
+                "tying_converged": self._has_converged,
+                "sparsity_reached": self._has_reached,
+            },
+        }
+        scalars = {
+            "phase": self._phase,
+            "epoch_of_phase": self._epoch_of_phase,
+            "n_steps": self._optimiser.n_steps,
+            "lagrangian": self._lagrangian.scalars(),
+            "records": self._records,
+            **self._spending.scalars(),
+        }
+        return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest(groups), scalars)
+
+    def _load(self, state: State) -> None:
+        index = [state.trial_ids.index(spec.trial_id) for spec in self.specs]
+
+        def group(name: str) -> dict[str, Tensor]:
+            return group_of(state.tensors, name, index)
+
+        self.epoch = state.epoch
+        self._begin(state.scalars["phase"])
+        self._epoch_of_phase = state.scalars["epoch_of_phase"]
+        self.pack.load(group("parameters"), group("buffers"))
+        self._optimiser.load({kind: group(kind) for kind in self._optimiser.kinds}, state.scalars["n_steps"])
+        if not self.done:
+            self._optimiser.set_learning_rate(self._learning_rate())
+        is_fixed = self._phases[self._phase].name != "sparsify" or self._settings.growl.masks == "epoch"
+        self.structure.load(group("masks"), group("labels"), is_fixed)
+        self._lagrangian.load({name: value.to(self._device) for name, value in group("lagrangian").items()}, state.scalars["lagrangian"])
+        self._kept.load(group("kept"))
+        pack = group("pack")
+        self.pack.alive = pack["alive"]
+        self._prox_step.length = pack["step_length"].to(self._device)
+        self._has_converged, self._has_reached = pack["tying_converged"], pack["sparsity_reached"]
+        self._records = [state.scalars["records"][i] for i in index]
+        self._spending.load(state.scalars, len(state.trial_ids))
