@@ -398,7 +398,7 @@ def test_plan_of_several_problems(grid: Path) -> None:
         "  study main: point, wcal_growl: 4 trials, 0 complete",
         "complete: 0 (0 failed); to train: 4; waiting for others: 0",
     ]
-    assert len(result.stdout.splitlines()) == 8, "packs and time are told once"
+    assert len(result.stdout.splitlines()) == 9, "packs, workers and time are told once"
     assert result.stdout.splitlines()[6].startswith("packs: ")
     assert call("plan", grid, "--out", "there", "--limit", 3).stdout.startswith("sweep grid-multidigits: 3 trials -> there/multidigits\n")
     assert not Path("results").exists()

@@ -10,7 +10,7 @@ from object_store import ObjectStore
 
 from sweep.cli import run as run_command
 from sweep.cli.commands import cli
-from sweep.grid.load import load_config
+from sweep.grid.load import GridText, load_config
 from sweep.planning.manifest import manifest_of
 from sweep.planning.trials import trials_of
 from sweep.store.remote.path import RemotePath
@@ -77,7 +77,7 @@ def test_resume_lifts_the_pause_and_runs_into_the_address(results: Store, grid: 
     assert call("resume", str(results.root), *grid).exit_code == 0
     ((config, text),) = calls
     assert Store(config.output).root == results.root
-    assert text == GRID
+    assert text == GridText(GRID)
     assert not looks_at(results).control.pause_requested()
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parents[2]
 TINY = ["--device", "cpu", "--models", "2", "--samples", "256", "--epochs-share", "0.05", "--steps", "1", "--warm-up", "2", "--serial", "1"]
 BLOCKED = """
@@ -17,6 +19,7 @@ runpy.run_module("tests.bench.gpu", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_it_prints_every_part() -> None:
     command = [sys.executable, "-c", BLOCKED, "gpu", "--shape", "multimnist", "--model", "hps", *TINY]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "0"}  # interpreted kernels take minutes

@@ -31,7 +31,6 @@ SENSITIVE = (
     "tests/theory/test_tying.py",
     "tests/unit/trainer/pack/kernels/test_conv_pool.py",
     "tests/unit/trainer/problems/test_tasks.py",
-    "tests/unit/trainer/training/test_two_phase.py",
 )
 """What compares numbers of a training, of packs and of kernels, and takes little time."""
 

@@ -54,6 +54,8 @@ ALLOWED = {
     "trainer/problems/images/plain_pickle.py": {"pickle.Unpickler"},
     # members are read by their known names into memory, none is unpacked
     "trainer/problems/images/cifar10.py": {"tarfile.open"},
+    # what torch has just written into memory: members are copied by their names, none is unpacked
+    "trainer/compression/file.py": {"zipfile.ZipFile"},
     # a trial's exception, which this process itself has written into its own scratch folder
     "sweep/cluster/driver.py": {"cloudpickle.loads"},
     # a question to a cloud's store, a constant text of ours, whose client may end the process

@@ -17,7 +17,9 @@ def measured(*arguments: str) -> str:
 @pytest.mark.parametrize(
     ("bench", "figures"),
     [
-        ("planning", ["200 vectors of a file, nothing complete", "all complete", "half complete", "peak memory"]),
+        pytest.param(
+            "planning", ["200 vectors of a file, nothing complete", "all complete", "half complete", "peak memory"], marks=pytest.mark.slow
+        ),
         ("store", ["Store.complete", "Store.read_rows", "analysis.read_results", "curves of all trials", "curves of one trial"]),
         ("front", ["cube 2,000 x 3", "sphere 200 x 3", "eps_nondominated, eps = 0.01", "slack of all points"]),
         ("report", ["write_report", "its size"]),

@@ -48,7 +48,10 @@ def points(results: list[TrialResult], function: str) -> np.ndarray:
     return np.array([[result.columns[f"loss.validation.{task}"] for task in tasks] for result in results])
 
 
-@pytest.mark.parametrize("function", CONFIGS)
+LONGEST = ("dtlz1",)
+
+
+@pytest.mark.parametrize("function", [pytest.param(name, marks=[pytest.mark.slow] if name in LONGEST else []) for name in CONFIGS])
 def test_every_preference_vector_reaches_its_exact_point(function: str) -> None:
     """At least 19 interior k each: the scalarised value is within 1e-3 of the optimum, relative, and never below it."""
     results = solve(function)

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _CLONE = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 def test_the_bench_trains_every_start_and_goes_on_from_what_it_kept(tmp_path: Path) -> None:
     schedules = ("2x1+3x1", "3x1+4x1")
     sizes = ["--models", "hps", "--seeds", "0", "1", "--sizes", "64", "32", "32", "--k0", "4e-2"]

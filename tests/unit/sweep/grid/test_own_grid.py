@@ -13,7 +13,7 @@ from own_module import FACTS, write_module
 
 from sweep.errors import SweepError
 from sweep.execution.sweep_run import Member
-from sweep.grid.load import ConfigError, SweepConfig, dump_config, json_schema, load_config, load_configs, parse_config
+from sweep.grid.load import ConfigError, GridText, SweepConfig, dump_config, json_schema, load_config, load_configs, parse_config
 from sweep.monitor.outcome import Timing
 from sweep.planning.manifest import manifest_of
 from sweep.planning.packs import plan_packs
@@ -192,7 +192,7 @@ def test_the_manifest_names_the_sources(folder: Path) -> None:
 
 
 def member_of(folder: Path, output: Path, **changes: Any) -> Member:
-    return Member(config_of(folder, output=str(output), **changes), None, "")
+    return Member(config_of(folder, output=str(output), **changes), None, GridText(""))
 
 
 def opened(member: Member) -> Member:

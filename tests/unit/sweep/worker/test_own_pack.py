@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 import sweep
 from sweep.execution.sweep_run import Member
-from sweep.grid.load import SweepConfig, load_config
+from sweep.grid.load import GridText, SweepConfig, load_config
 from sweep.planning.packs import plan_packs
 from sweep.store.store import Store
 from sweep.worker.pack_run import PackJob, PackRun
@@ -51,7 +51,7 @@ def config_of(folder: Path, **changes: Any) -> SweepConfig:
 
 def jobs_of(config: SweepConfig) -> list[PackJob]:
     """What a run would give its workers; they come from JSON, and from another process."""
-    member = Member(config, None, "")
+    member = Member(config, None, GridText(""))
     with member.store.lock():
         member.open()
     member.take_plan(plan_packs(config, member.trials, {}, [], 1))

@@ -72,6 +72,7 @@ def small() -> nn.Module:
     return HPS(trunk, [nn.Linear(6, 3), nn.Linear(6, 3)]).double()
 
 
+@pytest.mark.slow
 def test_a_pack_trains_alike_with_it() -> None:
     assert why_missing(torch.device("cpu")) is None, "the tests run Triton's interpreter"
     generator = torch.Generator().manual_seed(0)
