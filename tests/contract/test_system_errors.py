@@ -108,7 +108,9 @@ def place(complete: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
     network = SimpleNamespace(eval=lambda: None)
     trained = SimpleNamespace(compressed=lambda **_: SimpleNamespace(network=network), latencies=lambda _: {1: (1.0, 1.0)})
-    card = {"parameters": {"before": 2, "after": 1}, "macs": {"before": 2, "after": 1}, "bytes": {"before": 2, "after": 1}}
+    trained.problem = SimpleNamespace(validation=SimpleNamespace(first=lambda _: (None, None)))
+    trained.difference = lambda *_: 0.0
+    card = {name: {"before": 2, "after": 1} for name in ("parameters", "macs", "weight_bytes", "bytes")}
     monkeypatch.setattr("analysis.report.page.render_report", render)
     monkeypatch.setattr("sweep.artifacts.serve.render_report", render)
     monkeypatch.setattr("sweep.artifacts.serve.LoopbackServer.serve_forever", lambda self: print(self.live.page()))

@@ -33,7 +33,7 @@ def wells(centres: np.ndarray) -> Problem:
 
 
 def two_centres(function: str, n_variables: int) -> np.ndarray:
-    """As in trainer.problems.images.analytic: distance 1 apart for the quadratics and 2 for vlmop2."""
+    """As in trainer.problems.analytic: distance 1 apart for the quadratics and 2 for vlmop2."""
     ends = {"quadratics": (0.0, 1.0), "vlmop2": (1.0, -1.0)}[function]
     return np.array(ends)[:, None] * np.full(n_variables, n_variables**-0.5)
 

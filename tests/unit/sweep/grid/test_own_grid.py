@@ -151,7 +151,7 @@ def test_with_facts_planning_imports_no_torch(folder: Path) -> None:
     lazy = "def tiny(n_train: int = 32):\n    raise RuntimeError('built')\n" + FACTS
     (folder / "own_tiny.py").write_text(lazy)
     code = (
-        "import sys; from sweep.grid.load import load_config; from sweep.planning.manifest import trials_of\n"
+        "import sys; from sweep.grid.load import load_config; from sweep.planning.trials import trials_of\n"
         f"config = load_config({str(folder / 'grid.yaml')!r}); print(len(trials_of(config)), config.problem.facts.n_train)\n"
         "assert not {'torch', 'ray'} & set(sys.modules)"
     )
