@@ -41,8 +41,6 @@ def figure_file(
     suffix = out.suffix.removeprefix(".").lower() if out is not None else ""
     form = form or (suffix if suffix in FORMATS else FORMATS[0])
     table = read_results(folder)
-    for reason in table.unreadable:
-        tell(reason)
     samples = None
     if FIGURES[name].takes == "samples":
         from sweep.artifacts.images import samples_of
@@ -50,4 +48,7 @@ def figure_file(
         samples = samples_of(table.manifest, f"{folder}/manifest.json", is_trusted=is_trusted)
     figure = draw_figure(table, name, trial, samples)
     path = out or Path(f"{name}.{form}")
-    return write_figure(figure, path, form, f"{table.name}: {FIGURES[name].about}")
+    written = write_figure(figure, path, form, f"{table.name}: {FIGURES[name].about}")
+    for reason in table.unreadable:  # at the end: a figure that cannot be drawn ends in one message
+        tell(reason)
+    return written

@@ -287,13 +287,9 @@ def test_changing_a_returned_schema_changes_nothing():
     assert json_schema()["properties"]
 
 
-def test_importing_is_fast_and_light():
-    code = (
-        "import sys, time; start = time.process_time(); import sweep.grid.load; seconds = time.process_time() - start;"
-        "heavy = {'torch', 'ray', 'numpy', 'pandas', 'pyarrow'} & set(sys.modules); assert not heavy, heavy; print(seconds)"
-    )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
-    assert min(float(run.stdout) for run in runs) < 0.3
+def test_importing_is_light():
+    code = "import sys; import sweep.grid.load; heavy = {'torch', 'ray', 'numpy', 'pandas', 'pyarrow'} & set(sys.modules); assert not heavy, heavy"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def config_or_error(path: Path) -> str:
