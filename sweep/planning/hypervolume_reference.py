@@ -37,10 +37,13 @@ def beyond_results(facts: ProblemFacts, sparsity: Iterable[float | None], stored
 
 
 def _next_of_two_digits(value: float) -> float:
-    """The least number of two decimal digits above a number; 1 for what is not above 0. A point on the edge would enclose no volume."""
-    if value <= 0:
+    """The least number of two decimal digits above a number, and 1 for every number below 1.
+
+    It never falls as the number grows, so that it does not matter in which parts results come. A point on the edge would enclose no volume.
+    """
+    if value < 1:
         return 1.0
-    exact = Decimal(value)
+    exact = Decimal(repr(float(value)))  # the shortest decimal: 1.2 is 1.2, not 1.19999..., whose next number would be 1.2 again
     unit = Decimal(1).scaleb(exact.adjusted() - 1)
     return float(((exact / unit).to_integral_value(ROUND_FLOOR) + 1) * unit)
 

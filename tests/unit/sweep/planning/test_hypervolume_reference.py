@@ -2,12 +2,13 @@
 
 import json
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sweep.cli.status import show
@@ -114,6 +115,7 @@ def test_an_earlier_versions_reference_grows_unless_its_grid_file_gave_it(tmp_pa
 norms = st.lists(st.floats(0, 1e30), min_size=1, max_size=6)
 
 
+@example(first=[0.0], second=[1.2], order=random.Random(0))
 @given(first=norms, second=norms, order=st.randoms())
 def test_it_depends_on_the_results_alone(first: list[float], second: list[float], order: Any) -> None:
     """In whatever order and parts they come; every norm lies below it, and it is at most a tenth (or 1) above the largest."""
