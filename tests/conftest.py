@@ -44,6 +44,8 @@ def s3_address(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
     return s3_server.address(s3_server.make_bucket(f"bucket-{uuid.uuid4().hex[:12]}"))
 
 
+_FULL = ("browser", "chaos", "fuzz", "integration")
+"""Folders whose tests take long: the short set runs only those with the mark `short`."""
 _ALONE = ("integration", "chaos")
 """Folders whose tests start a Ray: each runs in one process, one test after the other."""
 
@@ -65,8 +67,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Halves(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of several processes' tests those that take longest begin first."""
+    """Sort the tests into the short set, the full set and the slow one; of several processes' tests the longest begin first."""
+    for item in items:
+        is_long = item.path.relative_to(Path(__file__).parent).parts[0] in _FULL
+        if is_long and not any(item.get_closest_marker(name) for name in ("short", "slow")):
+            item.add_marker(pytest.mark.full)
     if hasattr(config, "workerinput"):
         order = {kind: place for place, kind in enumerate(_ALONE)}
         items.sort(key=lambda item: next((order[kind] for kind in _ALONE if f"{kind}/" in item.nodeid), len(order)))

@@ -1,7 +1,6 @@
 """Reading a results folder: each trial once, nothing bad hides anything good, users are told what is wrong."""
 
 import json
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -178,18 +177,6 @@ def test_errors_say_what_and_where(tmp_path, manifest, message):
 def test_no_such_folder(tmp_path):
     with pytest.raises(ResultsError, match="no such folder"):
         read_results(tmp_path / "nowhere")
-
-
-def test_ninety_loose_files_read_fast(store):
-    folder = store(n_trials=90)
-    best = min(_seconds(folder) for _ in range(3))
-    assert best < 1.0
-
-
-def _seconds(folder):
-    start = time.perf_counter()
-    read_results(folder)
-    return time.perf_counter() - start
 
 
 def test_preference_grid_is_on_the_simplex():
