@@ -167,7 +167,7 @@ def hypervolume_of(rows: Sequence[Mapping[str, Any]]) -> float:
 
 
 def epochs_until(rows: Sequence[Mapping[str, Any]], cold: Sequence[Mapping[str, Any]], kind: str) -> list[float]:
-    """Return each trial's first epoch of phase 2 in which a curve is at or below the cold trial's value at its kept epoch; inf for never."""
+    """Return each trial's first epoch of phase 2 with a curve at or below the cold trial's value at its kept epoch; inf for never."""
     found = []
     for row, goal in zip(rows, cold, strict=True):
         if goal["state"] != "ok":

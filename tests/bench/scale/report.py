@@ -28,7 +28,7 @@ def measure(folder: Path, asked: Namespace) -> None:
 
 
 def _open(report: Path, folder: Path) -> None:
-    """Return the seconds until headless Chromium with software rendering has drawn the page, and after its slowest control was moved."""
+    """Print the seconds until headless Chromium with software rendering has drawn the page, and after its slowest control was moved."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
         print("  not opened: needs chromium and chromium-driver")
