@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A sweep on Slurm: a Ray cluster over the nodes of one job, which goes on in a job after it when its time is up.
+# A sweep on Slurm: a Ray cluster on the nodes of one job. When the time limit is near, the sweep continues in the next job.
 #
 #   sbatch configs/cluster/slurm.sh grid.yaml --out /shared/results/my-sweep
 #
-# What stands behind the file's name goes to `sweep run`. Needs on every node: the same virtual environment (activate it before
-# sbatch), and the results folder at the same path. 120 s before the time limit Slurm sends USR1: running epochs end and are
-# kept, the job goes back into the queue, and the next one goes on from there. `scancel` stops for good; run it again by sbatch.
-# docs/clusters.md has more.
+# The arguments after the file's name are passed to `sweep run`. Every node needs the same virtual environment (activate it before
+# sbatch) and the results folder at the same path. 120 s before the time limit Slurm sends USR1: running epochs end and are kept,
+# the job goes back into the queue, and the next job continues from there. `scancel` stops the sweep; to continue it, use sbatch
+# again. See docs/clusters.md.
 #SBATCH --job-name=sweep
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -23,20 +23,20 @@ if [ $# -eq 0 ]; then
   exit 2
 fi
 
-# Only who knows this job's token can use its cluster. It is in no file and on no command line.
+# Only those who know this job's token can use its cluster. The token is in no file and on no command line.
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
 
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes%%$'\n'*}
-address="$head:$((20000 + SLURM_JOB_ID % 20000))" # jobs that share a node have ports of their own
+address="$head:$((20000 + SLURM_JOB_ID % 20000))" # jobs that share a node use different ports
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 
 start=(ray start --num-cpus="$SLURM_CPUS_PER_TASK" --disable-usage-stats --block)
 srun --nodes=1 --ntasks=1 --nodelist="$head" "${start[@]}" --head --port="${address##*:}" --include-dashboard=false &
 count_nodes() { ray status --address "$address" 2>/dev/null | grep -c ' node_' || true; }
-wait_for_nodes() { # those that are later join later; without any `sweep run` says so
+wait_for_nodes() { # late nodes join later; if there are none, `sweep run` reports it
   local deadline=$((SECONDS + 180))
   until [ "$(count_nodes)" -ge "$1" ] || [ $SECONDS -ge $deadline ] || [ -z "$(jobs -pr)" ]; do sleep 1; done
 }
@@ -54,7 +54,7 @@ run=$!
 trap 'n_time_up=1; forward USR1' USR1
 trap 'forward TERM' TERM
 
-# A signal ends `wait`, not the sweep: the code that counts is that of a wait which none has ended.
+# A signal ends `wait` but not the sweep, so only the exit code of a `wait` that no signal has ended counts.
 while true; do
   before=$n_signals code=0
   wait "$run" || code=$?

@@ -1,1 +1,1 @@
-"""Measurements that anyone can run again; none of them is a test."""
+"""Measurements that anyone can repeat. None of them is a test."""

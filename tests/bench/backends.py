@@ -1,10 +1,10 @@
-"""Do the backends train networks that are equally good? In float32 their trajectories part after a few steps.
+"""Do the backends train equally good networks? In float32 their trajectories diverge after a few steps.
 
     python -m tests.bench.backends [--backends loop loop+kernel packed] [--seeds 5] [--model mdmtn] [--n-train 3000]
 
-MultiDigits (or --problem multifashion) with the quickstart's schedule: a dense trial and three sparse ones a seed. Prints for
-each backend mean and standard deviation over the seeds of the mean test accuracy and of the sparsity rate, and the paired
-difference to the first backend with its 95 % interval.
+The problem is MultiDigits (or --problem multifashion) with the quickstart's schedule, with one dense and three sparse trials for
+each seed. For each backend the script prints the mean and standard deviation over seeds of the mean test accuracy and of the
+sparsity rate, and the paired difference to the first backend with its 95 % interval.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SPARSE = ((0.008, 0.496, 0.496), (0.01, 0.3, 0.69), (0.015, 0.6, 0.385))
 
 
 def measured(problem_name: str, backend: str, model: str, seed: int, n_train: int) -> tuple[float, float]:
-    """Mean test accuracy of the dense and sparse trials of a seed, and mean sparsity rate of the sparse ones."""
+    """Return the mean test accuracy of the dense and sparse trials of a seed, and the mean sparsity rate of the sparse ones."""
     entry = PROBLEMS[problem_name]
     parts = {} if problem_name == "multidigits" else {"n_validation": n_train // 5, "n_test": n_train // 5}
     problem = entry.build(entry.options(n_train=n_train, **parts))

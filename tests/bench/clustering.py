@@ -1,12 +1,13 @@
-"""How long does tying take, and how good is it beside plain affinity propagation?
+"""How long does clustering take, and how good is it compared with plain affinity propagation?
 
     python -m tests.bench.clustering
 
-Rows are those of the layers that GrOWL prunes in MDMTN: 2,880 rows of 50 (28x28 images) and 7,200 of 32 (32x32), made as
-they are after phase 1: groups of similar rows (a shared direction plus noise) among rows of their own. Prints for each
-size and noise: seconds on one thread, clusters, components and the largest one, whether it converged. Where plain
-affinity propagation ends in time (up to 600 rows), its seconds, the difference of the net similarity that both maximise
-(0: as good; larger: ours is better), and the adjusted Rand index of the labels (1: the same clusters).
+The rows imitate those of the layers that GrOWL prunes in MDMTN after phase 1: 2,880 rows of length 50 (28x28 images) and 7,200
+of length 32 (32x32 images), with groups of similar rows (a shared direction plus noise) among unrelated rows. For each size and
+noise level the script prints the seconds on one thread, the numbers of clusters and components, the size of the largest
+component, and whether the clustering converged. Where plain affinity propagation is fast enough (up to 600 rows), it also prints
+its seconds, the difference of the net similarity that both maximise (0: equally good; larger: ours is better), and the adjusted
+Rand index of the labels (1: the same clusters).
 """
 
 import os
@@ -28,7 +29,7 @@ PLAIN_MOST_ROWS = 600
 
 
 def made_rows(n_rows: int, length: int, noise: float, seed: int = 0) -> torch.Tensor:
-    """Half of the rows in groups of 2 to 40 around a direction each, the others alone; lengths vary by a third."""
+    """Make rows of which half are in groups of 2 to 40 around one direction each and the others are alone; lengths vary by a third."""
     generator = np.random.default_rng(seed)
     rows: list[np.ndarray] = []
     while len(rows) < n_rows // 2:
@@ -40,7 +41,7 @@ def made_rows(n_rows: int, length: int, noise: float, seed: int = 0) -> torch.Te
 
 
 def net_similarity(similarities: np.ndarray, labels: np.ndarray) -> float:
-    """What affinity propagation maximises: similarity to the best exemplar of each cluster, plus the preference of each."""
+    """Return what affinity propagation maximises: the similarities to the best exemplar of each cluster, plus the preference of each."""
     total = 0.0
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

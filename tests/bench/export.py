@@ -1,12 +1,12 @@
-"""What compression gives: size and time of the compressed network beside the whole one, and what whole channels cost in accuracy.
+"""What does compression gain in size and time, and what do whole channels cost in accuracy?
 
     python -m tests.bench.export [--model mdmtn] [--shape multimnist] [--seeds 3] [--sizes-only]
 
-1. Sizes and latency: networks of the shape with made-up masks of SR 30, 50, 70 and 80 %, by single units and by whole channels
-   (`growl.groups`), nothing tied. Parameters, multiply-adds, bytes, and medians of one core's time at batch 1 and 256: the whole
-   network and the compressed one take turns.
-2. Accuracy: MultiDigits with the quickstart's schedule, both settings of `growl.groups`, several k0 and seeds: test accuracy, SR, and what
-   of parameters and multiply-adds is left.
+1. Sizes and latency: networks of the given shape with made-up masks at sparsity rates (SR) of 30, 50, 70 and 80 %, by single units and
+   by whole channels (`growl.groups`), without tied rows. The script prints parameters, multiply-adds, bytes, and median times on one
+   core at batch 1 and 256, for which the whole and the compressed network take turns.
+2. Accuracy: MultiDigits with the quickstart's schedule, both settings of `growl.groups`, and several k0 and seeds. The script prints
+   the test accuracy, SR, and the shares of parameters and multiply-adds that are left.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PREFERENCES = tuple((k0, (1 - k0) / 2, (1 - k0) / 2) for k0 in (0.008, 0.015, 0.
 
 
 def mask_rows(network: nn.Module, rate: float, groups: Mapping[str, int]) -> None:
-    """Make rows of the regularised layers zero, the same share of each, until the network's sparsity rate is reached."""
+    """Set the same share of rows of each regularised layer to zero, until the network has the given sparsity rate."""
     weights: dict[str, Tensor] = {f"{name}.weight": network.get_submodule(name).weight.data for name in network.growl_layers}  # type: ignore[union-attr, misc]
     n_rows = sum(layer.weight.shape[1] for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     share = rate * n_rows / sum(weight.shape[1] for weight in weights.values())
@@ -45,7 +45,7 @@ def mask_rows(network: nn.Module, rate: float, groups: Mapping[str, int]) -> Non
 
 
 def sizes(shape: str, model: str) -> None:
-    """Print the first table."""
+    """Print the table of sizes and latencies."""
     layers, input_shape = SHAPES[shape]
     torch.manual_seed(0)
     inputs = torch.randn(256, *input_shape)
@@ -71,7 +71,7 @@ def sizes(shape: str, model: str) -> None:
 
 
 def accuracy(seeds: int, model: str, n_train: int) -> None:
-    """Print the second table."""
+    """Print the table of accuracies."""
     entry = PROBLEMS["multidigits"]
     problem = entry.build(entry.options(n_train=n_train))
     print(f"\nmultidigits, {n_train} training samples, {model}, {seeds} seeds: mean +- deviation of test accuracy; SR; what is left")

@@ -3,8 +3,8 @@
     python -m tests.bench.files_touched
     python -m tests.bench.files_touched report --list
 
-Runs each command over the published results (results/), each in a process of its own, and counts the modules of `sweep`,
-`trainer` and `analysis` that are imported by its end. `__init__.py` files that hold nothing but a docstring are not counted.
+The script runs each command on the published results (results/) in a separate process and counts the modules of `sweep`,
+`trainer` and `analysis` that it has imported. `__init__.py` files that contain only a docstring are not counted.
 """
 
 import argparse
@@ -46,10 +46,10 @@ with open("files.json", "w") as file:
 
 
 def files_of(command: tuple[str, ...]) -> list[str]:
-    """The files that a command imports, relative to the repository.
+    """Return the files that a command imports, as paths relative to the repository.
 
     Raises:
-        RuntimeError: the command failed; the message is what it printed.
+        RuntimeError: the command failed; the message holds its output.
     """
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     call = [sys.executable, "-c", _RUN.replace("{packages!r}", repr(PACKAGES)), *command]

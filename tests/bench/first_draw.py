@@ -1,11 +1,11 @@
-"""How long a browser with software rendering takes from opening a report until everything that is seen at first is drawn.
+"""How long does a browser with software rendering take to open a report and draw everything that is visible at first?
 
     python -m tests.bench.first_draw                     90 trials of every section, and 20,000 trials of three objectives
     python -m tests.bench.first_draw --rounds 1
 
-The clock is the page's own: from the start of navigation to two frames after the last of plotly's `afterplot` events. Of
-20,000 trials the page draws the front and embeds what `analysis.report.embed.MAX_VALUES` allows; both numbers are printed, and
-the time until all embedded points are drawn once eps is moved.
+The time is measured in the page itself, from the start of navigation to two frames after the last of plotly's `afterplot` events.
+Of 20,000 trials the page draws the front and embeds as many points as `analysis.report.embed.MAX_VALUES` allows. The script prints
+both numbers, and the time until all embedded points are drawn after eps has been moved.
 """
 
 import argparse
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "analysis"))
 _LIMITS = {90: 3.0, 20_000: 6.0}  # seconds
 _FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "use-angle=swiftshader", "enable-unsafe-swiftshader", "disable-dev-shm-usage")
 _QUIET_MS = 1500
-"""No further `afterplot` for so long: the last one was the last."""
+"""When no further `afterplot` has come for this long, the drawing counts as finished."""
 _COUNT = """(() => {
 let asked = 0;
 window.lastDrawn = 0;
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _every_section(root: Path, n_trials: int) -> None:
-    """Two seeds of two studies, cosines, device times: conflict, front, indicators, attainment, methods, cost."""
+    """Make a sweep that fills every section of the report: two seeds of two studies, with cosines and device times."""
     from method_stores import study
     from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_epochs, write_manifest, write_parquet, write_plan
 

@@ -1,17 +1,18 @@
-"""The whole front on one GPU: how long 90 networks take, how near that is to the limit, and against other ways to train them.
+"""How long does the whole front (90 networks) take on one GPU, compared with the hardware limit and with other ways to train it?
 
     python -m tests.bench.gpu [--shape multimnist cifar10mnist] [--model mdmtn] [--models 90] [--steps-only]
     python -m tests.bench.gpu --device cpu --models 3 --samples 512 --epochs-share 0.05     # tries the script without a GPU
 
-Needs torch, numpy, scipy, scikit-learn, safetensors and the packages `trainer` and `tests` of this folder; neither Ray nor Plotly.
-Inputs are noise of the right shape; 50,000 for training, 10,000 for validation, batches of 256.
+The script needs torch, numpy, scipy, scikit-learn, safetensors and the packages `trainer` and `tests` of this repository, but neither
+Ray nor Plotly. Inputs are noise of the right shape: 50,000 for training, 10,000 for validation, in batches of 256.
 
-1. Copy bandwidth of the device, the limit that the others are held against.
-2. Step times of packs of 1, 8, 30 and 90 on each backend: 20 steps to warm up, then events around 200; kernels a step by the profiler.
-3. End to end: the authors' schedule, 71 sparse trials of 39 epochs and 19 dense ones, as two packs in two processes that take turns on
-   the device (trainer/pack/device.py), with evaluation, prox, clustering, a checkpoint every five seconds, rows.
-4. Against: the same network in clean eager PyTorch, one after the other (extrapolated from `--serial` models), and the same in
-   four processes that share the device.
+1. Copy bandwidth of the device, the limit with which the other times are compared.
+2. Step times of packs of 1, 8, 30 and 90 on each backend: 20 warm-up steps, then events around 200 steps;
+   the profiler counts the kernels of a step.
+3. End to end: the authors' schedule with 71 sparse trials of 39 epochs and 19 dense ones, as two packs in two processes that take turns
+   on the device (trainer/pack/device.py), including evaluation, proximal operator, clustering, rows, and a checkpoint every five seconds.
+4. Comparison: the same networks in plain eager PyTorch, one after the other (extrapolated from `--serial` models), and in four
+   processes that share the device.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from trainer.pack.device import Place
 from trainer.training.two_phase import TwoPhase
 
 SHAPES = {"multimnist": (MULTIMNIST, (1, 28, 28), 268, 180), "cifar10mnist": (CIFAR10MNIST, (3, 32, 32), 769, 480)}
-"""Layers, input, MiB that the plain step of one model moves, limit of the whole front in seconds."""
+"""Layers, input shape, MiB that the plain step of one model moves, and limit of the whole front in seconds."""
 BATCH = 256
 PACKS = (1, 8, 30, 90)
 BACKENDS = ("packed", "packed+products", "packed+kernel", "vmap")
@@ -44,7 +45,7 @@ COPY_BYTES = 1 << 30
 
 
 def made_problem(shape: str, n_train: int) -> Problem:
-    """Noise of the shape; a fifth of the training data for validation and as much for test."""
+    """Make a problem with noise of the shape; validation and test data have a fifth of the size of the training data each."""
     layers, size, _, _ = SHAPES[shape]
     generator = torch.Generator().manual_seed(0)
 
@@ -56,7 +57,7 @@ def made_problem(shape: str, n_train: int) -> Problem:
 
 
 def specs(model: str, n: int, settings: TrainingSettings, is_dense: bool) -> list[TrialSpec]:
-    """Preferences spread over the tasks."""
+    """Make trials with preferences spread over the tasks."""
     k0 = 0.0 if is_dense else 1e-3
     shares = [(1 - k0) * (i + 1) / (n + 1) for i in range(n)]
     return [
@@ -66,7 +67,7 @@ def specs(model: str, n: int, settings: TrainingSettings, is_dense: bool) -> lis
 
 
 def schedule(share: float) -> TrainingSettings:
-    """The authors' 3 x 3 and 10 x 3 epochs, or a share of them."""
+    """Return the authors' schedule of 3 x 3 and 10 x 3 epochs, or a share of it."""
     settings = TrainingSettings(batch_size=BATCH)
     first = max(1, round(settings.sparsify.epochs * share))
     outer = max(1, round(settings.retrain.outer_iterations * share))
@@ -74,13 +75,13 @@ def schedule(share: float) -> TrainingSettings:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device is idle."""
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds(function: Callable[[], object], device: torch.device, rounds: int) -> float:
-    """Median time of a call."""
+    """Return the median time of a call, in seconds."""
     found = []
     for _ in range(rounds):
         wait(device)
@@ -92,7 +93,7 @@ def seconds(function: Callable[[], object], device: torch.device, rounds: int) -
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written, of a large copy."""
+    """Return the bytes per second, read and written, of a large copy."""
     n = COPY_BYTES if device.type == "cuda" else COPY_BYTES >> 4
     source = torch.ones(n // 4, device=device)
     target = torch.empty_like(source)
@@ -101,7 +102,7 @@ def copy_bandwidth(device: torch.device) -> float:
 
 
 def kernels_a_step(training: TwoPhase, device: torch.device) -> float:
-    """Kernels that one step launches, recorded or not."""
+    """Return the number of kernels that one step launches, whether or not it is recorded as a graph."""
     from torch.profiler import ProfilerActivity, profile
 
     activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
@@ -114,7 +115,7 @@ def kernels_a_step(training: TwoPhase, device: torch.device) -> float:
 def step_times(
     problem: Problem, model: str, shape: str, packs: Sequence[int], device: torch.device, bandwidth: float, n_steps: int, warm_up: int
 ) -> None:
-    """Print the second table."""
+    """Print the table of step times (part 2)."""
     traffic = SHAPES[shape][2] * 2**20
     print(f"\n{shape} {model}: microseconds a step and model; share of the copy bandwidth that the plain step's traffic would need")
     for n in packs:
@@ -139,7 +140,7 @@ def step_times(
 
 
 def one_pack(asked: argparse.Namespace, is_dense: bool, n: int) -> None:
-    """A worker of the third part: trains its pack when told so and prints what it took, as JSON."""
+    """Train one pack on request, as a worker of part 3, and print the times as JSON."""
     problem = made_problem(asked.shape[0], asked.samples)
     training = start(
         specs(asked.model, n, schedule(asked.epochs_share), is_dense),
@@ -170,7 +171,7 @@ def one_pack(asked: argparse.Namespace, is_dense: bool, n: int) -> None:
 
 
 def together(commands: Sequence[Sequence[str]]) -> tuple[float, list[dict[str, object]]]:
-    """Start processes, wait until all are ready, let them go; wall seconds and what each printed."""
+    """Start the processes, wait until all are ready, and let them run; return the wall seconds and what each printed."""
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for command in commands]
     for process in processes:
         assert process.stdout is not None
@@ -186,14 +187,14 @@ def together(commands: Sequence[Sequence[str]]) -> tuple[float, list[dict[str, o
 
 
 def own_command(asked: argparse.Namespace, *more: str) -> list[str]:
-    """This script again, as a worker."""
+    """Return the command that runs this script as a worker."""
     shared = ["--device", asked.device, "--shape", asked.shape[0], "--model", asked.model, "--samples", str(asked.samples)]
     threads = ["--threads", str(asked.threads), "--epochs-share", str(asked.epochs_share), "--backend", asked.backend]
     return [sys.executable, "-m", "tests.bench.gpu", *shared, *threads, *more]
 
 
 def end_to_end(asked: argparse.Namespace, shape: str, bandwidth: float) -> float:
-    """Print the third part; returns its seconds."""
+    """Print part 3 and return its seconds."""
     asked.shape = [shape]
     n_dense = round(asked.models * N_DENSE_OF_90 / 90)
     sizes = {"sparse": asked.models - n_dense, "dense": n_dense}
@@ -209,7 +210,7 @@ def end_to_end(asked: argparse.Namespace, shape: str, bandwidth: float) -> float
 
 
 def serial(asked: argparse.Namespace, shape: str, n_models: int) -> float:
-    """Seconds a model-step of clean eager PyTorch, one model after the other."""
+    """Return the seconds per model and step of plain eager PyTorch, one model after the other."""
     device = torch.device(asked.device)
     problem = made_problem(shape, min(asked.samples, 50 * BATCH))
     assert isinstance(problem.train, Split)
@@ -233,7 +234,7 @@ def serial(asked: argparse.Namespace, shape: str, n_models: int) -> float:
 
 
 def against(asked: argparse.Namespace, shape: str, wall: float) -> None:
-    """Print the fourth part."""
+    """Print the comparison (part 4)."""
     n_steps = sum(
         n * epochs * math.ceil(asked.samples / BATCH)
         for n, epochs in ((asked.models - round(asked.models * N_DENSE_OF_90 / 90), 39), (round(asked.models * N_DENSE_OF_90 / 90), 39))

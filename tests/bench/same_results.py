@@ -1,15 +1,15 @@
-"""Are results the same as before a change that should not change any?
+"""Are all results equal before and after a change that should not affect them?
 
     python -m tests.bench.same_results record /tmp/before.json       # before the change
     python -m tests.bench.same_results compare /tmp/before.json      # after it: prints every difference, exits 1 if there is one
 
-Trains three small sweeps with two seeds each: MultiDigits with MDMTN and HPS, dense and sparse, with a second study and a warm
-start; the own problem of examples/wine; and a table of three methods. Packs train in this process, without Ray, but they are
-planned and their rows are published as in a real run. Compared are the ids and the order of trials, the manifests, every column
-of rows and curves that is not a circumstance of the run, the digests of the weights, what is on the front, and the table of
-methods. Both runs have to be made on the same machine: another processor may round otherwise.
+The script trains three small sweeps with two seeds each: MultiDigits with MDMTN and HPS, dense and sparse, with a second study and
+a warm start; the problem of examples/wine; and a table of three methods. Packs train in this process, without Ray, but they are
+planned and their rows are published as in a real run. The script compares the ids and the order of trials, the manifests, every
+column of rows and curves that does not depend on the circumstances of the run, the digests of the weights, the trials on the front,
+and the table of methods. Make both runs on the same machine, because another processor may round differently.
 
-Uses public doors alone, and finds the classes that run a sweep by their methods, so that it runs before and after files move.
+It uses only public names and finds the classes that run a sweep by their methods, so that it works before and after files are moved.
 """
 
 import argparse
@@ -98,18 +98,18 @@ _MAX_SHOWN = 40
 
 
 def is_result(column: str) -> bool:
-    """Whether a column depends on the grid alone, and not on when and where a trial ran."""
+    """Return whether a column depends only on the grid, and not on when and where a trial ran."""
     return column not in _CIRCUMSTANCES and not column.startswith("wall_s")
 
 
 def results_of(folder: Path, grids: Mapping[str, str] = GRIDS) -> dict[str, Any]:
-    """Train the sweeps below a folder; everything that a change should leave as it was, as plain values."""
+    """Train the sweeps below a folder and return everything that a change should leave unchanged, as plain values."""
     torch.set_num_threads(1)
     return {name: _results(_train(folder / name, grid)) for name, grid in grids.items()}
 
 
 def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:
-    """Every place in which two plain values differ, in words."""
+    """Return a sentence for each place in which two plain values differ."""
     if isinstance(before, dict) and isinstance(after, dict):
         for name in [*before, *(name for name in after if name not in before)]:
             place = f"{where}/{name}" if where else str(name)
@@ -178,7 +178,7 @@ def _train(folder: Path, grid: str) -> Path:
 
 
 def _class_with(*names: str) -> Any:
-    """The class of `sweep` that has these attributes; imports only modules whose text has their names."""
+    """Return the class of `sweep` that has these attributes; imports only modules whose source contains their names."""
     for module in pkgutil.walk_packages(sweep.__path__, "sweep."):
         spec = find_spec(module.name)
         if spec is None or spec.origin is None or module.name.endswith("__main__"):
@@ -216,7 +216,7 @@ def _results(folder: Path) -> dict[str, Any]:
 
 
 def _without_times(value: Any) -> Any:
-    """The table of methods without seconds, also where a list names columns or a text tells them."""
+    """Return the table of methods without seconds, also in lists of columns and in texts."""
     if isinstance(value, Mapping):
         return {name: _without_times(item) for name, item in value.items() if not name.startswith("device_s") and not name.endswith("_s")}
     if isinstance(value, list):
@@ -225,7 +225,7 @@ def _without_times(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON keeps it, to the bit; a number that is not finite becomes text, since NaN differs from itself."""
+    """Return a value as JSON stores it, to the bit; numbers that are not finite become text, since NaN differs from itself."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, np.ndarray):

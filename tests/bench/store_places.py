@@ -1,8 +1,8 @@
-"""What a results folder costs on a disk and in an object store: `python -m tests.bench.store_places [FOLDER]`.
+"""How long do operations on a results folder take on a disk and in an object store? `python -m tests.bench.store_places [FOLDER]`.
 
-The object store is moto's server on this machine, once as it is and once behind a proxy that waits for 30 ms a request.
-Prints one line of JSON a place: milliseconds to publish a trial (row, 39 epochs, 400 kB of weights; the median of 30), and
-seconds of `complete()` over 100 loose rows for the first and the second time, of compaction, and of `complete()` after it.
+The object store is moto's server on this machine, once directly and once behind a proxy that delays each request by 30 ms. The
+script prints one line of JSON for each place: milliseconds to publish a trial (row, 39 epochs, 400 kB of weights; the median of
+30), and seconds of `complete()` over 100 loose rows for the first and the second time, of compaction, and of `complete()` after it.
 """
 
 import json
@@ -31,7 +31,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def measure(place: str) -> dict[str, float]:
-    """Of an empty results folder or prefix."""
+    """Measure the operations on an empty results folder or prefix."""
     store, other = Store(place), Store(place)
     store.create(manifest_of_a_sweep())
     weights = os.urandom(400_000)

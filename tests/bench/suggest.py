@@ -4,16 +4,17 @@
     python -m tests.bench.suggest --parts exact
     nice -n 10 python -m tests.bench.suggest --parts multidigits --seeds 0 1 --model mdmtn
 
-Each part trains a uniform lattice of preference vectors over all objectives (`preferences: {simplex: {divisions: D}}`) and takes its
-hypervolume as the goal. Then it starts anew from a coarse lattice and adds vectors in rounds, as `sweep suggest -n N --append` and
-`sweep run` would, until it has as many trials as the lattice. It prints the trials after which the goal was reached (whole rounds
-are counted), the hypervolume at half of the lattice's trials, and that of a uniform lattice of no more than half, which says what
-is gained by the choice of the vectors alone; hypervolumes are shares of the goal.
+Each part trains a uniform lattice of preference vectors over all objectives (`preferences: {simplex: {divisions: D}}`) and uses its
+hypervolume as the goal. Then it starts again from a coarse lattice and adds vectors in rounds, as `sweep suggest -n N --append` and
+`sweep run` would, until it has as many trials as the lattice. It prints the number of trials after which the goal was reached (in
+whole rounds), the hypervolume at half of the lattice's trials, and that of a uniform lattice of no more than half as many trials,
+which shows the gain from the choice of the vectors alone. Hypervolumes are shares of the goal.
 
-- `exact`: problems with known fronts, every trial solved exactly, objectives of one size and the first one 10 and 100 times larger (a
-  sweep's first objective, the GrOWL norm, is some hundred times its losses). The reference is 1.1 times the worst value of the front.
-- `multidigits`: networks, few epochs, for each seed by itself. The reference is what `sweep run` fixes: the largest norm of the
-  lattice rounded up to two digits, and the losses of a guess.
+- `exact`: problems with known fronts where every trial is solved exactly, with objectives of equal size and with the first one 10 and
+  100 times larger (a sweep's first objective, the GrOWL norm, is some hundred times as large as its losses). The reference is 1.1 times
+  the worst value of the front.
+- `multidigits`: networks with few epochs, for each seed separately. The reference is the one that `sweep run` fixes: the largest norm
+  of the lattice rounded up to two digits, and the losses of a constant guess.
 """
 
 import argparse
@@ -32,22 +33,22 @@ from analysis.pareto.indicators import hypervolume
 
 Points = NDArray[np.float64]
 Solve = Callable[[Points], Points]
-"""From preferences, shape (n, n_objectives), to objectives of the same shape; NaN where a trial failed."""
+"""Maps preferences of shape (n, n_objectives) to objectives of the same shape; NaN where a trial failed."""
 EXACT = {"zdt1": 2, "zdt2": 2, "vlmop2": 2, "quadratics": 2, "dtlz1": 3, "dtlz2": 3}
 WORST = {"dtlz1": 0.5}
 DIVISIONS = {2: (20, 10, 4), 3: (12, 9, 5)}
-"""Of the uniform lattice, of one with no more than half of its vectors, and of the one to start from."""
+"""Divisions of the uniform lattice, of one with no more than half of its vectors, and of the one to start from."""
 
 
 def lattice(n_objectives: int, divisions: int, floors: Sequence[int]) -> Points:
-    """The points of a lattice on the simplex with part i at least floors[i] steps, all weight on the first excluded."""
+    """Return the points of a lattice on the simplex with part i at least floors[i] steps, without the one with all weight on the first."""
     from sweep.grid.preferences import _compositions
 
     return np.array([steps for steps in _compositions(divisions, floors) if steps[0] < divisions]) / divisions
 
 
 def follow(solve: Solve, start: Points, n_max: int, n_round: int, reference: Points, goal: float) -> tuple[list[int], list[float]]:
-    """Trials and hypervolume after each round, until the goal is reached with at least half of `n_max` trials."""
+    """Return the number of trials and the hypervolume after each round, until the goal is reached with at least half of `n_max` trials."""
     k, values = start, solve(start)
     sizes, volumes = [len(k)], [hypervolume(values, reference)]
     origin = np.zeros(k.shape[1])
@@ -63,7 +64,7 @@ def follow(solve: Solve, start: Points, n_max: int, n_round: int, reference: Poi
 
 
 def line(name: str, n_uniform: int, goal: float, n_half: int, half: float, sizes: Sequence[int], volumes: Sequence[float]) -> str:
-    """What one case found, for people."""
+    """Return the result of one case as a line of text."""
     reached = next((n for n, volume in zip(sizes, volumes, strict=True) if volume >= goal), None)
     at_half = max((volume for n, volume in zip(sizes, volumes, strict=True) if n <= n_uniform // 2), default=math.nan)
     share = "not reached" if reached is None else f"reached after {reached} trials ({reached / n_uniform:.2f})"
@@ -74,7 +75,7 @@ def line(name: str, n_uniform: int, goal: float, n_half: int, half: float, sizes
 
 
 def exact_point(function: str, preference: Points, scale: Points) -> Points:
-    """The Chebyshev optimum of a problem whose objectives are multiplied by a scale."""
+    """Return the Chebyshev optimum of a problem whose objectives are multiplied by a scale."""
     from trainer.problems.analytic.exact import optimum
 
     k = np.maximum(preference * scale, 1e-12)
@@ -83,7 +84,7 @@ def exact_point(function: str, preference: Points, scale: Points) -> Points:
 
 
 def exact() -> None:
-    """Problems with known fronts."""
+    """Measure the problems with known fronts."""
     for function, m in EXACT.items():
         for size in (1, 10, 100):
             scale = np.array([float(size), *[1.0] * (m - 1)])
@@ -99,7 +100,7 @@ def exact() -> None:
 
 
 def multidigits(model: str, seeds: Sequence[int], n_train: int, divisions: Sequence[int], n_round: int) -> None:
-    """Networks on pairs of digits, each seed by itself."""
+    """Measure networks on pairs of digits, for each seed separately."""
     from trainer.api import TrialSpec, train
     from trainer.catalog import PROBLEMS
     from trainer.settings import GrowlSettings, RetrainSettings, SparsifySettings, TrainingSettings

@@ -1,18 +1,18 @@
-"""Which switch of the method fills the front best? Hypervolume of (sparsity rate, losses) over seeds.
+"""Which setting of the method fills the front best, by the hypervolume of (sparsity rate, losses) over seeds?
 
     python -m tests.bench.switches step_rules --problem multidigits
     python -m tests.bench.switches retrain --problem multifashion --seeds 0 1 2
 
-Trains every variant of a comparison on the same vectors: ten k0, log-spaced over the range where the sparsity rate moves,
-times two divisions of the rest between the tasks. Prints for each variant
+The script trains every variant of a comparison on the same vectors: ten k0, log-spaced over the range where the sparsity rate
+changes, times two divisions of the rest between the tasks. It prints for each variant
 
 - `hypervolume`: of (1 - SR, test losses of the two tasks) below the reference (1, 1.5, 1.5), mean and standard deviation
   over the seeds; larger is better;
-- `levels`: how many sparsity rates between 5 and 75 % the ten k0 reach that are at least 5 points apart, mean over seeds
-  and divisions;
-- the mean sparsity rate at each k0, and seconds of training a trial.
+- `levels`: the number of sparsity rates between 5 and 75 % that the ten k0 reach and that are at least 5 points apart, as a mean over
+  seeds and divisions;
+- the mean sparsity rate at each k0, and the seconds of training per trial.
 
-Results are kept in --out, one file a variant and seed: a run that was cut off goes on where it stopped.
+Results are stored in --out, one file for each variant and seed, so that an interrupted run continues where it stopped.
 """
 
 import argparse
@@ -79,7 +79,7 @@ COMPARISONS: dict[str, dict[str, TrainingSettings]] = {
 
 
 def train_variant(settings: TrainingSettings, problem_name: str, model: str, seed: int, grid: list[float], path: Path) -> None:
-    """Train all vectors of one variant and seed, and keep what they reached."""
+    """Train all vectors of one variant and seed, and store their results."""
     import torch
 
     from trainer.api import TrialSpec, train
@@ -108,7 +108,7 @@ def train_variant(settings: TrainingSettings, problem_name: str, model: str, see
 
 
 def n_levels(rates: list[float]) -> int:
-    """How many rates between 5 and 75 % are at least 5 points above the one counted before."""
+    """Count the rates between 5 and 75 % that are at least 5 points above the previously counted one."""
     levels: list[float] = []
     for rate in sorted(rate for rate in rates if 0.05 < rate < 0.75):
         if not levels or rate >= levels[-1] + 0.05:
@@ -117,7 +117,7 @@ def n_levels(rates: list[float]) -> int:
 
 
 def measure(kept: dict[str, Any]) -> dict[str, Any]:
-    """Hypervolume, levels and mean rates of one variant and seed."""
+    """Return hypervolume, levels and mean rates of one variant and seed."""
     from analysis.pareto.indicators import hypervolume
 
     rows = [row for row in kept["rows"] if row["state"] == "ok"]

@@ -1,9 +1,9 @@
-"""What compression makes of torchvision's networks, and how far the outputs of the small network are from those of the whole one.
+"""How much does compression remove from torchvision's networks, and how far do the outputs of the compressed network differ?
 
     python -m tests.bench.torchvision_networks [NETWORK ...]
 
-Random numbers, 3x64x64 inputs. In every layer but the first, half of the input channels (or features) that the layer reads are
-masked: their weights are zero.
+Weights and the 3x64x64 inputs are random numbers. In every layer but the first, half of the input channels (or features) are
+masked, which means that their weights are zero.
 """
 
 import argparse
@@ -34,7 +34,7 @@ class OneTask(nn.Module):
 
 
 def made(name: str, share: float = 0.5) -> nn.Module:
-    """A network with random batch statistics, and a share of the rows of each layer but the first masked."""
+    """Make a network with random batch statistics in which a share of the rows of each layer but the first is masked."""
     torch.manual_seed(0)
     network = OneTask(name).eval()
     layers: list[nn.Module] = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
@@ -50,7 +50,7 @@ def made(name: str, share: float = 0.5) -> nn.Module:
 
 @torch.no_grad()
 def mask_rows(layers: list[nn.Module], share: float) -> None:
-    """Zero a random share of the rows (input channels or features) of each layer; a depthwise convolution has one and keeps it."""
+    """Set a random share of the rows (input channels or features) of each layer to zero; a depthwise convolution keeps its one row."""
     for layer in layers:
         weight: Tensor = layer.weight  # type: ignore[assignment]
         n_rows = weight.shape[1]

@@ -1,16 +1,16 @@
-"""How fast is a trial's training beside the network's plain training step, on one core?
+"""How fast is the training of a trial compared with the network's plain training step, on one core?
 
     python -m tests.bench.trial_speed [--rounds 5] [--models mdmtn hps] [--packs 1 4] [--backends loop loop+kernel]
 
-The yardstick of the same run is what a reader of PyTorch's tutorials would write for the same network when asked to be
-fast: one thread, channels-last, fused Adam, loss weights of one half, data resident and indexed. Beside it stands the same
-step in plain (NCHW) order. Against them `TwoPhase` trains whole epochs of both kinds, on each backend and pack size: `steps`
-counts the optimiser's steps alone, `trial` a whole trial of 39 epochs of 196 steps, with measuring on validation data, prox,
-kept models, clustering, checkpoints every five seconds, test data and rows.
+The yardstick, measured in the same run, is the fast code that a reader of PyTorch's tutorials would write for the same network:
+one thread, channels-last, fused Adam, loss weights of one half, data resident and indexed. A second yardstick is the same step in
+plain (NCHW) order. They are compared with `TwoPhase`, which trains whole epochs of both phases on each backend and pack size.
+`steps` counts only the optimiser's steps; `trial` counts a whole trial of 39 epochs of 196 steps with evaluation on validation data,
+proximal operator, storage of the best models, clustering, checkpoints every five seconds, test data and rows.
 
-Inputs are noise of Multi-MNIST's shape, batches of 256. Variants take turns; medians of CPU time over the rounds. `workers`
-trains the same in two processes at once and in one. The last line says how much memory the process took at its peak, and how
-loaded the machine was.
+Inputs are noise of Multi-MNIST's shape, in batches of 256. The variants take turns, and the script prints medians of CPU time over
+the rounds. `workers` trains the same in two processes at once and in one. The last line gives the peak memory of the process and
+the load of the machine.
 """
 
 import argparse
@@ -41,14 +41,14 @@ from trainer.training.two_phase import TwoPhase
 
 BATCH = 256
 STEPS_AN_EPOCH, EPOCHS = 196, 39
-"""Of a trial of the paper on 50,000 samples: what the cost of a single event is spread over."""
+"""Numbers of a trial of the paper on 50,000 samples, over which the cost of a single event is spread."""
 _STEPS = 24
-"""Of an epoch here; the validation part is a fifth of the training part, as 10,000 is of 50,000."""
+"""Steps of an epoch here; the validation data is a fifth of the training data, as 10,000 is of 50,000."""
 _MULTIPLY = 512
 
 
 def made_problem() -> Problem:
-    """Noise of Multi-MNIST's shape."""
+    """Make a problem with noise of Multi-MNIST's shape."""
     generator = torch.Generator().manual_seed(0)
 
     def split(n: int) -> Split:
@@ -71,7 +71,7 @@ class PlainStep:
         self._targets = problem.train.targets
 
     def epoch(self) -> float:
-        """CPU seconds a step."""
+        """Return the CPU seconds of a step."""
         started = time.process_time()
         for index in torch.randperm(len(self._inputs)).split(BATCH):
             inputs, targets = self._inputs[index], self._targets[index]
@@ -83,7 +83,7 @@ class PlainStep:
 
 
 class Timed(TwoPhase):
-    """Notes the CPU time of an epoch's optimiser steps, of measuring on validation data, and of the whole epoch."""
+    """Records the CPU time of an epoch's optimiser steps, of the evaluation on validation data, and of the whole epoch."""
 
     steps_s = evaluation_s = 0.0
 
@@ -94,7 +94,7 @@ class Timed(TwoPhase):
         return losses
 
     def timed(self) -> tuple[float, float, float]:
-        """CPU seconds a step and model: in the steps, in measuring, and in the rest of an epoch of `STEPS_AN_EPOCH` steps."""
+        """Return CPU seconds per step and model: in the steps, in the evaluation, and in the rest of an epoch of `STEPS_AN_EPOCH` steps."""
         started = time.process_time()
         self.step()
         total = time.process_time() - started
@@ -105,14 +105,14 @@ class Timed(TwoPhase):
 
 
 def settings(epochs: int) -> TrainingSettings:
-    """Two epochs of phase 1, the others of phase 2."""
+    """Return settings with two epochs of phase 1 and the others of phase 2."""
     return TrainingSettings(
         sparsify=SparsifySettings(outer_iterations=1, epochs=2), retrain=RetrainSettings(outer_iterations=1, epochs=epochs - 2)
     )
 
 
 def training(problem: Problem, model: str, k0: float, n_models: int, epochs: int, backend: str) -> Timed:
-    """A pack with even preferences over the tasks, moved a little so that no two are equal."""
+    """Make a pack with nearly even preferences over the tasks, no two of which are equal."""
     specs = []
     for i in range(n_models):
         left = (1 - k0) * (0.5 + 0.01 * i)
@@ -121,25 +121,25 @@ def training(problem: Problem, model: str, k0: float, n_models: int, epochs: int
 
 
 def median_of(measure: Callable[[], float], rounds: int) -> float:
-    """Median of some calls."""
+    """Return the median of some calls."""
     return statistics.median(measure() for _ in range(rounds))
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """CPU time of one call."""
+    """Return the CPU time of one call."""
     started = time.process_time()
     function()
     return time.process_time() - started
 
 
 def multiply_rate() -> float:
-    """Single-precision multiply-adds of a large matrix product, in units of 1e9 floating-point operations a second."""
+    """Return the single-precision speed of a large matrix product, in 1e9 floating-point operations per second."""
     a = torch.randn(_MULTIPLY, _MULTIPLY)
     return 2 * _MULTIPLY**3 / median_of(lambda: seconds(lambda: a @ a), 9) / 1e9
 
 
 def measure(problem: Problem, model: str, packs: Sequence[int], backends: Sequence[str], rounds: int) -> None:
-    """Print one network's table."""
+    """Print the table of one network."""
     plain = {name: PlainStep(problem, model, kind) for name, kind in (("NCHW", torch.contiguous_format), ("NHWC", torch.channels_last))}
     variants = {(backend, n): training(problem, model, 1e-3, n, rounds + 5, backend) for backend in backends for n in packs}
     for pack in variants.values():
@@ -167,7 +167,7 @@ def measure(problem: Problem, model: str, packs: Sequence[int], backends: Sequen
 def overhead(
     problem: Problem, model: str, backend: str, n: int, pack: Timed, steps: float, yardstick: float, others: Sequence[tuple[float, float]]
 ) -> None:
-    """Print what a whole trial costs beside its steps."""
+    """Print what a whole trial costs in addition to its steps."""
     shrinking = training(problem, model, 1e-3, n, 4, backend)
     prox = shrinking.timed()[2]
     shrinking.step()  # and clusters
@@ -190,12 +190,12 @@ def overhead(
 
 
 def label(backend: str, n: int) -> str:
-    """What a line is called."""
+    """Return the name of a line."""
     return f"{backend}, {n} a pack"
 
 
 def workers(model: str, rounds: int) -> None:
-    """Print how much two processes at once get done, against one."""
+    """Print how much work two processes at once do, compared with one."""
     command = [sys.executable, "-m", "tests.bench.trial_speed", "--one-worker", model]
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):
@@ -213,7 +213,7 @@ def workers(model: str, rounds: int) -> None:
 
 
 def one_worker(problem: Problem, model: str) -> None:
-    """Train when told so, and say how many steps and models a second."""
+    """Train on request, and print the number of steps times models per second."""
     pack = training(problem, model, 1e-3, 1, 20, "auto")
     for _ in range(3):
         pack.step()

@@ -1,29 +1,29 @@
-"""Does a sparse trial train faster from the dense network of its task preference than from the initial one?
+"""Does a sparse trial train faster from the dense network with its task weights than from the initial network?
 
     python -m tests.bench.warm_starts
     python -m tests.bench.warm_starts --models hps --k0 4e-2 6e-2 8e-2 1.2e-1 1.6e-1
 
-For each seed the dense trials (k0 = 0) of some task weights train first, with the schedule --baseline. Then every k0 trains over
-the same task weights, *cold* from the initial network, as a sweep does, and *warm* from the kept network of the dense trial
-whose task weights are nearest, each with several schedules (warm with none longer than the baseline). A warm trial differs
-from a cold one in its first weights alone: batches, multipliers, moments, learning rates, anchors and the layers' caps are the
-same. (Each epoch's cap is the even part of phase 1, so a short one may prune as much as a long one.)
+For each seed the dense trials (k0 = 0) of some task weights train first, with the schedule --baseline. Then every k0 trains with the
+same task weights: *cold* from the initial network, as in an ordinary sweep, and *warm* from the kept network of the dense trial whose
+task weights are nearest. Each start uses several schedules (warm starts none longer than the baseline). A warm trial differs from a
+cold one only in its first weights; batches, multipliers, moments, learning rates, anchors and the limits of the layers are the same.
+(The limit of an epoch is an even part of that of phase 1, so a short phase may prune as much as a long one.)
 
-Prints for each start and schedule, means and standard deviations over the seeds:
+The script prints for each start and schedule, as means and standard deviations over the seeds:
 
 - `hypervolume`: of (1 - SR, test losses of the two tasks) below the reference (1, 1.5, 1.5), of sparse and dense trials; larger is better;
 - `SR`, `accuracy`, `loss`: means over the sparse trials, the latter two on test data;
-- `reached`: the share of trials whose scalarised validation value (max k_t L_t over the tasks, in phase 2, when rows are gone for
-  good) comes down to what the cold trial of the same k and seed was kept at after the baseline, and `epochs`:
-  the median over the trials of the epochs until then, phase 1 included; `loss reached` and `epochs`: the same of the mean
-  validation loss. The cold trial of the baseline reaches both by definition;
+- `reached`: the share of trials whose scalarised validation value (max k_t L_t over the tasks, in phase 2, when rows have been removed
+  for good) falls to the value at which the cold trial of the same k and seed was kept after the baseline; `epochs`: the median over the
+  trials of the epochs until then, phase 1 included; `loss reached` and `epochs`: the same for the mean validation loss. The cold trial of
+  the baseline reaches both by definition;
 - at each k0: the mean sparsity rate in % and the mean test loss.
 
-Then warm against cold at equal cost, in epochs a sparse trial, once with the dense trials as part of the sweep anyway (so warm is
-compared with cold at the same schedule) and once charged to the warm starts (cold interpolated between its schedules): the
-difference in hypervolume, paired by seed.
+Then it prints the difference in hypervolume between warm and cold starts at equal cost in epochs per sparse trial, paired by seed: once
+for sweeps that contain the dense trials anyway (warm and cold have the same schedule), and once with the dense trials charged to the
+warm starts (cold is interpolated between its schedules).
 
-Results are kept in --out, one file a model, start, schedule and seed: a run that was cut off goes on where it stopped.
+Results are stored in --out, one file for each model, start, schedule and seed, so that an interrupted run continues where it stopped.
 """
 
 import argparse
@@ -46,15 +46,15 @@ from trainer.settings import GrowlSettings, RetrainSettings, SparsifySettings, T
 
 QUICKSTART = "3x2+4x2"
 SCHEDULES = ("2x1+3x1", "3x1+4x1", "3x2+4x1", QUICKSTART, "3x3+4x3")
-"""Outer iterations x epochs of phase 1, then of phase 2. The longest says what more epochs give by themselves."""
+"""Outer iterations x epochs of phase 1, then of phase 2. The longest shows what more epochs alone would gain."""
 SHARES = (0.25, 0.5, 0.75)
-"""Of the first task among the tasks."""
+"""Shares of the first task among the tasks."""
 LEARNING_RATE = 5e-3
 REFERENCE = (1.0, 1.5, 1.5)
 
 
 def settings_of(schedule: str, learning_rate: float) -> TrainingSettings:
-    """The quickstart's settings (configs/quickstart.yaml) with another schedule."""
+    """Return the quickstart's settings (configs/quickstart.yaml) with another schedule."""
     (outer_1, epochs_1), (outer_2, epochs_2) = ([int(number) for number in part.split("x")] for part in schedule.split("+"))
     return TrainingSettings(
         learning_rate=learning_rate,
@@ -66,13 +66,13 @@ def settings_of(schedule: str, learning_rate: float) -> TrainingSettings:
 
 
 def n_epochs(schedule: str) -> int:
-    """Of both phases."""
+    """Return the number of epochs of both phases."""
     settings = settings_of(schedule, 1.0)
     return settings.sparsify.outer_iterations * settings.sparsify.epochs + settings.retrain.outer_iterations * settings.retrain.epochs
 
 
 class Bench:
-    """One model on one problem, and the folder that its results are kept in."""
+    """One model on one problem, and the folder in which its results are stored."""
 
     def __init__(self, model: str, sizes: Mapping[str, int], k0: Sequence[float], learning_rate: float, baseline: str, out: Path) -> None:
         self._model, self._sizes, self._k0 = model, dict(sizes), list(k0)
@@ -82,11 +82,11 @@ class Bench:
         self._problem: Any = None
 
     def dense(self, seed: int) -> list[dict[str, Any]]:
-        """The dense trials; their networks lie beside their rows."""
+        """Return the dense trials, whose networks are stored beside their rows."""
         return self._kept_or(f"dense.{seed}", lambda: self._train(0.0, self._baseline, seed, None))
 
     def sparse(self, start: str, schedule: str, seed: int) -> list[dict[str, Any]]:
-        """The sparse trials, `cold` or `warm`, in the order of k0 and of the shares."""
+        """Return the sparse trials, `cold` or `warm`, in the order of k0 and of the shares."""
 
         def train() -> list[dict[str, Any]]:
             givers = self._dense_networks(seed) if start == "warm" else None
@@ -113,7 +113,7 @@ class Bench:
         return {(0.0, share, 1 - share): model_tensors(self._network_file(seed, share).read_bytes()) for share in SHARES}
 
     def _train(self, k0: float, schedule: str, seed: int, givers: Mapping[Vector, Mapping[str, Any]] | None) -> list[dict[str, Any]]:
-        """One pack: a k0 over all shares, each trial from the network of its giver, or all from the initial one."""
+        """Train one pack: one k0 with all shares, where each trial starts from its dense trial's network, or all from the initial one."""
         import torch
 
         from trainer.api import TrialSpec, start
@@ -160,14 +160,14 @@ def _row(preference: Any, result: Any, tasks: Sequence[str]) -> dict[str, Any]:
 
 
 def hypervolume_of(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Of (1 - SR, test losses)."""
+    """Return the hypervolume of (1 - SR, test losses)."""
     from analysis.pareto.indicators import hypervolume
 
     return hypervolume(np.array([[1 - row["sparsity_rate"], *row["losses"]] for row in rows if row["state"] == "ok"]), list(REFERENCE))
 
 
 def epochs_until(rows: Sequence[Mapping[str, Any]], cold: Sequence[Mapping[str, Any]], kind: str) -> list[float]:
-    """For each trial the first epoch of phase 2 in which a curve is at or below the cold trial's value at its kept epoch; inf for never."""
+    """Return each trial's first epoch of phase 2 with a curve at or below the cold trial's value at its kept epoch; inf for never."""
     found = []
     for row, goal in zip(rows, cold, strict=True):
         if goal["state"] != "ok":

@@ -1,1 +1,1 @@
-"""Faults at random moments of real sweeps: whatever died in between, every trial is there once, and as if nothing had happened."""
+"""Faults at random moments of real sweeps: whatever died, every trial exists once in the end, with the same result as without faults."""

@@ -1,4 +1,4 @@
-"""The run that the disturbed ones are compared with."""
+"""The undisturbed run with which the disturbed ones are compared."""
 
 import sys
 from typing import Any
@@ -13,7 +13,7 @@ N_TRIALS = 6
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """trial_id -> what training made of it when nothing happened."""
+    """Return trial_id -> the result of its training without faults."""
     if not sys.platform.startswith("linux") or n_local_cpus() < 2:
         pytest.skip("not run: needs /proc and two processors")
     return undisturbed(tmp_path_factory.mktemp("u") / "w", N_TRIALS)

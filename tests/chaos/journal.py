@@ -1,4 +1,4 @@
-"""What was trained twice: read from the lines that every process of a sweep wrote when an epoch began and ended."""
+"""Repeated work, read from the lines that every process of a sweep writes when an epoch begins and ends."""
 
 import json
 from collections.abc import Sequence
@@ -10,36 +10,36 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Repeated:
-    """The work that one fault cost, of the pack that it cost most."""
+    """The work that one fault cost, for the pack that lost most."""
 
     epochs: int
-    """Finished epochs that were trained again, and 1 for one that was cut off."""
+    """Number of finished epochs that were trained again, plus 1 for an interrupted one."""
     seconds: float
-    """Of those epochs."""
+    """Seconds of these epochs."""
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Every line, in the order of time."""
+    """Return every line in chronological order."""
     lines = path.read_text().splitlines() if path.exists() else []
     return sorted((json.loads(line) for line in lines), key=lambda line: line["at"])
 
 
 def repeated(lines: Sequence[dict[str, Any]], faults: Sequence[float]) -> list[Repeated]:
-    """What each fault cost.
+    """Return what each fault cost.
 
     Args:
         lines: of `read_journal`.
-        faults: when they happened, `time.monotonic`, in order.
+        faults: the times of the faults (`time.monotonic`), in order.
 
     Returns:
-        One a fault. Work that was done again counts for the last fault before it was done again.
+        One entry for each fault. Repeated work counts for the last fault before the repetition.
     """
     bounds = [*faults, float("inf")]
     return [_between(lines, faults, start, stop) for start, stop in pairwise(bounds)]
 
 
 def _between(lines: Sequence[dict[str, Any]], faults: Sequence[float], start: float, stop: float) -> Repeated:
-    """The most that any trial repeated between two moments."""
+    """Return the most work that any trial repeated between two moments."""
     seconds: dict[tuple[str, int], float] = {}  # of each epoch that was finished or cut off before
     begun: dict[tuple[int, str, int], float] = {}
     again: dict[str, dict[int, float]] = {}

@@ -1,4 +1,4 @@
-"""Kills at random moments of one sweep after another, each sweep run again until it is complete."""
+"""Kills processes at random moments of one sweep after another, and runs each sweep again until it is complete."""
 
 import math
 import random
@@ -16,7 +16,7 @@ from tests.integration.sweep_process import SweepProcess, live_of, plans_of
 
 SHARES = {"worker": 0.52, "driver": 0.12, "supervisor": 0.12, "raylet": 0.12, "gcs": 0.12}
 SHARE_AT_ANY_TIME = 0.25
-"""Of the kills: while the run may be starting; the others happen while packs train."""
+"""Share of the kills that may happen while the run is starting; the others happen while packs train."""
 LONGEST_DELAY_S = {"any": 10.0, "training": 2.5}
 PATIENCE_S = 120.0
 RUNS_AT_MOST = 60
@@ -25,24 +25,24 @@ _POLL_S = 0.05
 
 @dataclass
 class Kill:
-    """One kill and what came of it."""
+    """One kill and its consequences."""
 
     kind: str
     moment: str
     """`training` or `any`."""
     at: float
     attempt: int = 0
-    """The run's newest attempt then."""
+    """The newest attempt of the run at that time."""
     noticed_s: float | None = None
-    """Until something began to replace what was lost; None where the next kill or the end came before."""
+    """Seconds until the replacement of the lost process began; None if the next kill or the end of the run came first."""
     again_s: float | None = None
-    """Until a pack that began after the kill had finished an epoch."""
+    """Seconds until a pack that began after the kill had finished an epoch."""
     work: Repeated = field(default_factory=lambda: Repeated(0, 0.0))
 
 
 @dataclass
 class Sweep:
-    """One sweep, from its first run until it was complete."""
+    """One sweep, from its first run until it is complete."""
 
     folder: Path
     kills: list[Kill] = field(default_factory=list)
@@ -53,12 +53,12 @@ class Sweep:
 
     @property
     def is_well(self) -> bool:
-        """Every trial once, as undisturbed, and nothing else there."""
+        """Whether every trial exists once with the undisturbed result, and nothing else is left."""
         return self.exit_codes[-1:] == [0] and not self.differences and not self.leftovers
 
 
 def schedule(n_kills: int, seed: int) -> list[tuple[str, str]]:
-    """Kinds and moments in random order; each kind has its share, rounded up for all but workers."""
+    """Return kinds and moments in random order; each kind gets its share, rounded up for all but workers."""
     chance = random.Random(seed)
     counts = {kind: -(-n_kills * round(100 * SHARES[kind]) // 100) for kind in KINDS if kind != "worker"}
     kinds = [kind for kind, count in counts.items() for _ in range(count)]
@@ -76,16 +76,16 @@ def kill_sweeps(
     tell: Callable[[str], None],
     seconds: float = math.inf,
 ) -> Iterator[Sweep]:
-    """Sweeps of `n_trials` until every planned kill has been made.
+    """Run sweeps of `n_trials` until every planned kill has been made.
 
     Args:
-        folder: where they live.
+        folder: the folder of the sweeps.
         n_trials: of each sweep.
         planned: kinds and moments, from `schedule`.
-        reference: what `undisturbed` returned.
-        seed: of the moments.
-        tell: called with a line now and then.
-        seconds: after which no kill is made any more; the sweep that is on is completed.
+        reference: the result of `undisturbed`.
+        seed: seed of the moments.
+        tell: called with a line of progress from time to time.
+        seconds: time after which no more kills are made; the current sweep is completed.
     """
     chance, left = random.Random(seed + 1), list(planned)
     deadline, number = time.monotonic() + seconds, 0
@@ -105,7 +105,7 @@ def _disturb(
     chance: random.Random,
     deadline: float,
 ) -> None:
-    """Run, kill and run again until the sweep is complete; takes the kills that it makes from `left`."""
+    """Run, kill and run again until the sweep is complete; the kills are taken from `left`."""
     started = time.monotonic()
     while 0 not in sweep.exit_codes and len(sweep.exit_codes) < RUNS_AT_MOST:
         with place.run() as process:
@@ -132,7 +132,7 @@ def _disturb(
 def _kill_next(
     process: SweepProcess, place: Workplace, kind: str, moment: str, kills: Sequence[Kill], chance: random.Random
 ) -> Kill | None:
-    """Wait for the moment, then kill; None where the run ended before there was one."""
+    """Wait for the moment, then kill; return None if the run ended first."""
     seen_at = time.monotonic()
     if moment == "training" and not _watch(process, place, kills, lambda: _trains(place, kills), PATIENCE_S):
         return None
@@ -153,10 +153,10 @@ def _kill_next(
 
 
 def _watch(process: SweepProcess, place: Workplace, kills: Sequence[Kill], condition: Callable[[], Any], patience: float) -> bool:
-    """Until the condition holds (True) or the run has ended (False); meanwhile see what came of the last kill.
+    """Wait until the condition holds (True) or the run has ended (False), and meanwhile observe the consequences of the last kill.
 
     Raises:
-        AssertionError: neither came.
+        AssertionError: neither happened in time.
     """
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -171,14 +171,14 @@ def _watch(process: SweepProcess, place: Workplace, kills: Sequence[Kill], condi
 
 
 def _trains(place: Workplace, kills: Sequence[Kill]) -> bool:
-    """Does a pack train, if possible one that began after the last kill?"""
+    """Return whether a pack trains, if possible one that began after the last kill."""
     if kills and kills[-1].again_s is None and time.monotonic() - kills[-1].at < PATIENCE_S / 4:
         return False
     return bool(live_of(place.out))
 
 
 def _look(place: Workplace, kill: Kill) -> None:
-    """Has the run noticed; has a pack that replaces a lost one finished an epoch?"""
+    """Record whether the run has noticed the kill, and whether a replacement pack has finished an epoch."""
     since = time.monotonic() - kill.at
     wall = time.time() - since
     packs = [live for live in Store(place.out).live() if live["started"] > wall]

@@ -1,9 +1,9 @@
-"""Kill workers, drivers, supervisors, raylets and GCS servers of real sweeps at random moments, and see what it cost.
+"""Kill workers, drivers, supervisors, raylets and GCS servers of real sweeps at random moments, and measure the cost.
 
     python -m tests.chaos.run --kills 200 --seed 0 [--trials 24] [--minutes 50] [--json FILE] [--keep DIR]
 
-Ends with exit code 0 when every sweep was completed with the rows of an undisturbed run, left nothing behind, and no fault cost more
-than one epoch. Only processes that this program started are ended. Two processors and 200 kills take most of an hour.
+The exit code is 0 if every sweep was completed with the rows of an undisturbed run and left nothing behind, and no fault cost more than
+one epoch. Only processes that this program started are killed. On two processors, 200 kills take most of an hour.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.chaos.workplace import undisturbed
 
 
 def main() -> int:
-    """Parse, disturb, print."""
+    """Parse the command line, make the kills and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)

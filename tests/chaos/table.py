@@ -1,4 +1,4 @@
-"""What many kills came to: one line a kind, for people and as JSON."""
+"""The results of many kills: one line for each kind of process, as text and as JSON."""
 
 import statistics
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _HEADER = ("kind", "kills", "while training", "noticed after", "running again af
 
 
 def lines(sweeps: Sequence[Sweep]) -> list[str]:
-    """A Markdown table, and a line on rows and leftovers."""
+    """Return a Markdown table, and a line on rows and leftovers."""
     kills = [kill for sweep in sweeps for kill in sweep.kills]
     rows = [_HEADER, ("---",) * len(_HEADER), *(_row(kind, [kill for kill in kills if kill.kind == kind]) for kind in KINDS)]
     rows.append(_row("all", kills))
@@ -29,7 +29,7 @@ def lines(sweeps: Sequence[Sweep]) -> list[str]:
 
 
 def to_json(sweeps: Sequence[Sweep]) -> dict[str, Any]:
-    """Every kill."""
+    """Return every kill as JSON values."""
     return {"sweeps": [asdict(sweep) | {"folder": sweep.folder.name, "is_well": sweep.is_well} for sweep in sweeps]}
 
 

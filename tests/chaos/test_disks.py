@@ -1,4 +1,4 @@
-"""A disk that fills up or turns read-only in the middle of a run: one message, nothing torn, and the next run goes on."""
+"""A disk that fills up or turns read-only in the middle of a run causes one message and no truncated file, and the next run continues."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
 @contextlib.contextmanager
 def disk(folder: Path) -> Iterator[None]:
-    """A file system of its own, of 100 MB."""
+    """Mount a separate file system of 100 MB."""
     if os.geteuid() != 0:
         pytest.skip("not run: needs root")
     folder.mkdir(parents=True)
@@ -36,14 +36,14 @@ def umount(folder: Path) -> None:
 
 
 def fill(out: Path) -> None:
-    """Down to the last byte."""
+    """Fill the disk to the last byte."""
     with (out / ".ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(b"x" * 4096) == 4096:
             pass
 
 
 def make_read_only(out: Path) -> None:
-    """For whoever opens a file from now on; the file system itself stays writable while files are open."""
+    """Make the folder read-only for files opened from now on; the file system itself stays writable while files are open."""
     subprocess.run(["mount", "--bind", str(out), str(out)], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", str(out)], check=True)
 

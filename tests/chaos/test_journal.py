@@ -1,4 +1,4 @@
-"""How repeated work is counted."""
+"""Tests of how repeated work is counted."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from tests.chaos.journal import Repeated, repeated
 
 
 def lines(*facts: tuple[str, float, int, int]) -> list[dict[str, Any]]:
-    """what, when, epoch, process."""
+    """Make lines from tuples (event, time, epoch, process)."""
     return [{"what": what, "at": at, "epoch": epoch, "pid": pid, "trials": ["t"]} for what, at, epoch, pid in facts]
 
 

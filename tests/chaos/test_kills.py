@@ -1,4 +1,4 @@
-"""A few of the kills of `python -m tests.chaos.run`, each kind at least once."""
+"""A few of the kills of `python -m tests.chaos.run`, with each kind at least once."""
 
 from pathlib import Path
 from typing import Any

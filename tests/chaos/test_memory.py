@@ -1,4 +1,4 @@
-"""Ray's memory monitor ends a worker that takes too much: the attempt is over, the sweep goes on."""
+"""Ray's memory monitor kills a worker that uses too much memory: the attempt ends, and the sweep continues."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tests.integration.sweep_process import plans_of
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
 SPARE_BYTES = 1_000_000_000
-"""Between what is in use and what Ray allows: others may take it, too."""
+"""Bytes between the memory in use and Ray's limit; other processes may use them too."""
 # The first worker that comes so far takes twice that much, and waits for its end.
 GREEDY = f"""
 import os, time
@@ -33,7 +33,7 @@ USED_AND_TOTAL = "from ray._private.utils import get_system_memory, get_used_mem
 
 
 def used_and_total() -> tuple[int, int]:
-    """Bytes, as Ray's monitor counts them."""
+    """Return used and total bytes as Ray's monitor counts them."""
     printed = subprocess.run([sys.executable, "-c", USED_AND_TOTAL], capture_output=True, text=True, check=True).stdout
     used, total = (int(text) for text in printed.split())
     return used, total

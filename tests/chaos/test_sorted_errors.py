@@ -1,4 +1,4 @@
-"""Errors in real runs: memory that is not enough, a node at fault, a package that is nowhere, a trial that cannot be trained."""
+"""Errors in real runs: too little memory, a faulty node, a package that no node has, and a trial that cannot be trained."""
 
 import contextlib
 import socket
@@ -104,7 +104,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def two_nodes(folder: Path, **environment_of_the_second: str) -> Iterator[tuple[str, Path]]:
-    """A head with no CPUs of its own, and two nodes with one each, all on this host; yields its address and Ray's folder."""
+    """Start a head without CPUs and two nodes with one CPU each on this host; yield the address and Ray's folder."""
     port = free_port()
     with short_folder() as temporary, contextlib.ExitStack() as stack:
         own = {

@@ -1,4 +1,4 @@
-"""Signals, a raylet that stands still, and a clock that jumps: the sweep is run again until it is complete."""
+"""Signals, a stopped raylet and a jumping clock: the sweep is run again until it is complete."""
 
 import os
 import signal
@@ -25,12 +25,12 @@ HEALTH = {
 
 
 def until_packs_train(process: SweepProcess, place: Workplace, attempt: int) -> None:
-    """A pack of this attempt or a later one has finished an epoch."""
+    """Wait until a pack of this attempt or a later one has finished an epoch."""
     process.until(lambda: any(live["attempt"] >= attempt for live in live_of(place.out)), "a running pack", PATIENCE_S)
 
 
 def is_complete(place: Workplace, reference: dict[str, dict[str, Any]], faults: list[float]) -> None:
-    """As undisturbed, nothing left over, and no fault cost more than an epoch."""
+    """Check that the results are undisturbed, nothing is left over, and no fault cost more than an epoch."""
     assert place.differences(reference) == []
     assert place.leftovers() == []
     assert all(work.epochs <= 1 for work in repeated(read_journal(place.journal), faults))

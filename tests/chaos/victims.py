@@ -1,4 +1,4 @@
-"""Which process of a run to hit. Only processes with the run's mark in their environment are ever found."""
+"""Choosing the process of a run to hit. Only processes with the mark of the run in their environment are ever found."""
 
 import os
 import random
@@ -10,7 +10,7 @@ KINDS = ("worker", "driver", "supervisor", "raylet", "gcs")
 
 
 def find(process: SweepProcess, kind: str, chance: random.Random | None = None) -> int | None:
-    """Process id of a living victim; None where there is none now."""
+    """Return the process id of a living victim, or None if there is none now."""
     if kind == "supervisor":
         return process.process.pid if process.process.poll() is None else None
     if kind == "driver":
@@ -21,7 +21,7 @@ def find(process: SweepProcess, kind: str, chance: random.Random | None = None) 
 
 
 def hit(pid: int, number: signal.Signals = signal.SIGKILL) -> bool:
-    """Send a signal; False where the process had just gone."""
+    """Send a signal; return False if the process had just ended."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""The sweep that faults happen to: small packs, many of them, a checkpoint after every epoch; and what it must leave behind."""
+"""The sweep that is disturbed (many small packs, a checkpoint after every epoch), and what it must leave behind."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ HOOKS = Path(__file__).parent / "hooks"
 RUN = ("run", "grid.yaml", "--no-dashboard")
 GONE_WITHIN_S = 30.0
 PATIENCE_S = 600.0
-"""A run of 20 s, on a machine that does much else."""
+"""Limit for a run that takes 20 s, on a machine that is busy with other work."""
 GRID: dict[str, Any] = {
     "name": "chaos",
     "problem": {"name": "multidigits", "n_train": 512, "n_validation": 128, "n_test": 128},
@@ -37,7 +37,7 @@ GRID: dict[str, Any] = {
 
 
 def preferences(n_trials: int) -> list[list[float]]:
-    """Vectors from dense to sparse, the tasks' shares different in each."""
+    """Return vectors from dense to sparse, each with different shares of the tasks."""
     levels = (0.0, 0.02, 0.05, 0.1)
     shares = [(i + 1) / (n_trials + 1) for i in range(n_trials)]
     return [[k0, (1 - k0) * share, (1 - k0) * (1 - share)] for k0, share in zip(levels * n_trials, shares, strict=False)]
@@ -45,7 +45,7 @@ def preferences(n_trials: int) -> list[list[float]]:
 
 @dataclass(frozen=True)
 class Workplace:
-    """A folder with a grid file, its results in `out`, and temporary files of its own."""
+    """A folder with a grid file, its results in `out`, and its own temporary files."""
 
     folder: Path
 
@@ -58,27 +58,27 @@ class Workplace:
 
     @property
     def out(self) -> Path:
-        """The results."""
+        """The results folder."""
         return self.folder / "out"
 
     @property
     def journal(self) -> Path:
-        """One line for each begin and end of an epoch."""
+        """The file with one line for each beginning and end of an epoch."""
         return self.folder / "journal"
 
     @property
     def temporary(self) -> Path:
-        """Where its processes put temporary files, all but Ray's sockets and logs."""
+        """The folder for temporary files of its processes, except Ray's sockets and logs."""
         return self.folder / "tmp"
 
     @property
     def trial_ids(self) -> list[str]:
-        """All that the grid asks for."""
+        """The ids of all trials that the grid asks for."""
         return [trial.trial_id for trial in trials_of(load_config(self.folder / "grid.yaml"))]
 
     @contextlib.contextmanager
     def run(self, *arguments: str, **environment: str) -> Iterator[SweepProcess]:
-        """`sweep run` here, ended at the latest with the block."""
+        """Start `sweep run` here; it is ended at the latest with the block."""
         with short_folder() as temporary:
             self.temporary.mkdir(exist_ok=True)
             own = {
@@ -92,7 +92,7 @@ class Workplace:
                 yield process
 
     def leftovers(self) -> list[str]:
-        """What a complete sweep should not have left."""
+        """Return what a complete sweep should not have left behind."""
         store = Store(self.out)
         found = [f"checkpoint {checkpoint.path.name}" for checkpoint in store.checkpoints()]
         found += [f"live pack {live['pack_id']}" for live in store.live()]
@@ -103,7 +103,7 @@ class Workplace:
         return found
 
     def differences(self, reference: dict[str, dict[str, Any]]) -> list[str]:
-        """Trials that are missing, too many, or other than in an undisturbed run."""
+        """Return the trials that are missing, superfluous, or different from those of an undisturbed run."""
         rows = trained(self.out)
         found = [f"{trial_id}: no row" for trial_id in reference if trial_id not in rows]
         found += [f"{trial_id}: nobody asked for it" for trial_id in rows if trial_id not in reference]
@@ -117,7 +117,7 @@ class Workplace:
 
 @contextlib.contextmanager
 def short_folder() -> Iterator[Path]:
-    """For Ray, whose sockets allow no long paths."""
+    """Yield a folder with a short path for Ray, whose sockets do not allow long paths."""
     folder = Path(tempfile.mkdtemp(prefix="c-", dir="/tmp"))
     try:
         yield folder
@@ -126,7 +126,7 @@ def short_folder() -> Iterator[Path]:
 
 
 def undisturbed(folder: Path, n_trials: int, **changes: Any) -> dict[str, dict[str, Any]]:
-    """trial_id -> what training made of it when nothing happened."""
+    """Return trial_id -> the result of its training without faults."""
     place = Workplace.make(folder, n_trials, **changes)
     with place.run() as process:
         ended = process.wait(PATIENCE_S)

@@ -1,1 +1,1 @@
-"""Mutated grid files and results folders: each works or ends in one clear error, and touches nothing outside."""
+"""Mutated grid files and results folders: each one works or ends in one clear error, and nothing outside is touched."""

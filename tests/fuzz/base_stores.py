@@ -1,4 +1,4 @@
-"""Small results folders as runs leave them: in the middle of a run, at its end, and of an analytic problem."""
+"""Small results folders as runs leave them: in the middle of a run, at its end, and for an analytic problem."""
 
 import json
 import random
@@ -28,7 +28,7 @@ NAMES = tuple(_GRIDS)
 
 @dataclass(frozen=True)
 class BaseStore:
-    """A folder, and the grid file that asked for it."""
+    """A results folder and its grid file."""
 
     name: str
     folder: Path
@@ -36,7 +36,7 @@ class BaseStore:
 
 
 def make_base_stores(root: Path) -> list[BaseStore]:
-    """Write all of them below a folder."""
+    """Write all base stores below a folder."""
     return [_make(root, name) for name in NAMES]
 
 
@@ -150,7 +150,7 @@ def _row(config: SweepConfig, trial: Trial, number: int) -> dict[str, Any]:
 
 
 def _safetensors(metadata: dict[str, str]) -> bytes:
-    """One tensor of four float32."""
+    """Return a safetensors file with one tensor of four float32 numbers."""
     header = {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
     text = json.dumps({"__metadata__": metadata, **header} if metadata else header).encode()
     text += b" " * (-len(text) % 8)

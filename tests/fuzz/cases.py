@@ -1,8 +1,8 @@
-"""Runs mutated inputs one after the other in this process; `run.py` watches it from outside.
+"""Runs mutated inputs one after the other in this process, while `run.py` watches it from outside.
 
     python -m tests.fuzz.cases grids 0 100 --seed 7 --scratch FOLDER
 
-One line of JSON a case: its number, what was done to the input, and what is wrong with how it ended (nothing, mostly).
+It prints one line of JSON for each case: its number, how the input was changed, and what is wrong with the outcome (mostly nothing).
 """
 
 import argparse
@@ -31,7 +31,7 @@ from tests.fuzz.verdict import Printed, complaints_about, complaints_about_page,
 from tests.fuzz.watch import Watch
 
 CASE_S = 20
-"""A case that takes longer hangs."""
+"""A case that takes longer counts as hanging."""
 MEMORY_BYTES = 6 * 2**30
 _FORMATS = (
     ("front", "table"),
@@ -45,15 +45,15 @@ _FORMATS = (
 
 
 class TooSlowError(BaseException):
-    """A case has hung. No Exception, so that nobody catches it."""
+    """A case hangs. This is not a subclass of Exception, so that no command catches it."""
 
 
 class Cases:
-    """Makes inputs and calls commands.
+    """Creates inputs and calls commands with them.
 
     Args:
-        seed: of everything; a case is decided by seed, kind and number.
-        scratch: a folder of its own.
+        seed: seed of all randomness; a case is determined by seed, kind and number.
+        scratch: a folder for this object alone.
     """
 
     def __init__(self, seed: int, scratch: Path) -> None:
@@ -67,7 +67,7 @@ class Cases:
         self._allowed: set[tuple[str, str]] = set()
 
     def prepare(self, kind: str) -> None:
-        """Everything that is imported lazily is imported, and clean folders are there."""
+        """Import everything that is otherwise imported lazily, and create clean folders."""
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.outside.mkdir(parents=True)
         self.inside.mkdir()
@@ -88,7 +88,7 @@ class Cases:
         self._canaries = _state_of(self.outside)
 
     def grid(self, number: int) -> tuple[str, list[str]]:
-        """One mutated grid file through `sweep plan`. What the file itself names as output or preferences may be read outside."""
+        """Give one mutated grid file to `sweep plan`. Files that it names as output or preferences may be read outside."""
         rng = random.Random(f"{self.seed}/grids/{number}")
         path = self._fresh() / "grid.yaml"
         path.write_bytes(grid_files.mutated(rng, number))
@@ -101,7 +101,7 @@ class Cases:
         return path.read_bytes()[:60].decode(errors="replace"), found
 
     def store(self, number: int) -> tuple[str, list[str]]:
-        """One mutated results folder through every command that reads one."""
+        """Give one mutated results folder to every command that reads one."""
         rng = random.Random(f"{self.seed}/stores/{number}")
         base = self._bases[number % len(self._bases)]
         folder = self._fresh() / "store"
@@ -125,7 +125,7 @@ class Cases:
         return "; ".join(done), found
 
     def _commands(self, base: BaseStore, folder: Path, number: int | None) -> Iterator[tuple[str, ...]]:
-        """All of them; the report every third case only, and one of `_FORMATS` (None: all of them)."""
+        """Return all commands, with the report only in every third case and one of `_FORMATS` (None: all of them)."""
         yield "status", str(folder), "--format", "text" if number is None or number % 2 else "json"
         yield "verify", str(folder)
         yield "plan", str(base.grid), "--out", str(folder)
@@ -139,7 +139,7 @@ class Cases:
             yield command, str(folder), *more, "--format", form
 
     def finish_case(self) -> list[str]:
-        """What was seen outside since the last case."""
+        """Return what was touched outside since the last case."""
         found, self.watch.found = list(dict.fromkeys(self.watch.found)), []
         if _state_of(self.outside) != self._canaries:
             found.append("files outside were changed")
@@ -157,7 +157,7 @@ class Cases:
 
 
 def _state_of(folder: Path) -> dict[str, Any]:
-    """What lies below a folder, without following or opening what is no plain file."""
+    """Return what is below a folder, without following links or opening anything but regular files."""
     state: dict[str, Any] = {}
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -170,7 +170,7 @@ def _state_of(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the cases of the command line."""
+    """Run the cases given on the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=("grids", "stores"))
     parser.add_argument("start", type=int)

@@ -1,4 +1,4 @@
-"""Mutated grid files: every file of configs/ changed as a tree, as text, or as bytes."""
+"""Mutated grid files: every file of configs/, changed as a tree, as text, or as bytes."""
 
 import contextlib
 import json
@@ -48,7 +48,7 @@ _SNIPPETS = (
 
 
 def mutated(rng: random.Random, number: int) -> bytes:
-    """The bytes of one mutated grid file."""
+    """Return the bytes of one mutated grid file."""
     # Half of them from files whose problems need no original data, so that they reach the planning.
     source = rng.choice(_PLANNED) if number % 2 else SOURCES[number // 2 % len(SOURCES)]
     data = source.read_bytes()
@@ -66,7 +66,7 @@ def _plain(source: bytes) -> Any:
 
 
 def _dumped(tree: Any, rng: random.Random) -> bytes:
-    """As YAML, or as JSON (which is YAML) where the dumper cannot write it."""
+    """Return a value as YAML, or as JSON (which is valid YAML) if the dumper cannot write it."""
     is_json, is_flow, is_ascii = rng.random() < 0.5, rng.random() < 0.3, rng.random() < 0.5
     stream = StringIO()
     if not is_json:
@@ -107,7 +107,7 @@ def _changed_text(text: str, rng: random.Random) -> str:
 
 
 def _bomb(rng: random.Random) -> str:
-    """Aliases that grow tenfold a line, one long line, or deep brackets."""
+    """Return a text that is costly to read: aliases that grow tenfold in each line, one long line, or deeply nested brackets."""
     match rng.randrange(3):
         case 0:
             lines = ["b0: &b0 [x, x, x, x, x, x, x, x, x, x]"]

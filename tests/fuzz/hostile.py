@@ -1,11 +1,11 @@
-"""Values that nobody means well with, and random changes of plain trees (dicts, lists, scalars) and of bytes."""
+"""Hostile values, and random changes of plain trees (dicts, lists, scalars) and of bytes."""
 
 import random
 from copy import deepcopy
 from typing import Any
 
 MARK = "fuzzmark"
-"""In every text that must never become markup."""
+"""Part of every text that must never become markup."""
 TEXTS = (
     "",
     " ",
@@ -89,7 +89,7 @@ NUMBERS: tuple[Any, ...] = (
 
 
 def any_value(rng: random.Random, depth: int = 0) -> Any:
-    """A scalar, or now and then a list or mapping of such."""
+    """Return a scalar or, occasionally, a list or mapping of scalars."""
     kind = rng.random()
     if kind < 0.4:
         return rng.choice(TEXTS)
@@ -103,7 +103,7 @@ def any_value(rng: random.Random, depth: int = 0) -> Any:
 
 
 def nested(depth: int, is_list: bool) -> Any:
-    """A value inside so many lists or mappings."""
+    """Return a value nested in the given number of lists or mappings."""
     value: Any = 1
     for _ in range(depth):
         value = [value] if is_list else {"a": value}
@@ -111,7 +111,7 @@ def nested(depth: int, is_list: bool) -> Any:
 
 
 def places(tree: Any) -> list[tuple[Any, Any]]:
-    """(container, key) of every value in a tree, the tree itself left out."""
+    """Return (container, key) of every value in a tree, except the tree itself."""
     found = []
     waiting = [tree]
     while waiting:
@@ -125,7 +125,7 @@ def places(tree: Any) -> list[tuple[Any, Any]]:
 
 
 def changed_tree(tree: Any, rng: random.Random, n_changes: int) -> Any:
-    """A copy in which values were replaced, removed, added, renamed, exchanged, repeated or wrapped."""
+    """Return a copy in which values were replaced, removed, added, renamed, exchanged, repeated or wrapped."""
     tree = deepcopy(tree)
     for _ in range(n_changes):
         found = places(tree) if isinstance(tree, dict | list) else []
@@ -162,7 +162,7 @@ def _change(container: Any, key: Any, found: list[tuple[Any, Any]], rng: random.
 
 
 def _nudged(value: Any, rng: random.Random) -> Any:
-    """Nearly the same value."""
+    """Return nearly the same value."""
     if isinstance(value, bool) or value is None:
         return rng.choice(NUMBERS)
     if isinstance(value, int | float):
@@ -174,7 +174,7 @@ def _nudged(value: Any, rng: random.Random) -> Any:
 
 
 def changed_bytes(data: bytes, rng: random.Random) -> bytes:
-    """Flipped, cut, doubled, shifted, overwritten or random bytes."""
+    """Return flipped, truncated, doubled, shifted, overwritten or random bytes."""
     data = bytearray(data)
     at = rng.randrange(len(data)) if data else 0
     match rng.randrange(8):

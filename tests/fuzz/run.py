@@ -1,10 +1,10 @@
 """Feed mutated grid files and results folders to the commands that read them.
 
     python -m tests.fuzz.run --grids 10000 --stores 2000
-    python -m tests.fuzz.run --only stores:123      one case again, with all that is wrong with it
+    python -m tests.fuzz.run --only stores:123      repeat one case and show everything that is wrong with it
 
 Each case has to work or to end in one clear error, within a time and a memory limit, without touching a file outside. The
-exit code is 1 when one does not. A case is decided by the seed, the kind and its number.
+exit code is 1 if a case does not. A case is determined by the seed, the kind and its number.
 """
 
 import argparse
@@ -31,12 +31,12 @@ _TOLD_EVERY = 500
 
 @dataclass
 class Outcome:
-    """Of all cases of one kind."""
+    """The outcome of all cases of one kind."""
 
     n_cases: int = 0
     codes: Counter[str] = field(default_factory=Counter)
     found: dict[str, list[int]] = field(default_factory=dict)
-    """What is wrong -> numbers of the cases."""
+    """Maps what is wrong to the numbers of the cases."""
     peak_mb: int = 0
     seconds: float = 0.0
 
@@ -50,13 +50,13 @@ class Outcome:
 
 
 def fuzz(kind: str, start: int, stop: int, seed: int, scratch: Path) -> Outcome:
-    """Run cases `start` to `stop` in processes of their own; one that dies or hangs is noted, and the next one goes on.
+    """Run cases `start` to `stop` in separate processes; if one dies or hangs, this is recorded, and the next process continues.
 
     Args:
         kind: `grids` or `stores`.
         start: the first case.
         stop: one more than the last.
-        seed: of all of them.
+        seed: seed of all cases.
         scratch: a folder that the processes may fill.
     """
     outcome = Outcome()
@@ -82,7 +82,7 @@ def fuzz(kind: str, start: int, stop: int, seed: int, scratch: Path) -> Outcome:
 
 
 def _events(kind: str, start: int, stop: int, seed: int, scratch: Path) -> Iterator[dict[str, Any]]:
-    """What one process says, and at its end how it died if it did before its last case."""
+    """Yield what one process reports and, if it died before its last case, how it died."""
     place = scratch / kind
     home = scratch / "home"
     home.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def _events(kind: str, start: int, stop: int, seed: int, scratch: Path) -> Itera
 
 
 def report(kind: str, outcome: Outcome, seed: int) -> str:
-    """For people."""
+    """Return the outcome as text."""
     lines = [f"{kind}: {outcome.n_cases} cases in {outcome.seconds:.0f} s, seed {seed}, at most {outcome.peak_mb} MB"]
     lines += [f"  {name}: {n}" for name, n in sorted(outcome.codes.items())]
     for complaint, numbers in sorted(outcome.found.items(), key=lambda item: -len(item[1]))[:_SHOWN]:
@@ -130,7 +130,7 @@ def report(kind: str, outcome: Outcome, seed: int) -> str:
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the cases that the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--grids", type=int, default=0, help="mutated grid files")
     parser.add_argument("--stores", type=int, default=0, help="mutated results folders")

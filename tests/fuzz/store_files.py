@@ -1,4 +1,4 @@
-"""Mutated results folders: files changed as trees, tables or bytes, renamed, linked, exchanged for what is no file."""
+"""Mutated results folders: files are changed as trees, tables or bytes, renamed, linked, or replaced by something that is not a file."""
 
 import json
 import os
@@ -47,7 +47,7 @@ _NAMES = (
 
 
 def mutate(folder: Path, outside: Path, rng: random.Random) -> list[str]:
-    """Change a results folder in one to three ways; what was done, for people."""
+    """Change a results folder in one to three ways, and return a description of the changes."""
     return [_once(folder, outside, rng) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
 
 
@@ -92,7 +92,7 @@ def _json(path: Path, rng: random.Random) -> bool:
 
 
 def _parquet(path: Path, rng: random.Random) -> bool:
-    """Another table in its place, with a checksum that fits."""
+    """Replace a Parquet file by a changed table with a correct checksum."""
     try:
         table = pq.read_table(path)
         table = _TABLES[rng.randrange(len(_TABLES))](table, rng)
@@ -103,7 +103,7 @@ def _parquet(path: Path, rng: random.Random) -> bool:
 
 
 def _with_cells(table: pa.Table, rng: random.Random) -> pa.Table:
-    """A few cells of fitting types, with bad values."""
+    """Return the table with bad values of the right type in a few cells."""
     for _ in range(rng.choice((1, 2, 5))):
         at = rng.randrange(table.num_columns)
         field = table.schema.field(at)
@@ -119,7 +119,7 @@ def _with_cells(table: pa.Table, rng: random.Random) -> pa.Table:
 
 
 def _json_text(value: Any, kind: pa.DataType) -> str | None:
-    """A list or mapping as a file holds it; NaN and infinities as Python writes them, which is no JSON."""
+    """Return a list or mapping as a file stores it; NaN and infinities as Python writes them, which is not valid JSON."""
     return None if value is None else json.dumps(dict(value) if pa.types.is_map(kind) else value)
 
 
@@ -142,7 +142,7 @@ def _cell(kind: pa.DataType, rng: random.Random) -> Any:
 
 
 def _with_column(table: pa.Table, rng: random.Random) -> pa.Table:
-    """A column gone, renamed, added, of another type, or twice."""
+    """Return the table with a column removed, renamed, added, repeated, or of another type."""
     at = rng.randrange(table.num_columns)
     name = table.column_names[at]
     match rng.randrange(5):
@@ -162,7 +162,7 @@ def _with_column(table: pa.Table, rng: random.Random) -> pa.Table:
 
 
 def _with_rows(table: pa.Table, rng: random.Random) -> pa.Table:
-    """None, doubled, many."""
+    """Return the table without rows, with doubled rows, or with many rows."""
     times = rng.choice((0, 2, 2, 3_000))
     return pa.concat_tables([table] * times) if times else table.slice(0, 0)
 
@@ -183,7 +183,7 @@ _TABLES: tuple[Callable[[pa.Table, random.Random], pa.Table], ...] = (
 
 
 def _safetensors(path: Path, rng: random.Random) -> bool:
-    """Another header, with its length right or not."""
+    """Change the header of a safetensors file, with or without the right length."""
     data = path.read_bytes()
     n_header = int.from_bytes(data[:8], "little")
     try:
@@ -210,7 +210,7 @@ def _renamed(path: Path, folder: Path, rng: random.Random) -> str:
 
 
 def _strange_file(folder: Path, outside: Path, rng: random.Random) -> str:
-    """A link, a pipe, a folder, a file without permission or of enormous size, at a name that counts."""
+    """Put a link, a pipe, a folder, a file without permission or an enormous file at a name that is read."""
     names = [folder / place / name for place in _PLACES for name in _NAMES] + [path for path in folder.rglob("*") if path.is_file()]
     names += [folder / "manifest.json", folder / "trials.parquet", folder / "lock.json", folder / "plans" / "2.json"] * 20
     path = rng.choice(names)

@@ -1,4 +1,4 @@
-"""The short form of `python -m tests.fuzz.run`: a few hundred mutated grid files and some results folders."""
+"""A short form of `python -m tests.fuzz.run`: a few hundred mutated grid files and some results folders."""
 
 import sys
 from pathlib import Path

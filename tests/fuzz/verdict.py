@@ -1,4 +1,4 @@
-"""What a command did: its code, what it printed, what it opened, and whether that is all right."""
+"""Judges what a command did by its exit code, its output and the files that it opened."""
 
 import re
 import unicodedata
@@ -13,7 +13,7 @@ _ERROR = re.compile(r"(Error: |Usage: )")
 
 @dataclass
 class Printed:
-    """One command's end."""
+    """The end of one command."""
 
     arguments: tuple[str, ...]
     code: int
@@ -23,7 +23,7 @@ class Printed:
 
 
 def complaints_about(printed: Printed) -> list[str]:
-    """What is wrong with how a command ended."""
+    """Return what is wrong with the end of a command."""
     command = " ".join(printed.arguments[:3])
     if printed.exception is not None and not isinstance(printed.exception, SystemExit):
         return [f"{command}: {type(printed.exception).__name__}: {str(printed.exception)[:200]} @ {_where(printed.exception)}"]
@@ -41,7 +41,7 @@ def complaints_about(printed: Printed) -> list[str]:
 
 
 def _where(error: BaseException) -> str:
-    """The innermost place in our own rooms."""
+    """Return the innermost place in the code of the product."""
     place, trace = "?", error.__traceback__
     while trace is not None:
         path = Path(trace.tb_frame.f_code.co_filename)
@@ -53,7 +53,7 @@ def _where(error: BaseException) -> str:
 
 @dataclass
 class _Page(HTMLParser):
-    """The elements and attributes of a page, and text in which plotly looks for markup."""
+    """Collects the elements and attributes of a page, and the texts in which plotly looks for markup."""
 
     elements: set[tuple[str, str]] = field(default_factory=set)
     n_scripts: int = 0
@@ -70,11 +70,11 @@ class _Page(HTMLParser):
 
 
 def complaints_about_page(page: str, allowed: set[tuple[str, str]]) -> list[str]:
-    """Elements or attributes that a clean report does not have, and marks that plotly would read as markup.
+    """Return elements or attributes that a clean report does not have, and marks that plotly would read as markup.
 
     Args:
-        page: the report.
-        allowed: `elements_of` clean reports.
+        page: the HTML of the report.
+        allowed: the result of `elements_of` for clean reports.
     """
     found = [f"report: element {tag} {name}" for tag, name in sorted(elements_of(page) - allowed)]
     parsed = _parsed(page)
@@ -87,12 +87,12 @@ def complaints_about_page(page: str, allowed: set[tuple[str, str]]) -> list[str]
 
 
 def elements_of(page: str) -> set[tuple[str, str]]:
-    """(tag, attribute) of all elements."""
+    """Return (tag, attribute) of all elements."""
     return _parsed(page).elements
 
 
 def elements_of_templates() -> set[tuple[str, str]]:
-    """(tag, attribute) of all that the templates can write, whatever their conditions say."""
+    """Return (tag, attribute) of everything that the templates can write, whatever their conditions are."""
     folder = files("analysis.templates").joinpath("html")
     pages = [
         folder.joinpath(name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Sees every file that this process opens, and everything that it would execute or connect to."""
+"""Observes every file that this process opens, and everything that it would execute or connect to."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ _SYSTEM = (
 
 
 class Watch:
-    """One for a process, as an audit hook cannot be removed."""
+    """Use one object for each process, as an audit hook cannot be removed."""
 
     def __init__(self) -> None:
         self._inside: tuple[str, ...] | None = None
@@ -51,7 +51,7 @@ class Watch:
 
     @contextlib.contextmanager
     def only(self, *folders: Path, reads_all: bool = False) -> Iterator[None]:
-        """Within the block, files in these folders may be opened and written; Python's own (`reads_all`: any) may be read."""
+        """Allow files in these folders to be opened and written within the block; Python's own files (`reads_all`: any) may be read."""
         self._reads_all = reads_all
         self._inside = tuple(os.path.realpath(folder) for folder in folders)
         try:

@@ -1,1 +1,1 @@
-"""How long planning, the store, the front and the report take where a sweep has 100,000 trials."""
+"""Measurements of planning, the store, the front and the report for a sweep with 100,000 trials."""

@@ -1,14 +1,13 @@
-"""Does everything beside training keep up with 100,000 trials?
+"""Is everything but training fast enough for 100,000 trials?
 
-    python -m tests.bench.scale                   all four, each in a process of its own
+    python -m tests.bench.scale                   all four, each in a separate process
     python -m tests.bench.scale planning          all of `sweep plan`: seconds, and peak memory of its process
     python -m tests.bench.scale store             reading rows and curves
     python -m tests.bench.scale front             the eps-filter beside the exact filters of moocore and pymoo
-    python -m tests.bench.scale report            building the report; its size; with --browser how long a browser takes to show it
+    python -m tests.bench.scale report            time to build the report, its size, and with --browser the time until a browser shows it
 
-Every figure is printed beside its limit (kept or MISSED), with the ratio to a yardstick that was measured in the same
-process, where there is one. Folders are made afresh (`made_sweep.py`) in a temporary folder. The first line says how loaded the
-machine was.
+Every figure is printed with its limit (kept or MISSED) and, if there is a yardstick, with the ratio to it, which was measured in the
+same process. The results folders are generated (`made_sweep.py`) in a temporary folder. The first line gives the load of the machine.
 """
 
 import argparse

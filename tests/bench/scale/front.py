@@ -1,4 +1,4 @@
-"""The eps-filter beside the exact filters of moocore and pymoo, on the same points."""
+"""Compares the eps-filter with the exact filters of moocore and pymoo on the same points."""
 
 from argparse import Namespace
 from functools import partial
@@ -17,12 +17,12 @@ _TIMES_MOOCORE = 10.0
 
 
 def uniform_cube(n: int) -> NDArray[np.float64]:
-    """Shape (n, 3): a front of about a hundred points."""
+    """Return uniform points of shape (n, 3), whose front has about a hundred points."""
     return np.random.default_rng(0).random((n, 3))
 
 
 def sphere(n: int, share: float = 0.3) -> NDArray[np.float64]:
-    """Shape (n, 3): this share of the points on the sphere's surface, which is the front, the others behind it."""
+    """Return points of shape (n, 3): the given share is on the surface of a sphere, which is the front, and the others are behind it."""
     rng = np.random.default_rng(0)
     directions = np.abs(rng.normal(size=(n, 3)))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -31,7 +31,7 @@ def sphere(n: int, share: float = 0.3) -> NDArray[np.float64]:
 
 
 def measure(folder: Path, asked: Namespace) -> None:
-    """Ten times as many points in the cube as there are trials, since its front is thin."""
+    """Measure both sets; the cube has ten times as many points as there are trials, since its front is thin."""
     n = asked.trials
     _beside("cube", uniform_cube(10 * n))
     _beside("sphere", sphere(n))
@@ -51,7 +51,7 @@ def _beside(name: str, values: NDArray[np.float64]) -> None:
 
 
 def _pymoo(values: NDArray[np.float64], exact: float) -> float | None:
-    """Seconds of pymoo's non-dominated sorting, asked for the front alone; None where pymoo is not installed."""
+    """Return the seconds of pymoo's non-dominated sorting when only the front is requested; None if pymoo is not installed."""
     if find_spec("pymoo") is None:
         print("  pymoo is not installed (pip install 'pareto-sweep[moead]')")
         return None

@@ -1,9 +1,9 @@
-"""A results folder as large as one likes, without training: trials that a grid file asks for, with rows made up.
+"""Makes a results folder of any size without training: the trials of a grid file with made-up rows.
 
     python -m tests.bench.scale.made_sweep FOLDER --vectors 20000 --seeds 5 --epochs 3
 
-Trial ids, manifest, plan and schema are the product's own, and so is the writer of the compacted files. Rows name weights, as real
-ones do, but there are none.
+Trial ids, manifest, plan, schema and the writer of the compacted files are those of the product. Rows name weights, as real ones do, but
+the files of the weights do not exist.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _LEVELS = (0.0, 1e-4, 1e-3, 5e-3, 1e-2, 2e-2, 4e-2, 0.1)
 
 
 def write_grid(folder: Path, n_vectors: int, n_seeds: int) -> Path:
-    """A grid file with a CSV file of different vectors beside it; every eighth one has k0 = 0."""
+    """Write a grid file with a CSV file of different vectors beside it; every eighth vector has k0 = 0."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     k0 = np.resize(_LEVELS, n_vectors)
@@ -50,7 +50,7 @@ def write_grid(folder: Path, n_vectors: int, n_seeds: int) -> Path:
 
 
 def write_results(config: SweepConfig, n_epochs: int) -> Path:
-    """Manifest, plan, rows and curves of a finished sweep, compacted; 2 % of the trials diverged, 2 % failed."""
+    """Write manifest, plan, rows and curves of a finished and compacted sweep in which 2 % of the trials diverged and 2 % failed."""
     root = Path(config.output)
     trials = trials_of(config)
     store = Store(root)
@@ -65,7 +65,7 @@ def write_results(config: SweepConfig, n_epochs: int) -> Path:
 
 
 def _rows(config: SweepConfig, trials: list[Trial], tasks: tuple[str, ...]) -> pa.Table:
-    """What the trials might have given: sparser with k0, each task better with its share of k, with the noise of training."""
+    """Return plausible rows: sparsity rises with k0, each task improves with its share of k, and training noise is added."""
     rng = np.random.default_rng(1)
     n = len(trials)
     k = np.array([trial.preference for trial in trials])
@@ -147,7 +147,7 @@ def _table(columns: dict[str, Any], n: int, schema: pa.Schema) -> pa.Table:
 
 
 def _cells(column: Any, field: pa.Field) -> Any:
-    """Lists and mappings as JSON text."""
+    """Return lists and mappings as JSON text."""
     return list(map(json.dumps, column)) if field.name in NESTED else column
 
 

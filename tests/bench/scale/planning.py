@@ -1,4 +1,4 @@
-"""All of `sweep plan`, as a user runs it: Python's start, the grid file, trials, the results folder, packs, the time estimate."""
+"""Measures all of `sweep plan` as a user runs it: Python's start, grid file, trials, results folder, packs and time estimate."""
 
 import sys
 from argparse import Namespace
@@ -11,7 +11,7 @@ _REPOSITORY = Path(__file__).parents[3]
 
 
 def measure(folder: Path, asked: Namespace) -> None:
-    """Vectors from a file, and a hundredth of them with a hundred seeds; nothing, everything and half of it complete."""
+    """Measure vectors from a file, and a hundredth of them with a hundred seeds, with none, all and half of the trials complete."""
     n = asked.trials
     n_seeds = 100 if n >= 1000 else 2
     _make(folder / "file", n, 1)

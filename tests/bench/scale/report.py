@@ -1,4 +1,4 @@
-"""Building the report of a finished sweep, and how large it is."""
+"""Measures how long the report of a finished sweep takes to build and how large it is."""
 
 import resource
 import shutil
@@ -17,7 +17,7 @@ _EPOCHS = 3
 
 
 def measure(folder: Path, asked: Namespace) -> None:
-    """Five seeds; rows and curves are there before the clock starts."""
+    """Measure a sweep with five seeds; its rows and curves are written before the clock starts."""
     root = write_results(load_config(write_grid(folder, asked.trials // 5, 5)), _EPOCHS)
     target = root / "report.html"
     show("write_report", seconds(lambda: write_report(root, target)), "s", _LIMIT_S)
@@ -28,7 +28,7 @@ def measure(folder: Path, asked: Namespace) -> None:
 
 
 def _open(report: Path, folder: Path) -> None:
-    """Seconds until headless chromium, with software rendering, has drawn the page, and what its slowest control moves."""
+    """Print the seconds until headless Chromium with software rendering has drawn the page, and after its slowest control was moved."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
         print("  not opened: needs chromium and chromium-driver")

@@ -1,4 +1,4 @@
-"""Reading a compacted store: rows and curves, by the orchestrator and by the analysis; publishing rows and compacting them into it."""
+"""Measures a compacted store: `sweep` and `analysis` read rows and curves, and rows are published and compacted into it."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -18,7 +18,7 @@ _ROUNDS = 3
 
 
 def measure(folder: Path, asked: Namespace) -> None:
-    """The yardstick is pandas reading the same file, unchecked."""
+    """Measure with pandas as a yardstick, which reads the same file without verification."""
     root = write_results(load_config(write_grid(folder, asked.trials // 5, 5)), _EPOCHS)
     rows, curves = root / "trials.parquet", root / "epochs.parquet"
     plain = seconds(lambda: pq.read_table(rows).to_pandas(), _ROUNDS)
@@ -40,7 +40,7 @@ def measure(folder: Path, asked: Namespace) -> None:
 
 
 def _write(store: Store) -> None:
-    """What a worker does for each trial, and what a run does at its end."""
+    """Measure what a worker writes for each trial and what a run does at its end."""
     row = {name: value for name, value in store.read_rows().slice(0, 1).to_pylist()[0].items() if not isinstance(value, list)}
     curves = [{"epoch": epoch, "phase": "sparsify"} for epoch in range(1, _EPOCHS + 1)]
 

@@ -1,8 +1,8 @@
-"""Runs in every Python process of a sweep under test (this folder is first on PYTHONPATH); the product knows nothing of it.
+"""Runs in every Python process of a sweep under test (this folder is first on PYTHONPATH); the product does not know about it.
 
-CHAOS_JOURNAL names a file: every epoch that begins and ends is written there as a line of JSON.
-CHAOS_MODULE names a file that runs when `trainer.training.two_phase` has been imported, with that module as `module`: a test changes what
-it needs to. CHAOS_CLOCK names a file with the seconds that `time.time` is ahead; it is read at every call.
+CHAOS_JOURNAL names a file to which a line of JSON is written whenever an epoch begins or ends. CHAOS_MODULE names a file that is executed
+when `trainer.training.two_phase` has been imported, with that module as `module`, so that a test can change it. CHAOS_CLOCK names a file
+with the number of seconds by which `time.time` is ahead; it is read at every call.
 """
 
 import importlib.abc
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class _After(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Changes one module behind its import."""
+    """Changes one module after it has been imported."""
 
     name = "trainer.training.two_phase"
 
