@@ -13,6 +13,7 @@ from analysis import cluster_table, label_points, read_results
 pytestmark = pytest.mark.browser
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("n_tasks", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3, 5))])
 def test_opens_without_a_complaint_or_a_request(browser, store, n_tasks):
     show(browser, store(n_trials=16, tasks=tuple(f"t{i}" for i in range(n_tasks))))

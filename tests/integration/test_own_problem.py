@@ -11,6 +11,7 @@ from analysis import read_results
 from sweep.store.store import Store
 
 pytestmark = [
+    pytest.mark.short,
     pytest.mark.ray,
     pytest.mark.timeout(1800),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="not run: needs /proc"),
