@@ -60,16 +60,40 @@ def set_value(browser, id_, value):
     )
 
 
-def settled(browser, code, other_than=None):
-    """The value of some code once it no longer changes, and is another one than before: software rendering lags behind the mouse."""
-    if other_than is not None:
-        waiting.until(lambda: run(browser, code) != other_than, f"change of {code}")
+def settled(browser, code):
+    """The value of some code once it no longer changes: software rendering lags behind the mouse."""
     value, last = run(browser, code), None
     while value != last:
         after_drawing(browser)
         after_drawing(browser)
         value, last = run(browser, code), value
     return value
+
+
+_EYE = "const e = document.getElementById('view-{}')._fullLayout.scene.camera.eye; return [e.x, e.y, e.z]"
+
+
+def eye(browser, view=0):
+    """Where a view in space is seen from, once it no longer moves."""
+    return settled(browser, _EYE.format(view))
+
+
+def turn(browser, view=0):
+    """Turn a view in space with the mouse, and return where it is seen from then.
+
+    A view does not follow the mouse while it is being drawn, so a drag without effect is repeated, as a reader would do.
+    """
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    plot, before = browser.find_element("id", f"view-{view}"), eye(browser, view)
+
+    def follows():
+        mouse = ActionChains(browser, duration=50).move_to_element(plot).click_and_hold()
+        mouse.move_by_offset(60, 25).move_by_offset(40, 10).release().perform()
+        return eye(browser, view) != before
+
+    waiting.until(follows, f"turn of view-{view} by the mouse")
+    return eye(browser, view)
 
 
 def n_drawn(browser, view):

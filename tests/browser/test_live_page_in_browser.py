@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import waiting
-from report_page import after_drawing, n_drawn, problems, run, set_value, settled
+from report_page import after_drawing, eye, n_drawn, problems, run, set_value, turn
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_plan, write_row
 
 from analysis.report.page import render_report
@@ -16,7 +16,6 @@ from sweep.store.lock import Lock
 pytestmark = pytest.mark.browser
 
 ROWS = [trial_row(i, k, TWO_TASKS) for i, k in enumerate(preference_grid(2, 60))]
-EYE = "const e = document.getElementById('view-0')._fullLayout.scene.camera.eye; return [e.x, e.y, e.z]"
 
 
 @pytest.fixture
@@ -86,19 +85,13 @@ def elsewhere(browser, server):
 
 
 def test_it_grows_and_keeps_what_the_reader_chose(browser, server, folder):
-    from selenium.webdriver.common.action_chains import ActionChains
-
     until(browser, "return document.querySelector('#live p').textContent.startsWith('no run is on · 40 of 60 trials · updated ')")
     set_value(browser, "eps-range", 600)
     set_value(browser, "sparsity", "10")
     set_value(browser, "axis-x", "loss.validation.right")
     set_value(browser, "plane", "staircase")
     run(browser, "document.querySelectorAll('#legend button')[1].click()")
-    after_drawing(browser)  # a view that is being drawn again does not follow the mouse
-    straight = run(browser, EYE)
-    mouse = ActionChains(browser, duration=50).move_to_element(browser.find_element("id", "view-0")).click_and_hold()
-    mouse.move_by_offset(60, 25).move_by_offset(40, 10).release().perform()
-    eye = settled(browser, EYE, other_than=straight)
+    seen_from = turn(browser)
     run(browser, "Plotly.relayout('view-1', {'xaxis.range': [0.05, 0.3], 'xaxis.autorange': false})")
     set_value(browser, "search", "ok")
     header = next(button for button in browser.find_elements("css selector", "#trial-table th button") if button.text == "CR")
@@ -125,11 +118,11 @@ def test_it_grows_and_keeps_what_the_reader_chose(browser, server, folder):
         after = run(browser, look)
         assert abs(after.pop("place") - before["place"]) <= 2
         assert after == {name: value for name, value in before.items() if name != "place"}
-        assert np.allclose(settled(browser, EYE), eye, atol=1e-6)
+        assert np.allclose(eye(browser), seen_from, atol=1e-6)
     assert run(browser, "return report.live") > first
     assert "42 of 60 trials" in status(browser)
     set_value(browser, "eps-range", 700)
-    assert np.allclose(settled(browser, EYE), eye, atol=1e-6), "a later drawing keeps the camera too"
+    assert np.allclose(eye(browser), seen_from, atol=1e-6), "a later drawing keeps the camera too"
     assert elsewhere(browser, server) == []
 
 

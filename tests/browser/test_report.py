@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from report_page import after_drawing, n_drawn, problems, run, set_value, settled, show
+from report_page import after_drawing, eye, n_drawn, problems, run, set_value, show, turn
 
 from analysis import cluster_table, label_points, read_results
 
@@ -63,19 +63,13 @@ def test_moving_the_sliders_changes_both_views(browser, store):
 
 
 def test_filtering_keeps_the_camera(browser, store):
-    from selenium.webdriver.common.action_chains import ActionChains
-
     show(browser, store(n_trials=40))
     after_drawing(browser)
-    plot = browser.find_element("id", "view-0")
-    eye = "const e = document.getElementById('view-0')._fullLayout.scene.camera.eye; return [e.x, e.y, e.z]"
-    before = run(browser, eye)
-    mouse = ActionChains(browser, duration=50).move_to_element(plot).click_and_hold()
-    mouse.move_by_offset(60, 25).move_by_offset(40, 10).release().perform()
-    turned = settled(browser, eye, other_than=before)
+    before = eye(browser)
+    turned = turn(browser)
     assert not np.allclose(turned, before, atol=0.01)
     set_value(browser, "eps-range", 700)
-    assert np.allclose(settled(browser, eye), turned, atol=1e-6)
+    assert np.allclose(eye(browser), turned, atol=1e-6)
 
 
 def test_clusters_are_those_of_python(browser, store):
