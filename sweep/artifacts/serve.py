@@ -174,7 +174,7 @@ class LivePage:
         return frozenset(found)
 
     def _found_activity(self) -> Activity:
-        if self._store.lock_holder(certainly_dead=False) is None:
+        if self._store.lock_holder(include_dead=False) is None:
             return "ended"
         return "paused" if self._store.control.pause_requested() else "running"
 

@@ -31,7 +31,7 @@ def pause(folder: str | Path) -> int:
     """
     store = _known_sweep(folder)
     store.control.request_pause()
-    holder = store.lock_holder(certainly_dead=False)
+    holder = store.lock_holder(include_dead=False)
     running = f"{_run(holder)} ends its running packs, then waits" if holder else "no run is on; the next one waits"
     echo(f"paused: {running}; `sweep resume {folder}` lifts it")
     return 0
@@ -50,7 +50,7 @@ def stop(folder: str | Path) -> int:
       sweep stop results/quickstart
     """
     store = _known_sweep(folder)
-    holder = store.lock_holder(certainly_dead=False)
+    holder = store.lock_holder(include_dead=False)
     if holder is None:
         echo("nothing to stop: no run is on")
         return 0
@@ -84,7 +84,7 @@ def resume(folder: str | Path, grid: Path | None, override: Path | None, trust: 
     from sweep.planning.stored_config import chosen_config
 
     store = _known_sweep(folder)
-    holder = store.lock_holder(certainly_dead=False)
+    holder = store.lock_holder(include_dead=False)
     if holder is not None and store.control.lift_pause():
         echo(f"the pause is lifted: {_run(holder)} goes on")
         return 0

@@ -39,10 +39,9 @@ from sweep.grid.load import GridText, SweepConfig, dump_config
 from sweep.monitor.outcome import Outcome, Timing
 from sweep.monitor.progress import Progress, Snapshot
 from sweep.planning.packs import plan_sweeps
-from sweep.store.claims import Claims
 from sweep.store.errors import UnreachableError
 from sweep.store.files import StoreError
-from sweep.store.lock import Lock
+from sweep.store.lock import FolderLock
 from sweep.store.remote.path import StorePath
 from sweep.worker.pack_run import versions
 
@@ -119,7 +118,7 @@ def expected_workers(config: SweepConfig, address: str | None) -> WorkerCount:
 @dataclass
 class _Run:
     members: list[Member]
-    locks: list[Lock | Claims]
+    locks: list[FolderLock]
     progress: Progress
     address: str | None
     has_dashboard: bool

@@ -114,7 +114,7 @@ class StatusReader:
         config = plan.get("config")
         states = store.complete()
         asked = [trial["trial_id"] for trial in plan.get("trials", [])] or list(states)
-        holder = store.lock_holder(certainly_dead=False)
+        holder = store.lock_holder(include_dead=False)
         is_paused = store.control.pause_requested()
         snapshot = Snapshot(
             n_trials=len(asked),

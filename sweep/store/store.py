@@ -11,13 +11,12 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from sweep.store.claims import Claims, claim_holder
 from sweep.store.control import REMOTE_S, Control
 from sweep.store.errors import UnreachableError
 from sweep.store.files import (
@@ -37,7 +36,7 @@ from sweep.store.files import (
     write_whole,
 )
 from sweep.store.folder import COMPACTED, SUFFIX, Folder, Version, make_writable, remove, what_to_do
-from sweep.store.lock import Lock, LockedError, holder_of
+from sweep.store.lock import Claims, FolderLock, Lock, LockedError
 from sweep.store.manifest import agreed_manifest, check_latency, check_manifest, check_plan
 from sweep.store.remote.path import RemotePath, StorePath, concurrently, store_path
 from sweep.store.schema import SCHEMA_VERSION, SchemaError, check_row, epoch_schema, row_schema
@@ -550,7 +549,7 @@ class Store:
 
     # -- lock -------------------------------------------------------------------------------------------------------
 
-    def lock(self, *, patience: float = 30.0) -> Lock | Claims:
+    def lock(self, *, patience: float = 30.0) -> FolderLock:
         """The right to run: `with store.lock() as lock: ...`; makes the folder if there is none.
 
         Args:
@@ -560,23 +559,27 @@ class Store:
             LockedError: on entering, when another run is alive.
             StoreError: the folder holds things that are no results.
         """
-        if isinstance(self.root, RemotePath):
+        if self.is_remote:
             make_writable(self.root)  # first: a bucket that is not there looks empty
             self._folder.check_ours()
-            return Claims(self.root / "locks", patience=patience)
-        self._folder.check_ours()
-        make_writable(self.root)
-        return Lock(self.root / "lock.json", patience=patience)
+        else:
+            self._folder.check_ours()
+            make_writable(self.root)
+        return self._folder_lock(patience)
 
-    def lock_holder(self, *, certainly_dead: bool = True) -> dict[str, Any] | None:
+    def lock_holder(self, *, include_dead: bool = True) -> dict[str, Any] | None:
         """Who holds the lock: host, pid, started ...; None when nobody does.
 
         Args:
-            certainly_dead: name a holder too that was on this machine and is gone.
+            include_dead: name also a holder that ran on this machine and has ended.
         """
+        holder = self._folder_lock().current_holder(include_dead=include_dead)
+        return None if holder is None else asdict(holder)
+
+    def _folder_lock(self, patience: float = 30.0) -> FolderLock:
         if isinstance(self.root, RemotePath):
-            return claim_holder(self.root / "locks", certainly_dead=certainly_dead)
-        return holder_of(self.root / "lock.json", certainly_dead=certainly_dead)
+            return Claims(self.root / "locks", patience=patience)
+        return Lock(self.root / "lock.json", patience=patience)
 
     # -- the folder -------------------------------------------------------------------------------------------------
 
