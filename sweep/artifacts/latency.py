@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.artifacts.networks import BATCHES, TrainedTrials
-from sweep.store.manifest import is_line
+from sweep.store.records import is_line
 from sweep.store.store import Store
 
 _N_COMPARED = 256

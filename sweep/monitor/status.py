@@ -10,7 +10,7 @@ from typing import Any
 from sweep.monitor.progress import Snapshot
 from sweep.monitor.usage import Used, used_in
 from sweep.planning.hypervolume_reference import n_beyond
-from sweep.store.manifest import is_live
+from sweep.store.records import is_live
 from sweep.store.remote.path import StorePath
 from sweep.store.store import Store, StoreError
 

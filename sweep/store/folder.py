@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from sweep.store.files import (
     NAME_PATTERN,
     StoreError,
     StoreWriteError,
+    UnreadableError,
     delete,
     is_temporary,
     is_there,
@@ -48,11 +49,24 @@ class Version(NamedTuple):
         return self.attempt, self.retry
 
 
+class Finding(NamedTuple):
+    """One thing wrong in a results folder."""
+
+    path: StorePath
+    problem: str
+    hint: str
+
+
 class Folder:
     """Lists a results folder. Missing folders are empty ones: a published sweep has no loose files."""
 
     def __init__(self, root: StorePath) -> None:
         self.root = root
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is in an object store, where every look is a request."""
+        return isinstance(self.root, RemotePath)
 
     def names(self, folder: str) -> list[str]:
         """In order; hidden ones are not ours, or being written."""
@@ -226,3 +240,16 @@ def what_to_do(path: StorePath) -> str:
         "trials.parquet": "restore it from a copy, or move it away, and the next run trains its trials again",
         "epochs.parquet": "restore it from a copy, or move it away: only curves are lost",
     }.get(kind, "delete it when no run is on")
+
+
+def problems_of(path: StorePath, load: Callable[[], object]) -> list[Finding]:
+    """What is wrong with a file, by reading it; one that has just gone is no problem."""
+    try:
+        load()
+    except StoreError as error:
+        # What the system refuses is perhaps whole: to delete it would lose a result.
+        is_damaged = isinstance(error, UnreadableError) or error.hint is None
+        return [Finding(path, error.problem, what_to_do(path) if is_damaged else str(error.hint))]
+    except FileNotFoundError:
+        return []
+    return []

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from sweep.store.manifest import is_count
+from sweep.store.records import is_count
 from sweep.store.store import Checkpoint, Store, StoreError
 from sweep.worker.faults import Kind, kind_of
 from trainer.catalog import find_problem

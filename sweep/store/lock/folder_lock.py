@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from sweep.store.errors import StoreError
-from sweep.store.manifest import is_count, is_line
+from sweep.store.records import is_count, is_line
 from sweep.store.remote.path import StorePath
 
 _MAX_PID = 2**31
