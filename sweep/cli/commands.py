@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,8 +14,11 @@ from sweep.cli.control import COMMANDS as CONTROL
 from sweep.cli.decide import COMMANDS as DECIDING
 from sweep.cli.errors import told_clearly as _told_clearly
 from sweep.cli.export import COMMANDS as EXPORTING
-from sweep.cli.types import ResultsPlace
+from sweep.cli.types import ResultsPlace, address_option, limit_option, run_options
 from sweep.terminal import echo
+
+if TYPE_CHECKING:
+    from sweep.execution.options import RunOptions
 
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
 _FOLDER = ResultsPlace()
@@ -46,14 +49,8 @@ def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--out", metavar="DIR", help="Results folder or s3://... (of a list: its parent) instead of the grid file's `output`."
         ),
-        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials of each sweep."),
         click.option(
             "--override", type=click.Path(readable=False, path_type=Path), metavar="FILE", help="A second YAML file, merged over the first."
-        ),
-        click.option(
-            "--address",
-            metavar="A",
-            help="Join a Ray cluster: `auto` or HOST:PORT; default: RAY_ADDRESS, which submitted jobs have. `local` starts a Ray here.",
         ),
     )
     for option in reversed(options):
@@ -91,12 +88,9 @@ def _price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @cli.command()
 @_grid_options
-@click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
-@click.option("--fail-fast", is_flag=True, help="Stop when the first trial has failed, with exit code 3; running epochs are kept.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
+@run_options
 @_told_clearly
-def run(grid: Path, out: str | None, override: Path | None, quiet: bool, **options: Any) -> int:
+def run(grid: Path, out: str | None, override: Path | None, options: "RunOptions") -> int:
     """Train every trial of GRID (`-`: standard input) that is not complete yet, then write the report.
 
     Running it again goes on where it stopped; a larger grid trains what is new. The first Ctrl-C ends running epochs
@@ -112,11 +106,11 @@ def run(grid: Path, out: str | None, override: Path | None, quiet: bool, **optio
       sed s/mdmtn/hps/ configs/quickstart.yaml | sweep run - --out results/hps
     """
     started = time.perf_counter()
-    from sweep.cli.run import train_and_tell
+    from sweep.cli.run import run_and_summarise
     from sweep.grid.load import read_grid
 
     file = read_grid(grid, override=override)
-    return train_and_tell(file.configs(out), file.text, started=started, is_quiet=quiet, **options)
+    return run_and_summarise(file.configs(out), file.text, options, started=started)
 
 
 @cli.command()
@@ -147,6 +141,8 @@ def init(path: Path) -> int:
 
 @cli.command()
 @_grid_options
+@limit_option
+@address_option
 @_told_clearly
 def plan(grid: Path, out: str | None, limit: int | None, override: Path | None, address: str | None) -> int:
     """Show what `sweep run GRID` would do: trials, what is complete, packs, workers, a time estimate.

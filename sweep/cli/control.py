@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweep.cli.errors import told_clearly
-from sweep.cli.types import ResultsPlace, config_options
+from sweep.cli.types import ResultsPlace, config_options, run_options
 from sweep.terminal import echo
 
 if TYPE_CHECKING:
+    from sweep.execution.options import RunOptions
     from sweep.store.store import Store
 
 _folder = click.argument("folder", metavar="DIR", type=ResultsPlace())
@@ -62,14 +63,9 @@ def stop(folder: str | Path) -> int:
 @click.command()
 @_folder
 @config_options
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials.")
-@click.option("--address", metavar="A", help="Join a Ray cluster: `auto` or HOST:PORT. Without it a local Ray starts.")
-@click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
-@click.option("--fail-fast", is_flag=True, help="Stop when the first trial has failed, with exit code 3; running epochs are kept.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
+@run_options
 @told_clearly
-def resume(folder: str | Path, grid: Path | None, override: Path | None, trust: bool, quiet: bool, **options: Any) -> int:
+def resume(folder: str | Path, grid: Path | None, override: Path | None, trust: bool, options: "RunOptions") -> int:
     """Lift a pause of the sweep in DIR, and run what its last grid file asks for.
 
     Where a run is on, that one goes on and this command ends. Exit codes as for `sweep run`.
@@ -80,7 +76,7 @@ def resume(folder: str | Path, grid: Path | None, override: Path | None, trust: 
       sweep resume results/wine --grid examples/wine/grid.yaml
     """
     started = time.perf_counter()
-    from sweep.cli.run import train_and_tell
+    from sweep.cli.run import run_and_summarise
     from sweep.planning.stored_config import chosen_config
 
     store = _known_sweep(folder)
@@ -90,7 +86,7 @@ def resume(folder: str | Path, grid: Path | None, override: Path | None, trust: 
         return 0
     config, text = chosen_config(folder, grid=grid, override=override, trust=trust)
     store.control.lift_pause()
-    return train_and_tell((config,), text, started=started, is_quiet=quiet, **options)
+    return run_and_summarise((config,), text, options, started=started)
 
 
 @click.command()

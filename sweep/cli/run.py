@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweep.cluster.slots import WorkerCount
+from sweep.execution.options import RunOptions
 from sweep.grid.load import SweepConfig
 from sweep.monitor.outcome import Outcome, Timing
 from sweep.monitor.progress import duration
@@ -85,30 +86,14 @@ def timing_line(timing: Timing) -> str:
     return f"{duration(timing.total_s)}: " + ", ".join(shares)
 
 
-def train_and_tell(
-    configs: "Sequence[SweepConfig]",
-    grid_file: "GridText",
-    *,
-    started: float,
-    address: str | None,
-    limit: int | None,
-    no_dashboard: bool,
-    fail_fast: bool,
-    is_quiet: bool,
-    notify: str | None,
-) -> int:
-    """Train every trial that is not complete.
+def run_and_summarise(configs: "Sequence[SweepConfig]", grid_file: "GridText", options: RunOptions, *, started: float) -> int:
+    """Train every trial that is not complete, write the reports and print how the run ended.
 
     Args:
         configs: sweeps that run together.
         grid_file: the text that they came from.
+        options: where and how they run.
         started: `time.perf_counter()` when the command began.
-        address: joins a Ray cluster; None starts a local one.
-        limit: only the first so many trials of each sweep.
-        no_dashboard: start a local Ray without its dashboard.
-        fail_fast: stop when the first trial has failed.
-        is_quiet: print nothing but errors.
-        notify: web address for messages.
 
     Returns:
         The exit code.
@@ -119,22 +104,13 @@ def train_and_tell(
     from sweep.api import run_and_report_all
     from sweep.monitor.outcome import EXIT_WRONG_INPUT, worst_exit_code
 
-    ended = run_and_report_all(
-        configs,
-        address=address,
-        has_dashboard=not no_dashboard,
-        limit=limit,
-        is_quiet=is_quiet,
-        grid_file=grid_file,
-        notify=notify,
-        fails_fast=fail_fast,
-    )
+    ended = run_and_report_all(configs, options, grid_file=grid_file)
     total_s = time.perf_counter() - started
     ended = tuple((replace(outcome, timing=replace(outcome.timing, total_s=total_s)), report) for outcome, report in ended)
     for outcome, _ in ended:
         if outcome.message:
             echo(f"Error: {outcome.message}" if outcome.exit_code == EXIT_WRONG_INPUT else outcome.message, err=True)
-    if not is_quiet:
+    if not options.is_quiet:
         for line in outcome_lines(configs, ended):
             echo(line)
     return worst_exit_code(outcome for outcome, _ in ended)

@@ -1,11 +1,13 @@
-"""The command line's type for a results folder, and its options for where the folder's settings come from."""
+"""The command line's type for a results folder, and options that several commands share."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sweep.execution.options import RunOptions
 from sweep.store.remote.address import is_address
 
 
@@ -31,3 +33,42 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+limit_option = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Train only the first N trials of each sweep.")
+address_option = click.option(
+    "--address",
+    metavar="A",
+    help="Join a Ray cluster: `auto` or HOST:PORT; default: RAY_ADDRESS, which submitted jobs have. `local` starts a Ray here.",
+)
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that trains; the command gets them as one `options: RunOptions`."""
+
+    @wraps(command)
+    def gather(
+        *,
+        limit: int | None,
+        address: str | None,
+        no_dashboard: bool,
+        fail_fast: bool,
+        quiet: bool,
+        notify: str | None,
+        **arguments: Any,
+    ) -> Any:
+        options = RunOptions(address, limit, has_dashboard=not no_dashboard, fails_fast=fail_fast, is_quiet=quiet, notify=notify)
+        return command(options=options, **arguments)
+
+    options = (
+        limit_option,
+        address_option,
+        click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard."),
+        click.option("--fail-fast", is_flag=True, help="Stop when the first trial fails, with exit code 3; running epochs are kept."),
+        click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+        click.option("--notify", metavar="URL", help="Post a line of JSON to URL when a trial fails for good and when the sweep ends."),
+    )
+    decorated: Callable[..., Any] = gather
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated

@@ -34,6 +34,7 @@ from sweep.execution.cluster_address import LOCAL, cluster_address, job_metadata
 from sweep.execution.driver_process import DriverProcess
 from sweep.execution.failures import Failures
 from sweep.execution.log import keep_log, written_log
+from sweep.execution.options import RunOptions
 from sweep.execution.sweep_run import Member
 from sweep.grid.load import GridText, SweepConfig, dump_config
 from sweep.monitor.outcome import Outcome, Timing
@@ -56,29 +57,24 @@ _REQUESTS = {
     "stop": "asked to stop: running epochs end and are kept",
     None: "goes on",
 }
+_DEFAULTS = RunOptions()
 _CLUSTER_WORKERS = 8  # how many packs run at once on a cluster that is not yet known; only the size of packs depends on it
 
 
 def run_sweeps(
     configs: Sequence[SweepConfig],
     progress: Progress,
+    options: RunOptions = _DEFAULTS,
     *,
-    address: str | None = None,
-    has_dashboard: bool = True,
-    limit: int | None = None,
     grid_file: GridText | None = None,
-    fails_fast: bool = False,
 ) -> tuple[Outcome, ...]:
     """Train every trial that the stores do not hold yet, with one Ray for all sweeps.
 
     Args:
         configs: one or more sweeps, with the same `resources` and an output each, as `load_configs` gives them.
         progress: told what happens, about twice a second.
-        address: `auto` or `host:port` joins a cluster, `local` starts a Ray here; None joins the one that RAY_ADDRESS names, if any.
-        has_dashboard: start Ray's dashboard (on loopback) with a local Ray.
-        limit: only the first so many trials of each sweep.
+        options: where and how it runs.
         grid_file: the text that the configs came from, kept in the plans.
-        fails_fast: stop when the first trial has failed, or a pack that was retried; running epochs end and are kept.
 
     Returns:
         How each sweep ended. Exit code 2 stands for what the user has to mend in one of them, while the others went on.
@@ -88,7 +84,7 @@ def run_sweeps(
         SweepError: the cluster cannot be used.
         ValueError: the configs do not go together.
     """
-    members = [Member(config, limit, grid_file or GridText(dump_config(config))) for config in configs]
+    members = [Member(config, options.limit, grid_file or GridText(dump_config(config))) for config in configs]
     if len({member.store.root for member in members}) < len(members) or len({config.resources for config in configs}) != 1:
         raise ValueError("a run expects one or more sweeps with an output each and the same resources")
     for member in members:
@@ -100,10 +96,10 @@ def run_sweeps(
             held.enter_context(lock)
         for member in members:
             member.open()
-        note = joining_note(address)
+        note = joining_note(options.address)
         if note:
             progress.message(note)
-        run = _Run(members, locks, progress, cluster_address(address), has_dashboard, fails_fast)
+        run = _Run(members, locks, progress, cluster_address(options.address), options)
         with run.signals():
             return run.until_complete()
 
@@ -121,8 +117,7 @@ class _Run:
     locks: list[FolderLock]
     progress: Progress
     address: str | None
-    has_dashboard: bool
-    fails_fast: bool = False
+    options: RunOptions
     timing: Timing = field(default_factory=Timing)
     _driver: DriverProcess | None = None
     _n_interrupts: int = 0
@@ -296,7 +291,7 @@ class _Run:
             kinds=[kind.to_json() for kind in worker_kinds(config.resources)],
             address=self.address,
             **_local_resources(),
-            has_dashboard=self.has_dashboard,
+            has_dashboard=self.options.has_dashboard,
             scratch=_new_scratch(),
             avoided=sorted(self._avoided),
             metadata=job_metadata(members, number, len(packs)),
@@ -365,7 +360,7 @@ class _Run:
         """A line on a failure, and what --fail-fast makes of one that is not tried again."""
         if text is not None:
             self.progress.message(text)
-        if is_final and self.fails_fast and not self._failed_fast and not self._n_interrupts:
+        if is_final and self.options.fails_fast and not self._failed_fast and not self._n_interrupts:
             self._failed_fast = True
             self.progress.message("stopping (--fail-fast): running epochs end and are kept")
             for member in self.members:

@@ -72,7 +72,7 @@ def test_pause_stop_and_status(results: Store) -> None:
 @pytest.mark.parametrize("grid", [(), ("--grid", "grid.yaml")])
 def test_resume_lifts_the_pause_and_runs_into_the_address(results: Store, grid: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(run_command, "train_and_tell", lambda configs, text, **options: calls.append((configs[0], text)) or 0)
+    monkeypatch.setattr(run_command, "run_and_summarise", lambda configs, text, *_, **__: calls.append((configs[0], text)) or 0)
     results.control.request_pause()
     assert call("resume", str(results.root), *grid).exit_code == 0
     ((config, text),) = calls
@@ -83,7 +83,7 @@ def test_resume_lifts_the_pause_and_runs_into_the_address(results: Store, grid: 
 
 def test_resume_finds_the_address_in_a_grid_file_of_several(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(run_command, "train_and_tell", lambda configs, text, **options: calls.append(configs[0]) or 0)
+    monkeypatch.setattr(run_command, "run_and_summarise", lambda configs, text, *_, **__: calls.append(configs[0]) or 0)
     several = GRID.replace("{name: analytic/zdt1, n_steps: 1}", "[analytic/zdt1, analytic/zdt2]")
     above, _, query = str(results.root).partition("?")
     Path("several.yaml").write_text(f"{several}output: {json.dumps(f'{above}/list?{query}')}\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from sweep.cli import run as run_command
 from sweep.cli.commands import cli
+from sweep.execution.options import RunOptions
 from sweep.execution.supervisor import _command
 from sweep.grid.load import GridText, SweepConfig, load_config
 from sweep.planning.manifest import manifest_of
@@ -64,15 +65,15 @@ def results() -> Store:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[SweepConfig, GridText, dict[str, Any]]]:
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[SweepConfig, GridText, RunOptions]]:
     """What resume would train, instead of training it."""
-    calls: list[tuple[SweepConfig, GridText, dict[str, Any]]] = []
+    calls: list[tuple[SweepConfig, GridText, RunOptions]] = []
 
-    def train(configs: tuple[SweepConfig, ...], grid_file: GridText, **options: Any) -> int:
+    def train(configs: tuple[SweepConfig, ...], grid_file: GridText, options: RunOptions, **_: Any) -> int:
         calls.append((configs[0], grid_file, options))
         return 0
 
-    monkeypatch.setattr(run_command, "train_and_tell", train)
+    monkeypatch.setattr(run_command, "run_and_summarise", train)
     return calls
 
 
@@ -116,7 +117,7 @@ def test_resume_runs_the_stored_config_in_this_folder_wherever_it_lies(results: 
     ((config, text, options),) = trained
     assert config == load_config("grid.yaml", out="moved")
     assert text == GridText(GRID)
-    assert (options["limit"], options["no_dashboard"], options["notify"]) == (3, True, "https://example.org")
+    assert options == RunOptions(limit=3, has_dashboard=False, notify="https://example.org")
     assert not Store(Path("moved")).control.pause_requested()
 
 

@@ -71,11 +71,11 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """What would be trained and stored."""
     calls: Trained = []
 
-    def train(configs: tuple[SweepConfig, ...], grid_file: GridText, **_: Any) -> int:
+    def train(configs: tuple[SweepConfig, ...], grid_file: GridText, *_: Any, **__: Any) -> int:
         calls.append((tuple(configs), grid_file))
         return 0
 
-    monkeypatch.setattr(run_command, "train_and_tell", train)
+    monkeypatch.setattr(run_command, "run_and_summarise", train)
     return calls
 
 

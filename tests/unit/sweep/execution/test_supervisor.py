@@ -16,6 +16,7 @@ from sweep.cluster.driver import AttemptJob
 from sweep.cluster.machine import Limit, Machine
 from sweep.errors import SweepError
 from sweep.execution import supervisor
+from sweep.execution.options import RunOptions
 from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import SweepConfig, parse_config, parse_configs
 from sweep.monitor.outcome import Outcome, Timing, worst_exit_code
@@ -231,14 +232,14 @@ def test_a_sweep_that_is_complete_takes_no_attempt(configs: tuple[SweepConfig, .
 
 def test_each_folder_counts_its_own_attempts(configs: tuple[SweepConfig, ...], use: Any) -> None:
     started = use(InlineAll)
-    run_sweeps(configs[1:], Told(), limit=1)
+    run_sweeps(configs[1:], Told(), RunOptions(limit=1))
     run_sweeps(configs, Told())
     assert {(pack["root"], pack["attempt"]) for pack in started[-1].packs} == {(configs[0].output, 1), (configs[1].output, 2)}
 
 
 def test_a_limit_is_for_each_sweep(configs: tuple[SweepConfig, ...], use: Any) -> None:
     use(InlineAll)
-    assert [(outcome.n_trials, outcome.states) for outcome in run_sweeps(configs, Told(), limit=1)] == [(1, {"ok": 1})] * 2
+    assert [(outcome.n_trials, outcome.states) for outcome in run_sweeps(configs, Told(), RunOptions(limit=1))] == [(1, {"ok": 1})] * 2
 
 
 def test_progress_is_the_sum_over_the_sweeps(configs: tuple[SweepConfig, ...], use: Any) -> None:
@@ -480,7 +481,7 @@ def test_fail_fast_stops_at_the_first_failed_trial_and_keeps_running_epochs(conf
 
     started = use(One)
     diverging = parse_config(json.loads(json.dumps(config.to_json())) | {"training": GRID["training"] | {"learning_rate": 1e30}})
-    (outcome,) = run_sweeps((diverging,), Told(), fails_fast=True)
+    (outcome,) = run_sweeps((diverging,), Told(), RunOptions(fails_fast=True))
     assert outcome.exit_code == 3
     assert not outcome.is_interrupted
     assert outcome.n_left == 1
@@ -506,7 +507,7 @@ def test_workers_that_are_tried_again_are_told_once(config: SweepConfig, use: An
     retried = {"event": "pack_retried", "message": "OSError: stale handle 17\nmore", "root": config.output}
     use(sending(retried, retried))
     told = Told()
-    (outcome,) = run_sweeps((config,), told, fails_fast=True)
+    (outcome,) = run_sweeps((config,), told, RunOptions(fails_fast=True))
     assert [message for message in told.messages if "stale" in message][:1] == [
         f"1 worker failed: OSError: stale handle 17 (its pack is tried again; log: {config.output}/logs/1.log)"
     ]
@@ -516,7 +517,7 @@ def test_workers_that_are_tried_again_are_told_once(config: SweepConfig, use: An
 
 def test_a_pack_that_retries_did_not_help_stops_a_run_that_fails_fast(config: SweepConfig, use: Any) -> None:
     started = use(sending({"event": "pack_failed", "message": "CUDA out of memory", "root": config.output}))
-    (outcome,) = run_sweeps((config,), Told(), fails_fast=True)
+    (outcome,) = run_sweeps((config,), Told(), RunOptions(fails_fast=True))
     assert (outcome.exit_code, len(started)) == (3, 1)
     assert "stopped by --fail-fast: 1 pack failed: CUDA out of memory" in (outcome.message or "")
 

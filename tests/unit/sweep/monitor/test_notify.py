@@ -11,6 +11,7 @@ from sweep.api import run_and_report_all
 from sweep.cluster.driver import AttemptJob
 from sweep.errors import SweepError
 from sweep.execution import supervisor
+from sweep.execution.options import RunOptions
 from sweep.grid.load import parse_config
 from sweep.monitor import notify
 from sweep.monitor.notify import Notifier, NotifyingProgress, check_address, notifying
@@ -184,7 +185,7 @@ def test_a_run_tells_of_its_failures_and_its_end(tmp_path: Path, receiver: Recei
     monkeypatch.setattr(supervisor, "DriverProcess", OneFails)
     grid = {"name": "told", "problem": {"name": "analytic/zdt1", "n_steps": 1}, "preferences": {"list": [[0.5, 0.5], [0.25, 0.75]]}}
     config = parse_config(grid | {"output": str(tmp_path / "out")})
-    ((outcome, report),) = run_and_report_all((config,), is_quiet=True, notify=receiver.url)
+    ((outcome, report),) = run_and_report_all((config,), RunOptions(is_quiet=True, notify=receiver.url))
     assert (outcome.exit_code, report.exists()) == (130, True)
     failed, ended = receiver.messages
     assert (failed["event"], failed["error"], failed["folder"]) == ("trial_failed", "ValueError: no", str(tmp_path / "out"))
