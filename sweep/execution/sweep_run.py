@@ -50,13 +50,14 @@ class Member:
         """Why a pack of the last attempt failed."""
         self._failed = FailedTrials(self.store, {})
         self._n_failed = 0
-        self.request: str | None = None
-        """What `asked` said when the user was last told."""
+        self.reported_request: str | None = None
+        """The `current_request` that the user was told last."""
         self._grid_file = grid_file
         self._studies = {study.name: study for study in config.resolved_studies}
         self._anchors = anchor_trials(trials)
         self._reference_point: tuple[float, ...] | None = None
-        self._to_mend: str | None = None
+        self._to_fix: str | None = None
+        """What the user has to fix before more can be trained."""
 
     def open(self) -> None:
         """Make the folder ready for a run. The caller holds its lock."""
@@ -67,9 +68,9 @@ class Member:
         self.store.remove_temporaries()
 
     def take_plan(self, plan: Plan) -> None:
-        """Go on with this plan; with a reference point from anchor runs as soon as they are complete, and never without it.
+        """Continue with this plan, and take the reference point from the anchor runs as soon as they are complete.
 
-        Nothing more is trained where the source of an own problem has changed: the trials' ids stand for the old one.
+        Nothing more is trained once the source of a custom problem has changed, because the trials' ids stand for the old source.
         """
         self.plan = plan
         entry = self.config.problem.entry
@@ -79,17 +80,17 @@ class Member:
             if self.config.has_auto_reference and self._reference_point is None:
                 self._reference_point = self._from_anchor_runs()
         except (SweepError, SourceError) as error:
-            self._to_mend = str(error)
+            self._to_fix = str(error)
             self.plan = replace(plan, packs=())
 
-    def asked(self) -> str | None:
-        """What someone asks of this sweep while there is something left of it: `stop`, `pause` or nothing."""
+    def current_request(self) -> str | None:
+        """What someone asks of this sweep: `stop`, `pause` or nothing. It does not change once nothing is left to train."""
         if not self.plan.packs:
-            return self.request
+            return self.reported_request
         return "stop" if self.store.control.stop_requested() else "pause" if self.store.control.pause_requested() else None
 
     def position(self) -> tuple[int, int]:
-        """Complete trials, and epochs in checkpoints: what an attempt without a fault moves forward."""
+        """Complete trials, and epochs in checkpoints; an attempt without faults raises at least one of them."""
         epochs = sum(checkpoint.epoch * len(checkpoint.trial_ids) for checkpoint in self.store.checkpoints())
         return len(self.store.complete()), epochs
 
@@ -101,13 +102,13 @@ class Member:
         return Counter(states[trial.trial_id] for trial in self.trials if trial.trial_id in states)
 
     def begin_run(self) -> None:
-        """What is complete by now was there before."""
+        """Note what was complete before this run."""
         self.n_before = len(self.plan.complete)
         self._failed = FailedTrials(self.store, self.plan.complete)
         self._n_failed = _n_failed(Counter(self.plan.complete.values()))
 
     def new_failures(self, states: Counter[str], log: StorePath) -> list[str]:
-        """What to tell the user about trials that failed since the last call.
+        """Messages about trials that failed since the last call.
 
         Args:
             states: as they are now.
@@ -120,7 +121,7 @@ class Member:
         return self._failed.news({trial.trial_id: complete[trial.trial_id] for trial in self.trials if trial.trial_id in complete}, log)
 
     def begin_attempt(self, attempt: int, log: StorePath, circumstances: Mapping[str, Any]) -> list[PackJob]:
-        """Record the attempt in the folder, and say what its workers are to do.
+        """Record the attempt in the folder, and return the jobs for its workers.
 
         Args:
             attempt: its number in this folder.
@@ -144,7 +145,7 @@ class Member:
         return [self._job(pack, attempt) for pack in self.plan.packs]
 
     def finish(self, was_interrupted: bool, timing: Timing) -> Outcome:
-        """Compact what is new, and say how it ended."""
+        """Compact the new rows, and return how the sweep ended."""
         plan = self.plan
         counts = Counter(plan.complete.values())
         n_trained = len(plan.complete) - self.n_before
@@ -159,8 +160,8 @@ class Member:
             self.store.control.lift_pause()
         is_interrupted = bool(plan.n_todo and was_interrupted)
         message = None
-        if self._to_mend is not None:
-            exit_code, message = EXIT_WRONG_INPUT, self._to_mend
+        if self._to_fix is not None:
+            exit_code, message = EXIT_WRONG_INPUT, self._to_fix
         elif is_interrupted:
             exit_code = EXIT_INTERRUPTED
         elif plan.n_todo:
@@ -173,7 +174,7 @@ class Member:
         return Outcome(self.store.root, exit_code, len(self.trials), states, n_trained, is_interrupted, message, timing, has_new_reference)
 
     def _settle_hypervolume_reference(self) -> bool:
-        """Write the reference of the hypervolumes, or raise it, once every trial of the grid file has ended; whether it changed."""
+        """Write or raise the hypervolume reference once every trial of the grid file has ended; returns whether it changed."""
         if self.config.hypervolume_reference is not None:
             return self.store.settle_hypervolume_reference(self.config.hypervolume_reference, is_given=True)
         complete = self.store.complete()
@@ -188,7 +189,7 @@ class Member:
         return self.store.settle_hypervolume_reference(reference, is_given=False)
 
     def _from_anchor_runs(self) -> tuple[float, ...] | None:
-        """The manifest's numbers, which are computed once; None before the anchor runs are complete."""
+        """The reference point in the manifest, computed once; None before the anchor runs are complete."""
         manifest = self.store.manifest() or {}
         if manifest.get("reference_point_values") is None:
             complete = self.store.complete()
@@ -201,7 +202,7 @@ class Member:
         return tuple(manifest["reference_point_values"])
 
     def _taken_over(self, study: Study, seed: int) -> Taken:
-        """What a study that waits for others has from them; they are complete."""
+        """What a study inherits from the studies that it depends on, which are complete."""
         if study.tuned_by is None and METHODS[study.method].takes is None:
             return Taken(study.training)
         wanted = {trial.trial_id: trial for trial in self.trials if trial.study in study.after}
@@ -211,7 +212,7 @@ class Member:
         return taken_over(study, seed, self._studies, named, self.config.problem.facts)
 
     def _starts(self, pack: PackPlan) -> dict[str, dict[str, str | None]]:
-        """Where the networks of trials that start from others begin (`PackJob.starts`); the givers are complete."""
+        """The initial networks of trials that start from other trials' networks (`PackJob.starts`); those trials are complete."""
         givers = {trial.giver for trial in pack.trials if trial.giver is not None}
         rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in givers} if givers else {}
         return {trial.trial_id: warm_start(rows[trial.giver]) for trial in pack.trials if trial.giver is not None}

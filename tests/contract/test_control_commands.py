@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from sweep.cli import run as run_command
 from sweep.cli.commands import cli
+from sweep.execution.attempt import command_line
 from sweep.execution.options import RunOptions
-from sweep.execution.supervisor import _command
 from sweep.grid.load import GridText, SweepConfig, load_config
 from sweep.planning.manifest import manifest_of
 from sweep.planning.stored_config import refuse_untrusted
@@ -247,7 +247,7 @@ def test_a_plan_does_not_keep_the_address() -> None:
         ["run", "g.yaml", "--notify", "https://x/T0KEN", "--quiet"],
         ["run", "g.yaml", "--notify=https://x/T0KEN", "--quiet"],
     ):
-        command = _command(["/opt/env/bin/sweep", *arguments])
+        command = command_line(["/opt/env/bin/sweep", *arguments])
         assert "T0KEN" not in command
         assert command.startswith("sweep run g.yaml --notify")
         assert command.endswith(" --quiet")

@@ -122,7 +122,7 @@ def place(complete: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         "sweep.artifacts.export._Export.file", lambda _: (card | {"latency_ms": {"batch 1": {"before": 1, "after": 1}}}, b"network")
     )
     monkeypatch.setattr("sweep.artifacts.export.card_text", lambda _: "card")
-    monkeypatch.setattr("sweep.execution.supervisor.DriverProcess", _no_driver)
+    monkeypatch.setattr("sweep.execution.attempt.DriverProcess", _no_driver)
     return folder
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sweep.cluster.driver import AttemptJob
 from sweep.errors import SweepError
-from sweep.execution import supervisor
+from sweep.execution import attempt, supervisor
 from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import SweepConfig, parse_configs
 from sweep.monitor.progress import Quiet, Snapshot
@@ -69,7 +69,7 @@ def configs(tmp_path: Path) -> tuple[SweepConfig, ...]:
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[AttemptJob]:
     """The attempts that were begun."""
     OnePack.jobs, OnePack.then = [], staticmethod(lambda: None)
-    monkeypatch.setattr(supervisor, "DriverProcess", OnePack)
+    monkeypatch.setattr(attempt, "DriverProcess", OnePack)
     monkeypatch.setattr(supervisor, "_POLL_S", 0.01)
     return OnePack.jobs
 
@@ -112,7 +112,7 @@ def test_attempts_that_a_pause_ends_are_no_failed_ones(
         else:
             store.control.request_stop()
 
-    monkeypatch.setattr(supervisor, "DriverProcess", LetGo)
+    monkeypatch.setattr(attempt, "DriverProcess", LetGo)
     told = Told(lift_or_stop)
     (outcome,) = run_sweeps(configs[:1], told)
     assert (len(jobs), outcome.exit_code) == (5, 130)

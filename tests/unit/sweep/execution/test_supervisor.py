@@ -15,7 +15,7 @@ from sweep import api
 from sweep.cluster.driver import AttemptJob
 from sweep.cluster.machine import Limit, Machine
 from sweep.errors import SweepError
-from sweep.execution import supervisor
+from sweep.execution import attempt, supervisor
 from sweep.execution.options import RunOptions
 from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import SweepConfig, parse_config, parse_configs
@@ -109,7 +109,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def put(kind: type[Idle]) -> list[AttemptJob]:
         kind.started = []
-        monkeypatch.setattr(supervisor, "DriverProcess", kind)
+        monkeypatch.setattr(attempt, "DriverProcess", kind)
         monkeypatch.setattr(supervisor, "_BACK_OFF_S", 0.0)
         return kind.started
 
@@ -449,7 +449,7 @@ def test_anchor_runs_of_a_problem_without_sparsity(use: Any, tmp_path: Path) -> 
     ],
 )
 def test_a_plan_names_the_command_as_a_person_would_type_it(arguments: list[str], command: str) -> None:
-    assert supervisor._command(arguments) == command
+    assert attempt.command_line(arguments) == command
 
 
 # -- failures -------------------------------------------------------------------------------------------------------------
@@ -585,6 +585,6 @@ def test_where_ray_could_not_start_nothing_is_started_and_the_folder_is_in_order
 def test_the_driver_is_told_what_this_process_may_use(config: SweepConfig, use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     started = use(InlineAll)
     machine = Machine((Limit("CPU", 1, "quota"), Limit("GPU", 1, "G"), Limit("memory", 4e9, "limit")), ("0",))
-    monkeypatch.setattr(supervisor, "this_machine", lambda: machine)
+    monkeypatch.setattr(attempt, "this_machine", lambda: machine)
     run_sweep(config, Told())
     assert (started[0].n_local_cpus, started[0].local_memory, started[0].visible_gpus) == (1, 4_000_000_000, "0")

@@ -10,7 +10,7 @@ from receiver import SECRET, Receiver, receiving
 from sweep.api import run_and_report_all
 from sweep.cluster.driver import AttemptJob
 from sweep.errors import SweepError
-from sweep.execution import supervisor
+from sweep.execution import attempt
 from sweep.execution.options import RunOptions
 from sweep.grid.load import parse_config
 from sweep.monitor import notify
@@ -182,7 +182,7 @@ class OneFails:
 
 
 def test_a_run_tells_of_its_failures_and_its_end(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "DriverProcess", OneFails)
+    monkeypatch.setattr(attempt, "DriverProcess", OneFails)
     grid = {"name": "told", "problem": {"name": "analytic/zdt1", "n_steps": 1}, "preferences": {"list": [[0.5, 0.5], [0.25, 0.75]]}}
     config = parse_config(grid | {"output": str(tmp_path / "out")})
     ((outcome, report),) = run_and_report_all((config,), RunOptions(is_quiet=True, notify=receiver.url))

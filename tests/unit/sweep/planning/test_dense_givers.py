@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sweep.cluster.driver import AttemptJob
-from sweep.execution import supervisor
+from sweep.execution import attempt
 from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import ConfigError, SweepConfig, parse_config
 from sweep.planning.inherit import nearest_dense, task_weights, warm_start
@@ -191,7 +191,7 @@ def run(root: Path, monkeypatch: pytest.MonkeyPatch, driver: type[Idle] = Inline
     grid = test_supervisor.GRID | {"preferences": {"list": VECTORS}, "output": str(root)} | changes
     config = parse_config(grid | {"training": grid["training"] | WARM})
     driver.started = []
-    monkeypatch.setattr(supervisor, "DriverProcess", driver)
+    monkeypatch.setattr(attempt, "DriverProcess", driver)
     (outcome,) = run_sweeps([config], Told())
     assert (outcome.exit_code, outcome.states) == (0, {"ok": 5})
     return driver.started
