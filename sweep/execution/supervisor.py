@@ -141,7 +141,7 @@ class _Run:
         self._reporter.show(log)
         lost = next((lock for lock in self._locks if lock.lost), None)
         if lost is not None:
-            raise SweepError(f"{lost.path.parent}: another run took the lock over; this one stops")
+            raise SweepError(f"{lost.path.parent}: another run has taken over the lock, so this one stops")
         time.sleep(_POLL_S)
 
     def _wait_while_paused(self) -> None:

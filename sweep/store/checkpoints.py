@@ -62,7 +62,10 @@ class Checkpoints:
         remove(version.path for version in others)
 
     def read(self) -> list[Checkpoint]:
-        """All that can be read, in the order of pack id, attempt and retry; only headers are read. A pack may have two after a crash."""
+        """All checkpoints that can be read, in the order of pack id, attempt and retry; only headers are read.
+
+        After a crash a pack may have two.
+        """
 
         def read(version: Version) -> list[Checkpoint]:
             with contextlib.suppress(UnreadableError, FileNotFoundError):  # `unreadable` names it; or its pack has just replaced it
@@ -84,8 +87,8 @@ class Checkpoints:
 
         Args:
             pack_id: only this pack's, whatever is in them.
-            complete_ids: only those whose trials are all among these. With neither argument, the trials of `complete`, but for those that
-                were trained to their end and could not be measured: with its checkpoint such a trial is measured again, not trained.
+            complete_ids: only those whose trials are all among these. With neither argument, all complete trials count, except those
+                that were fully trained but could not be measured: from its checkpoint such a trial is measured again, not trained.
         """
         if pack_id is not None and complete_ids is None:
             remove(version.path for version in self._folder.versions("checkpoints") if version.id == pack_id)
@@ -135,14 +138,14 @@ def _header(stream: BinaryIO, n_bytes: int, path: StorePath) -> tuple[tuple[str,
     """
     n_header = int.from_bytes(stream.read(8), "little")
     if n_bytes < 8 or n_header > min(_HEADER_LIMIT, n_bytes - 8):
-        raise UnreadableError(f"torn: {n_bytes} bytes that are no whole safetensors file", path)
+        raise UnreadableError(f"torn: {n_bytes} bytes are not a whole safetensors file", path)
     try:
         header = json.loads(stream.read(n_header))
         notes = header.pop("__metadata__", {})
         n_tensors = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
         trial_ids, epoch = json.loads(notes["trial_ids"]), json.loads(notes["epoch"])
     except (ValueError, OverflowError, RecursionError, AttributeError, KeyError, IndexError, TypeError) as error:
-        raise UnreadableError(f"no checkpoint header: {error!r}", path) from error
+        raise UnreadableError(f"not a checkpoint header: {error!r}", path) from error
     if 8 + n_header + n_tensors != n_bytes:
         raise UnreadableError(f"torn: {n_bytes} bytes, its header promises {8 + n_header + n_tensors}", path)
     if not isinstance(trial_ids, list) or not all(is_name(trial_id) for trial_id in trial_ids):

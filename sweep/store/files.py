@@ -31,7 +31,7 @@ _FLAGS = (
 
 
 class NotPlainError(Exception):
-    """Something that no run wrote lies where a file is expected; the text says what. The caller knows what that means to it."""
+    """Something that is not a plain file is where one is expected; the text says what. The caller knows what that means."""
 
 
 def open_plain(path: Path) -> BinaryIO:
@@ -81,7 +81,7 @@ AnyPath = TypeVar("AnyPath", Path, RemotePath)
 
 
 def is_name(name: object) -> bool:
-    """May this become part of a file name? It cannot leave its folder, hide, or be confused with a temporary file."""
+    """Whether this may become part of a file name: it cannot leave its folder, hide, or be confused with a temporary file."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
@@ -97,7 +97,7 @@ def checked_name(name: object, kind: str) -> str:
 
 
 def is_temporary(name: str) -> bool:
-    """Is this the name of a file that was being written?"""
+    """Whether this is the name of a file whose writing has not ended."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
@@ -120,10 +120,10 @@ def read_error(path: StorePath, error: OSError, verb: str = "read") -> StoreErro
 
 @contextlib.contextmanager
 def reading(path: StorePath, verb: str = "read") -> Iterator[None]:
-    """Errors inside the block are of reading this path; `verb` as for `read_error`.
+    """Turn errors inside the block into errors about reading this path; `verb` as for `read_error`.
 
     Raises:
-        FileNotFoundError: as it was raised: the caller knows whether it matters.
+        FileNotFoundError: unchanged, as the caller knows whether it matters.
         StoreError: any other OSError.
     """
     try:
@@ -136,7 +136,7 @@ def reading(path: StorePath, verb: str = "read") -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(path: StorePath) -> Iterator[None]:
-    """Errors inside the block are of writing this path.
+    """Turn errors inside the block into errors about writing this path.
 
     Raises:
         StoreWriteError: any OSError.
@@ -148,10 +148,10 @@ def writing(path: StorePath) -> Iterator[None]:
 
 
 def is_there(path: StorePath) -> bool:
-    """Is something at this path? (`Path.exists` takes some refusals for an absence, which ones depends on Python's version.)
+    """Whether something is at this path. (`Path.exists` takes some refusals for absence, depending on Python's version.)
 
     Raises:
-        StoreError: the system does not say.
+        StoreError: the system does not tell.
     """
     if isinstance(path, RemotePath):
         return path.exists()
@@ -274,10 +274,10 @@ def write_json(path: StorePath, value: Any, *, durable: bool = True) -> None:
 
 
 def write_first(path: StorePath, value: Any) -> None:
-    """Put a JSON file at `path` unless one is there: of several writers one's stays, whole, and all read the same after this call.
+    """Put a JSON file at `path` unless one is there; of several writers' files one stays, whole, and all read it after this call.
 
-    On a disk that is the first one's. An object store has no such request, so there it is the last one's of those that
-    saw nothing; they wait until each has put its own.
+    On a disk the first writer's file stays. An object store has no such request, so there the last one stays of those whose
+    writers saw nothing; they wait until each has put its own.
 
     Raises:
         StoreWriteError: as for `write_whole`.

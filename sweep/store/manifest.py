@@ -49,12 +49,11 @@ class Manifest:
 
         On the first run the manifest is written. Later it has to agree with the one that is there: everything but
         `created`, `name`, `hypervolume_reference` (`settle_hypervolume_reference` changes it) and `reference_point_values`, which
-        stay as they are. New studies are
-        added; studies that are not asked for this time stay.
+        stay as they are. New studies are added; stored studies that this run does not ask for stay.
 
         Raises:
             StoreError: the folder holds another sweep (the message names each key that differs, with both values), or
-                things that are no results.
+                files that are not results.
         """
         asked = json.loads(json.dumps(manifest, allow_nan=False))
         check_manifest(asked, self._path)
@@ -68,7 +67,7 @@ class Manifest:
     def has_given_reference(self) -> bool:
         """Whether the manifest's hypervolume reference comes from a grid file; it never moves then.
 
-        Manifests of earlier versions do not say so: there it is one that the grid file of some run gave.
+        Manifests of earlier versions do not say so; there it comes from a grid file if the config of some plan gives the same.
         """
         manifest = self.known()
         reference, is_given = manifest.get("hypervolume_reference"), manifest.get("hypervolume_reference_given")
@@ -81,7 +80,7 @@ class Manifest:
 
         Args:
             reference: shape (n_objectives,).
-            is_given: the grid file gives it. Such a one is replaced by another given one alone.
+            is_given: whether the grid file gives it. A given reference is replaced only by another given one.
 
         Returns:
             Whether the reference changed.
@@ -96,7 +95,7 @@ class Manifest:
         return bool(manifest.get("hypervolume_reference") != values)
 
     def fix_reference_point(self, values: Sequence[float]) -> None:
-        """Write what `reference_point: auto` came to into the manifest, once. The caller holds the lock."""
+        """Write the values that `reference_point: auto` stands for into the manifest, once. The caller holds the lock."""
         manifest = self.known()
         if manifest.get("reference_point_values") is None:
             point = self._checked_point("a reference point", values)
@@ -114,7 +113,7 @@ class Manifest:
 
         Args:
             model: its name.
-            choose: measures; returns `backend` and whatever else should be kept. Called where nothing is settled yet.
+            choose: measures and returns `backend` and whatever else should be kept; called only if nothing is settled yet.
         """
         path = self._folder.root / "plans" / f"backend-{checked_name(model, 'model')}.json"
         settled = (self.read() or {}).get("backends", {}).get(model)
@@ -127,11 +126,11 @@ class Manifest:
         return str(settled["backend"])
 
     def record_backends(self) -> None:
-        """Take what the workers settled into the manifest. The caller holds the lock."""
-        found = {path.stem.removeprefix("backend-"): read_json(path) for path in self._folder.paths("plans", ".json") if "-" in path.stem}
+        """Copy the backends that workers settled into the manifest. The caller holds the lock."""
+        settled = {path.stem.removeprefix("backend-"): read_json(path) for path in self._folder.paths("plans", ".json") if "-" in path.stem}
         manifest = self.known()
-        if not found.keys() <= manifest.get("backends", {}).keys():
-            write_json(self._path, {**manifest, "backends": {**found, **manifest.get("backends", {})}})
+        if not settled.keys() <= manifest.get("backends", {}).keys():
+            write_json(self._path, {**manifest, "backends": {**settled, **manifest.get("backends", {})}})
 
     def known(self) -> dict[str, Any]:
         """What this folder holds.
@@ -141,13 +140,15 @@ class Manifest:
         """
         manifest = self.read()
         if manifest is None:
-            raise StoreError(
-                "no manifest.json here, so this is no results folder", self._folder.root, "check the path; a first `sweep run` makes it"
-            )
+            problem = "there is no manifest.json here, so this is not a results folder"
+            raise StoreError(problem, self._folder.root, "check the path; a first `sweep run` makes it")
         return manifest
 
     def raise_version(self) -> None:
-        """Say in the manifest that tables of this version follow, so that an earlier release refuses the folder, not a table as damaged."""
+        """Raise the manifest's schema version to the one that is about to be written.
+
+        An earlier release then refuses the whole folder, instead of taking a table for damaged.
+        """
         manifest = self.known()
         if manifest["schema_version"] < SCHEMA_VERSION:
             write_json(self._path, {**manifest, "schema_version": SCHEMA_VERSION})
@@ -160,7 +161,7 @@ class Manifest:
 
 
 def manifest_mistake(manifest: Mapping[str, Any]) -> str | None:
-    """The first key of a manifest whose value is of no kind that a run writes, None for none."""
+    """The first key of a manifest whose value no run writes; None if every value is valid."""
     problem, backends = manifest.get("problem", {}), manifest.get("backends", {})
     rules = {
         "name": is_line(manifest.get("name")),
@@ -207,11 +208,11 @@ def check_manifest(manifest: Mapping[str, Any], path: StorePath) -> None:
 
 
 def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: StorePath) -> dict[str, Any]:
-    """The stored manifest with the studies that are new in the one asked for, and its schema version: what is written next is of that.
+    """The stored manifest with the new studies and the schema version of the one asked for.
 
-    Everything else has to be equal but `created`, `name`, `true_front` (which follows from the problem) and the points
-    that are fixed later (`hypervolume_reference`, `reference_point_values`); those stay as stored. Stored studies that are
-    not asked for this time stay.
+    Everything else has to be equal, except `created`, `name`, `true_front` (which follows from the problem) and the points
+    that are fixed later (`hypervolume_reference`, `reference_point_values`); those stay as stored. Stored studies that this
+    run does not ask for stay.
 
     Raises:
         StoreError: another sweep; the message names each key that differs, with both values.
@@ -229,7 +230,7 @@ def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Stor
 
 
 def _is_same_data(key: str, old: object, new: object) -> bool:
-    """Where the files of a problem lie says nothing about them; its fingerprint covers data and options."""
+    """Whether two problems have the same data, wherever their files lie: the fingerprint covers data and options."""
     if key != "problem" or not isinstance(old, dict) or not isinstance(new, dict):
         return False
     return all(old.get(name) is not None and old.get(name) == new.get(name) for name in ("name", "fingerprint"))

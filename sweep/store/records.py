@@ -1,6 +1,6 @@
 """Small records in JSON beside the results: the plan of each run, the live states of running packs, measured latencies.
 
-Files that no run wrote are told from those that one wrote, as a folder may come from anywhere.
+A results folder may come from anywhere, so every record is checked when it is read.
 """
 
 import math
@@ -46,22 +46,22 @@ def check_plan(plan: Mapping[str, Any], path: StorePath) -> None:
     """Refuse a plan that no run wrote; a key may be absent.
 
     Raises:
-        UnreadableError: its trials, its time or its counts are none.
+        UnreadableError: its trials, its time or its counts are invalid.
     """
     trials = plan.get("trials", [])
     if not isinstance(trials, list) or not all(isinstance(trial, dict) and is_name(trial.get("trial_id")) for trial in trials):
-        raise UnreadableError("no plan: `trials` is a list of objects with a `trial_id` each", path, _HINT)
+        raise UnreadableError("not a plan: `trials` is a list of objects with a `trial_id` each", path, _HINT)
     if not is_count(plan.get("n_complete_before", 0)):
-        raise UnreadableError("no plan: `n_complete_before` is a whole number", path, _HINT)
+        raise UnreadableError("not a plan: `n_complete_before` is a whole number", path, _HINT)
     config = plan.get("config", {})
     if not isinstance(config, dict) or not is_line(config.get("name", "")):
-        raise UnreadableError("no plan: `config` is an object with a name", path, _HINT)
+        raise UnreadableError("not a plan: `config` is an object with a name", path, _HINT)
     if plan.get("started") is not None and not _is_time(plan["started"]):
-        raise UnreadableError("no plan: `started` is a time with its zone, in ISO 8601", path, _HINT)
+        raise UnreadableError("not a plan: `started` is a time with its zone, in ISO 8601", path, _HINT)
 
 
 def is_live(state: Mapping[str, Any]) -> bool:
-    """Whether a file of `live/` says what a worker says; others are not shown, as the next epoch writes them again."""
+    """Whether a worker wrote this live state; other files are not shown, as the next epoch writes them again."""
     trial_ids = state.get("trial_ids")
     return (
         is_name(state.get("pack_id"))
@@ -75,10 +75,10 @@ def is_live(state: Mapping[str, Any]) -> bool:
 
 
 def check_latency(latency: Mapping[str, Any], path: StorePath) -> None:
-    """Refuse a file of `latency/` that no command wrote.
+    """Refuse a latency record that `sweep measure` did not write.
 
     Raises:
-        UnreadableError: it is of another trial than its name says, or one of its values is none.
+        UnreadableError: it is of another trial than its name says, or one of its values is invalid.
     """
     sha256, times = latency.get("weights_sha256"), latency.get("latency_ms")
     rules = {
@@ -90,11 +90,11 @@ def check_latency(latency: Mapping[str, Any], path: StorePath) -> None:
     }
     wrong = next((key for key, is_kept in rules.items() if not is_kept), None)
     if wrong is not None:
-        raise UnreadableError(f"no measurement of this trial: `{wrong}` is not what `sweep measure` writes", path)
+        raise UnreadableError(f"not a measurement of this trial: `{wrong}` is not what `sweep measure` writes", path)
 
 
 class Plans:
-    """What each run of a sweep was going to do, by its number."""
+    """The plans of a sweep: what each run was going to do, by the run's number."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -104,11 +104,11 @@ class Plans:
         """Record what run `attempt` is going to do. The caller holds the lock.
 
         Raises:
-            StoreError: that run has a plan already.
+            StoreError: that run already has a plan.
         """
         path = self._folder.root / "plans" / f"{attempt}.json"
         if is_there(path):
-            raise StoreError(f"run {attempt} has a plan already", path, "take the number from next_attempt()")
+            raise StoreError(f"run {attempt} already has a plan", path, "take the number from next_attempt()")
         write_json(path, dict(plan))
 
     def latest(self) -> dict[str, Any] | None:
@@ -138,7 +138,7 @@ def read_plan(path: StorePath) -> dict[str, Any]:
 
 
 class Live:
-    """Where each running pack is, as its worker says."""
+    """The live states: where each running pack is, as its worker reports."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -147,7 +147,7 @@ class Live:
     def write(self, pack_id: str, state: Mapping[str, Any]) -> None:
         """Show where a running pack is. NaN becomes null; nothing is synced, as nobody misses it after a power cut.
 
-        In an object store at most every two seconds: what comes sooner is not shown.
+        An object store takes a state at most every two seconds; one that comes sooner is not shown.
         """
         path = self._folder.root / "live" / f"{checked_name(pack_id, 'pack id')}.json"
         if self._folder.is_remote and time.monotonic() - self._written.get(pack_id, -REMOTE_S) < REMOTE_S:
@@ -166,22 +166,22 @@ class Live:
         return states
 
     def remove(self, pack_id: str) -> None:
-        """The pack runs no more."""
+        """The pack has ended: remove its live state."""
         remove([self._folder.root / "live" / f"{checked_name(pack_id, 'pack id')}.json"])
 
     def clear(self) -> None:
-        """No pack runs. The caller holds the lock."""
+        """No pack runs: remove all live states. The caller holds the lock."""
         remove(self._folder.paths("live", ".json"))
 
 
 class Latencies:
-    """How long inference takes, measured on one named machine, by trial."""
+    """The latencies: how long a trial's networks take on one named machine."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     def write(self, trial_id: str, latency: Mapping[str, Any]) -> None:
-        """Keep what was measured of one trial's networks in place of an earlier measurement; needs no lock.
+        """Keep the measured latency of one trial's networks in place of an earlier one; needs no lock.
 
         Args:
             trial_id: of the trial.
@@ -198,7 +198,7 @@ class Latencies:
         write_json(path, record)
 
     def read(self, trial_id: str) -> dict[str, Any] | None:
-        """What was measured of a trial; None where nothing was, or its file is damaged and `verify` names it."""
+        """The measured latency of a trial; None where there is none, or its file is damaged and `verify` names it."""
         try:
             return _read_latency(self._folder.root / "latency" / f"{checked_name(trial_id, 'trial id')}.json")
         except (FileNotFoundError, UnreadableError):
@@ -230,6 +230,7 @@ def _are_vectors(value: object) -> bool:
 
 
 def is_point(value: object) -> bool:
+    """Whether it is a list of numbers, or absent."""
     return value is None or (isinstance(value, list) and all(map(is_number, value)))
 
 

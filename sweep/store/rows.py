@@ -93,7 +93,7 @@ class Rows:
     def compact(self) -> None:
         """Move loose rows and curves into trials.parquet and epochs.parquet. The caller holds the lock.
 
-        The new file is read back before it takes the old one's place; then exactly those loose files go that are in it or
+        The new file is read back before it replaces the old one; then exactly those loose files are removed that are in it or
         superseded by it. A crash in between leaves rows in both places, which readers take once. Files that cannot be
         read stay where they are.
         """
@@ -144,11 +144,12 @@ class Rows:
                 try:
                     check_row(row, tasks)
                 except ValueError as error:
-                    yield Finding(path, str(error), "another program wrote it? forget this trial and the next run trains it again")
+                    hint = "another program may have written it; forget this trial, and the next run trains it again"
+                    yield Finding(path, str(error), hint)
                 if sha256 is not None and not (_SHA256.fullmatch(sha256) and sha256 in blobs):
                     yield Finding(path, f"row {row['trial_id']}: its weights, blobs/{sha256}, are missing", "restore the blob from a copy")
             if len(rows) != len({row["trial_id"] for row in rows}):
-                yield Finding(path, "a trial is in it twice", "harmless: readers take the latest, and the next compaction mends it")
+                yield Finding(path, "a trial is in it twice", "harmless: readers take the latest, and the next compaction fixes it")
 
     def _files(self, kind: str) -> "TableFiles":
         """The tables `rows` or `epochs`; their columns follow from the manifest."""
@@ -167,7 +168,8 @@ class TableFiles:
         kind: `rows` or `epochs`.
         schema: of the tables.
 
-    Files that cannot be read are left out, but of what was compacted: there UnreadableError is raised, as it would be missed.
+    Loose files that cannot be read are left out. A compacted file that cannot be read raises UnreadableError, as too much would
+    be missing.
     """
 
     def __init__(self, folder: Folder, kind: str, schema: pa.Schema) -> None:
@@ -185,7 +187,11 @@ class TableFiles:
         return latest_of([*(table for _, table in loose), self.compacted(columns)])
 
     def latest_keys(self, trial_ids: Iterable[str] | None) -> pa.Table:
-        """The key columns of `latest`, of files that changed since the last call only; loose rows of these trials, or of all."""
+        """The key columns of `latest`; only files that changed since the last call are read.
+
+        Args:
+            trial_ids: look only at the loose rows of these trials; None: at all.
+        """
         versions = self._folder.versions(self._kind)  # first, as above
         if trial_ids is not None:
             wanted = set(trial_ids)
@@ -204,7 +210,7 @@ class TableFiles:
         return [one for found in self._concurrently(read, self._folder.versions(self._kind)) for one in found]
 
     def compacted(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """What was compacted; an empty table when nothing was.
+        """The compacted table; an empty one when nothing was compacted.
 
         Raises:
             UnreadableError: the file is damaged.
@@ -217,7 +223,7 @@ class TableFiles:
             raise UnreadableError(error.problem, self._compacted_path, error.hint or what_to_do(self._compacted_path)) from error
 
     def publish_compacted(self, table: pa.Table) -> None:
-        """Put `table` in the place of what was compacted; it is read back first. The caller holds the lock.
+        """Replace the compacted table by `table`, which is read back first. The caller holds the lock.
 
         Raises:
             StoreWriteError: the disk did not keep it; the old file stays.
@@ -227,7 +233,8 @@ class TableFiles:
         def check(aside: StorePath) -> None:
             back = read_whole(aside)
             if back != data or encode_table(decode_table(back, table.schema, aside)) != data:
-                raise StoreWriteError("read back other than it was written", aside, "check this disk; nothing was changed or removed")
+                problem = "what was read back differs from what was written"
+                raise StoreWriteError(problem, aside, "check this disk; nothing was changed or removed")
 
         write_whole(self._compacted_path, data, check=check)
 
@@ -248,7 +255,7 @@ class TableFiles:
         return [table for found in self._concurrently(read, versions) for table in found]
 
     def _remembered(self, path: StorePath, read: Callable[[], pa.Table]) -> pa.Table:
-        """What `read` returned for this file as it is now: a run asks twice a second, and most files never change."""
+        """What `read` returns for this file, read again only if it has changed: a run asks twice a second, and most files never change."""
         try:
             status = path.stat()
         except OSError:
@@ -261,9 +268,9 @@ class TableFiles:
     def _read(self, version: Version, columns: Sequence[str] | None = None) -> pa.Table:
         """One loose file, which holds what its name says."""
         table = decode_table(read_whole(version.path), self._schema, version.path, columns)
-        found = {name: table[name].unique().to_pylist() for name in ("trial_id", "attempt", "retry")}
-        if list(found.values()) != [[version.id], [version.attempt], [version.retry]]:
-            raise UnreadableError(f"holds another trial than its name says: {found}", version.path)
+        keys = {name: table[name].unique().to_pylist() for name in ("trial_id", "attempt", "retry")}
+        if list(keys.values()) != [[version.id], [version.attempt], [version.retry]]:
+            raise UnreadableError(f"holds another trial than its name says: {keys}", version.path)
         if self._kind == "rows" and table.num_rows != 1:
             raise UnreadableError(f"one row expected, found {table.num_rows}", version.path)
         return table
@@ -287,7 +294,7 @@ def latest_of(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _is_sorted(ids: pa.ChunkedArray) -> bool:
-    """Whether each id comes once, in order."""
+    """Whether each id occurs once, in ascending order."""
     import pyarrow.compute as pc
 
     return len(ids) < 2 or bool(pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py())

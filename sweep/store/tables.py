@@ -73,7 +73,7 @@ def _from_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         values = [json.loads(text) for text in encoded.dictionary.to_pylist()]
         if not all(isinstance(value, dict if pa.types.is_map(kind) else list) for value in values):
-            raise ValueError("no such JSON")
+            raise ValueError("JSON of another type")
         parsed = pa.array([list(value.items()) if isinstance(value, dict) else value for value in values], kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"column {name}: JSON of {kind} expected: {error}") from error
@@ -103,7 +103,7 @@ def encode_table(table: pa.Table) -> bytes:
 
 
 def decode_table(data: bytes, schema: pa.Schema, path: StorePath, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table in a Parquet file, if every byte of it is as it was written; of whichever version, it has this schema.
+    """The table in a Parquet file whose every byte is as it was written; files of every readable version give this schema.
 
     Args:
         data: the whole file.
@@ -148,12 +148,12 @@ def _check_ids(table: pa.Table, path: StorePath) -> None:
 
     keys = [table[name] for name in ("trial_id", "attempt", "retry")]
     if any(column.null_count for column in keys) or not pc.all(pc.match_substring_regex(keys[0], f"^{NAME_PATTERN}$"), min_count=0).as_py():
-        raise UnreadableError("a row without trial id, attempt and retry, or with an id that is no name", path)
+        raise UnreadableError("a row without trial id, attempt and retry, or with an invalid trial id", path)
 
 
 def _check_sum(data: bytes, path: StorePath) -> None:
     if len(data) < 12 or data[:4] != b"PAR1" or data[-4:] != b"PAR1":
-        raise UnreadableError(f"torn: {len(data)} bytes that are no whole Parquet file", path)
+        raise UnreadableError(f"torn: {len(data)} bytes are not a whole Parquet file", path)
     start = data.rfind(_SUM_PREFIX) + len(_SUM_PREFIX)
     if start < len(_SUM_PREFIX):
         return  # rewritten by another tool: its page checksums, if any, are still verified

@@ -132,7 +132,7 @@ CASES = {
     ),
     "misspelt model": Case("model: mdtmn", "2:8: model: not available in this version", "mdtmn", "did you mean `mdmtn`?"),
     "address of another kind": Case(
-        "output: ftp://host/x", "2:9: output: no kind of address that is known here (ftp://)", "ftp://host/x", "use s3://bucket/prefix"
+        "output: ftp://host/x", "2:9: output: unknown kind of address (ftp://)", "ftp://host/x", "use s3://bucket/prefix"
     ),
     "credentials in an address": Case(
         "output: s3://me:secret@bucket/x", "2:9: output: credentials do not belong in an address", "s3://...@bucket/x", "AWS_ACCESS_KEY_ID"
@@ -146,7 +146,7 @@ CASES = {
     "unknown parameter of an address": Case(
         'output: "s3://bucket/x?regoin=eu-central-1"', "2:9: output: unknown parameter `regoin`", "s3://bucket/x?regoin=...", "region"
     ),
-    "no bucket": Case("output: s3:///x", "2:9: output: no address of a bucket and a prefix", "s3:///x", "s3://bucket/prefix"),
+    "no bucket": Case("output: s3:///x", "2:9: output: not the address of a bucket and a prefix", "s3:///x", "s3://bucket/prefix"),
     "empty output": Case('output: ""', "2:9: output: text that is not empty expected", '""', "results/<name>"),
     "unsafe name": Case("name: a/b", "2:7: name: a name of at most 100 letters, digits", "a/b", "Name of the sweep"),
     "hidden name": Case("name: .a", "2:7: name: a name of at most 100 letters, digits", ".a", "For example"),
@@ -541,7 +541,7 @@ BAD = "bad\udcff"
     [
         ({"out": BAD}, 'Error: output: text that is valid UTF-8 expected (got "bad\\udcff")\n  hint: '),
         ({"out": ""}, "Error: output: text that is not empty expected"),
-        ({"out": "ftp://host"}, "Error: output: no kind of address"),
+        ({"out": "ftp://host"}, "Error: output: unknown kind of address"),
         ({"name": BAD, "mapping": {"output": "x"}}, "Error: name: text that is valid UTF-8 expected"),
         ({"mapping": {BAD: 1}}, 'Error: "bad\\udcff": text that is valid UTF-8 expected'),
         ({"mapping": {"training": {BAD: 1}}}, 'Error: training."bad\\udcff": text that is valid UTF-8 expected'),

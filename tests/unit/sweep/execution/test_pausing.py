@@ -167,5 +167,5 @@ def test_a_run_that_waits_notices_that_its_lock_is_lost(
 ) -> None:
     Store(Path(configs[0].output)).control.request_pause()
     monkeypatch.setattr(Lock, "lost", property(lambda self: True))
-    with pytest.raises(SweepError, match="another run took the lock over"):
+    with pytest.raises(SweepError, match="another run has taken over the lock"):
         run_sweeps(configs[:1], Told())

@@ -274,7 +274,7 @@ def test_a_lost_lock_stops_the_run(configs: tuple[SweepConfig, ...], use: Any, m
 
     use(Running)
     monkeypatch.setattr(Lock, "lost", property(lambda self: self.path.parent == roots_of(configs)[1]))
-    with pytest.raises(SweepError, match=f"{roots_of(configs)[1]}: another run took the lock over"):
+    with pytest.raises(SweepError, match=f"{roots_of(configs)[1]}: another run has taken over the lock"):
         run_sweeps(configs, Told())
 
 
