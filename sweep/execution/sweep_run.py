@@ -202,7 +202,7 @@ class Member:
         return tuple(manifest["reference_point_values"])
 
     def _taken_over(self, study: Study, seed: int) -> Taken:
-        """What a study inherits from the studies that it depends on, which are complete."""
+        """What a study that waits for others has from them; they are complete."""
         if study.tuned_by is None and METHODS[study.method].takes is None:
             return Taken(study.training)
         wanted = {trial.trial_id: trial for trial in self.trials if trial.study in study.after}
@@ -212,7 +212,7 @@ class Member:
         return taken_over(study, seed, self._studies, named, self.config.problem.facts)
 
     def _starts(self, pack: PackPlan) -> dict[str, dict[str, str | None]]:
-        """The initial networks of trials that start from other trials' networks (`PackJob.starts`); those trials are complete."""
+        """Where the networks of trials that start from others begin (`PackJob.starts`); the givers are complete."""
         givers = {trial.giver for trial in pack.trials if trial.giver is not None}
         rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in givers} if givers else {}
         return {trial.trial_id: warm_start(rows[trial.giver]) for trial in pack.trials if trial.giver is not None}

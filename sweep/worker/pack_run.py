@@ -35,7 +35,7 @@ _PACKAGES = ("pareto-sweep", "torch", "numpy", "scipy", "scikit-learn", "ray", "
 
 @dataclass(frozen=True)
 class PackJob:
-    """Everything that a worker needs to train a pack, as plain values, so that it can be sent as JSON."""
+    """All that a worker needs to train a pack; plain values, so that it travels as JSON."""
 
     root: str
     """The results folder, absolute."""
@@ -62,22 +62,22 @@ class PackJob:
     checkpoint_s: float = 5.0
     """Seconds between two checkpoints; 0 keeps every epoch."""
     checkpoint_pack_id: str | None = None
-    """The pack whose checkpoint these trials resume from; None starts them from the beginning."""
+    """The pack whose checkpoint these trials continue, None to begin."""
     problem_folders: Sequence[str] = ()
-    """Absolute folders that the module of a custom problem is imported from."""
+    """Where the module of an own problem is imported from, absolute."""
     problem_source: str | None = None
-    """Digest of a custom problem's source when the run was planned; with another source nothing is trained."""
+    """Digest of an own problem's source as it was planned: another one trains nothing."""
     given_sha256: str | None = None
-    """The blob of an earlier trial's network that the method inherits."""
+    """The blob of an earlier trial's network that the method takes over."""
     taken_over: Sequence[str] = ()
-    """The trials that the inherited network comes from."""
+    """The trial that it comes from."""
     starts: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     """trial_id -> where its network begins: `giver` (a trial's id), `weights_sha256` (its blob, null for the initial network) and
-    `note`, for the row, or null. Empty where all begin with the initial network or with the inherited one."""
+    `note`, for the row, or null. Empty where all begin with the initial network or with what the method takes over."""
     notes: Sequence[str] = ()
-    """Notes for every row."""
+    """What every row should say."""
     fault: str | None = None
-    """Why these trials cannot be trained; each gets a row that says so."""
+    """Why these trials cannot be trained: they become rows that say so."""
     sweep: str = "sweep"
     """Name of the sweep, for the dashboard."""
 
@@ -255,7 +255,7 @@ class PackRun:
         return model_tensors(self._store.get_blob(self.job.given_sha256))
 
     def _read_starts(self) -> "dict[str, dict[str, Tensor]]":
-        """trial_id -> the network that it starts from, where that is not the initial one."""
+        """trial_id -> the network that it begins with, where that is not the initial one."""
         from trainer.api import model_tensors
 
         blobs = {trial_id: start["weights_sha256"] for trial_id, start in self.job.starts.items()}
@@ -373,7 +373,7 @@ class PackRun:
         self._store.publish(self._row(trial_id) | spent | {"state": "error", "error": storable(error)} | columns)
 
     def _publish(self, part: _Part, results: list[Any]) -> None:
-        """Publish one row after the other; one that the store refuses does not affect the others."""
+        """One row after the other: one that the store refuses costs the others nothing."""
         for result in results:
             row = self._row(result.trial_id) | result.columns | {"state": result.state, "error": result.error}
             own = self.job.starts.get(result.trial_id, {}).get("note")
@@ -400,7 +400,7 @@ class PackRun:
             "seed": job.seed,
             "k": None if spec.preference is None else list(spec.preference),
             **{f"k_{i}": value for i, value in enumerate(spec.preference or ())},
-            "taken_over": [*job.taken_over, *self._source_trials(trial_id)] or None,
+            "taken_over": [*job.taken_over, *self._givers_of(trial_id)] or None,
             "host": platform.node(),
             "device": self._device,
             "backend": None,  # a training's own columns say which
@@ -409,11 +409,11 @@ class PackRun:
             "finished_at": datetime.now(UTC),
         }
 
-    def _source_trials(self, trial_id: str) -> list[str]:
-        """The trial whose network this one started from, if any."""
+    def _givers_of(self, trial_id: str) -> list[str]:
+        """The trial whose network this one began with."""
         start = self.job.starts.get(trial_id, {})
-        source = start.get("giver")
-        return [source] if source is not None and start.get("weights_sha256") is not None else []
+        giver = start.get("giver")
+        return [giver] if giver is not None and start.get("weights_sha256") is not None else []
 
     def _make_specs(self) -> "list[TrialSpec]":
         from trainer.api import TrialSpec
@@ -470,7 +470,7 @@ class PackRun:
         return [_Part(f"{part.name}-{number}", ids, part.state) for number, ids in enumerate(pieces, start=1)]
 
     def _own_checkpoints(self) -> list[Checkpoint]:
-        """Checkpoints of this pack, of its parts and of the pack that it resumes; the furthest first."""
+        """Those of this pack, of its parts and of the pack that it continues; the furthest first."""
         wanted = (self.job.pack_id, self.job.checkpoint_pack_id)
         own = [c for c in self._store.checkpoints() if c.pack_id in wanted or c.pack_id.startswith(f"{self.job.pack_id}-")]
         return sorted(own, key=lambda checkpoint: (-checkpoint.epoch, -len(checkpoint.trial_ids)))
@@ -494,7 +494,7 @@ class PackRun:
             self.checkpoint()
 
     def _report_live(self, part: _Part | None) -> None:
-        """Write the live state of this try; without a part it is starting."""
+        """Where this try is; without a part it is starting."""
         k = dict(zip(self.job.trial_ids, self.job.preferences, strict=True))
         trial_ids = list(self.job.trial_ids if part is None else part.trial_ids)
         state = {
