@@ -18,10 +18,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
 from sweep.grid.json_schema import MAX_PROBLEMS, complete_schema
-from sweep.grid.models import ProblemConfig, Resources, StudyConfig, SweepConfig
+from sweep.grid.models import GridConfig, ProblemConfig, Resources, StudyConfig, SweepConfig
 from sweep.grid.normalise import normalise, with_model, without
-from sweep.grid.problems import Part, file_name, length_mistakes, parts_of, read_problem, said_once
-from sweep.grid.resolve import resolve_studies
+from sweep.grid.problems import Part, ReadProblem, file_name, length_mistakes, parts_of, read_problem, said_once
+from sweep.grid.resolve import resolve
 from sweep.grid.source.mistakes import ConfigError, Mistake
 from sweep.grid.source.mistakes import Path as KeyPath
 from sweep.grid.source.nodes import Node, from_python, merge, resolve_scalar
@@ -185,36 +185,34 @@ def _read_once(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
     schema = _schema()
     problem = read_problem(part.top)
     top = with_model(part.top, problem.models)
-    config, found = validate(SweepConfig, top, schema)
+    grid, found = validate(GridConfig, top, schema)
     found += problem.mistakes
-    wrong = [mistake.path for mistake in found] + [("problem", "name")] * problem.is_unusable
-    between = _rules_between_sections(None if problem.mistakes else config, top, wrong)
+    config = None
+    if grid is None or problem.mistakes:
+        wrong = [mistake.path for mistake in found] + [("problem", "name")] * problem.is_unusable
+        between = _mistakes_in_the_rest(top, wrong)
+    else:
+        config, between = resolve(grid.model_copy(update={"problem": _complete(grid.problem, problem)}))
     found += [mistake for mistake in between if not (problem.is_unusable and mistake.path[-1:] == ("model",))]
-    if config is not None and not found:
-        own = {"import_from": config.problem.import_from} if config.problem.import_from else {}
-        complete = ProblemConfig(name=config.problem.name, **own, **problem.options)
-        _ = complete.entry  # an own problem as it is now: when its source changes, the config has to be read again
-        config = config.model_copy(update={"problem": complete})
     return config, [part.in_file(locate(mistake, top, schema)) for mistake in found]
 
 
-def _rules_between_sections(config: SweepConfig | None, top: Node, wrong: list[KeyPath]) -> list[Mistake]:
-    """What is wrong between sections that are valid by themselves, so that one reading names everything."""
-    if config is not None:
-        try:
-            _ = config.resolved_studies  # kept by the config: a file of preferences is read once
-        except ConfigError as error:
-            return list(error.mistakes)
-        return []
-    rest = without(top, wrong)
-    config = validate(SweepConfig, rest, {})[0]
-    if config is None:
+def _complete(written: ProblemConfig, problem: ReadProblem) -> ProblemConfig:
+    """The problem with every option written out."""
+    folders = {"import_from": written.import_from} if written.import_from else {}
+    return ProblemConfig(name=written.name, **folders, **problem.options)
+
+
+def _mistakes_in_the_rest(top: Node, wrong: list[KeyPath]) -> list[Mistake]:
+    """Mistakes between the sections that are valid by themselves, so that one reading names everything."""
+    rest = validate(GridConfig, without(top, wrong), {})[0]
+    if rest is None:
         return []
     # A default that stands in for a wrong value is nobody's mistake.
     removed = {path[:3] if path[0] == "studies" else path[:1] for path in wrong}
     return [
         mistake
-        for mistake in resolve_studies(config)[1]
+        for mistake in resolve(rest)[1]
         if len(top.walk(mistake.path[:1])) == 2 and mistake.path[:1] not in removed and mistake.path[:3] not in removed
     ]
 
@@ -245,7 +243,7 @@ def dump_config(config: SweepConfig) -> str:
 
 @cache
 def _schema() -> dict[str, Any]:
-    return complete_schema(SweepConfig)
+    return complete_schema(GridConfig)
 
 
 def json_schema() -> dict[str, Any]:

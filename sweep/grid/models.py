@@ -1,15 +1,24 @@
-"""The frozen pydantic models of the grid file. `sweep.config` is their door."""
+"""The frozen pydantic models of the grid file, and of a sweep whose studies are resolved. `sweep.config` is their door."""
 
 import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    InstanceOf,
+    Tag,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 from sweep.grid.json_schema import METHOD_NAMES, MODEL_NAMES
 from sweep.grid.preferences import Preferences
-from sweep.grid.resolve import resolve_studies
-from sweep.grid.source.mistakes import ConfigError
 from sweep.grid.study import Study
 from trainer.catalog import Entry, find_problem
 from trainer.problems.facts import ProblemFacts
@@ -216,7 +225,7 @@ class StudyConfig(BaseModel):
         return () if self.after is None else (self.after,) if isinstance(self.after, str) else self.after
 
 
-class SweepConfig(BaseModel):
+class GridConfig(BaseModel):
     """All that a grid file says, with every default."""
 
     model_config = _STRICT
@@ -262,18 +271,14 @@ class SweepConfig(BaseModel):
         """The reference point's numbers in the grid file; None for `auto` and where it gives none."""
         return None if isinstance(self.reference_point, str) else self.reference_point
 
-    @cached_property
-    def resolved_studies(self) -> tuple[Study, ...]:
-        """The studies with all they inherit and their preference vectors, each after the one it waits for; anchor runs come first.
-
-        Raises:
-            ConfigError: rules between sections are broken; never for a config from `load_config` or `parse_config`.
-        """
-        studies, mistakes = resolve_studies(self)
-        if mistakes:
-            raise ConfigError(mistakes)
-        return studies
-
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values, defaults included; `parse_config` of it is equal."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class SweepConfig(GridConfig):
+    """A sweep that can be planned: what its grid file says, and its studies with nothing left to look up. `sweep.grid.load` makes it."""
+
+    resolved_studies: tuple[InstanceOf[Study], ...] = Field(exclude=True, repr=False)
+    """The studies with their defaults, inherited settings and preference vectors, each after those it waits for; anchor runs come
+    first. Not part of the grid file, so neither dumped nor shown."""

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from sweep.grid.models import GridConfig, SweepConfig
 from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
 from sweep.grid.source.mistakes import Mistake, Path, did_you_mean, shown
 from sweep.grid.study import Study
@@ -17,10 +20,6 @@ from trainer.problems.custom.factory import OwnProblem, is_own
 from trainer.problems.custom.source import BatchError, ProblemError
 from trainer.problems.facts import ProblemFacts
 from trainer.settings import TrainingSettings
-
-if TYPE_CHECKING:
-    from sweep.grid.models import SweepConfig
-
 
 KeyPath = tuple[str, ...]
 
@@ -109,12 +108,18 @@ ANCHOR_STUDY = "anchor-runs"
 _MAX_NAMED = 4
 
 
-def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mistake]]:
-    """The studies in dependency order (of those that are ready, the one first in the file), and what is wrong with them.
+def resolve(config: GridConfig) -> tuple[SweepConfig | None, list[Mistake]]:
+    """Fill in what each study inherits, put the studies in order, and check the rules between sections.
 
-    With `reference_point: auto` the anchor runs come first, and every study that waits for nothing waits for them.
+    Names, settings and options of the problem are each valid by themselves already. Studies are ordered by what they wait
+    for; of those that are ready, the one that comes first in the file. With `reference_point: auto` the anchor runs come
+    first, and every study that waits for nothing else waits for them.
 
-    Names, settings and options of the problem are each valid by themselves already; here are the rules between them.
+    Args:
+        config: what the grid file says.
+
+    Returns:
+        The sweep (None where a rule is broken), and every broken rule.
     """
     mistakes = _output_mistakes(config.output)
     problem = config.problem.name
@@ -160,10 +165,12 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
         mistakes += _warm_start_mistakes(studies, training_paths, candidates)
     if facts is not None and models is not None:
         mistakes += _batch_mistakes(config, studies, training_paths, candidates, models)
+    if mistakes or facts is None:
+        return None, mistakes
     ordered = with_candidates(ordered, candidates)
-    if config.has_auto_reference and facts is not None:
+    if config.has_auto_reference:
         ordered = _after_anchor_runs(ordered, studies[0], len(facts.tasks))
-    return ordered, mistakes
+    return SweepConfig.model_construct(config.model_fields_set, **dict(config), resolved_studies=ordered), []
 
 
 def _after_anchor_runs(ordered: Sequence[Study], first: Study, n_tasks: int) -> tuple[Study, ...]:
@@ -195,7 +202,7 @@ class _Grids:
         return self._known[preferences]
 
 
-def _facts_of(config: "SweepConfig") -> ProblemFacts | None:
+def _facts_of(config: GridConfig) -> ProblemFacts | None:
     """None for an unknown problem, and where its options are wrong; both are named by themselves."""
     try:
         return config.problem.facts
@@ -203,7 +210,7 @@ def _facts_of(config: "SweepConfig") -> ProblemFacts | None:
         return None
 
 
-def _models_of(config: "SweepConfig") -> tuple[str, ...] | None:
+def _models_of(config: GridConfig) -> tuple[str, ...] | None:
     """The problem's networks; None for an unknown problem, and where its options are wrong."""
     try:
         return config.problem.entry.models_of(config.problem.options)
@@ -326,7 +333,7 @@ def _output_mistakes(output: str) -> list[Mistake]:
 
 
 def _batch_mistakes(
-    config: "SweepConfig",
+    config: GridConfig,
     studies: Sequence[Study],
     training_paths: Sequence[Path],
     candidates: Mapping[str, Sequence[TrainingSettings]],
@@ -364,7 +371,7 @@ def _trainings(
     return [(with_values_of(study.training, best, searched(search.training, found)), path) for best in found]
 
 
-def _length_mistakes(config: "SweepConfig", facts: ProblemFacts) -> list[Mistake]:
+def _length_mistakes(config: GridConfig, facts: ProblemFacts) -> list[Mistake]:
     names = facts.objectives
     mistakes = []
     for key in ("reference_point", "hypervolume_reference"):
@@ -391,31 +398,24 @@ def _ordered(studies: Sequence[Study]) -> tuple[tuple[Study, ...], list[Mistake]
                 near = did_you_mean(name, names)
                 hint = f"did you mean `{near}`?" if near else f"the studies are {', '.join(names)}"
                 mistakes.append(Mistake((*path, "after"), "the name of another study expected", name, hint))
+    first = {name: names.index(name) for name in names}  # a repeated name is a mistake already
+    sorter = TopologicalSorter({index: [first[name] for name in study.after if name in first] for index, study in enumerate(studies)})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        # graphlib names each study before the one that waits for it, and the first one again at the end.
+        circle = error.args[1][:0:-1]
+        start = circle.index(min(circle))
+        circle = [*circle[start:], *circle[:start]]
+        rule = f"an order expected, this is a circle ({' after '.join(names[index] for index in [*circle, circle[0]])})"
+        mistakes.append(Mistake(("studies", circle[0], "after"), rule, ", ".join(studies[circle[0]].after), "remove one `after`"))
+        return (), mistakes
     ordered: list[Study] = []
-    waiting = list(studies)
-    while waiting:
-        done = {study.name for study in ordered}
-        ready = next((study for study in waiting if all(name in done or name not in names for name in study.after)), None)
-        if ready is None:
-            circle = _circle(waiting)
-            index = names.index(circle[0])
-            rule = f"an order expected, this is a circle ({' after '.join([*circle, circle[0]])})"
-            mistakes.append(Mistake(("studies", index, "after"), rule, ", ".join(studies[index].after), "remove one `after`"))
-            break
-        ordered.append(ready)
-        waiting.remove(ready)
+    ready: list[int] = []
+    while sorter.is_active():
+        for index in sorter.get_ready():
+            heappush(ready, index)
+        index = heappop(ready)
+        ordered.append(studies[index])
+        sorter.done(index)
     return tuple(ordered), mistakes
-
-
-def _circle(waiting: Sequence[Study]) -> list[str]:
-    """Names of studies that wait for each other, from the first in the file."""
-    blocked = {study.name for study in waiting}
-    after = {study.name: next((name for name in study.after if name in blocked), None) for study in waiting}
-    seen: list[str] = []
-    name: str | None = waiting[0].name
-    while name is not None and name not in seen:
-        seen.append(name)
-        name = after.get(name)
-    circle = seen[seen.index(name) :] if name in seen else seen
-    first = min(range(len(circle)), key=lambda i: [study.name for study in waiting].index(circle[i]))
-    return circle[first:] + circle[:first]
