@@ -42,7 +42,9 @@ def _next_of_two_digits(value: float) -> float:
         return 1.0
     exact = Decimal(value)
     unit = Decimal(1).scaleb(exact.adjusted() - 1)
-    return float(((exact / unit).to_integral_value(ROUND_FLOOR) + 1) * unit)
+    n_units = (exact / unit).to_integral_value(ROUND_FLOOR) + 1
+    # A float may lie below the decimal number that it is written as: 0.7 is 0.6999..., and the next number 0.7 again.
+    return float((n_units if float(n_units * unit) > value else n_units + 1) * unit)
 
 
 def n_beyond(store: Store) -> int:

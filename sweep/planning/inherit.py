@@ -7,6 +7,7 @@ from typing import Any
 
 from sweep.grid.load import Study
 from sweep.grid.resolve import with_values_of
+from sweep.planning.pack_job import NetworkStart
 from trainer.catalog import METHODS
 from trainer.problems.facts import ProblemFacts
 from trainer.settings import TrainingSettings
@@ -118,16 +119,16 @@ def nearest_dense(preference: Sequence[float], dense: Sequence[Vector]) -> Vecto
     return min(dense, key=lambda vector: (round(math.dist(own, task_weights(vector)), _DIGITS), vector))
 
 
-def warm_start(giver: Mapping[str, Any]) -> dict[str, str | None]:
-    """Where a trial begins, from the row of its giver, as `PackJob.starts` has it.
+def network_start(row: Mapping[str, Any]) -> NetworkStart:
+    """The network that a sparse trial starts from.
 
-    A giver that did not end ok gives nothing: the trial begins with the initial network, and its notes say so. That is
-    as repeatable as the giver is, and one dense trial that diverged does not cost all its neighbours.
+    A dense trial that did not end ok has none to start from: the sparse trial starts from the initial network, and its notes say
+    so. This is as reproducible as the dense trial is, and one dense trial that diverged does not cost all its neighbours.
+
+    Args:
+        row: of the dense trial that the plan names.
     """
-    name = f"trial {giver['trial_id']} (k = ({', '.join(f'{value:.4g}' for value in giver['k'])}), seed {giver['seed']})"
-    can_give = giver["state"] == "ok" and giver["weights_sha256"] is not None
-    return {
-        "giver": giver["trial_id"],
-        "weights_sha256": giver["weights_sha256"] if can_give else None,
-        "note": None if can_give else f"began with the initial network, since {name} ended {giver['state']}",
-    }
+    if row["state"] == "ok" and row["weights_sha256"] is not None:
+        return NetworkStart(row["trial_id"], row["weights_sha256"])
+    name = f"trial {row['trial_id']} (k = ({', '.join(f'{value:.4g}' for value in row['k'])}), seed {row['seed']})"
+    return NetworkStart(row["trial_id"], None, f"began with the initial network, since {name} ended {row['state']}")

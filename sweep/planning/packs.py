@@ -35,7 +35,7 @@ class Plan:
     packs: tuple[PackPlan, ...]
     """What can be trained now."""
     n_waiting: int
-    """Trials of studies whose `after` is not complete, and those whose giver is not."""
+    """Trials of studies that wait for another one, and sparse trials that wait for the dense one they start from."""
 
     @property
     def n_todo(self) -> int:
@@ -72,7 +72,7 @@ def plan_packs(
     for trial in trials:
         if trial.trial_id in complete:
             continue
-        if not unfinished.isdisjoint(waits_for[trial.study]) or (trial.giver is not None and trial.giver not in states):
+        if not unfinished.isdisjoint(waits_for[trial.study]) or (trial.warm_start is not None and trial.warm_start not in states):
             n_waiting += 1
         else:
             ready[trial.trial_id] = trial

@@ -25,7 +25,7 @@ class Trial:
     preference: tuple[float, ...] | None
     """None for a method that has none."""
     seed: int
-    giver: str | None = None
+    warm_start: str | None = None
     """The trial whose network this one starts from (`training.warm_start: neighbour`); None for the initial network."""
 
     @property

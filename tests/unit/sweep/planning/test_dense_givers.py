@@ -11,11 +11,12 @@ from sweep.cluster.driver import AttemptJob
 from sweep.execution import supervisor
 from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import ConfigError, SweepConfig, parse_config
-from sweep.planning.inherit import nearest_dense, task_weights, warm_start
+from sweep.planning.inherit import nearest_dense, network_start, task_weights
+from sweep.planning.pack_job import NetworkStart, PackJob
 from sweep.planning.packs import plan_packs
 from sweep.planning.trials import Trial, trials_of
 from sweep.store.store import Store
-from sweep.worker.pack_run import PackJob, PackRun
+from sweep.worker.pack_run import PackRun
 from tests.unit.sweep.execution import test_supervisor
 from tests.unit.sweep.execution.test_supervisor import Idle, InlineAll, Told
 
@@ -54,10 +55,10 @@ def test_every_sparse_trial_has_a_giver_with_its_weights_and_seed_that_comes_bef
     trials = by_id(config_of(training=WARM))
     seen: set[str] = set()
     for trial in trials.values():
-        assert (trial.giver is None) == trial.is_dense
-        if trial.giver is not None:
-            giver = trials[trial.giver]
-            assert trial.giver in seen
+        assert (trial.warm_start is None) == trial.is_dense
+        if trial.warm_start is not None:
+            giver = trials[trial.warm_start]
+            assert trial.warm_start in seen
             assert (giver.seed, giver.is_dense) == (trial.seed, True)
             assert task_weights(giver.preference or ()) == pytest.approx(task_weights(trial.preference or ()))
         seen.add(trial.trial_id)
@@ -66,7 +67,7 @@ def test_every_sparse_trial_has_a_giver_with_its_weights_and_seed_that_comes_bef
 def test_the_first_trials_of_a_grid_have_their_givers_among_them() -> None:
     for limit in range(1, 18):
         first = trials_of(config_of(training=WARM), limit)
-        assert all(trial.giver in {None, *(other.trial_id for other in first)} for trial in first)
+        assert all(trial.warm_start in {None, *(other.trial_id for other in first)} for trial in first)
 
 
 # -- ids ------------------------------------------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ def test_a_study_without_dense_vectors_starts_from_those_of_the_one_it_comes_aft
         sparse = [trial for trial in trials.values() if trial.study == "second"]
         assert len(sparse) == 6
         for trial in sparse:
-            giver = trials[trial.giver or ""]
+            giver = trials[trial.warm_start or ""]
             assert (giver.study, giver.seed) == ("first", trial.seed)
             assert task_weights(giver.preference or ()) == pytest.approx(task_weights(trial.preference or ()))
     longer = by_id(config_of(studies=[first | {"training": {"retrain": {"epochs": 4}}}, second]))
@@ -147,7 +148,7 @@ def test_a_warm_start_is_not_searched_for() -> None:
     with pytest.raises(ConfigError, match=r"studies\[0\]\.candidates\[1\]\.warm_start: what the search's own"):
         config_of(studies=[search])
     searched = config_of(studies=[search | {"training": WARM}, {"name": "best", "after": "search", "training": WARM}])
-    assert any(trial.giver for trial in trials_of(searched) if trial.study == "best")
+    assert any(trial.warm_start for trial in trials_of(searched) if trial.study == "best")
 
 
 # -- plans ----------------------------------------------------------------------------------------------------------------
@@ -162,18 +163,15 @@ def test_sparse_trials_wait_for_their_own_giver() -> None:
     assert plan.n_waiting == len(sparse) == 6
     plan = plan_packs(config, trials, {dense[0].trial_id: "ok", dense[1].trial_id: "diverged"}, [], 2)
     ready = {trial for pack in plan.packs for trial in pack.trials}
-    assert ready == {dense[2], *(trial for trial in sparse if trial.giver != dense[2].trial_id)}
+    assert ready == {dense[2], *(trial for trial in sparse if trial.warm_start != dense[2].trial_id)}
     assert plan.n_waiting == 2
 
 
-def test_a_giver_that_diverged_gives_nothing_and_is_named() -> None:
+def test_no_trial_starts_from_a_network_that_diverged_and_the_note_names_it() -> None:
     row = {"trial_id": "a", "k": [0.0, 0.5, 0.5], "seed": 1, "state": "ok", "weights_sha256": "f00"}
-    assert warm_start(row) == {"giver": "a", "weights_sha256": "f00", "note": None}
-    assert warm_start(row | {"state": "diverged", "weights_sha256": None}) == {
-        "giver": "a",
-        "weights_sha256": None,
-        "note": "began with the initial network, since trial a (k = (0, 0.5, 0.5), seed 1) ended diverged",
-    }
+    assert network_start(row) == NetworkStart("a", "f00")
+    note = "began with the initial network, since trial a (k = (0, 0.5, 0.5), seed 1) ended diverged"
+    assert network_start(row | {"state": "diverged", "weights_sha256": None}) == NetworkStart("a", None, note)
 
 
 # -- runs -----------------------------------------------------------------------------------------------------------------
@@ -204,7 +202,7 @@ def rows_of(root: Path) -> dict[str, dict[str, Any]]:
 
 def test_dense_trials_train_first_and_each_row_names_its_giver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = run(tmp_path, monkeypatch, resources={"pack": 5})
-    assert [[len(pack["trial_ids"]) for pack in job.packs] for job in attempts] == [[2], [3]], "givers of a pack may differ"
+    assert [[len(pack["trials"]) for pack in job.packs] for job in attempts] == [[2], [3]], "givers of a pack may differ"
     rows = rows_of(tmp_path)
     dense = {tuple(row["k"][1:]): trial_id for trial_id, row in rows.items() if row["k_0"] == 0}
     givers = {tuple(row["k"]): row["taken_over"] for row in rows.values()}
@@ -233,7 +231,7 @@ def test_packs_interruptions_and_what_was_complete_when_change_nothing(tmp_path:
 
         def __init__(self, job: AttemptJob, log: Path) -> None:
             Idle.__init__(self, job, log)
-            pack = PackRun(PackJob(**job.packs[0]))
+            pack = PackRun(PackJob.from_json(job.packs[0]))
             pack.step()
             if len(self.started) % 2 and not pack.is_done:
                 pack.checkpoint()
