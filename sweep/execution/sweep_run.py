@@ -15,7 +15,7 @@ from sweep.grid.load import GridText, Study, SweepConfig
 from sweep.grid.resolve import ANCHOR_STUDY
 from sweep.monitor.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, Timing
 from sweep.planning.hypervolume_reference import beyond_results
-from sweep.planning.inherit import Taken, network_start, taken_over
+from sweep.planning.inherit import Inherited, inherit, network_start
 from sweep.planning.manifest import manifest_of, refuse_changed_source
 from sweep.planning.pack_job import PackJob, TrialJob
 from sweep.planning.packs import PackPlan, Plan
@@ -201,15 +201,15 @@ class Member:
             manifest = self.store.manifest() or {}
         return tuple(manifest["reference_point_values"])
 
-    def _taken_over(self, study: Study, seed: int) -> Taken:
-        """What a study that waits for others has from them; they are complete."""
+    def _inherited(self, study: Study, seed: int) -> Inherited:
+        """What the study inherits from the studies that it waits for, which are complete."""
         if study.tuned_by is None and METHODS[study.method].takes is None:
-            return Taken(study.training)
+            return Inherited(study.training)
         wanted = {trial.trial_id: trial for trial in self.trials if trial.study in study.after}
         rows = self.store.read_rows(wanted).to_pylist()
         # A trial that two studies ask for is in the store under the first one's name.
         named = [row | {"study": wanted[row["trial_id"]].study} for row in rows]
-        return taken_over(study, seed, self._studies, named, self.config.problem.facts)
+        return inherit(study, seed, self._studies, named, self.config.problem.facts)
 
     def _trials(self, pack: PackPlan) -> list[TrialJob]:
         """The pack's trials, each with the network that it starts from; the trials that these networks come from are complete."""
@@ -221,7 +221,7 @@ class Member:
     def _job(self, pack: PackPlan, attempt: int) -> PackJob:
         config, first = self.config, pack.trials[0]
         study = self._studies[first.study]
-        taken = self._taken_over(study, first.seed)
+        inherited = self._inherited(study, first.seed)
         reference = None if study.name == ANCHOR_STUDY else self._reference_point or config.given_reference
         entry = config.problem.entry
         return PackJob(
@@ -233,11 +233,11 @@ class Member:
             study=study.name,
             model=study.model,
             method=study.method,
-            training=asdict(taken.training),
-            given_sha256=taken.weights_sha256,
-            taken_over=taken.trial_ids,
-            notes=taken.notes,
-            fault=taken.fault,
+            training=asdict(inherited.training),
+            given_sha256=inherited.weights_sha256,
+            taken_over=inherited.trial_ids,
+            notes=inherited.notes,
+            fault=inherited.fault,
             scaling=config.scaling,
             reference_point=None if reference is None or first.preference is None else padded(reference, config.problem.facts),
             seed=first.seed,

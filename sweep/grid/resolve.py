@@ -259,11 +259,15 @@ def _pruning_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Ma
     return [Mistake(paths["preferences"], rule, shown(list(pruning[0])), "for example `preferences: {simplex: {divisions: 10, k0: [0]}}`")]
 
 
-def dense_givers(study: Study, studies: Mapping[str, Study]) -> tuple[Study, ...]:
-    """The studies whose dense trials give their networks to the sparse ones of a study with a warm start.
+def studies_to_start_from(study: Study, studies: Mapping[str, Study]) -> tuple[Study, ...]:
+    """The studies from whose dense trials the sparse trials of a study with a warm start may start.
 
-    That is the study itself; where it has no vector with k0 = 0, those that it comes after, if they are of the same model and
-    have all its seeds. The candidates of a search and the anchor runs give nothing.
+    This is the study itself. If it has no vector with k0 = 0, these are the studies in its `after` that have the same model and all
+    of its seeds, except the candidates of a search and the anchor runs.
+
+    Args:
+        study: a study whose method prunes.
+        studies: all studies by name.
     """
     others = [studies[name] for name in study.after if name in studies and name != ANCHOR_STUDY]
     fitting = [
@@ -286,7 +290,7 @@ def _warm_start_mistakes(studies: Sequence[Study], paths: Sequence[Path], search
         is_warm = METHODS[study.method].prunes and study.training.warm_start == "neighbour"
         has_sparse = any(vector is not None and vector[0] > 0 for vector in study.preferences)
         is_unknown = any(not by_name[name].preferences for name in study.after if name in by_name)  # a mistake that is told already
-        if is_warm and has_sparse and not is_unknown and not dense_givers(study, by_name):
+        if is_warm and has_sparse and not is_unknown and not studies_to_start_from(study, by_name):
             rule = "preferences with k0 = 0 expected, whose networks the others start from"
             hint = "add them to this study, or name one in `after` that has them, with the same model and seeds"
             mistakes.append(Mistake((*path, "warm_start"), rule, study.training.warm_start, hint))

@@ -89,7 +89,7 @@ def test_resume_finds_the_address_in_a_grid_file_of_several(results: Store, monk
     Path("several.yaml").write_text(f"{several}output: {json.dumps(f'{above}/list?{query}')}\n", encoding="utf-8")
     refused = call("resume", str(results.root), "--grid", "several.yaml")
     assert refused.exit_code == 2
-    assert "none of its 2 sweeps goes to" in refused.stderr
+    assert "none of its 2 sweeps has the output" in refused.stderr
     assert isinstance(results.root, RemotePath)
     store = Store(results.root / "list" / "zdt2")
     store.create(manifest_of(load_config("grid.yaml"), "now"))

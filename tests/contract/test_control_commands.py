@@ -132,7 +132,7 @@ def test_resume_with_a_grid_file_runs_that_one(results: Store, trained: list[Any
 
 def test_resume_finds_its_sweep_in_a_grid_file_of_several(results: Store, trained: list[Any]) -> None:
     Path("several.yaml").write_text(f"{GRID}".replace("{name: analytic/zdt1, n_steps: 1}", "[analytic/zdt1, analytic/zdt2]"))
-    is_refused(call("resume", results.root, "--grid", "several.yaml"), "none of its 2 sweeps goes to", "hint: ")
+    is_refused(call("resume", results.root, "--grid", "several.yaml"), "none of its 2 sweeps has the output", "hint: ")
     results.root.rename("moved")
     Path("results").mkdir()
     Path("moved").rename("results/zdt1")

@@ -254,7 +254,7 @@ def test_resume_takes_a_grid_file_and_its_override_from_anywhere(begun: Store, t
     assert call("resume", begun.root, "--grid", "-", "--override", "over.yaml", text=GRID).exit_code == 0
     ((config,), text) = trained[0]
     assert (config.seeds, config.output, text) == ((0, 1), str(begun.root), GridText(GRID, "seeds: [0, 1]\n"))
-    is_refused(call("resume", begun.root, "--override", "over.yaml"), "none is named", "`--grid FILE`")
+    is_refused(call("resume", begun.root, "--override", "over.yaml"), "no grid file is given", "`--grid FILE`")
 
 
 def test_the_stored_text_is_a_grid_file_that_vectors_can_be_added_to(begun: Store) -> None:

@@ -723,10 +723,10 @@ def test_a_network_that_cannot_be_taken_over_is_a_passing_error(tmp_path: Path) 
 
 
 def test_trials_that_have_nothing_to_take_over_become_rows_that_say_so(tmp_path: Path) -> None:
-    finish(PackRun(job_of(tmp_path, 2, fault="second takes over the network of a trial of ours, but none ended ok")))
+    finish(PackRun(job_of(tmp_path, 2, fault="second inherits the network of a trial of ours, but no such trial ended ok")))
     rows = Store(tmp_path).read_rows().to_pylist()
     assert [(row["state"], row["error"]) for row in rows] == [
-        ("error", "second takes over the network of a trial of ours, but none ended ok")
+        ("error", "second inherits the network of a trial of ours, but no such trial ended ok")
     ] * 2
 
 
