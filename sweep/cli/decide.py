@@ -32,7 +32,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, text: str | Non
     try:
         return None if text is None else [float(number) for number in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"numbers with commas between them expected, found {text!r}, for example 660,2.3,2.3") from None
+        raise click.BadParameter(f"numbers separated by commas expected, found {text!r}, for example 660,2.3,2.3") from None
 
 
 def _name_unreadable(reasons: Iterable[str]) -> None:

@@ -145,7 +145,7 @@ def test_a_study_that_cannot_give_is_refused(change: dict[str, Any]) -> None:
 
 def test_a_warm_start_is_not_searched_for() -> None:
     search = {"name": "search", "candidates": [{"learning_rate": 1e-3}, WARM]}
-    with pytest.raises(ConfigError, match=r"studies\[0\]\.candidates\[1\]\.warm_start: what the search's own"):
+    with pytest.raises(ConfigError, match=r"studies\[0\]\.candidates\[1\]\.warm_start: the value of the search's own"):
         config_of(studies=[search])
     searched = config_of(studies=[search | {"training": WARM}, {"name": "best", "after": "search", "training": WARM}])
     assert any(trial.warm_start for trial in trials_of(searched) if trial.study == "best")
