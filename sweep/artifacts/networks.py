@@ -38,7 +38,7 @@ class TrainedTrials:
         self.config = config
         manifest = store.manifest()
         if manifest is None:
-            raise StoreError("no sweep is here (no manifest.json)", store.root, "name the results folder of a run")
+            raise StoreError("not a results folder (no manifest.json)", store.root, "name the results folder of a run")
         self.manifest = manifest
         stored = self.manifest.get("problem", {})
         if stored.get("name") != config.problem.name or stored.get("fingerprint") != fingerprint_of(config):

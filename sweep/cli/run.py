@@ -1,4 +1,4 @@
-"""`sweep run`: options, the run itself, and its summary."""
+"""`sweep plan` and `sweep run`: the plan as text, the run itself, and its summary."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: WorkerCount) -> Iterator[str]:
-    """What would run: each sweep with its studies, then packs and time of all."""
+    """The plan as text: each sweep with its studies, then the packs and the estimated time of all sweeps together."""
     for config, plan in zip(configs, plans, strict=True):
         yield f"sweep {config.name}: {len(plan.trials)} trials -> {config.output}"
         searches = {study.name: study.candidate_of for study in config.resolved_studies}
@@ -31,10 +31,9 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: W
             waits_for = dict.fromkeys(searches.get(name) or name for name in study.after)
             after = f", after {', '.join(waits_for)}" if study.after else ""
             yield f"  study {study.name}: {study.model}, {study.method}{after}: {len(mine)} trials, {n_complete} complete"
-            givers = {trial.giver for trial in mine if trial.giver is not None}
-            if givers:
-                n_warm = sum(trial.giver is not None for trial in mine)
-                yield f"    {n_warm} sparse trials start from the networks of {len(givers)} dense ones (warm_start: neighbour)"
+            warm = [trial.warm_start for trial in mine if trial.warm_start is not None]
+            if warm:
+                yield f"    {len(warm)} sparse trials start from the networks of {len(set(warm))} dense ones (warm_start: neighbour)"
         n_failed = sum(state != "ok" for state in plan.complete.values())
         yield f"complete: {len(plan.complete)} ({n_failed} failed); to train: {plan.n_todo}; waiting for others: {plan.n_waiting}"
     packs = [pack for plan in plans for pack in plan.packs]
@@ -55,7 +54,7 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: W
 
 
 def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome, StorePath]]) -> Iterator[str]:
-    """How a run ended: the counts of each sweep, where the time went, the reports."""
+    """The summary of a run: the counts of each sweep, where the time went, and the reports."""
     outcomes = [outcome for outcome, _ in ended]
     for config, outcome in zip(configs, outcomes, strict=True):
         name = f"{config.name}: " if len(configs) > 1 else ""
@@ -72,7 +71,7 @@ def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome,
 
 
 def timing_line(timing: Timing) -> str:
-    """Where the time went, for people."""
+    """Where the time of a run went, as text."""
     parts = (
         ("training", timing.training_s),
         ("loading workers", timing.worker_setup_s),

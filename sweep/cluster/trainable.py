@@ -14,10 +14,11 @@ from ray.util.placement_group import PlacementGroup, placement_group
 from sweep.cluster.gauges import PackGauges
 from sweep.cluster.temporary import restore_users_folder
 from sweep.monitor.progress import pack_label
+from sweep.planning.pack_job import PackJob
 from sweep.store.store import Store
 from sweep.worker.environment import refuse_other_node
 from sweep.worker.faults import Kind, WorkerError, kind_of, message_of
-from sweep.worker.pack_run import PackJob, PackRun, next_retry
+from sweep.worker.pack_run import PackRun, next_retry
 
 _NODE_ID = "ray.io/node-id"
 _LOOK_S = 0.2
@@ -30,7 +31,7 @@ class PackTrainable(Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Resume the pack from its last checkpoint. What fails here is raised by the first `step`, as Tune would lose its kind."""
         restore_users_folder(os.environ)
-        job = PackJob(**config["pack"]["job"])
+        job = PackJob.from_json(config["pack"]["job"])
         self._label = label_of(config["pack"]["job"])
         self._gauges = PackGauges(job.sweep, job.study, job.pack_id)
         self._fault: Exception | None = None
@@ -122,4 +123,5 @@ def pause_before(retry: int) -> float:
 
 def label_of(job: dict[str, Any]) -> str:
     """The pack, its first trial and k."""
-    return pack_label(job["pack_id"], job["trial_ids"], job["preferences"], job["method"])
+    trials = job["trials"]
+    return pack_label(job["pack_id"], [trial["trial_id"] for trial in trials], [trial["k"] for trial in trials], job["method"])

@@ -28,7 +28,7 @@ def forget_trials(folder: str | StorePath, trial_ids: Sequence[str]) -> list[For
     store = Store(folder)
     store.check_reachable()
     if store.manifest() is None:
-        raise StoreError("no sweep is here (no manifest.json)", store.root, "name the results folder of a run")
+        raise StoreError("not a results folder (no manifest.json)", store.root, "name the results folder of a run")
     wanted = list(dict.fromkeys(trial_ids))
     with store.lock():
         states = store.complete()

@@ -15,14 +15,15 @@ from sweep.grid.load import GridText, Study, SweepConfig
 from sweep.grid.resolve import ANCHOR_STUDY
 from sweep.monitor.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, Timing
 from sweep.planning.hypervolume_reference import beyond_results
-from sweep.planning.inherit import Taken, taken_over, warm_start
+from sweep.planning.inherit import Inherited, inherit, network_start
 from sweep.planning.manifest import manifest_of, refuse_changed_source
+from sweep.planning.pack_job import PackJob, TrialJob
 from sweep.planning.packs import PackPlan, Plan
 from sweep.planning.reference_point import anchor_trials, below_anchor_runs, padded
 from sweep.planning.trials import trials_of
 from sweep.store.remote.path import StorePath
 from sweep.store.store import Store
-from sweep.worker.pack_run import PackJob, versions
+from sweep.worker.pack_run import versions
 from trainer.catalog import METHODS
 from trainer.problems.custom.factory import OwnProblem
 from trainer.problems.custom.source import SourceError
@@ -201,26 +202,27 @@ class Member:
             manifest = self.store.manifest() or {}
         return tuple(manifest["reference_point_values"])
 
-    def _taken_over(self, study: Study, seed: int) -> Taken:
-        """What a study that waits for others has from them; they are complete."""
+    def _inherited(self, study: Study, seed: int) -> Inherited:
+        """What the study inherits from the studies that it waits for, which are complete."""
         if study.tuned_by is None and METHODS[study.method].takes is None:
-            return Taken(study.training)
+            return Inherited(study.training)
         wanted = {trial.trial_id: trial for trial in self.trials if trial.study in study.after}
         rows = self.store.read_rows(wanted).to_pylist()
         # A trial that two studies ask for is in the store under the first one's name.
         named = [row | {"study": wanted[row["trial_id"]].study} for row in rows]
-        return taken_over(study, seed, self._studies, named, self.config.problem.facts)
+        return inherit(study, seed, self._studies, named, self.config.problem.facts)
 
-    def _starts(self, pack: PackPlan) -> dict[str, dict[str, str | None]]:
-        """Where the networks of trials that start from others begin (`PackJob.starts`); the givers are complete."""
-        givers = {trial.giver for trial in pack.trials if trial.giver is not None}
-        rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in givers} if givers else {}
-        return {trial.trial_id: warm_start(rows[trial.giver]) for trial in pack.trials if trial.giver is not None}
+    def _trials(self, pack: PackPlan) -> list[TrialJob]:
+        """The pack's trials, each with the network that it starts from; the trials that these networks come from are complete."""
+        dense = {trial.warm_start for trial in pack.trials if trial.warm_start is not None}
+        rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in dense} if dense else {}
+        starts = {trial_id: network_start(row) for trial_id, row in rows.items()}
+        return [TrialJob(trial.trial_id, trial.preference, starts.get(trial.warm_start or "")) for trial in pack.trials]
 
     def _job(self, pack: PackPlan, attempt: int) -> PackJob:
         config, first = self.config, pack.trials[0]
         study = self._studies[first.study]
-        taken = self._taken_over(study, first.seed)
+        inherited = self._inherited(study, first.seed)
         reference = None if study.name == ANCHOR_STUDY else self._reference_point or config.given_reference
         entry = config.problem.entry
         return PackJob(
@@ -232,21 +234,19 @@ class Member:
             study=study.name,
             model=study.model,
             method=study.method,
-            training=asdict(taken.training),
-            given_sha256=taken.weights_sha256,
-            taken_over=taken.trial_ids,
-            starts=self._starts(pack),
-            notes=taken.notes,
-            fault=taken.fault,
+            training=asdict(inherited.training),
+            given_sha256=inherited.weights_sha256,
+            taken_over=inherited.trial_ids,
+            notes=inherited.notes,
+            fault=inherited.fault,
             scaling=config.scaling,
             reference_point=None if reference is None or first.preference is None else padded(reference, config.problem.facts),
             seed=first.seed,
-            trial_ids=[trial.trial_id for trial in pack.trials],
-            preferences=[trial.preference and list(trial.preference) for trial in pack.trials],
+            trials=self._trials(pack),
             backend=config.resources.backend,
             **worker_kinds(config.resources)[0].job,
             checkpoint_s=config.resources.checkpoint_s,
-            checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
+            checkpoint=str(pack.checkpoint.path) if pack.checkpoint else None,
             problem_folders=config.problem.import_from or (),
             problem_source=entry.source.digest if isinstance(entry, OwnProblem) else None,
             sweep=config.name,

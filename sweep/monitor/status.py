@@ -108,7 +108,7 @@ class StatusReader:
         manifest = store.manifest()
         if manifest is None:
             raise StoreError(
-                "no sweep is here (no manifest.json)", store.root, "name the results folder of a run, for example results/quickstart"
+                "not a results folder (no manifest.json)", store.root, "name the results folder of a run, for example results/quickstart"
             )
         plan = store.latest_plan() or {}
         config = plan.get("config")

@@ -8,8 +8,8 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from sweep.planning.pack_job import PackJob
 from sweep.store.records import is_count
 from sweep.store.store import Checkpoint, Store, StoreError
 from sweep.worker.faults import Kind, kind_of
@@ -31,59 +32,6 @@ if TYPE_CHECKING:
     from trainer.api import Problem, State, Training, TrialSpec
 
 _PACKAGES = ("pareto-sweep", "torch", "numpy", "scipy", "scikit-learn", "ray", "pyarrow")
-
-
-@dataclass(frozen=True)
-class PackJob:
-    """All that a worker needs to train a pack; plain values, so that it travels as JSON."""
-
-    root: str
-    """The results folder, absolute."""
-    attempt: int
-    pack_id: str
-    problem: str
-    problem_options: Mapping[str, Any]
-    study: str
-    model: str
-    method: str
-    training: Mapping[str, Any]
-    scaling: str
-    reference_point: Sequence[float] | None
-    seed: int
-    trial_ids: Sequence[str]
-    preferences: Sequence[Sequence[float] | None]
-    """None for a method without preferences."""
-    device: str = "cpu"
-    backend: str = "auto"
-    gpus: float = 0.0
-    """GPUs of this worker, or its share of one."""
-    n_threads: int = 1
-    """CPU threads beside a GPU."""
-    checkpoint_s: float = 5.0
-    """Seconds between two checkpoints; 0 keeps every epoch."""
-    checkpoint_pack_id: str | None = None
-    """The pack whose checkpoint these trials continue, None to begin."""
-    problem_folders: Sequence[str] = ()
-    """Where the module of an own problem is imported from, absolute."""
-    problem_source: str | None = None
-    """Digest of an own problem's source as it was planned: another one trains nothing."""
-    given_sha256: str | None = None
-    """The blob of an earlier trial's network that the method takes over."""
-    taken_over: Sequence[str] = ()
-    """The trial that it comes from."""
-    starts: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
-    """trial_id -> where its network begins: `giver` (a trial's id), `weights_sha256` (its blob, null for the initial network) and
-    `note`, for the row, or null. Empty where all begin with the initial network or with what the method takes over."""
-    notes: Sequence[str] = ()
-    """What every row should say."""
-    fault: str | None = None
-    """Why these trials cannot be trained: they become rows that say so."""
-    sweep: str = "sweep"
-    """Name of the sweep, for the dashboard."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and numbers."""
-        return asdict(self)
 
 
 @dataclass
@@ -132,6 +80,7 @@ class PackRun:
 
         started = time.perf_counter()
         self.job = job
+        self._trials = {trial.trial_id: trial for trial in job.trials}
         self.spent = Spent()
         self._store = Store(job.root)
         self._started_at = time.time()
@@ -258,9 +207,9 @@ class PackRun:
         """trial_id -> the network that it begins with, where that is not the initial one."""
         from trainer.api import model_tensors
 
-        blobs = {trial_id: start["weights_sha256"] for trial_id, start in self.job.starts.items()}
-        networks = {sha: model_tensors(self._store.get_blob(sha)) for sha in dict.fromkeys(blobs.values()) if sha is not None}
-        return {trial_id: networks[sha] for trial_id, sha in blobs.items() if sha is not None}
+        blobs = {trial.trial_id: trial.start.weights_sha256 for trial in self.job.trials if trial.start and trial.start.weights_sha256}
+        networks = {sha: model_tensors(self._store.get_blob(sha)) for sha in dict.fromkeys(blobs.values())}
+        return {trial_id: networks[sha] for trial_id, sha in blobs.items()}
 
     def _advance(self, part: _Part) -> tuple[list[Any] | None, bool]:
         """Train an epoch. Returns the results, if it was the last one, and whether memory was not enough for so many trials."""
@@ -303,7 +252,7 @@ class PackRun:
 
         assert self._problem is not None
         specs = [self._specs[trial_id] for trial_id in part.trial_ids]
-        starts = [self._starts.get(trial_id) for trial_id in part.trial_ids] if self.job.starts else None
+        starts = [self._starts.get(trial_id) for trial_id in part.trial_ids] if any(trial.start for trial in self.job.trials) else None
         return start(
             specs,
             self._problem,
@@ -376,8 +325,9 @@ class PackRun:
         """One row after the other: one that the store refuses costs the others nothing."""
         for result in results:
             row = self._row(result.trial_id) | result.columns | {"state": result.state, "error": result.error}
-            own = self.job.starts.get(result.trial_id, {}).get("note")
-            row["notes"] = [*self._notes, *([own] if own else ()), *(result.columns.get("notes") or ())] or None
+            start = self._trials[result.trial_id].start
+            own = [start.note] if start is not None and start.note else []
+            row["notes"] = [*self._notes, *own, *(result.columns.get("notes") or ())] or None
             try:
                 self._store.publish(row, result.epochs, result.weights)
             except Exception as error:
@@ -400,7 +350,7 @@ class PackRun:
             "seed": job.seed,
             "k": None if spec.preference is None else list(spec.preference),
             **{f"k_{i}": value for i, value in enumerate(spec.preference or ())},
-            "taken_over": [*job.taken_over, *self._givers_of(trial_id)] or None,
+            "taken_over": [*job.taken_over, *self._started_from(trial_id)] or None,
             "host": platform.node(),
             "device": self._device,
             "backend": None,  # a training's own columns say which
@@ -409,11 +359,10 @@ class PackRun:
             "finished_at": datetime.now(UTC),
         }
 
-    def _givers_of(self, trial_id: str) -> list[str]:
-        """The trial whose network this one began with."""
-        start = self.job.starts.get(trial_id, {})
-        giver = start.get("giver")
-        return [giver] if giver is not None and start.get("weights_sha256") is not None else []
+    def _started_from(self, trial_id: str) -> list[str]:
+        """The trial whose network this one started from, if there is one."""
+        start = self._trials[trial_id].start
+        return [start.trial_id] if start is not None and start.weights_sha256 is not None else []
 
     def _make_specs(self) -> "list[TrialSpec]":
         from trainer.api import TrialSpec
@@ -422,8 +371,17 @@ class PackRun:
         settings = TypeAdapter(TrainingSettings).validate_python(dict(job.training))
         reference_point = tuple(job.reference_point) if job.reference_point else None
         return [
-            TrialSpec(trial_id, job.model, job.method, k if k is None else tuple(k), job.seed, settings, job.scaling, reference_point)
-            for trial_id, k in zip(job.trial_ids, job.preferences, strict=True)
+            TrialSpec(
+                trial.trial_id,
+                job.model,
+                job.method,
+                None if trial.k is None else tuple(trial.k),
+                job.seed,
+                settings,
+                job.scaling,
+                reference_point,
+            )
+            for trial in job.trials
         ]
 
     def _first_parts(self) -> list[_Part]:
@@ -470,9 +428,15 @@ class PackRun:
         return [_Part(f"{part.name}-{number}", ids, part.state) for number, ids in enumerate(pieces, start=1)]
 
     def _own_checkpoints(self) -> list[Checkpoint]:
-        """Those of this pack, of its parts and of the pack that it continues; the furthest first."""
-        wanted = (self.job.pack_id, self.job.checkpoint_pack_id)
-        own = [c for c in self._store.checkpoints() if c.pack_id in wanted or c.pack_id.startswith(f"{self.job.pack_id}-")]
+        """The one that the job names, and those that earlier tries of this pack and of its parts have left; the furthest first."""
+        job = self.job
+        own = [
+            checkpoint
+            for checkpoint in self._store.checkpoints()
+            if str(checkpoint.path) == job.checkpoint
+            or checkpoint.pack_id == job.pack_id
+            or checkpoint.pack_id.startswith(f"{job.pack_id}-")
+        ]
         return sorted(own, key=lambda checkpoint: (-checkpoint.epoch, -len(checkpoint.trial_ids)))
 
     def _furthest_state(self, trial_ids: Sequence[str]) -> "State | None":
@@ -495,7 +459,6 @@ class PackRun:
 
     def _report_live(self, part: _Part | None) -> None:
         """Where this try is; without a part it is starting."""
-        k = dict(zip(self.job.trial_ids, self.job.preferences, strict=True))
         trial_ids = list(self.job.trial_ids if part is None else part.trial_ids)
         state = {
             "pack_id": self.job.pack_id,
@@ -504,7 +467,7 @@ class PackRun:
             "study": self.job.study,
             "trial_ids": trial_ids,
             "seed": self.job.seed,
-            "k": [k[trial_id] for trial_id in trial_ids],
+            "k": [self._trials[trial_id].k for trial_id in trial_ids],
             "host": platform.node(),
             "pid": os.getpid(),
             "started": self._started_at,

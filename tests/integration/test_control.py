@@ -74,12 +74,12 @@ def test_a_paused_sweep_ends_its_running_packs_waits_and_goes_on(tmp_path: Path,
         assert store.live() == []
         shown = asked(tmp_path, "status", "out").stdout
         assert "running on " in shown
-        assert "paused: no pack begins until `sweep resume " in shown
+        assert "paused: no pack starts until `sweep resume " in shown
         assert process.process.poll() is None, "the run waits"
         assert store.complete() == ended
         assert plans_of(store.root) == [1]
         lifted = asked(tmp_path, "resume", "out")
-        assert f"the pause is lifted: the run on {(store.lock_holder() or {})['host']} (pid {process.process.pid}, since " in lifted.stdout
+        assert f"the pause is over: the run on {(store.lock_holder() or {})['host']} (pid {process.process.pid}, since " in lifted.stdout
         done = process.wait(PATIENCE_S)
         process.until_all_are_gone()
     assert done.code == 0, done.stderr
@@ -110,7 +110,7 @@ def test_a_stopped_run_keeps_its_epochs_and_resume_needs_no_grid_file(tmp_path: 
     (tmp_path / "grid.yaml").unlink()
 
     paused = asked(tmp_path, "pause", "out")
-    assert "no run is on; the next one waits" in paused.stdout
+    assert "nothing is running; the next run will wait" in paused.stdout
     ended = sweep_command("resume", "out", "--no-dashboard", folder=tmp_path, timeout=PATIENCE_S)
     assert ended.code == 0, ended.stderr
     assert not store.control.pause_requested()
@@ -118,7 +118,7 @@ def test_a_stopped_run_keeps_its_epochs_and_resume_needs_no_grid_file(tmp_path: 
     assert plans_of(store.root) == [1, 2]
 
     lost = sorted(undisturbed)[1]
-    assert asked(tmp_path, "rm", "out", lost).stdout == f"{lost}: removed (it had ended ok)\n"
+    assert asked(tmp_path, "rm", "out", lost).stdout == f"{lost}: removed (its state was ok)\n"
     assert sorted(store.complete()) == sorted(set(undisturbed) - {lost})
     ended = sweep_command("resume", "out", "--no-dashboard", folder=tmp_path, timeout=PATIENCE_S)
     assert ended.code == 0, ended.stderr

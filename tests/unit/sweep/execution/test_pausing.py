@@ -12,9 +12,10 @@ from sweep.execution import attempt, supervisor
 from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import SweepConfig, parse_configs
 from sweep.monitor.progress import Quiet, Snapshot
+from sweep.planning.pack_job import PackJob
 from sweep.store.lock import Lock
 from sweep.store.store import Store
-from sweep.worker.pack_run import PackJob, PackRun
+from sweep.worker.pack_run import PackRun
 
 SMALL = {"name": "analytic/zdt1", "n_steps": 1}
 GRID: dict[str, Any] = {"preferences": {"list": [[0.5, 0.5], [0.25, 0.75]]}, "resources": {"pack": 1}}
@@ -42,7 +43,7 @@ class OnePack:
 
     def __init__(self, job: AttemptJob, log: Path) -> None:
         self.jobs.append(job)
-        run = PackRun(PackJob(**job.packs[0]))
+        run = PackRun(PackJob.from_json(job.packs[0]))
         while not run.step():
             pass
         type(self).then()

@@ -21,10 +21,11 @@ from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import SweepConfig, parse_config, parse_configs
 from sweep.monitor.outcome import Outcome, Timing, worst_exit_code
 from sweep.monitor.progress import Snapshot
+from sweep.planning.pack_job import PackJob
 from sweep.planning.trials import trials_of
 from sweep.store.lock import Lock, LockedError
 from sweep.store.store import Store, StoreWriteError
-from sweep.worker.pack_run import PackJob, PackRun
+from sweep.worker.pack_run import PackRun
 
 
 def run_sweep(config: SweepConfig, told: "Told") -> Outcome:
@@ -73,7 +74,7 @@ class Inline(Idle):
 
     def __init__(self, job: AttemptJob, log: Path) -> None:
         super().__init__(job, log)
-        run = PackRun(PackJob(**job.packs[0]))
+        run = PackRun(PackJob.from_json(job.packs[0]))
         while not run.step():
             pass
         self.sent = [{"event": "fit_started", "slots": 1}, {"event": "pack_ended", "pack_id": run.job.pack_id, **vars(run.spent)}]
@@ -85,7 +86,7 @@ class InlineAll(Idle):
     def __init__(self, job: AttemptJob, log: Path) -> None:
         super().__init__(job, log)
         for pack in job.packs:
-            run = PackRun(PackJob(**pack))
+            run = PackRun(PackJob.from_json(pack))
             while not run.step():
                 pass
 
@@ -214,7 +215,7 @@ def test_of_each_turn_the_largest_pack_comes_first(tmp_path: Path, use: Any) -> 
     small, large = (parse_config(GRID | sizes | {"output": str(tmp_path / name), "seeds": [0]}) for name in ("small", "large"))
     small = parse_config(json.loads(json.dumps(small.to_json())) | {"preferences": {"list": [[0.1, 0.45, 0.45]]}})
     run_sweeps((small, large), Told())
-    assert [(Path(pack["root"]).name, len(pack["trial_ids"])) for pack in started[0].packs] == [("large", 2), ("small", 1), ("large", 1)]
+    assert [(Path(pack["root"]).name, len(pack["trials"])) for pack in started[0].packs] == [("large", 2), ("small", 1), ("large", 1)]
 
 
 def test_a_sweep_that_is_complete_takes_no_attempt(configs: tuple[SweepConfig, ...], use: Any) -> None:
@@ -361,7 +362,7 @@ def test_anchor_runs_come_first_and_give_the_reference_point(config: SweepConfig
     assert (outcome.exit_code, outcome.states) == (0, {"ok": 4})
     first, second = started
     assert {(pack["study"], pack["reference_point"]) for pack in first.packs} == {("anchor-runs", None)}
-    assert sorted(k for pack in first.packs for k in pack["preferences"]) == [[0, 0, 1], [0, 1, 0]]
+    assert sorted(trial["k"] for pack in first.packs for trial in pack["trials"]) == [[0, 0, 1], [0, 1, 0]]
     rows = {row["trial_id"]: row for row in Store(outcome.root).read_rows().to_pylist()}
     anchors = [row for row in rows.values() if row["study"] == "anchor-runs"]
     least = [min(row[f"loss.validation.{task}"] / row["anchors"][i] for row in anchors) for i, task in ((1, "left"), (2, "right"))]
@@ -392,8 +393,10 @@ def test_a_failed_anchor_run_is_for_the_user_to_mend_and_other_sweeps_go_on(tmp_
         """The first sweep's first anchor run diverges."""
 
         def __init__(self, job: AttemptJob, log: Path) -> None:
-            super().__init__(replace(job, packs=[pack for pack in job.packs if pack["trial_ids"] != [lost.trial_id]]), log)
-            if any(pack["trial_ids"] == [lost.trial_id] for pack in job.packs):
+            super().__init__(
+                replace(job, packs=[pack for pack in job.packs if [trial["trial_id"] for trial in pack["trials"]] != [lost.trial_id]]), log
+            )
+            if any([trial["trial_id"] for trial in pack["trials"]] == [lost.trial_id] for pack in job.packs):
                 row = {"trial_id": lost.trial_id, "attempt": 1, "retry": 0, "state": "diverged", "error": "a loss became NaN"}
                 Store(roots_of(configs)[0]).publish(row | {"study": lost.study})
 

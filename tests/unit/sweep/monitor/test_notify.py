@@ -167,7 +167,8 @@ class OneFails:
 
     def __init__(self, job: AttemptJob, log: Path) -> None:
         pack = job.packs[0]
-        row = {"trial_id": pack["trial_ids"][0], "attempt": pack["attempt"], "retry": 0, "study": "main", "k": pack["preferences"][0]}
+        trial = pack["trials"][0]
+        row = {"trial_id": trial["trial_id"], "attempt": pack["attempt"], "retry": 0, "study": "main", "k": trial["k"]}
         Store(Path(pack["root"])).publish(row | {"state": "error", "error": "ValueError: no"})
         Store(Path(pack["root"])).control.request_stop()
 
