@@ -1,4 +1,4 @@
-"""What the user is told while a run goes on: failures, requests from elsewhere, and where its sweeps stand."""
+"""What the user is told during a run: failures, requests from elsewhere, and the progress of its sweeps."""
 
 import time
 from collections import Counter
@@ -13,9 +13,9 @@ from sweep.store.remote.path import StorePath
 
 _REMOTE_POLL_S = 3.0  # between two looks into an object store
 _REQUESTS = {
-    "pause": "paused: running packs go on to their end, no others begin; `sweep resume` lifts it",
-    "stop": "asked to stop: running epochs end and are kept",
-    None: "goes on",
+    "pause": "paused: running packs are finished, no others begin; `sweep resume` ends the pause",
+    "stop": "asked to stop: running epochs are finished and kept",
+    None: "continues",
 }
 
 

@@ -64,7 +64,7 @@ def test_a_paused_sweep_ends_its_running_packs_waits_and_goes_on(tmp_path: Path,
     with receiving() as receiver, sweep_process(*RUN, "--notify", receiver.url, folder=tmp_path) as process:
         running = {pack["pack_id"] for pack in process.until(lambda: live_of(store.root), "a running pack")}
         assert "waits" in asked(tmp_path, "pause", "out").stdout
-        until_it_says(process, "steered: paused: running packs go on to their end")
+        until_it_says(process, "steered: paused: running packs are finished")
         driver = process.driver()
         process.until(lambda: process.driver() is None, "the end of the attempt")
         assert driver is not None
@@ -86,7 +86,7 @@ def test_a_paused_sweep_ends_its_running_packs_waits_and_goes_on(tmp_path: Path,
     (message,) = receiver.messages
     assert (message["event"], message["exit_code"], message["states"]) == ("sweep_ended", 0, {"ok": N_TRIALS})
     assert SECRET not in "".join(path.read_text() for path in (store.root / "plans").iterdir())
-    assert "steered: goes on" in done.stderr
+    assert "steered: continues" in done.stderr
     assert "no progress" not in done.stderr, "an attempt that a pause has ended is no failed one"
     assert plans_of(store.root) == [1, 2]
     assert trained(store.root) == undisturbed
@@ -102,7 +102,7 @@ def test_a_stopped_run_keeps_its_epochs_and_resume_needs_no_grid_file(tmp_path: 
         stopped = process.wait(PATIENCE_S)
         process.until_all_are_gone()
     assert stopped.code == 130, stopped.stderr
-    assert "steered: asked to stop: running epochs end and are kept" in stopped.stderr
+    assert "steered: asked to stop: running epochs are finished and kept" in stopped.stderr
     assert f"{N_TRIALS} trials: " in stopped.stdout
     kept = store.checkpoints()
     assert kept

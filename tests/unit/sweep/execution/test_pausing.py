@@ -91,8 +91,8 @@ def test_a_paused_sweep_waits_without_a_driver_until_the_pause_is_lifted(configs
     assert (outcome.exit_code, outcome.states) == (0, {"ok": 2})
     assert looks[:5] == [True] * 5
     assert [message for message in told.messages if message.startswith("two-")] == [
-        "two-zdt1: paused: running packs go on to their end, no others begin; `sweep resume` lifts it",
-        "two-zdt1: goes on",
+        "two-zdt1: paused: running packs are finished, no others begin; `sweep resume` ends the pause",
+        "two-zdt1: continues",
     ]
 
 
