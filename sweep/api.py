@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sweep.errors import SweepError
+from sweep.execution.options import RunOptions
 from sweep.execution.supervisor import expected_workers, run_sweeps
 from sweep.grid.load import GridText, SweepConfig
 from sweep.monitor.notify import notifying
@@ -92,57 +93,42 @@ def run_all(
     """
     from analysis.results.table import read_results
 
-    ended = run_and_report_all(configs, address=address, has_dashboard=dashboard, limit=limit, is_quiet=quiet)
+    ended = run_and_report_all(configs, RunOptions(address=address, limit=limit, has_dashboard=dashboard, is_quiet=quiet))
     to_mend = [outcome.message for outcome, _ in ended if outcome.exit_code == EXIT_WRONG_INPUT and outcome.message]
     if to_mend:
         raise SweepError("\n".join(to_mend))
     return tuple(read_results(str(outcome.root)) for outcome, _ in ended)
 
 
-def run_and_report(
-    config: SweepConfig,
-    *,
-    address: str | None = None,
-    has_dashboard: bool = True,
-    limit: int | None = None,
-    is_quiet: bool = False,
-    grid_file: GridText | None = None,
-) -> tuple[Outcome, StorePath]:
-    """`run_and_report_all` of one sweep."""
-    return run_and_report_all((config,), address=address, has_dashboard=has_dashboard, limit=limit, is_quiet=is_quiet, grid_file=grid_file)[
-        0
-    ]
-
-
 def run_and_report_all(
     configs: Sequence[SweepConfig],
+    options: RunOptions,
     *,
-    address: str | None = None,
-    has_dashboard: bool = True,
-    limit: int | None = None,
-    is_quiet: bool = False,
     grid_file: GridText | None = None,
-    fails_fast: bool = False,
-    notify: str | None = None,
 ) -> tuple[tuple[Outcome, StorePath], ...]:
-    """Run, and write the reports of sweeps with something new.
+    """Train several sweeps with one Ray, and write the report of each sweep that has new results.
 
-    With `notify`, a web address, a message goes there when a trial fails for good and when a sweep ends.
+    Args:
+        configs: sweeps with the same `resources`, and an output each.
+        options: where and how they run.
+        grid_file: the text that the configs came from, kept in the plans.
 
     Returns:
         For each sweep how it ended, and the path of its report.
+
+    Raises:
+        StoreError: a results folder cannot be used.
+        SweepError: the cluster cannot be used.
     """
     names = {Store(config.output).root: config.name for config in configs}
-    progress = choose_progress(is_quiet)
-    with notifying(progress, names, notify) as (told, tell_end):
+    progress = choose_progress(options.is_quiet)
+    with notifying(progress, names, options.notify) as (notified_progress, notify_end):
         try:
-            outcomes = run_sweeps(
-                configs, told, address=address, has_dashboard=has_dashboard, limit=limit, grid_file=grid_file, fails_fast=fails_fast
-            )
+            outcomes = run_sweeps(configs, notified_progress, options, grid_file=grid_file)
         finally:
             progress.close()
         for outcome in outcomes:
-            tell_end(outcome)
+            notify_end(outcome)
     return tuple((outcome, _report(config, outcome)) for config, outcome in zip(configs, outcomes, strict=True))
 
 

@@ -1,15 +1,15 @@
-"""The error that ends a command because of something only the user can fix."""
+"""Errors that end a command because of something that only the user can fix."""
 
 _HINT = "\n  hint: "
 
 
 class UserError(Exception):
-    """Something that the user has to know and can mend: what is wrong, where, and what to do.
+    """An error that the user can fix: what is wrong, where, and what to do.
 
     Args:
-        problem: what is wrong, in words. A last line `  hint: ...` in it counts as `hint`.
-        where: a path or an address; None where the problem names it.
-        hint: what to do.
+        problem: a description of the problem. A last line `  hint: ...` in it counts as `hint`.
+        where: a path or an address; None if the description names it.
+        hint: advice on what to do.
     """
 
     def __init__(self, problem: str, where: object = None, hint: str | None = None) -> None:
@@ -26,4 +26,4 @@ class UserError(Exception):
 
 
 class SweepError(UserError):
-    """The sweep cannot go on until the user mends something; the message says what and how."""
+    """The sweep cannot go on until the user fixes something; the message says what and how."""

@@ -1,6 +1,6 @@
-"""Text on a terminal or in a pipe: what a terminal would obey is escaped, and what the stream cannot encode is written in other letters.
+"""Text for a terminal or a pipe: control characters are escaped, and characters that the stream cannot encode are replaced.
 
-Names and errors come from files and programs of others, and the work is done when they are printed: printing never raises for a letter.
+Names and errors come from other people's files and programs, and are printed when the work is done; so no character makes printing fail.
 """
 
 import errno
@@ -46,23 +46,23 @@ _LOOKS_LIKE = str.maketrans(
     }
 )
 _PYTHONS_OWN = ("strict", "surrogateescape")
-"""Error handlers of a standard output for which nobody has asked."""
+"""Error handlers that Python gives standard output by itself."""
 
 
 def plain(text: str) -> str:
-    """The text with an escape in place of whatever a terminal would obey; line breaks and tabs stay."""
+    """The text with escapes in place of control characters; line breaks and tabs stay."""
     if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(_shown(letter) for letter in text)
 
 
 def one_line(text: str) -> str:
-    """`plain` text in one line: white space becomes single spaces."""
+    """The `plain` text on one line: white space becomes single spaces."""
     return plain(" ".join(text.split()))
 
 
 def fitted(text: str, stream: IO[str] | None, *, is_data: bool = False) -> str:
-    """`plain` text in letters that a stream can encode.
+    """The `plain` text in characters that a stream can encode.
 
     Args:
         text: what is to be shown.
@@ -95,8 +95,8 @@ def echo(value: Any = "", err: bool = False, *, is_data: bool = False) -> None:
         is_data: as for `fitted`.
 
     Raises:
-        UserError: standard output takes no more, as where the disk of a redirected output is full.
-        BrokenPipeError: the reader is gone; click ends the program quietly.
+        UserError: standard output cannot be written, for example because the disk of a redirected output is full.
+        BrokenPipeError: the reader has gone; click ends the program quietly.
     """
     stream = sys.stderr if err else sys.stdout
     try:
@@ -110,7 +110,7 @@ def echo(value: Any = "", err: bool = False, *, is_data: bool = False) -> None:
 
 
 def _discard_output() -> None:
-    """Have what standard output could not write thrown away: Python would try again when it exits, and fail with exit code 120."""
+    """Discard what standard output could not write; Python would try again at exit, and fail with exit code 120."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, sys.stdout.fileno())
@@ -129,8 +129,8 @@ def _escape(letter: str) -> str:
 
 
 def _look_alike(letter: str, encoding: str) -> str:
-    found = letter.translate(_LOOKS_LIKE)
-    return found if found != letter and _is_encodable(found, encoding) else _escape(letter)
+    similar = letter.translate(_LOOKS_LIKE)
+    return similar if similar != letter and _is_encodable(similar, encoding) else _escape(letter)
 
 
 def _is_encodable(text: str, encoding: str) -> bool:

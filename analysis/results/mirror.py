@@ -152,7 +152,7 @@ def _opened(address: str) -> tuple[Any, str]:
     who = split.netloc.rpartition("@")[0]
     is_azure = split.scheme.startswith("abfs")
     if split.scheme not in _SCHEMES or not split.netloc:
-        raise ResultsError(f"{split.scheme}://...: no kind of address that is known here\n  hint: use s3://, gs:// or abfs://, or a folder")
+        raise ResultsError(f"{split.scheme}://...: unknown kind of address\n  hint: use s3://, gs:// or abfs://, or a folder")
     if (who and (not is_azure or ":" in who) and who != "anonymous") or any(
         re.search("key|secret|token|sig|client", name) for name in given
     ):

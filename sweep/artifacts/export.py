@@ -93,7 +93,7 @@ class Exported:
     card: Mapping[str, Any]
     """What is in it, as JSON has it; the same is in the file's metadata, and for people in `<path>.md`."""
     not_kept: str | None
-    """Why the results folder did not take the latencies; None where it did, or they are not those of `sweep measure`."""
+    """Why the latencies were not written into the results folder; None if they were, or they are not those of `sweep measure`."""
 
 
 class Exporter:
@@ -110,27 +110,27 @@ class Exporter:
         """Write one trial's network; the format is the file's suffix. Its latencies go into the results folder too, if it takes them.
 
         Args:
-            trial_id: its id, or a beginning that no other one has.
+            trial_id: its id, or a unique beginning of it.
             path: the file; its model card for people goes beside it, into `<path>.md`.
-            replaces: take the place of files that are there already.
+            replaces: existing files may be replaced.
 
         Raises:
             StoreError: no such trial or weights, or they are damaged.
             DataError: the problem's data is not here.
-            StoreWriteError: the disk did not take the file; none is left.
+            StoreWriteError: the file could not be written; none is left.
             SweepError: the path cannot be written to (`check_target`), the network cannot be compressed, or the compressed one
                 computes something else.
         """
         form = format_of(path)
         check_target(path, replaces=replaces)
         network = self._trials.network(self._trials.row(trial_id))
-        found = _Export(self._trials.manifest, network, form)
-        card, data = found.file()
+        export = _Export(self._trials.manifest, network, form)
+        card, data = export.file()
         check_target(path, replaces=replaces)  # once more: to compress and verify takes a while
         page = card_page(path)
         # The network waits aside until its card is written, so that a full disk leaves both files as they were.
         write_whole(path, data, check=lambda _: write_whole(page, card_text(card).encode()))
-        return Exported(path, card, self._kept(network.row, found.latency) if found.ties else None)
+        return Exported(path, card, self._kept(network.row, export.latency) if export.ties else None)
 
     def _kept(self, row: Mapping[str, Any], latency: Mapping[int, tuple[float, float]]) -> str | None:
         """Why the latencies were not kept; None when they were."""
@@ -142,7 +142,7 @@ class Exporter:
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's suffix names; upper and lower case are alike.
+    """The format that a file's suffix names, in upper or lower case.
 
     Raises:
         SweepError: it names none.
@@ -163,19 +163,19 @@ def card_page(path: Path) -> Path:
 
 
 def check_target(path: Path, *, replaces: bool = False) -> None:
-    """Refuse a path that cannot be written to, or that would take the place of another file.
+    """Refuse a path that cannot be written to, or that would replace another file.
 
     Args:
         path: the file that is to be written; its model card goes beside it.
-        replaces: files that are there already may be replaced.
+        replaces: existing files may be replaced.
 
     Raises:
-        SweepError: its folder is missing, or a file or folder is in its place.
+        SweepError: its folder is missing, or a file or folder of this name exists.
     """
     folder = path.parent
     if not folder.is_dir():
-        found = "is not a folder" if folder.exists() else "does not exist"
-        raise SweepError(f"{path}: the folder {folder} {found}\n  hint: create it first, or name a file in another folder")
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise SweepError(f"{path}: the folder {folder} {problem}\n  hint: create it first, or name a file in another folder")
     for taken in (path, card_page(path)):
         if taken.is_dir():
             raise SweepError(f"{taken}: a folder has this name\n  hint: choose another file name")

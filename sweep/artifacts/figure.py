@@ -1,4 +1,4 @@
-"""Draws one figure of a results folder into a file."""
+"""One figure of a results folder, drawn into a file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def figure_file(
         folder: the results folder.
         name: one of `analysis.figures.catalog.FIGURES`.
         trial: for figures of one trial, its id or the beginning of it.
-        form: `html`, `svg`, `png` or `pdf`; None: what `out` ends with, and html where it says nothing.
+        form: `html`, `svg`, `png` or `pdf`; None: as the suffix of `out` says, else html.
         out: the file, which is replaced; default: the figure's name in the working directory.
         tell: called for each file of the folder that could not be read, with its path and the reason.
         is_trusted: for `samples`: the folder may name a module to import and a folder to put data into.
@@ -31,8 +31,8 @@ def figure_file(
         The file.
 
     Raises:
-        ResultsError: what the figure shows is not there, or this machine draws no images.
-        SweepError, DataError, ProblemError: the problem's images cannot be had (`sweep.artifacts.images.samples_of`).
+        ResultsError: the folder lacks what the figure shows, or this machine cannot draw images.
+        SweepError, DataError, ProblemError: the problem's images are not available (`sweep.artifacts.images.samples_of`).
         WriteError: the file cannot be written.
     """
     from analysis.figures.export import FORMATS, draw_figure, write_figure

@@ -44,10 +44,10 @@ def show_data(name: str, out: Path | None = None, root: str | None = None) -> Pa
         The file.
 
     Raises:
-        SweepError: no such problem, one without images, one that takes no `root`; an own problem raised something.
+        SweepError: no such problem, one without images, or one that takes no `root`; or a custom problem raised an exception.
         WriteError: the file cannot be written.
         DataError: data that is missing or damaged.
-        ProblemError: an own problem that cannot be imported.
+        ProblemError: a custom problem that cannot be imported.
     """
     try:
         entry = find_problem(name, [os.getcwd()])
@@ -132,9 +132,9 @@ def samples_of(manifest: dict[str, Any], where: str | Path = "manifest.json", *,
         is_trusted: the user said that this folder may name a module to import and a folder to put data into.
 
     Raises:
-        SweepError: what the folder names needs trust; no such problem here, one without images, or an own problem raised something.
+        SweepError: what the folder names needs trust; no such problem, or one without images; or a custom problem raised an exception.
         DataError: data that is missing or damaged.
-        ProblemError: an own problem that cannot be imported.
+        ProblemError: a custom problem that cannot be imported.
     """
     import numpy as np
 
@@ -155,7 +155,7 @@ def samples_of(manifest: dict[str, Any], where: str | Path = "manifest.json", *,
 
 
 def _refuse_untrusted(asked: dict[str, Any], where: str | Path) -> None:
-    """A results folder alone names neither a module that is imported nor a folder that missing data is downloaded into."""
+    """Refuse a folder that names a module to import, or a missing folder that data would be downloaded into."""
     name, root = asked["name"], (asked.get("options") or {}).get("root")
     if is_own(name):
         what, instead = f"problem {one_line(name)} is a Python module, which a results folder may not name by itself", name
@@ -178,7 +178,7 @@ def _problem_of(asked: dict[str, Any]) -> "Problem":
         options = TypeAdapter(entry.options).validate_python(dict(asked.get("options") or {}))
     except (ValidationError, TypeError, ValueError, OverflowError):
         raise SweepError(
-            f"the options that the results name are none of problem {name}\n  hint: restore manifest.json from a copy"
+            f"the options in the results are not options of problem {name}\n  hint: restore manifest.json from a copy"
         ) from None
     try:
         problem: Problem = entry.build(options)

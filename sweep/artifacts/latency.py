@@ -1,4 +1,4 @@
-"""`sweep measure`: how long a trial's trained and compressed network take on one core of this machine, kept in the results folder."""
+"""`sweep measure`: the latency of a trial's trained and compressed network on one core of this machine, kept in the results folder."""
 
 import platform
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.artifacts.networks import BATCHES, TrainedTrials
-from sweep.store.manifest import is_line
+from sweep.store.records import is_line
 from sweep.store.store import Store
 
 _N_COMPARED = 256
@@ -19,24 +19,24 @@ _MACHINE = ("host", "processor", "torch")
 
 @dataclass(frozen=True)
 class Measured:
-    """What `latency/` has of a trial now."""
+    """The latency of a trial in `latency/`."""
 
     trial_id: str
     latency_ms: Mapping[str, Mapping[str, float]]
     """Batch -> `before` and `after`."""
     measured: str
-    """When."""
+    """When it was measured."""
     is_new: bool
-    """False where it was measured earlier, for these weights on this machine."""
+    """False if it was measured earlier, for these weights on this machine."""
 
 
 def measure_trial(trials: TrainedTrials, trial_id: str, *, again: bool = False) -> Measured:
-    """Measure one trial's networks and keep the figures, unless they are known.
+    """Measure the latency of one trial's networks and keep it, unless it is known.
 
     Args:
         trials: of the folder.
         trial_id: its id, or a beginning that no other one has.
-        again: although the figures of these weights on this machine are known.
+        again: measure even if the latency of these weights on this machine is known.
 
     Raises:
         StoreError: no such trial or weights, or they are damaged.
@@ -51,25 +51,25 @@ def measure_trial(trials: TrainedTrials, trial_id: str, *, again: bool = False) 
     network = trials.network(row)
     small = network.compressed().network.eval()
     network.difference(small, [network.problem.validation.first(_N_COMPARED)[0]], "validation data")
-    found = network.latencies(small)
-    record = keep_latency(trials.store, row, found)
+    measured = network.latencies(small)
+    record = keep_latency(trials.store, row, measured)
     return Measured(row["trial_id"], record["latency_ms"], record["measured"], is_new=True)
 
 
-def keep_latency(store: Store, row: Mapping[str, Any], found: Mapping[int, tuple[float, float]]) -> dict[str, Any]:
-    """Write what was just measured here into the folder.
+def keep_latency(store: Store, row: Mapping[str, Any], measured: Mapping[int, tuple[float, float]]) -> dict[str, Any]:
+    """Write a latency that was just measured on this machine into the folder.
 
     Args:
         store: the results folder.
         row: of the trial.
-        found: batch -> milliseconds before and after.
+        measured: batch size -> milliseconds before and after compression.
 
     Raises:
         StoreWriteError: the folder did not take it.
     """
     record = {
         "weights_sha256": row["weights_sha256"],
-        "latency_ms": {str(n): {"before": before, "after": after} for n, (before, after) in found.items()},
+        "latency_ms": {str(n): {"before": before, "after": after} for n, (before, after) in measured.items()},
         **this_machine(),
         "product": f"pareto-sweep {version('pareto-sweep')}",
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -79,12 +79,12 @@ def keep_latency(store: Store, row: Mapping[str, Any], found: Mapping[int, tuple
 
 
 def this_machine() -> dict[str, str]:
-    """What a latency depends on, beside the network."""
+    """What a latency depends on beside the network: host, processor and version of torch."""
     return {"host": _line(platform.node()), "processor": _line(processor_name()), "torch": version("torch")}
 
 
 def processor_name() -> str:
-    """Of this machine, as exactly as it says."""
+    """The name of this machine's processor, as exact as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -98,7 +98,7 @@ def _line(text: str) -> str:
 
 
 def _known(store: Store, row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What was measured of the same weights on this machine, at every batch."""
+    """The stored latency of the same weights on this machine; None unless it has every batch size."""
     latency = store.latency(row["trial_id"])
     if latency is None or latency["weights_sha256"] != row["weights_sha256"]:
         return None

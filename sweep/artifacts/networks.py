@@ -1,4 +1,4 @@
-"""Trained networks out of a results folder: whole as they were trained, and compressed."""
+"""Trained networks from a results folder: as they were trained, and compressed."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -22,15 +22,15 @@ BATCHES = (1, 256)
 
 
 class TrainedTrials:
-    """The trials of one sweep; data and problem are made once.
+    """The trained trials of one sweep; data and problem are loaded once.
 
     Args:
         store: its results folder.
         config: what was trained there, from `stored_config` or a grid file that the user names.
 
     Raises:
-        StoreError: no sweep is in the folder.
-        SweepError: the config is of another problem than the results.
+        StoreError: this is not a results folder.
+        SweepError: the config and the results are of different problems.
     """
 
     def __init__(self, store: Store, config: SweepConfig) -> None:
@@ -38,7 +38,7 @@ class TrainedTrials:
         self.config = config
         manifest = store.manifest()
         if manifest is None:
-            raise StoreError("no sweep is here (no manifest.json)", store.root, "name the results folder of a run")
+            raise StoreError("not a results folder (no manifest.json)", store.root, "name the results folder of a run")
         self.manifest = manifest
         stored = self.manifest.get("problem", {})
         if stored.get("name") != config.problem.name or stored.get("fingerprint") != fingerprint_of(config):
@@ -55,10 +55,10 @@ class TrainedTrials:
         """The row of a trial with weights.
 
         Args:
-            trial_id: its id, or a beginning that no other one has.
+            trial_id: its id, or a unique beginning of it.
 
         Raises:
-            StoreError: there is none, or it has no weights.
+            StoreError: there is no such trial, or it has no weights.
         """
         matching = [known for known in self._rows if known.startswith(trial_id)] if trial_id else []
         if trial_id not in self._rows and len(matching) != 1:
@@ -75,8 +75,8 @@ class TrainedTrials:
         """The network of a row.
 
         Raises:
-            SweepError: it is of a kind that cannot be compressed.
-            StoreError: its weights are gone or damaged.
+            SweepError: networks of its kind cannot be compressed.
+            StoreError: its weights are missing or damaged.
             DataError: the problem's data is not here.
         """
         if self.config.problem.name.startswith("analytic/"):
@@ -113,7 +113,7 @@ class TrainedNetwork:
 
     @cached_property
     def whole(self) -> "nn.Module":
-        """As it was trained.
+        """The network as it was trained.
 
         Raises:
             SweepError: the weights do not fit the network.
@@ -137,7 +137,7 @@ class TrainedNetwork:
         return network.eval()
 
     def compressed(self, *, ties: bool = True) -> "Compressed":
-        """Without what training made zero or, with `ties`, equal.
+        """The network without what training made zero or, with `ties`, equal.
 
         Raises:
             SweepError: its steps cannot be listed, or a weight is not finite.
@@ -175,9 +175,9 @@ class TrainedNetwork:
         return found
 
     def latencies(self, small: "nn.Module") -> dict[int, tuple[float, float]]:
-        """Batch -> milliseconds of the whole network and of the small one, on one core of this machine.
+        """Batch size -> milliseconds of the whole network and of the small one, on one core of this machine.
 
-        Inputs are those of the test data, again from the first one on where they are fewer than a batch.
+        Inputs are those of the test data, repeated where they are fewer than a batch.
         """
         from trainer.compression.latency import latencies
 

@@ -36,7 +36,7 @@ Files: TypeAlias = frozenset[tuple[str, int, int, int]]
 
 @dataclass(frozen=True)
 class Rendered:
-    """A page, and what it shows."""
+    """A rendered page and the numbers of trials that it shows."""
 
     page: bytes
     version: int
@@ -47,15 +47,15 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Version:
-    """What a reader's page asks for again and again."""
+    """The state that an open page polls for."""
 
     version: int
-    """Of the newest page."""
+    """The version of the newest page."""
     complete: int
     """Trials that it shows, of those planned."""
     planned: int
     state: Activity
-    """Whether a run is on, or one that is paused."""
+    """Whether a run is active, paused or has ended."""
     problem: str | None
     """Why the last look at the folder failed, one line."""
     poll_s: float
@@ -63,7 +63,7 @@ class Version:
 
 
 class LivePage:
-    """The newest page of a results folder. Once made it has one; `stop` ends its thread.
+    """The newest page of a results folder, rendered by a thread; `stop` ends the thread.
 
     Args:
         folder: a path, or the text of an address.
@@ -94,7 +94,7 @@ class LivePage:
         self._thread.start()
 
     def page(self) -> bytes:
-        """The HTML; after a time in which nobody asked it waits until the folder has been looked at."""
+        """The HTML; if nobody has asked for a while, it waits until the folder has been read again."""
         with self._turn:
             n_looks, was_idle = self._n_looks, self._is_idle
             self._ask()
@@ -103,14 +103,14 @@ class LivePage:
         return self._rendered.page
 
     def version(self) -> Version:
-        """Of the page that `page` would return now; has the folder looked at soon."""
+        """The version of the page that `page` would return now; asks the thread to read the folder soon."""
         with self._turn:
             self._ask()
         shown = self._rendered
         return Version(shown.version, shown.complete, shown.planned, self._activity, self._problem, self._poll_s)
 
     def stop(self, patience_s: float = 5.0) -> None:
-        """End the thread; a look that is going on may take so many seconds more."""
+        """End the thread, and wait for a look in progress for at most so many seconds."""
         self._stopped.set()
         with self._turn:
             self._ask()
@@ -121,7 +121,7 @@ class LivePage:
         self._turn.notify_all()
 
     def _follow(self) -> None:
-        """The thread: look when asked, then rest."""
+        """The thread's loop: look when asked, then rest."""
         seconds = 0.0
         while not self._stopped.wait(max(self._poll_s, _REST * seconds) if self._n_looks else 0):
             with self._turn:
@@ -138,7 +138,7 @@ class LivePage:
                 self._turn.notify_all()
 
     def _try_to_look(self) -> None:
-        """Whatever is wrong with the folder, the page that is there stays."""
+        """Look at the folder; whatever is wrong with it, the last good page stays."""
         try:
             self._look()
             self._problem = None
@@ -146,7 +146,7 @@ class LivePage:
             self._problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
 
     def _look(self) -> None:
-        """Render if the folder has something new."""
+        """Render the page again if the folder has changed."""
         files = self._found_files()  # first: what comes while the page is being made is new to the next look
         if files != self._files:
             self._rendered = self._new_page()
@@ -174,7 +174,7 @@ class LivePage:
         return frozenset(found)
 
     def _found_activity(self) -> Activity:
-        if self._store.lock_holder(certainly_dead=False) is None:
+        if self._store.lock_holder(include_dead=False) is None:
             return "ended"
         return "paused" if self._store.control.pause_requested() else "running"
 
@@ -201,12 +201,12 @@ def serve(folder: str | Path, port: int, show: Callable[[str], None], eps: float
     Args:
         folder: a path, or the text of an address.
         port: of 127.0.0.1; 0: any free one.
-        show: told the report's address, once, when it can be opened.
-        eps: where the tolerance slider stands at first, >= 0.
+        show: called once with the report's address, when it can be opened.
+        eps: initial position of the tolerance slider, >= 0.
         costs: prices that replace those of the grid file.
 
     Raises:
-        ServeError: the port is taken or not for us.
+        ServeError: the port is in use or forbidden.
         ResultsError, StoreError: the folder cannot be read as results.
     """
     with opened(port) as server:
@@ -225,7 +225,7 @@ def serve(folder: str | Path, port: int, show: Callable[[str], None], eps: float
 
 @contextlib.contextmanager
 def opened(port: int) -> "Iterator[LoopbackServer]":
-    """A server that listens; its `live` page is to be set before it serves. Closed with the block.
+    """A listening server, closed with the block; its `live` page must be set before it serves.
 
     Raises:
         ServeError: as for `serve`.
@@ -252,16 +252,16 @@ class LoopbackServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """For a browser on this machine."""
+        """The address for a browser on this machine."""
         return f"http://{LOOPBACK}:{self.server_address[1]}/"
 
     def server_bind(self) -> None:
-        """Without the base class's question to the name service."""
+        """Bind without the base class's query to the name service."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = LOOPBACK, int(self.server_address[1])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A reader who went away in the middle of an answer is no error."""
+        """Ignore readers who disconnect in the middle of an answer."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -272,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30  # seconds without a byte of a request
 
     def do_GET(self) -> None:
-        """The whole answer."""
+        """Answer a request."""
         if not self._is_for_us():
             self._send(HTTPStatus.FORBIDDEN, "text/plain", f"only for {LOOPBACK} and localhost\n".encode())
         elif self.command not in ("GET", "HEAD"):
@@ -287,7 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_CONNECT = do_TRACE = do_GET  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a page asks every few seconds."""
+        """Logs nothing, as a page asks every few seconds."""
 
     def _is_for_us(self) -> bool:
         hosts = self.headers.get_all("Host", [])

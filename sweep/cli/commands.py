@@ -1,21 +1,24 @@
-"""The command line: parse, call one function of the library, print. Heavy imports happen inside the commands."""
+"""The command line: each command parses its options, calls one function of the library and prints. Heavy imports happen inside it."""
 
 import json
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from analysis.figures.catalog import FIGURES, figure_list
 from sweep.cli.control import COMMANDS as CONTROL
 from sweep.cli.decide import COMMANDS as DECIDING
-from sweep.cli.errors import told_clearly as _told_clearly
+from sweep.cli.errors import reports_errors
 from sweep.cli.export import COMMANDS as EXPORTING
-from sweep.cli.types import ResultsPlace
+from sweep.cli.types import ResultsPlace, address_option, limit_option, run_options
 from sweep.terminal import echo
+
+if TYPE_CHECKING:
+    from sweep.execution.options import RunOptions
 
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
 _FOLDER = ResultsPlace()
@@ -35,8 +38,8 @@ def cli() -> None:
     \b
     Example:
       sweep init grid.yaml          write a commented grid file
-      sweep run grid.yaml           train everything it asks for, write results/NAME/report.html
-      sweep run grid.yaml           once more: goes on where it stopped, or says that nothing is left
+      sweep run grid.yaml           train everything in it, write results/NAME/report.html
+      sweep run grid.yaml           again: continue where it stopped, or report that nothing is left
     """
 
 
@@ -44,16 +47,12 @@ def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.argument("grid", type=click.Path(readable=False, path_type=Path)),
         click.option(
-            "--out", metavar="DIR", help="Results folder or s3://... (of a list: its parent) instead of the grid file's `output`."
+            "--out",
+            metavar="DIR",
+            help="Results folder or s3://... (its parent, for a list of problems) instead of the grid file's `output`.",
         ),
-        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials of each sweep."),
         click.option(
             "--override", type=click.Path(readable=False, path_type=Path), metavar="FILE", help="A second YAML file, merged over the first."
-        ),
-        click.option(
-            "--address",
-            metavar="A",
-            help="Join a Ray cluster: `auto` or HOST:PORT; default: RAY_ADDRESS, which submitted jobs have. `local` starts a Ray here.",
         ),
     )
     for option in reversed(options):
@@ -80,9 +79,21 @@ _eps_option = click.option(
 def _price_options(command: Callable[..., Any]) -> Callable[..., Any]:
     number = click.FloatRange(min=0)
     options = (
-        click.option("--usd-per-device-hour", type=number, callback=_finite, metavar="USD", help="Price of what one worker trains on."),
-        click.option("--usd-per-kwh", type=number, callback=_finite, metavar="USD", help="Price of electricity."),
-        click.option("--g-co2-per-kwh", type=number, callback=_finite, metavar="GRAMS", help="CO2 of electricity."),
+        click.option(
+            "--usd-per-device-hour",
+            type=number,
+            callback=_finite,
+            metavar="USD",
+            help="Price of an hour of the device that one worker trains on.",
+        ),
+        click.option("--usd-per-kwh", type=number, callback=_finite, metavar="USD", help="Price of a kilowatt-hour of electricity."),
+        click.option(
+            "--g-co2-per-kwh",
+            type=number,
+            callback=_finite,
+            metavar="GRAMS",
+            help="Grams of CO2 emitted for a kilowatt-hour of electricity.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -91,16 +102,14 @@ def _price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @cli.command()
 @_grid_options
-@click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
-@click.option("--fail-fast", is_flag=True, help="Stop when the first trial has failed, with exit code 3; running epochs are kept.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
-@_told_clearly
-def run(grid: Path, out: str | None, override: Path | None, quiet: bool, **options: Any) -> int:
+@run_options
+@reports_errors
+def run(grid: Path, out: str | None, override: Path | None, options: "RunOptions") -> int:
     """Train every trial of GRID (`-`: standard input) that is not complete yet, then write the report.
 
-    Running it again goes on where it stopped; a larger grid trains what is new. The first Ctrl-C ends running epochs
-    and keeps them, the second stops at once. A list of problems is one sweep each, with a folder and a report of its own.
+    Run it again to continue where it stopped; in a larger grid only the new trials are trained. The first Ctrl-C lets the
+    running epochs end and keeps them, the second one stops at once. Each problem of a list is a sweep with its own folder and
+    report.
 
     \b
     Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted.
@@ -112,16 +121,16 @@ def run(grid: Path, out: str | None, override: Path | None, quiet: bool, **optio
       sed s/mdmtn/hps/ configs/quickstart.yaml | sweep run - --out results/hps
     """
     started = time.perf_counter()
-    from sweep.cli.run import train_and_tell
+    from sweep.cli.run import run_and_summarise
     from sweep.grid.load import read_grid
 
     file = read_grid(grid, override=override)
-    return train_and_tell(file.configs(out), file.text, started=started, is_quiet=quiet, **options)
+    return run_and_summarise(file.configs(out), file.text, options, started=started)
 
 
 @cli.command()
 @click.argument("path", type=click.Path(readable=False, path_type=Path), default=Path("grid.yaml"))
-@_told_clearly
+@reports_errors
 def init(path: Path) -> int:
     """Write a commented grid file to PATH (default grid.yaml).
 
@@ -140,18 +149,20 @@ def init(path: Path) -> int:
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError as error:
-            raise UserError("a file is there already", path, "name another one, `sweep init other.yaml`") from error
+            raise UserError("the file exists already", path, "choose another name, `sweep init other.yaml`") from error
     echo(f"wrote {path}; start it with `sweep run {path}`")
     return 0
 
 
 @cli.command()
 @_grid_options
-@_told_clearly
+@limit_option
+@address_option
+@reports_errors
 def plan(grid: Path, out: str | None, limit: int | None, override: Path | None, address: str | None) -> int:
-    """Show what `sweep run GRID` would do: trials, what is complete, packs, workers, a time estimate.
+    """Show what `sweep run GRID` would do: its trials, which are complete, packs, workers and an estimate of the time.
 
-    The estimate needs at least one complete trial.
+    The estimate needs at least one complete trial. Nothing is written.
 
     \b
     Example:
@@ -171,13 +182,14 @@ def plan(grid: Path, out: str | None, limit: int | None, override: Path | None, 
 
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option("--watch", is_flag=True, help="Keep showing it until the run ends; as JSON, one line a second.")
+@click.option("--watch", is_flag=True, help="Update the display until the run ends; with JSON, print a line every second.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@_told_clearly
+@reports_errors
 def status(folder: str | Path, watch: bool, form: str) -> int:
-    """Show where the sweep in DIR stands; reads only the results folder, from any machine.
+    """Show the progress of the sweep in DIR. Only the results folder is read, so this works on any machine that sees it.
 
-    Time left, running packs with k, epoch, accuracy, sparsity and the age of their last sign of life, failed trials and why.
+    Shown are the time left, the running packs (k, epoch, accuracy, sparsity, time since their last update) and the failed trials
+    with their errors.
 
     \b
     Example:
@@ -202,19 +214,23 @@ def status(folder: str | Path, watch: bool, form: str) -> int:
     "--out",
     type=click.Path(dir_okay=False, readable=False, path_type=Path),
     metavar="FILE",
-    help="Write it here instead of DIR/report.html.",
+    help="Write the report to FILE instead of DIR/report.html.",
 )
-@click.option("--serve", is_flag=True, help="Show it in a browser of this machine, and follow the sweep, until Ctrl-C; writes nothing.")
-@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="With --serve: port of 127.0.0.1; default: any free one.")
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Serve the report to this machine's browser and update it while the sweep runs, until Ctrl-C; nothing is written.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="With --serve: the port on 127.0.0.1; default: any free port.")
 @_price_options
-@_told_clearly
+@reports_errors
 def report(folder: str | Path, eps: float, out: Path | None, serve: bool, port: int | None, **prices: float | None) -> int:
-    """Write the HTML report of the results in DIR; also in the middle of a run.
+    """Write the HTML report of the results in DIR; this works during a run, too.
 
-    What it cost is priced as the grid file's `costs` say, unless an option says otherwise.
+    Prices come from the grid file's `costs`; the options replace them.
 
-    With --serve the report stays in memory, is served on this machine alone, and renews itself while the sweep runs. Ctrl-C (or SIGTERM)
-    ends that with exit code 0.
+    With --serve the report stays in memory, only this machine can open it, and it is updated while the sweep runs. Ctrl-C (or
+    SIGTERM) ends the server with exit code 0.
 
     \b
     Example:
@@ -227,13 +243,13 @@ def report(folder: str | Path, eps: float, out: Path | None, serve: bool, port: 
     costs = Costs(**prices)
     if serve:
         if out is not None:
-            raise click.UsageError("--serve writes no file, so --out has no meaning with it\n  hint: leave one of them out")
+            raise click.UsageError("--serve writes no file, so --out cannot be combined with it\n  hint: leave one of them out")
         from sweep.artifacts.serve import serve as serve_report
 
         serve_report(folder, port or 0, lambda address: echo(f"live report: {address} (Ctrl-C ends it)"), eps=eps, costs=costs)
         return 0
     if port is not None:
-        raise click.UsageError("--port belongs to --serve\n  hint: add --serve, or leave --port out")
+        raise click.UsageError("--port needs --serve\n  hint: add --serve, or leave --port out")
     from analysis.report.page import write_report
 
     echo(write_report(folder, out, eps=eps, costs=costs), is_data=True)
@@ -244,7 +260,7 @@ def report(folder: str | Path, eps: float, out: Path | None, serve: bool, port: 
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json", "markdown", "latex"]), default="table", show_default=True)
-@_told_clearly
+@reports_errors
 def front(folder: str | Path, eps: float, form: str) -> int:
     """Print the trials of DIR that no other trial dominates.
 
@@ -269,20 +285,20 @@ def front(folder: str | Path, eps: float, form: str) -> int:
     type=click.Choice(["text", "csv", "json", "markdown", "latex"]),
     default="text",
     show_default=True,
-    help="Rounded percents for people, or full precision and fractions (csv, json) for programs.",
+    help="Rounded percentages for people, or fractions in full precision (csv, json) for programs.",
 )
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, readable=False, path_type=Path),
     metavar="FILE",
-    help="Write it here instead of printing it.",
+    help="Write the table to FILE instead of printing it.",
 )
-@_told_clearly
+@reports_errors
 def table(folders: tuple[str | Path, ...], form: str, output: Path | None) -> int:
     """Compare the methods of the sweeps in DIR ... as the paper's Table I does.
 
-    Every architecture trained by every method: sparsity, test accuracy of each task, training time, means over seeds with
-    95 % intervals. Of several preference vectors the best one on validation data is shown.
+    For each architecture and method it shows the sparsity, the test accuracy of each task and the training time: means over seeds with
+    95 % intervals. If a method has several preference vectors, the one that is best on validation data is shown.
 
     \b
     Example:
@@ -312,16 +328,25 @@ def _list_figures(context: click.Context, parameter: click.Parameter, value: boo
 @cli.command(epilog=f"Figures: {', '.join(FIGURES)}.")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.argument("name", metavar="NAME", type=click.Choice(list(FIGURES)))
-@click.option("--trial", metavar="ID", help="For `similarity`: the trial, by its id or the beginning of it; default: the best sparse one.")
-@click.option("--format", "form", type=click.Choice(["html", "svg", "png", "pdf"]), help="Default: what FILE ends with, else html.")
+@click.option("--trial", metavar="ID", help="For `similarity`: the id of the trial or its beginning; default: the best sparse trial.")
+@click.option("--format", "form", type=click.Choice(["html", "svg", "png", "pdf"]), help="Default: the ending of FILE, or else html.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, readable=False, path_type=Path), metavar="FILE", help="Write it here instead of NAME.FORMAT."
+    "--out",
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
+    metavar="FILE",
+    help="Write the figure to FILE instead of NAME.FORMAT.",
 )
-@click.option("--trust", is_flag=True, help="For `samples`: import a problem of your own that DIR names, and fetch data into its folder.")
-@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_figures, help="Say what each figure shows.")
-@_told_clearly
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="For `samples`: allow DIR to name your own problem's module to import, and the folder that data are downloaded to.",
+)
+@click.option(
+    "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_figures, help="List the figures and what each one shows."
+)
+@reports_errors
 def figure(folder: str | Path, name: str, trial: str | None, form: str | None, out: Path | None, trust: bool) -> int:
-    """Draw a figure of the paper from the results in DIR: a page that opens offline, or an image.
+    """Draw a figure of the paper from the results in DIR, as a page that opens offline or as an image.
 
     Images (svg, png, pdf) need the extra `images` and a Chromium; `samples` needs the problem's data.
 
@@ -339,7 +364,7 @@ def figure(folder: str | Path, name: str, trial: str | None, form: str | None, o
 
 
 @cli.command()
-@_told_clearly
+@reports_errors
 def schema() -> int:
     """Print the JSON Schema of grid files, for editors to complete and check them.
 
@@ -366,10 +391,13 @@ def data() -> None:
 @data.command()
 @click.argument("problem")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, readable=False, path_type=Path), metavar="FILE", help="Write it here instead of PROBLEM.png."
+    "--out",
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
+    metavar="FILE",
+    help="Write the image to FILE instead of PROBLEM.png.",
 )
-@click.option("--root", metavar="DIR", help="Folder with the original files instead of the problem's default.")
-@_told_clearly
+@click.option("--root", metavar="DIR", help="Folder with the original data files; default: the problem's own.")
+@reports_errors
 def show(problem: str, out: Path | None, root: str | None) -> int:
     """Write a PNG with sample images of PROBLEM and their labels for each task.
 
@@ -386,9 +414,9 @@ def show(problem: str, out: Path | None, root: str | None) -> int:
 
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@_told_clearly
+@reports_errors
 def verify(folder: str | Path) -> int:
-    """Check every file in DIR: readable, of the right schema, hashes as named. Exit code 3 if something is wrong.
+    """Check that every file in DIR can be read and has the right schema and hash. Exit code 3 if something is wrong.
 
     \b
     Example:
@@ -400,7 +428,9 @@ def verify(folder: str | Path) -> int:
     store = Store(folder)
     store.check_reachable()
     if not is_there(store.root / "manifest.json"):
-        raise StoreError("no sweep is here (no manifest.json)", folder, "name the results folder of a run, for example results/quickstart")
+        raise StoreError(
+            "not a results folder (no manifest.json)", folder, "name the results folder of a run, for example results/quickstart"
+        )
     findings = store.verify()
     for finding in findings:
         echo(f"{finding.path}: {finding.problem}\n  hint: {finding.hint}")

@@ -1,4 +1,4 @@
-"""The commands that steer a sweep from anywhere its results folder is seen: pause, stop, resume, rm."""
+"""The commands that control a sweep from any machine that sees its results folder: pause, stop, resume, rm."""
 
 import time
 from pathlib import Path
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.cli.errors import told_clearly
-from sweep.cli.types import ResultsPlace, config_options
+from sweep.cli.errors import reports_errors
+from sweep.cli.types import ResultsPlace, config_options, run_options
 from sweep.terminal import echo
 
 if TYPE_CHECKING:
+    from sweep.execution.options import RunOptions
     from sweep.store.store import Store
 
 _folder = click.argument("folder", metavar="DIR", type=ResultsPlace())
@@ -18,12 +19,12 @@ _folder = click.argument("folder", metavar="DIR", type=ResultsPlace())
 
 @click.command()
 @_folder
-@told_clearly
+@reports_errors
 def pause(folder: str | Path) -> int:
-    """Let no more trials of the sweep in DIR begin.
+    """Pause the sweep in DIR: no further trials are started.
 
-    Running packs go on to their end. The pause stays until `sweep resume DIR`, for later runs too.
-    A run with nothing left but paused trials waits, without a Ray.
+    Running packs are trained to their end. The pause lasts until `sweep resume DIR` and holds for later runs, too.
+    A run whose remaining trials are all paused waits, and does not keep Ray running.
 
     \b
     Example:
@@ -31,48 +32,44 @@ def pause(folder: str | Path) -> int:
     """
     store = _known_sweep(folder)
     store.control.request_pause()
-    holder = store.lock_holder(certainly_dead=False)
-    running = f"{_run(holder)} ends its running packs, then waits" if holder else "no run is on; the next one waits"
-    echo(f"paused: {running}; `sweep resume {folder}` lifts it")
+    holder = store.lock_holder(include_dead=False)
+    effect = f"{_run(holder)} finishes its running packs, then waits" if holder else "nothing is running; the next run will wait"
+    echo(f"paused: {effect}; `sweep resume {folder}` ends the pause")
     return 0
 
 
 @click.command()
 @_folder
-@told_clearly
+@reports_errors
 def stop(folder: str | Path) -> int:
-    """Stop the run in DIR; its running epochs are kept.
+    """Stop the run in DIR and keep its running epochs.
 
-    They end and are written as checkpoints, then the run exits with code 130. `sweep run` or `sweep resume` goes on from there.
+    The running epochs end and are written as checkpoints; then the run exits with code 130. `sweep run` or `sweep resume` continues
+    from there.
 
     \b
     Example:
       sweep stop results/quickstart
     """
     store = _known_sweep(folder)
-    holder = store.lock_holder(certainly_dead=False)
+    holder = store.lock_holder(include_dead=False)
     if holder is None:
-        echo("nothing to stop: no run is on")
+        echo("nothing to stop: nothing is running")
         return 0
     store.control.request_stop()
-    echo(f"asked to stop: {_run(holder)} ends its running epochs, keeps them and exits; `sweep status {folder} --watch` shows it")
+    echo(f"stopping: {_run(holder)} finishes and keeps its running epochs, then exits; `sweep status {folder} --watch` shows it")
     return 0
 
 
 @click.command()
 @_folder
 @config_options
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N trials.")
-@click.option("--address", metavar="A", help="Join a Ray cluster: `auto` or HOST:PORT. Without it a local Ray starts.")
-@click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard.")
-@click.option("--fail-fast", is_flag=True, help="Stop when the first trial has failed, with exit code 3; running epochs are kept.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--notify", metavar="URL", help="Post a JSON line there when a trial fails for good and when the sweep ends.")
-@told_clearly
-def resume(folder: str | Path, grid: Path | None, override: Path | None, trust: bool, quiet: bool, **options: Any) -> int:
-    """Lift a pause of the sweep in DIR, and run what its last grid file asks for.
+@run_options
+@reports_errors
+def resume(folder: str | Path, grid: Path | None, override: Path | None, trust: bool, options: "RunOptions") -> int:
+    """End a pause of the sweep in DIR, and train what its last grid file asks for.
 
-    Where a run is on, that one goes on and this command ends. Exit codes as for `sweep run`.
+    If a paused run is waiting, that run continues and this command ends. Exit codes are those of `sweep run`.
 
     \b
     Example:
@@ -80,27 +77,27 @@ def resume(folder: str | Path, grid: Path | None, override: Path | None, trust: 
       sweep resume results/wine --grid examples/wine/grid.yaml
     """
     started = time.perf_counter()
-    from sweep.cli.run import train_and_tell
+    from sweep.cli.run import run_and_summarise
     from sweep.planning.stored_config import chosen_config
 
     store = _known_sweep(folder)
-    holder = store.lock_holder(certainly_dead=False)
+    holder = store.lock_holder(include_dead=False)
     if holder is not None and store.control.lift_pause():
-        echo(f"the pause is lifted: {_run(holder)} goes on")
+        echo(f"the pause is over: {_run(holder)} continues")
         return 0
     config, text = chosen_config(folder, grid=grid, override=override, trust=trust)
     store.control.lift_pause()
-    return train_and_tell((config,), text, started=started, is_quiet=quiet, **options)
+    return run_and_summarise((config,), text, options, started=started)
 
 
 @click.command()
 @_folder
 @click.argument("trials", metavar="TRIAL...", nargs=-1, required=True)
-@told_clearly
+@reports_errors
 def rm(folder: str | Path, trials: tuple[str, ...]) -> int:
-    """Forget trials in DIR: the next run trains them again.
+    """Remove trials from DIR, so that the next run trains them again.
 
-    Their rows and curves go at once and without a question; their weights stay in DIR/blobs, which nothing names any more.
+    Their rows and curves are deleted at once, without confirmation. Their weights stay in DIR/blobs, but nothing refers to them.
 
     \b
     Example:
@@ -109,15 +106,15 @@ def rm(folder: str | Path, trials: tuple[str, ...]) -> int:
     from sweep.execution.forget import forget_trials
 
     for trial_id, state in forget_trials(folder, trials):
-        echo(f"{trial_id}: not complete, nothing to forget" if state is None else f"{trial_id}: removed (it had ended {state})")
+        echo(f"{trial_id}: not complete, nothing to remove" if state is None else f"{trial_id}: removed (its state was {state})")
     return 0
 
 
 def _known_sweep(folder: str | Path) -> "Store":
-    """The folder's store.
+    """The store of an existing results folder.
 
     Raises:
-        StoreError: no sweep is there.
+        StoreError: the folder holds no sweep.
     """
     from sweep.store.store import Store, StoreError
 
@@ -125,7 +122,7 @@ def _known_sweep(folder: str | Path) -> "Store":
     store.check_reachable()
     if store.manifest() is None:
         raise StoreError(
-            "no sweep is here (no manifest.json)", store.root, "name the results folder of a run, for example results/quickstart"
+            "not a results folder (no manifest.json)", store.root, "name the results folder of a run, for example results/quickstart"
         )
     return store
 

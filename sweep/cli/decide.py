@@ -1,11 +1,11 @@
-"""The commands that decide: which trial to ship, which front is better, what to train next."""
+"""The commands for decisions: which trial to deploy, which front is better, what to train next."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from sweep.cli.errors import told_clearly
+from sweep.cli.errors import reports_errors
 from sweep.cli.types import ResultsPlace
 from sweep.terminal import echo
 
@@ -32,7 +32,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, text: str | Non
     try:
         return None if text is None else [float(number) for number in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"numbers with commas between them expected, found {text!r}, for example 660,2.3,2.3") from None
+        raise click.BadParameter(f"numbers separated by commas expected, found {text!r}, for example 660,2.3,2.3") from None
 
 
 def _name_unreadable(reasons: Iterable[str]) -> None:
@@ -48,13 +48,15 @@ def _name_unreadable(reasons: Iterable[str]) -> None:
     metavar="COLUMN=VALUE",
     multiple=True,
     callback=_bounds,
-    help="Least value of a column (0.95, not 95 %); repeatable.",
+    help="Smallest allowed value of a column (0.95, not 95 %); repeatable.",
 )
-@click.option("--max", "at_most", metavar="COLUMN=VALUE", multiple=True, callback=_bounds, help="Largest value of a column; repeatable.")
-@click.option("--minimise", metavar="COLUMN", help="The column that decides; either this or --maximise.")
-@click.option("--maximise", metavar="COLUMN", help="The column that decides; either this or --minimise.")
+@click.option(
+    "--max", "at_most", metavar="COLUMN=VALUE", multiple=True, callback=_bounds, help="Largest allowed value of a column; repeatable."
+)
+@click.option("--minimise", metavar="COLUMN", help="The column to minimise; give either this or --maximise.")
+@click.option("--maximise", metavar="COLUMN", help="The column to maximise; give either this or --minimise.")
 @_text_or_json
-@told_clearly
+@reports_errors
 def pick(
     folder: str | Path,
     at_least: list[tuple[str, float]],
@@ -63,10 +65,10 @@ def pick(
     maximise: str | None,
     form: str,
 ) -> int:
-    """Print the trial of DIR that is best in one column among those that keep some bounds, and why its neighbours lost.
+    """Print the trial of DIR that is best in one column among those within given bounds, and why its neighbours were not chosen.
 
-    Columns are those of the rows (docs/store.md); rates and accuracies are fractions. When no trial keeps every bound the exit
-    code is 2, and the message says which bound to relax.
+    The columns are those of the stored rows (docs/store.md); rates and accuracies are fractions. If no trial is within all bounds,
+    the exit code is 2 and the message says which bound to relax.
 
     \b
     Example:
@@ -91,24 +93,27 @@ def pick(
 @click.command()
 @click.argument("first", metavar="DIR", type=_FOLDER)
 @click.argument("second", metavar="DIR", type=_FOLDER)
-@click.option("--studies", nargs=2, metavar="A B", help="The study of each, where a sweep has several.")
+@click.option("--studies", nargs=2, metavar="A B", help="The study to compare from each sweep, if it has several.")
 @click.option(
-    "--reference", metavar="V,V,...", callback=_numbers, help="Of the hypervolume, one number an objective; default: the manifests'."
+    "--reference",
+    metavar="V,V,...",
+    callback=_numbers,
+    help="Reference point of the hypervolumes, one number per objective; default: that of the manifests.",
 )
 @click.option(
     "--figure",
     type=click.Path(dir_okay=False, readable=False, path_type=Path),
     metavar="FILE",
-    help="Also draw where one attains more, as HTML.",
+    help="Also draw where each front attains more than the other, as HTML.",
 )
 @_text_or_json
-@told_clearly
+@reports_errors
 def compare(
     first: Path, second: Path, studies: tuple[str, str] | None, reference: list[float] | None, figure: Path | None, form: str
 ) -> int:
-    """Compare two fronts: hypervolumes with their difference over seeds, and how far each must be shifted to dominate the other.
+    """Compare two fronts by their hypervolumes, with the difference over seeds, and by how far each must be shifted to dominate the other.
 
-    Both need the same objectives. Intervals need at least two seeds on each side.
+    Both sweeps need the same objectives. Intervals need at least two seeds in each sweep.
 
     \b
     Example:
@@ -132,17 +137,20 @@ def compare(
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option("-n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many vectors.")
-@click.option("--study", metavar="NAME", help="The study whose front has the gaps; needed where several have preferences.")
+@click.option("-n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="The largest number of vectors.")
+@click.option("--study", metavar="NAME", help="The study whose front has the gaps; required if several studies have preferences.")
 @click.option(
-    "--append", type=click.Path(readable=False, path_type=Path), metavar="GRID", help="Add them to the preferences of this grid file."
+    "--append",
+    type=click.Path(readable=False, path_type=Path),
+    metavar="GRID",
+    help="Add the vectors to the preferences of this grid file.",
 )
 @_text_or_json
-@told_clearly
+@reports_errors
 def suggest(folder: str | Path, n: int, study: str | None, append: Path | None, form: str) -> int:
     """Propose preference vectors where the front of DIR has gaps, the most promising first.
 
-    Each is printed with the two points that the gap lies between and the hypervolume that it promises.
+    Each is printed with the two points on either side of the gap and the hypervolume that it could add.
 
     \b
     Example:

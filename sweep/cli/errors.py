@@ -1,4 +1,4 @@
-"""What every command has at its edge: what a user can mend ends in one message and exit code 2, and no system error ends in a traceback."""
+"""Error handling of every command: what a user can fix ends in one message and exit code 2; no system error ends in a traceback."""
 
 import errno
 import os
@@ -13,8 +13,8 @@ from sweep.terminal import echo
 from trainer.errors import TrainerError
 
 
-def told_clearly(command: Callable[..., int | None]) -> Callable[..., None]:
-    """A user's mistake ends in one message and exit code 2, an interrupt in 130; never in a traceback."""
+def reports_errors(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Let a command print one message and exit with code 2 after a user's mistake, and with 130 after an interrupt."""
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -23,27 +23,27 @@ def told_clearly(command: Callable[..., int | None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             code = 130
         except (UserError, AnalysisError, TrainerError) as error:
-            code = _told(str(error), error.hint)
+            code = _report(str(error), error.hint)
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # the reader of our output is gone: click ends quietly
-            code = _told(*_system_message(error))
+                raise  # the reader of our output has closed it: click exits silently
+            code = _report(*_system_message(error))
         sys.exit(code or 0)
 
     return wrapper
 
 
-def _told(text: str, hint: str | None) -> int:
-    """Print an error, with its hint where the text does not have it yet; returns the exit code."""
+def _report(text: str, hint: str | None) -> int:
+    """Print an error, with its hint unless the text contains it; returns the exit code."""
     whole = text if hint is None or hint in text else f"{text}\n  hint: {hint}"
     echo(whole if whole.startswith("Error: ") else f"Error: {whole}", err=True)
     return 2
 
 
 def _system_message(error: OSError) -> tuple[str, str]:
-    """What is wrong and what to do, for an error of the system that nobody below has explained: the last net."""
+    """The problem and a hint, for a system error that no other code has explained."""
     if error.filename is None and not _has_working_folder():
-        return "the working directory is gone", "change into a folder that exists"
+        return "the working directory no longer exists", "change into an existing folder"
     places = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     start = f"{' -> '.join(places)}: " if places else ""
     return f"{start}cannot be used: {error.strerror or error}", "check the path, its owner and permissions, and the disk, then run again"

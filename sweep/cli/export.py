@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.cli.errors import told_clearly
+from sweep.cli.errors import reports_errors
 from sweep.cli.types import ResultsPlace, config_options
 from sweep.terminal import echo
 
@@ -21,20 +21,25 @@ if TYPE_CHECKING:
     type=click.Path(readable=False, path_type=Path),
     required=True,
     metavar="FILE",
-    help="NAME.safetensors, .onnx or .pt2; with --all-front a folder.",
+    help="The file to write: NAME.safetensors, .onnx or .pt2; with --all-front, a folder.",
 )
-@click.option("--all-front", is_flag=True, help="Every trial that no other one dominates, into the folder --to.")
-@click.option("--format", "form", type=click.Choice(["safetensors", "onnx", "pt2"]), help="Of --all-front's files.  [default: safetensors]")
-@click.option("--force", is_flag=True, help="Replace files that exist already.")
+@click.option("--all-front", is_flag=True, help="Export every trial that no other trial dominates, into the folder --to.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["safetensors", "onnx", "pt2"]),
+    help="Format of the files of --all-front.  [default: safetensors]",
+)
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @config_options
-@told_clearly
+@reports_errors
 def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, form: str | None, force: bool, **source: Any) -> int:
-    """Write the network of TRIAL in DIR as a file without what training made zero or equal.
+    """Write the network of TRIAL in DIR to a file, without the weights that training made zero or equal.
 
-    Those weights are physically removed, and the bytes of the weights and of the file are printed before and after. The file is
-    written only if its outputs are those of the trained network within 1e-5 on the whole test set; a model card goes into it and,
-    for people, beside it. An ONNX file needs `pip install 'pareto-sweep[export]'`. The times go into DIR/latency too, where DIR
-    takes them.
+    These weights are physically removed; the sizes of the weights and of the file are printed before and after. The file is written
+    only if its outputs on the whole test set equal those of the trained network within 1e-5. A model card is embedded in the file
+    and written beside it. An ONNX file needs `pip install 'pareto-sweep[export]'`. The latencies are also stored in DIR/latency, if
+    DIR is writable.
 
     \b
     Example:
@@ -49,7 +54,7 @@ def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, for
 
     if (trial is None) != all_front or (form is not None and not all_front):
         raise SweepError(
-            "one TRIAL, or --all-front with an optional --format, expected\n  hint: `sweep front DIR` lists the trials of the front"
+            "expected either one TRIAL, or --all-front with an optional --format\n  hint: `sweep front DIR` lists the trials of the front"
         )
     if not all_front:
         format_of(to)
@@ -62,12 +67,12 @@ def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, for
         exported = exporter.export(trial_id, path, replaces=force)
         echo(_line(exported.card, path))
         if exported.not_kept is not None:
-            echo(f"note: {folder} did not take the times: {exported.not_kept}", err=True)
+            echo(f"note: the latencies could not be stored in {folder}: {exported.not_kept}", err=True)
     return 0
 
 
 def _files_of_front(folder: str | Path, to: Path, form: str) -> list[tuple[str, Path]]:
-    """The trials of the front, and their files."""
+    """The trials of the front, and the file that each one is exported to."""
     from sweep.store.folder import make_writable
 
     trial_ids = _front(folder)
@@ -98,15 +103,15 @@ def _line(card: Any, path: Path) -> str:
 @click.command()
 @click.argument("folder", metavar="DIR", type=ResultsPlace())
 @click.argument("trials", metavar="[TRIAL...]", nargs=-1)
-@click.option("--again", is_flag=True, help="Measure trials again whose times on this machine are known.")
+@click.option("--again", is_flag=True, help="Measure again, even if a trial was measured on this machine already.")
 @config_options
-@told_clearly
+@reports_errors
 def measure(folder: str | Path, trials: tuple[str, ...], again: bool, **source: Any) -> int:
-    """Measure how long networks of DIR take on one core of this machine, as trained and compressed.
+    """Measure the latency of networks in DIR on one core of this machine, both as trained and compressed.
 
-    TRIAL is an id or its beginning; without one every trial that no other one dominates is measured. Batch 1 and 256. The
-    times go into DIR/latency, and the report shows them. A trial that was measured on this machine is left out. Nothing else
-    should run meanwhile.
+    TRIAL is an id or its beginning; without it, every trial that no other trial dominates is measured. Batch sizes are 1 and 256.
+    The latencies are stored in DIR/latency and shown in the report. Trials that were measured on this machine already are skipped.
+    Nothing else should run on the machine meanwhile.
 
     \b
     Example:
@@ -140,13 +145,13 @@ def measure(folder: str | Path, trials: tuple[str, ...], again: bool, **source: 
 def _times(measured: "Measured") -> str:
     pairs = measured.latency_ms.items()
     text = ", ".join(f"batch {n} {pair['before']:.3g} -> {pair['after']:.3g} ms" for n, pair in pairs)
-    return text if measured.is_new else f"{text}, as measured here {measured.measured}; `--again` measures anew"
+    return text if measured.is_new else f"{text}, measured on this machine {measured.measured}; use `--again` to repeat it"
 
 
 def _measured_line(folder: str | Path, n_new: int, n_known: int, n_failed: int) -> str:
     if not n_new + n_known + n_failed:
         return "nothing to measure: no trial of the front has weights"
-    known = f", {n_known} known already" if n_known else ""
+    known = f", {n_known} measured before" if n_known else ""
     failed = f", {n_failed} could not be measured" if n_failed else ""
     shown = f"; `sweep report {folder}` shows them" if n_new + n_known else ""
     return f"{n_new} measured{known}{failed}{shown}"

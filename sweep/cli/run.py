@@ -1,4 +1,4 @@
-"""`sweep run`: options, the run itself, and its summary."""
+"""`sweep plan` and `sweep run`: the plan as text, the run itself, and its summary."""
 
 import sys
 import time
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweep.cluster.slots import WorkerCount
+from sweep.execution.options import RunOptions
 from sweep.grid.load import SweepConfig
 from sweep.monitor.outcome import Outcome, Timing
 from sweep.monitor.progress import duration
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: WorkerCount) -> Iterator[str]:
-    """What would run: each sweep with its studies, then packs and time of all."""
+    """The plan as text: each sweep with its studies, then the packs and the estimated time of all sweeps together."""
     for config, plan in zip(configs, plans, strict=True):
         yield f"sweep {config.name}: {len(plan.trials)} trials -> {config.output}"
         searches = {study.name: study.candidate_of for study in config.resolved_studies}
@@ -30,10 +31,9 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: W
             waits_for = dict.fromkeys(searches.get(name) or name for name in study.after)
             after = f", after {', '.join(waits_for)}" if study.after else ""
             yield f"  study {study.name}: {study.model}, {study.method}{after}: {len(mine)} trials, {n_complete} complete"
-            givers = {trial.giver for trial in mine if trial.giver is not None}
-            if givers:
-                n_warm = sum(trial.giver is not None for trial in mine)
-                yield f"    {n_warm} sparse trials start from the networks of {len(givers)} dense ones (warm_start: neighbour)"
+            warm = [trial.warm_start for trial in mine if trial.warm_start is not None]
+            if warm:
+                yield f"    {len(warm)} sparse trials start from the networks of {len(set(warm))} dense ones (warm_start: neighbour)"
         n_failed = sum(state != "ok" for state in plan.complete.values())
         yield f"complete: {len(plan.complete)} ({n_failed} failed); to train: {plan.n_todo}; waiting for others: {plan.n_waiting}"
     packs = [pack for plan in plans for pack in plan.packs]
@@ -54,7 +54,7 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: W
 
 
 def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome, StorePath]]) -> Iterator[str]:
-    """How a run ended: the counts of each sweep, where the time went, the reports."""
+    """The summary of a run: the counts of each sweep, where the time went, and the reports."""
     outcomes = [outcome for outcome, _ in ended]
     for config, outcome in zip(configs, outcomes, strict=True):
         name = f"{config.name}: " if len(configs) > 1 else ""
@@ -71,7 +71,7 @@ def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome,
 
 
 def timing_line(timing: Timing) -> str:
-    """Where the time went, for people."""
+    """Where the time of a run went, as text."""
     parts = (
         ("training", timing.training_s),
         ("loading workers", timing.worker_setup_s),
@@ -85,30 +85,14 @@ def timing_line(timing: Timing) -> str:
     return f"{duration(timing.total_s)}: " + ", ".join(shares)
 
 
-def train_and_tell(
-    configs: "Sequence[SweepConfig]",
-    grid_file: "GridText",
-    *,
-    started: float,
-    address: str | None,
-    limit: int | None,
-    no_dashboard: bool,
-    fail_fast: bool,
-    is_quiet: bool,
-    notify: str | None,
-) -> int:
-    """Train every trial that is not complete.
+def run_and_summarise(configs: "Sequence[SweepConfig]", grid_file: "GridText", options: RunOptions, *, started: float) -> int:
+    """Train every trial that is not complete, write the reports and print how the run ended.
 
     Args:
         configs: sweeps that run together.
         grid_file: the text that they came from.
+        options: where and how they run.
         started: `time.perf_counter()` when the command began.
-        address: joins a Ray cluster; None starts a local one.
-        limit: only the first so many trials of each sweep.
-        no_dashboard: start a local Ray without its dashboard.
-        fail_fast: stop when the first trial has failed.
-        is_quiet: print nothing but errors.
-        notify: web address for messages.
 
     Returns:
         The exit code.
@@ -119,22 +103,13 @@ def train_and_tell(
     from sweep.api import run_and_report_all
     from sweep.monitor.outcome import EXIT_WRONG_INPUT, worst_exit_code
 
-    ended = run_and_report_all(
-        configs,
-        address=address,
-        has_dashboard=not no_dashboard,
-        limit=limit,
-        is_quiet=is_quiet,
-        grid_file=grid_file,
-        notify=notify,
-        fails_fast=fail_fast,
-    )
+    ended = run_and_report_all(configs, options, grid_file=grid_file)
     total_s = time.perf_counter() - started
     ended = tuple((replace(outcome, timing=replace(outcome.timing, total_s=total_s)), report) for outcome, report in ended)
     for outcome, _ in ended:
         if outcome.message:
             echo(f"Error: {outcome.message}" if outcome.exit_code == EXIT_WRONG_INPUT else outcome.message, err=True)
-    if not is_quiet:
+    if not options.is_quiet:
         for line in outcome_lines(configs, ended):
             echo(line)
     return worst_exit_code(outcome for outcome, _ in ended)

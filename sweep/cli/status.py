@@ -11,11 +11,11 @@ from sweep.terminal import one_line
 
 _MAX_FAILURES = 10
 _SILENCE_S = 60.0
-"""A run's heart beats every five seconds; after this its holder is perhaps gone."""
+"""A run writes a heartbeat every five seconds; after this many seconds without one it has perhaps died."""
 
 
 def show(status: Status) -> str:
-    """What is on, how far it is, what runs, what failed and why."""
+    """The progress of a sweep as text: what is running, how far it is, what failed and why."""
     shown = status.snapshot
     lines = [f"sweep {one_line(status.name)} in {status.folder}: {_state(status)}"]
     if status.is_running:
@@ -26,7 +26,7 @@ def show(status: Status) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in sorted(shown.states.items())) or "none"
         lines.append(f"{shown.n_complete}/{shown.n_trials} trials complete: {counts}")
     if status.is_paused:
-        lines.append(f"paused: no pack begins until `sweep resume {status.folder}`")
+        lines.append(f"paused: no pack starts until `sweep resume {status.folder}`")
     lines += [f"failed: {_failure(failure)}" for failure in status.failures[:_MAX_FAILURES]]
     if len(status.failures) > _MAX_FAILURES:
         lines.append(f"{len(status.failures) - _MAX_FAILURES} more failed: `sweep status {status.folder} --format json` lists all")
@@ -39,10 +39,10 @@ def show(status: Status) -> str:
 
 
 def watch_status(folder: str | StorePath) -> None:
-    """Show it until the run ends.
+    """Show the progress of a sweep until its run ends.
 
     Raises:
-        StoreError: no sweep is there, or its manifest is unreadable.
+        StoreError: the folder holds no sweep, or its manifest is unreadable.
     """
     view: Progress | None = None
     try:
@@ -62,10 +62,10 @@ def _state(status: Status) -> str:
         return "not running" + (f", last trial finished {silent} ago" if silent else "")
     on = f"running on {one_line(str(status.holder['host']))} (pid {status.holder['pid']})"
     if status.is_stopping:
-        on += ", asked to stop"
+        on += ", stopping"
     if status.silent_s is not None and status.silent_s > _SILENCE_S:
-        return f"{on}, but without a sign of life for {silent}: perhaps it is gone"
-    return f"{on}, last sign of life {silent} ago" if silent else on
+        return f"{on}, but without a heartbeat for {silent}: it has perhaps died"
+    return f"{on}, last heartbeat {silent} ago" if silent else on
 
 
 def _packs(status: Status) -> list[str]:

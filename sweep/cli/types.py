@@ -1,33 +1,80 @@
-"""The command line's type for a results folder, and its options for where the folder's settings come from."""
+"""The command line's type for a results folder, and options that several commands share."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sweep.execution.options import RunOptions
 from sweep.store.remote.address import is_address
 
 
 class ResultsPlace(click.Path):
-    """A path, which becomes a `Path`, or an address in an object store, which stays text: a path would lose one of its slashes."""
+    """A path, converted to `Path`, or an address in an object store, left as text because a `Path` would lose one of its slashes."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path, readable=False)  # whoever reads it says more than click would
+        super().__init__(path_type=Path, readable=False)  # the code that reads it gives a better message than click
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Called by click with what was typed."""
+        """Convert what the user typed; called by click."""
         return value if isinstance(value, str) and is_address(value) else super().convert(value, param, ctx)
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options `grid`, `override` and `trust` of commands that need the settings of a results folder."""
-    file = click.Path(readable=False, path_type=Path)  # whoever reads it says more than click would
+    file = click.Path(readable=False, path_type=Path)  # the code that reads it gives a better message than click
     options = (
-        click.option("--grid", type=file, metavar="FILE", help="The grid file of DIR, instead of the stored one; `-`: standard input."),
-        click.option("--override", type=file, metavar="FILE", help="A second YAML file, merged over --grid's, as for `sweep run`."),
-        click.option("--trust", is_flag=True, help="Import a problem of your own that DIR names; without it name the grid file."),
+        click.option("--grid", type=file, metavar="FILE", help="Use this grid file instead of the one stored in DIR; `-`: standard input."),
+        click.option(
+            "--override", type=file, metavar="FILE", help="A second YAML file, merged over the one of --grid, as for `sweep run`."
+        ),
+        click.option(
+            "--trust",
+            is_flag=True,
+            help="Allow DIR to name your own problem's module to import; without this option, give the grid file by --grid.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
     return command
+
+
+limit_option = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Train only the first N trials of each sweep.")
+address_option = click.option(
+    "--address",
+    metavar="A",
+    help="Join a Ray cluster: `auto` or HOST:PORT; default: RAY_ADDRESS, which submitted jobs have. `local` starts a Ray here.",
+)
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that trains; the command gets them as one `options: RunOptions`."""
+
+    @wraps(command)
+    def gather(
+        *,
+        limit: int | None,
+        address: str | None,
+        no_dashboard: bool,
+        fail_fast: bool,
+        quiet: bool,
+        notify: str | None,
+        **arguments: Any,
+    ) -> Any:
+        options = RunOptions(address, limit, has_dashboard=not no_dashboard, fails_fast=fail_fast, is_quiet=quiet, notify=notify)
+        return command(options=options, **arguments)
+
+    options = (
+        limit_option,
+        address_option,
+        click.option("--no-dashboard", is_flag=True, help="Start the local Ray without its dashboard."),
+        click.option("--fail-fast", is_flag=True, help="Stop when the first trial fails, with exit code 3; running epochs are kept."),
+        click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+        click.option("--notify", metavar="URL", help="Post a line of JSON to URL when a trial fails for good and when the sweep ends."),
+    )
+    decorated: Callable[..., Any] = gather
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated

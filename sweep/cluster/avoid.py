@@ -1,4 +1,4 @@
-"""Nodes at fault: those that get no more packs, as long as another node is there that can take them."""
+"""Faulty nodes, which get no more packs as long as another node can take them."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,8 +13,8 @@ class Avoidance:
     Args:
         nodes: what `ray.nodes` returns, asked again when needed.
         kinds: what one worker of each kind needs.
-        avoided: ids of nodes from earlier attempts. Where some kind would have no node without them they are given another chance.
-        may_grow: other nodes may join. A Ray of this machine's own stays as it is.
+        avoided: ids of nodes that earlier attempts avoided. They get another chance if some kind would have no node without them.
+        may_grow: whether other nodes may join; a local Ray stays as it is.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Avoidance:
             self.avoided |= known
 
     def avoid(self, node: str, resources: Mapping[str, float]) -> bool:
-        """From now on, if another node can take a pack that needs these resources. Returns whether one can."""
+        """Avoid a node from now on if another one can take a pack that needs these resources; returns whether one can."""
         if not self._others({*self.avoided, node}, resources):
             return False
         self.avoided.add(node)
@@ -47,7 +47,7 @@ class Avoidance:
         return not any(self._others({*self.avoided, node}, kind) for kind in self._kinds)
 
     def leaves_none(self) -> bool:
-        """Whether Tune might wait for ever: the other nodes of a kind have gone, or Ray counts this machine's own one as dead.
+        """Whether Tune might wait for ever, because the other nodes of a kind have gone or Ray takes this machine's own node for dead.
 
         Looks every few seconds.
         """
@@ -59,7 +59,7 @@ class Avoidance:
         return self._takes_all(self.avoided)
 
     def _takes_all(self, avoided: set[str]) -> bool:
-        """Whether there are nodes for some kind, and all of them among these."""
+        """Whether there are nodes for some kind, and these include all of them."""
         return any(self._others(set(), kind) and not self._others(avoided, kind) for kind in self._kinds)
 
     def _others(self, avoided: set[str], resources: Mapping[str, float]) -> list[str]:

@@ -48,14 +48,14 @@ _supervisor_is_gone = threading.Event()
 
 @dataclass(frozen=True)
 class AttemptJob:
-    """What one attempt does; plain values, so that it travels as JSON."""
+    """What one attempt does, as plain values, so that it can be sent as JSON."""
 
     roots: list[str]
     """The results folders of its sweeps, paths or addresses."""
     log: str
     """The file that its standard error goes to."""
     name: str
-    """What Ray calls it."""
+    """Its name in Ray."""
     packs: list[dict[str, Any]] = field(repr=False)
     """PackJob.to_json() of each pack, in the order in which they should start. Without any the attempt only looks at the cluster."""
     kinds: list[dict[str, Any]]
@@ -66,11 +66,11 @@ class AttemptJob:
     """Processors that a local Ray may use."""
     has_dashboard: bool
     scratch: str
-    """Folder for Tune's own files, which nobody needs after the attempt; removed with it."""
+    """Folder for Tune's own files, which is removed after the attempt."""
     avoided: list[str] = field(default_factory=list)
-    """Ray's ids of nodes that were at fault in earlier attempts."""
+    """Ray's ids of nodes that were faulty in earlier attempts."""
     metadata: dict[str, str] = field(default_factory=dict)
-    """What the dashboard's Jobs page says of it."""
+    """What the dashboard's Jobs page shows about it."""
     local_memory: int | None = None
     """Bytes that the workers of a local Ray may use; None leaves it to Ray."""
     visible_gpus: str | None = None
@@ -118,13 +118,13 @@ def _silent() -> _Events:
 
 
 def _log(text: object) -> None:
-    """To standard error, which is the log. It lies in the results folder, whose disk may be full."""
+    """Write to standard error, which is the log. The log lies in the results folder, whose disk may be full."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _take_standard_output() -> _Events:
-    """Keep standard output for events; whatever Ray prints goes to standard error, which the supervisor logs."""
+    """Keep standard output for events; everything that Ray prints goes to standard error, which the supervisor logs."""
     descriptor = os.dup(1)
     os.dup2(2, 1)
     return _Events(descriptor)
@@ -141,7 +141,7 @@ def _end_with_the_supervisor(job: AttemptJob) -> None:
 
 
 def _end_now(job: AttemptJob) -> None:
-    """End this process, what it started, and the folder that nobody else may be there to remove."""
+    """End this process and those it started, and remove the folder, which nobody else may be left to remove."""
     stop_local_ray_now()
     if os.getsid(0) == os.getpid():  # the supervisor gave this process a session of its own
         kill_session(os.getpid())
@@ -203,20 +203,20 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
 
 
 def _end_without_ray(job: AttemptJob, events: _Events, what: str) -> None:
-    """Nothing can be trained any more: the next attempt begins at once."""
+    """End the attempt, as nothing can be trained any more; the next one begins at once."""
     events.send("attempt_failed", message=what)
     _log(what)
     _end_now(job)
 
 
 def _stop_requested(job: AttemptJob) -> bool:
-    """Whether every sweep of the attempt was asked to stop. The packs of one that alone was asked stop by themselves."""
+    """Whether every sweep of the attempt was asked to stop. If only one was, its packs stop by themselves."""
     return all(_store(root).control.stop_requested() for root in job.roots)
 
 
 @cache
 def _store(root: str) -> Store:
-    """One for all questions: it remembers for a while what an object store has answered."""
+    """One store for all requests, as it remembers an object store's answers for a while."""
     return Store(root)
 
 
@@ -254,7 +254,7 @@ def _connect(ray: Any, job: AttemptJob) -> Any:
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse an address where nobody listens at once: Ray itself would try for a minute."""
+    """Refuse at once an address where nobody listens; Ray itself would try for a minute."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -270,10 +270,10 @@ def _check_reachable(address: str) -> None:
 
 
 def _check_nodes(ray: Any, job: AttemptJob) -> dict[str, Any] | None:
-    """Tune waits for ever for resources that no node has, and a node that differs would train something else; say so instead.
+    """Refuse a cluster with too few resources, for which Tune would wait for ever, or with a node that would train something else.
 
     Returns:
-        What nodes that join later have to find; None on a Ray of this machine's own.
+        What nodes that join later have to find; None on a local Ray.
     """
     kinds = [WorkerKind(**kind) for kind in job.kinds]
     if not any(slots_of(kinds, nodes_to_count(ray))):
@@ -330,7 +330,7 @@ def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events) -> N
             return _stop_requested(job) or avoidance.leaves_none()
 
     class Report(Callback):
-        """Runs inside Tune's loop, where an exception would end the run: it only writes a line."""
+        """Reports packs to the supervisor. It runs inside Tune's loop, where an exception would end the run, so it only writes a line."""
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             result = trial.last_result or {}
@@ -368,7 +368,7 @@ def _report_fault(event: str, trial: Any, avoidance: Avoidance, events: _Events)
     error = _error_of(trial)
     _log(error)
     cause = getattr(error, "cause", error)
-    fault = cause if isinstance(cause, WorkerError) else WorkerError(Kind.PASSING, _ending(error), "", "")
+    fault = cause if isinstance(cause, WorkerError) else WorkerError(Kind.TRANSIENT, _ending(error), "", "")
     root = _root_of(trial.config)
     if fault.kind is Kind.NODE and root is not None and not _store(root).takes_files():  # nor does this machine
         fault = WorkerError(Kind.USER, fault.message, fault.node, fault.host)

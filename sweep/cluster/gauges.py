@@ -1,4 +1,4 @@
-"""Gauges for Prometheus, exported by every Ray node: a sweep's trials by state, and where its running packs are.
+"""Gauges for Prometheus, exported by every Ray node: a sweep's trials by state, and the progress of its running packs.
 
 Ray puts `ray_` before the names. configs/monitoring/ holds a Grafana dashboard for them.
 """
@@ -45,7 +45,7 @@ class PackGauges:
         self._gauges = {figure: Gauge(*about) for figure, about in OF_PACKS.items()}
 
     def show(self, progress: Mapping[str, Any]) -> None:
-        """Set what is known; a diverged pack's NaN is no figure."""
+        """Set the gauges of known figures; a diverged pack's NaN is not one."""
         for figure, gauge in self._gauges.items():
             value = progress.get(figure)
             if value is not None and math.isfinite(value):
@@ -54,7 +54,7 @@ class PackGauges:
 
 @contextlib.contextmanager
 def sweeps_shown(roots: Sequence[str]) -> Iterator[None]:
-    """Inside the block the driver shows every sweep's trials by state, read from its folder every ten seconds."""
+    """Export every sweep's trials by state inside the block, read from its folder every ten seconds."""
     ended = threading.Event()
     readers = [StatusReader(root) for root in roots]
     thread = threading.Thread(target=_show_until, args=(ended, readers), name="sweep-gauges", daemon=True)
@@ -72,7 +72,7 @@ def _show_until(ended: threading.Event, readers: Sequence[StatusReader]) -> None
         for reader in readers:
             try:
                 status = reader.read()
-            except StoreError as error:  # the run itself meets and tells it
+            except StoreError as error:  # the run itself meets this error and reports it
                 logging.getLogger(__name__).warning("no figures of %s: %s", reader.folder, error)
                 continue
             for state, n_trials in status.by_state().items():

@@ -1,4 +1,4 @@
-"""A local Ray: where it keeps its files, watching that it lives, and ending the processes it leaves. Imports no Ray."""
+"""A local Ray: its address and token, a watch on its processes, and the end of those that it leaves. Imports no Ray."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def kill_session(leader: int) -> None:
-    """Kill every process in the session that `leader` began, but not the calling one.
+    """Kill every process in the session that `leader` began, except the calling one.
 
     Ray's agents outlive a killed driver or raylet by up to a minute. They stay in the driver's session, where nobody else
     is. Without /proc (macOS) this does nothing.
@@ -36,7 +36,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def keep_to_loopback(environment: MutableMapping[str, str]) -> None:
-    """Make a Ray that starts with this environment listen on loopback only, and ask for its token.
+    """Make a Ray that starts with this environment listen only on loopback, and require its token.
 
     What the user has set stays: `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=1` opens the ports, `RAY_AUTH_MODE=disabled` drops the token.
     """
@@ -45,10 +45,10 @@ def keep_to_loopback(environment: MutableMapping[str, str]) -> None:
 
 
 def private_token(home: Path, *, is_needed: bool) -> None:
-    """See to it that `~/.ray/auth_token` is readable for its owner only: whoever has it runs code as that user.
+    """Make `~/.ray/auth_token` readable only for its owner, as whoever has it can run code as that user.
 
-    Ray makes the file readable for everybody. A file that is there keeps its content. Where the home folder does not take
-    files nothing happens, and Ray says what it needs.
+    Ray makes the file readable for everybody. An existing file keeps its content. Where the home folder does not take
+    files nothing happens, and Ray reports what it needs.
 
     Args:
         home: the user's home folder.
@@ -64,7 +64,7 @@ def private_token(home: Path, *, is_needed: bool) -> None:
 
 
 def _create(path: Path) -> None:
-    """Write aside and link: of two runs that start at the same moment both use the first one's token."""
+    """Write the token aside and link it, so that two runs that start at the same moment use the same one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -82,7 +82,7 @@ _VITAL = ("gcs_server", "raylet")
 
 
 class LocalRayWatch:
-    """Calls back once when the GCS or the raylet of this driver's local Ray has died.
+    """A watch that calls back once when the GCS or the raylet of this driver's local Ray has died.
 
     Ray itself gives a lost GCS a minute to come back, which a local one never does, and may take a quarter of one to miss a raylet.
 
@@ -96,7 +96,7 @@ class LocalRayWatch:
         threading.Thread(target=self._watch, name="local-ray", daemon=True).start()
 
     def end(self) -> None:
-        """Ray is about to be stopped: its processes may die."""
+        """End the watch, because Ray is about to be stopped and its processes may die."""
         self._ended.set()
 
     def _watch(self) -> None:
@@ -108,7 +108,7 @@ class LocalRayWatch:
 
 
 def stop_local_ray_now() -> None:
-    """End its processes. Where the kernel ends children with their parent (Linux) this is not needed; elsewhere nothing else does it."""
+    """End the processes of the local Ray. On Linux the kernel ends them with their parent; elsewhere nothing else does."""
     node = _node()
     if node is not None:
         try:

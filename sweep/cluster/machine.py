@@ -1,4 +1,4 @@
-"""What this process may use of its machine: processors, GPUs, memory, and which limit holds for each of them.
+"""The resources of its machine that this process may use (processors, GPUs, memory), and the limit that holds for each.
 
 A machine's own size is only one of the limits. The CPU affinity of the process, the CPU quota and the memory limit of its
 container (cgroup v1 and v2, the limits of enclosing groups included) and CUDA_VISIBLE_DEVICES can be lower. On systems
@@ -34,7 +34,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Machine:
-    """All limits of what a process may use."""
+    """All limits on the resources that a process may use."""
 
     limits: tuple[Limit, ...]
     gpu_names: tuple[str, ...] | None = None
@@ -54,10 +54,10 @@ class Machine:
 def this_machine(
     root: Path = Path("/"), environment: Mapping[str, str] | None = None, n_affine: int | None = None, n_cores: int | None = None
 ) -> Machine:
-    """What this process may use now.
+    """The resources that this process may use now.
 
     Args:
-        root: where `proc`, `sys` and `dev` lie.
+        root: the folder of `proc`, `sys` and `dev`.
         environment: variables; None: this process's.
         n_affine: processors that the scheduler may give this process; None: asks the system.
         n_cores: processors of the machine; None: asks the system.
@@ -120,7 +120,7 @@ class _Group:
         return int(words[0]) if words and words[0].lstrip("-").isdigit() else None
 
     def words(self, name: str) -> list[str]:
-        """What a file says."""
+        """The words of a file; empty where it cannot be read."""
         try:
             return (self.folder / name).read_text(encoding="ascii").split()
         except (OSError, UnicodeDecodeError):

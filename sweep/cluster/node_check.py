@@ -1,4 +1,4 @@
-"""Before anything is trained on a cluster: has every node the same product, and does it see the same results folder?"""
+"""A check before anything is trained on a cluster: every node has the same installation and sees the same results folder."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,33 +13,33 @@ _PATIENCE_S = 60.0  # a node may have to start a Python process first
 
 
 def differing_nodes(nodes: Sequence[Mapping[str, Any]], expected: Mapping[str, Any]) -> list[str]:
-    """Ask all nodes at once, each by a small task that is bound to it.
+    """Check all nodes at once, each by a small task that is bound to it.
 
     Args:
-        nodes: of `ray.nodes()`, alive. One that dies meanwhile does not count.
+        nodes: living nodes of `ray.nodes()`; one that dies meanwhile does not count.
         expected: what each of them has to find (`sweep.worker.environment.expectations`).
 
     Returns:
         A line for each node that differs; empty when none does.
     """
-    # Not retried where the node has died; one attempt says all.
+    # Not retried where the node has died: one attempt is enough.
     look = ray.remote(num_cpus=0, max_retries=0)(differences)
     asked = {
         look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(dict(expected)): node
         for node in nodes
     }
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE_S)
-    found = {asked[reference]["NodeID"]: [f"has not answered within {_PATIENCE_S:.0f} s"] for reference in late}
+    differing = {asked[reference]["NodeID"]: [f"has not answered within {_PATIENCE_S:.0f} s"] for reference in late}
     for reference in ready:
         try:
-            found[asked[reference]["NodeID"]] = ray.get(reference)
+            differing[asked[reference]["NodeID"]] = ray.get(reference)
         except Exception as error:  # noqa: BLE001 - whatever keeps the task from running there is what the user has to know
-            found[asked[reference]["NodeID"]] = [f"cannot run pareto-sweep: {_last_line(error)}"]
-    alive = _alive() if any(found.values()) else set()
+            differing[asked[reference]["NodeID"]] = [f"cannot run pareto-sweep: {_last_line(error)}"]
+    alive = _alive() if any(differing.values()) else set()
     return [
-        f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}): {'; '.join(found[node['NodeID']])}"
+        f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}): {'; '.join(differing[node['NodeID']])}"
         for node in nodes
-        if found[node["NodeID"]] and node["NodeID"] in alive
+        if differing[node["NodeID"]] and node["NodeID"] in alive
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a Ray needs before it can start, and whose error it is when it does not start.
+"""What Ray needs before it can start, and what kind of error it is when it does not start.
 
 Most of it can be seen before any process begins, and costs half a minute for each try afterwards: then Ray says only that
 it timed out. Imports no Ray.
@@ -23,8 +23,8 @@ _SOCKET_BYTES = 107 if sys.platform.startswith("linux") else 103
 _SOCKET = "ray/session_2026-01-31_23-59-59_123456_{pid}/sockets/plasma_store"
 _OWN_FOLDER = "`mkdir -m 700 -p ~/.r && export RAY_TMPDIR=~/.r` gives Ray a folder of your own"
 _SHM = "dev/shm"
-# Waiting does not mend these. Neither a lost connection nor too little memory is among them.
-_TO_MEND = {
+# Waiting does not fix these. Neither a lost connection nor too little memory is among them.
+_TO_FIX = {
     errno.EACCES: _OWN_FOLDER,
     errno.EPERM: _OWN_FOLDER,
     errno.EROFS: _OWN_FOLDER,
@@ -36,12 +36,12 @@ _TO_MEND = {
     errno.EADDRINUSE: "end the program that uses the port, or unset the variable that names it (`env | grep RAY_`)",
     errno.EADDRNOTAVAIL: "unset the variable that names the address (`env | grep RAY_`)",
 }
-_PASSING = re.compile(
+_TRANSIENT = re.compile(
     r"timed? ?out|deadline exceeded|unavailable|failed to (connect|start)|connection (refused|reset|closed)|\bdied\b|try again", re.I
 )
 _BY_TEXT = (
     (re.compile(r"AF_UNIX path|path too long", re.I), _OWN_FOLDER),
-    (re.compile(r"address already in use|port .* (in use|not available|occupied)", re.I), _TO_MEND[errno.EADDRINUSE]),
+    (re.compile(r"address already in use|port .* (in use|not available|occupied)", re.I), _TO_FIX[errno.EADDRINUSE]),
     (re.compile(r"authentication token|AUTH_TOKEN", re.I), "see to it that ~/.ray/auth_token can be read, or set RAY_AUTH_TOKEN"),
     (re.compile(r"home directory", re.I), "set HOME to a folder that you can write to"),
     (re.compile(r"dev/shm", re.I), "give the container shared memory (`docker run --shm-size=1g`)"),
@@ -51,17 +51,17 @@ _BY_TEXT = (
 def refuse_unusable_machine(
     address: str | None, kinds: Sequence[WorkerKind], machine: Machine, environment: Mapping[str, str] | None = None, root: Path = Path("/")
 ) -> None:
-    """Say before any process starts what would keep Ray from starting, all of it at once.
+    """Report everything that would keep Ray from starting, before any process starts.
 
     Args:
-        address: of the cluster to join; None where a Ray of this machine's own is started.
+        address: of the cluster to join; None where a local Ray is started.
         kinds: what the workers ask for.
         machine: what this process may use.
         environment: variables; None: this process's.
         root: where `dev` lies.
 
     Raises:
-        SweepError: what the user has to set or to mend.
+        SweepError: what the user has to set or fix.
     """
     environment = os.environ if environment is None else environment
     problems = list(_problems(address is None, environment, root))
@@ -72,24 +72,24 @@ def refuse_unusable_machine(
 
 
 def start_fault(error: BaseException, fatal: str | None) -> tuple[Kind, str]:
-    """Sort what Ray raised instead of starting on this machine.
+    """Sort an error that Ray raised instead of starting on this machine.
 
     Args:
         error: as it was raised.
         fatal: why Ray's GCS gave up, if its log says so.
 
     Returns:
-        `Kind.PASSING` for what may be otherwise at the next try, `Kind.USER` for all else; and the message.
+        `Kind.TRANSIENT` if the next try may succeed, else `Kind.USER`; and the message.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = fatal or (lines[0] if lines else type(error).__name__)
     number = error.errno if isinstance(error, OSError) else None
-    hint = _TO_MEND.get(number or 0) or next((hint for pattern, hint in _BY_TEXT if pattern.search(f"{reason}\n{error}")), None)
-    passes = isinstance(error, (MemoryError, ConnectionError, TimeoutError)) or _PASSING.search(str(error)) is not None
-    if number is not None and number not in _TO_MEND:
+    hint = _TO_FIX.get(number or 0) or next((hint for pattern, hint in _BY_TEXT if pattern.search(f"{reason}\n{error}")), None)
+    passes = isinstance(error, (MemoryError, ConnectionError, TimeoutError)) or _TRANSIENT.search(str(error)) is not None
+    if number is not None and number not in _TO_FIX:
         passes = True
     if passes and fatal is None and hint is None:
-        return Kind.PASSING, f"Ray did not start on this machine: {reason}"
+        return Kind.TRANSIENT, f"Ray did not start on this machine: {reason}"
     return Kind.USER, f"Ray did not start on this machine: {reason}\n  hint: {hint or 'the log of this attempt ends with what Ray wrote'}"
 
 
@@ -150,14 +150,14 @@ def _of_token(is_local: bool, home: Path, environment: Mapping[str, str]) -> Ite
 def _of_folder(is_local: bool, environment: Mapping[str, str]) -> Iterator[str]:
     base = temporary_folder(environment)
     name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if environment.get(name) == str(base)), None)
-    told = f"{name}={base}" if name else str(base)
+    shown = f"{name}={base}" if name else str(base)
     if not base.is_absolute():
-        yield f"{told}: an absolute path is needed for temporary files\n  hint: {_OWN_FOLDER}"
+        yield f"{shown}: an absolute path is needed for temporary files\n  hint: {_OWN_FOLDER}"
         return
     most = _SOCKET_BYTES - len(f"/{_SOCKET.format(pid=os.getpid())}")
     length = len(os.fsencode(base))
     if is_local and length > most:
-        yield f"{told}: {length} bytes are too many for the path of a socket; Ray needs {most} or fewer\n  hint: {_OWN_FOLDER}"
+        yield f"{shown}: {length} bytes are too many for the path of a socket; Ray needs {most} or fewer\n  hint: {_OWN_FOLDER}"
         return
     folders = (base, base / "ray") if is_local and (base / "ray").exists() else (base,)
     for folder in folders:
@@ -178,7 +178,7 @@ def _owner(folder: Path) -> str:
 
 
 def _too_small(kinds: Sequence[WorkerKind], machine: Machine) -> Iterator[str]:
-    """GPUs are left to Ray, which knows more than one maker's."""
+    """What this machine lacks for one worker. GPUs are left to Ray, which knows those of several makers."""
     limits = (*(limit for limit in machine.limits if limit.resource != "GPU"), Limit("GPU", float(2**60), ""))
     count = workers_on(kinds, replace(machine, limits=limits))
     if not count.n:

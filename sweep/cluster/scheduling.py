@@ -1,4 +1,4 @@
-"""Which pack starts where and when: packs that wait for a kind of worker, and packs held back by a pause or a stop."""
+"""The order in which packs start: packs that wait for a kind of worker, and packs that a pause or a stop holds back."""
 
 import time
 from collections import Counter
@@ -16,7 +16,7 @@ from sweep.store.store import Store
 
 
 class LetGoWhileHeld(FIFOScheduler):
-    """First come, first served; but packs of a held sweep that have not begun leave the fit.
+    """First come, first served, except that packs of a held sweep that have not begun leave the fit.
 
     Tune cannot keep a pack waiting, and one that waits in its worker would hold the worker's resources. So the fit ends
     with the packs that were running, and whoever started it plans the others again once the sweep is held no more.
@@ -44,13 +44,13 @@ _LOOK_AGAIN_S = 1.0
 
 
 class PackQueue(BasicVariantGenerator):
-    """Tune's list of packs, given out one at a time to the first kind of worker that has room.
+    """Tune's list of packs, handed out one at a time to the first kind of worker that has room.
 
     A pack that waits for a slow worker cannot move to a fast one, so it is held back while every kind is busy. With one kind
     nothing is held back.
 
     Args:
-        kinds: in the order of preference.
+        kinds: the kinds of workers, in the order of preference.
     """
 
     def __init__(self, kinds: Sequence[WorkerKind]) -> None:
@@ -74,7 +74,7 @@ class PackQueue(BasicVariantGenerator):
         return trial
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Its worker has room again."""
+        """Note that the pack's worker has room again."""
         self._given.pop(trial_id, None)
         super().on_trial_complete(trial_id, result, error)
 

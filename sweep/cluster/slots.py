@@ -13,7 +13,7 @@ _NAMES = ("CPU", "GPU", "memory")
 
 
 def nodes_to_count(ray: Any) -> list[dict[str, float]]:
-    """What each node has, as far as workers ask for it; with an autoscaler all nodes that it may come to.
+    """The resources of each node, as far as workers ask for them; with an autoscaler, of all nodes that it may start.
 
     Args:
         ray: the module, connected.
@@ -39,7 +39,7 @@ _PLENTY = 2.0**60  # of any resource
 
 @dataclass(frozen=True)
 class WorkerKind:
-    """What a worker asks Ray for, and what that makes of its pack's job."""
+    """What a worker asks Ray for, and the fields of its pack's job that follow from it."""
 
     resources: Mapping[str, float]
     """CPU, GPU, memory in bytes."""
@@ -119,7 +119,7 @@ def workers_on(kinds: Sequence[WorkerKind], machine: Machine) -> WorkerCount:
 
 
 def _each(name: str, asked: Sequence[float], n: int) -> str:
-    """What a worker asks for, where that is not plain from the number of workers."""
+    """What a worker asks for, where the number of workers does not show it."""
     if name == "memory":
         return f", a worker needs {min(asked) / 1e9:.1f} GB"
     return "" if n else f", a worker asks for {min(asked):g}"

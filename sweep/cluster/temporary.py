@@ -1,4 +1,4 @@
-"""Temporary folders of an attempt: where they lie, and that they are gone afterwards.
+"""Temporary folders of an attempt: where they are, and their removal afterwards.
 
 Ray keeps a session (logs, sockets) for each driver in a folder that all users of the machine share, and leaves it there. Other
 libraries that the driver's processes use make folders in TMPDIR (`pymp-*` of multiprocessing), which stay when they are killed. So
@@ -24,7 +24,7 @@ _MOST_BYTES = 400_000  # of all together
 
 
 def temporary_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Where Ray and an attempt make their folders: RAY_TMPDIR, else TMPDIR (on Linux), else /tmp."""
+    """The folder in which Ray and an attempt make theirs: RAY_TMPDIR, else TMPDIR (on Linux), else /tmp."""
     environment = os.environ if environment is None else environment
     names = ("RAY_TMPDIR", "TMPDIR") if sys.platform.startswith("linux") else ("RAY_TMPDIR",)
     return Path(next((environment[name] for name in names if environment.get(name)), "/tmp"))
@@ -48,7 +48,7 @@ def use_scratch(scratch: str, environment: MutableMapping[str, str]) -> None:
 
 
 def restore_users_folder(environment: MutableMapping[str, str]) -> None:
-    """In a worker: undo `use_scratch`, since locks and caches in the temporary folder are shared with other runs."""
+    """Undo `use_scratch` in a worker, since locks and caches in the temporary folder are shared with other runs."""
     before = environment.pop(_USERS_TMPDIR, None)
     if before is None:
         return
@@ -73,11 +73,11 @@ class RaySession:
         self._started = time.time() if started is None else started
 
     def folders(self) -> list[Path]:
-        """None before Ray has started, and none for a driver that joined a cluster."""
+        """The folders of the sessions; empty before Ray has started, and for a driver that joined a cluster."""
         return [path for path in self._folder.glob(f"session_*_{self._pid}") if self._is_own(path)]
 
     def _is_own(self, path: Path) -> bool:
-        """Process numbers come again, also for other users and in containers that share the folder: the time has to fit too."""
+        """Whether a session is this driver's. Process numbers are reused, also by other users and containers, so the time must fit too."""
         try:
             began = datetime.strptime(path.name, f"session_%Y-%m-%d_%H-%M-%S_%f_{self._pid}").timestamp()
             return began >= self._started - _CLOCK_S and path.lstat().st_uid == os.getuid() and not path.is_symlink()
@@ -85,7 +85,7 @@ class RaySession:
             return False
 
     def remove(self) -> None:
-        """Remove them; the driver and its Ray have ended."""
+        """Remove the sessions, after the driver and its Ray have ended."""
         for path in self.folders():
             shutil.rmtree(path, ignore_errors=True)
             latest = self._folder / _LATEST
@@ -94,7 +94,7 @@ class RaySession:
                     latest.unlink()
 
     def fatal_line(self) -> str | None:
-        """Why Ray's GCS gave up, in its own words."""
+        """The line in which Ray's GCS says why it gave up; None if there is none."""
         for folder in self.folders():
             for line in _text(folder / "logs" / "gcs_server.err").splitlines():
                 head, _, message = line.partition("] ")
@@ -103,7 +103,7 @@ class RaySession:
         return None
 
     def log_tails(self) -> Iterator[str]:
-        """The end of each log that says something, for whoever looks for the cause of a failure."""
+        """The end of each log that is not empty, for whoever looks for the cause of a failure."""
         left = _MOST_BYTES
         for folder in self.folders():
             for path in (path for name in _LOGS for path in sorted((folder / "logs").glob(name))):

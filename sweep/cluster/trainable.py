@@ -14,10 +14,11 @@ from ray.util.placement_group import PlacementGroup, placement_group
 from sweep.cluster.gauges import PackGauges
 from sweep.cluster.temporary import restore_users_folder
 from sweep.monitor.progress import pack_label
+from sweep.planning.pack_job import PackJob
 from sweep.store.store import Store
 from sweep.worker.environment import refuse_other_node
 from sweep.worker.faults import Kind, WorkerError, kind_of, message_of
-from sweep.worker.pack_run import PackJob, PackRun, next_retry
+from sweep.worker.pack_run import PackRun, next_retry
 
 _NODE_ID = "ray.io/node-id"
 _LOOK_S = 0.2
@@ -28,9 +29,9 @@ class PackTrainable(Trainable):
     """One epoch of a pack a `step`. The store holds its checkpoints and rows; Tune's own are not used."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the pack up where its last checkpoint left it. What fails here is raised by the first `step`: Tune would lose its kind."""
+        """Resume the pack from its last checkpoint. What fails here is raised by the first `step`, as Tune would lose its kind."""
         restore_users_folder(os.environ)
-        job = PackJob(**config["pack"]["job"])
+        job = PackJob.from_json(config["pack"]["job"])
         self._label = label_of(config["pack"]["job"])
         self._gauges = PackGauges(job.sweep, job.study, job.pack_id)
         self._fault: Exception | None = None
@@ -43,7 +44,7 @@ class PackTrainable(Trainable):
         """Small flat figures for Tune and the dashboard.
 
         Raises:
-            WorkerError: what ends this worker, sorted for the driver.
+            WorkerError: the error that ends this worker, sorted for the driver.
         """
         try:
             if self._fault is not None:
@@ -51,15 +52,15 @@ class PackTrainable(Trainable):
             is_done = self._run.stop_requested() or self._run.step()
             progress = self._run.progress()
         except Exception as error:
-            traceback.print_exc()  # Ray's log of the worker has the whole story
+            traceback.print_exc()  # Ray's log of the worker has the whole traceback
             kind = kind_of(error)
             node = ray.get_runtime_context().get_node_id()
-            raise WorkerError(Kind.PASSING if kind is Kind.TRIAL else kind, message_of(error), node, platform.node()) from error
+            raise WorkerError(Kind.TRANSIENT if kind is Kind.TRIAL else kind, message_of(error), node, platform.node()) from error
         self._gauges.show(progress)
         return {"pack_id": self._run.job.pack_id, "done": is_done, "pid": os.getpid(), **progress, **vars(self._run.spent)}
 
     def _begin(self, job: PackJob, expected: dict[str, Any] | None) -> PackRun:
-        """Retries wait: what passes needs time, and Tune gives none."""
+        """Wait before a retry, as transient faults need time and Tune gives none; then begin the pack."""
         store = Store(job.root)
         until = time.monotonic() + pause_before(next_retry(store, job))
         while time.monotonic() < until and not store.control.stop_requested():
@@ -75,16 +76,16 @@ class PackTrainable(Trainable):
         return run
 
     def cleanup(self) -> None:
-        """Called when Tune ends the trial early: keep the last finished epoch."""
+        """Keep the last finished epoch; Tune calls this when it ends the trial early."""
         if hasattr(self, "_run") and not self._run.is_done:
             self._run.leave()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        """Nothing: the store has the checkpoints."""
+        """Does nothing, as the store has the checkpoints."""
         return {}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing: `setup` took the store's checkpoint."""
+        """Does nothing, as `setup` read the store's checkpoint."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
@@ -122,4 +123,5 @@ def pause_before(retry: int) -> float:
 
 def label_of(job: dict[str, Any]) -> str:
     """The pack, its first trial and k."""
-    return pack_label(job["pack_id"], job["trial_ids"], job["preferences"], job["method"])
+    trials = job["trials"]
+    return pack_label(job["pack_id"], [trial["trial_id"] for trial in trials], [trial["k"] for trial in trials], job["method"])

@@ -1,4 +1,4 @@
-"""Which Ray a run uses: a local one or a cluster that is joined, and what the cluster's job page shows of the run."""
+"""The Ray that a run uses, a local one or a cluster that it joins, and what the cluster's job page shows about the run."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ _UNPACKED = "working_dir_files"
 
 
 def cluster_address(given: str | None, environment: Mapping[str, str] | None = None) -> str | None:
-    """The address of the cluster that a run joins; None where it starts a Ray of its own.
+    """The address of the cluster that a run joins; None where it starts a local Ray.
 
     Without an address, Ray's own variable RAY_ADDRESS counts: in a submitted job it names the cluster that the job runs in. A
     dashboard's URL, which the variable holds for the `ray job` commands, names no cluster to join.
@@ -37,7 +37,7 @@ def cluster_address(given: str | None, environment: Mapping[str, str] | None = N
 
 
 def joining_note(given: str | None, environment: Mapping[str, str] | None = None) -> str | None:
-    """What the user should know where RAY_ADDRESS, not the command, decides that a cluster is joined."""
+    """A message for the user where RAY_ADDRESS, not the command, decides that a cluster is joined; else None."""
     environment = os.environ if environment is None else environment
     address = cluster_address(given, environment)
     if given is not None or address is None:
@@ -47,7 +47,7 @@ def joining_note(given: str | None, environment: Mapping[str, str] | None = None
 
 
 def refuse_job_folder(root: str, environment: Mapping[str, str] | None = None) -> None:
-    """In a submitted job a relative `output` lies in a folder that other nodes have for themselves, and that Ray removes.
+    """Refuse a results folder inside a submitted job's working directory, which each node has for itself and which Ray removes.
 
     Raises:
         SweepError: `root` lies there.

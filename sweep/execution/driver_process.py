@@ -24,7 +24,7 @@ class DriverProcess:
 
     Args:
         job: what to do.
-        log: file that whatever the process and Ray print is appended to.
+        log: the file that the output of the process and of Ray is appended to.
     """
 
     def __init__(self, job: AttemptJob, log: Path) -> None:
@@ -56,7 +56,7 @@ class DriverProcess:
         return self._process.poll() is None
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What it has sent since the last call."""
+        """The events that it has sent since the last call."""
         if not self.is_running():
             self._reader.join(timeout=1)
         while not self._events.empty():
@@ -65,9 +65,9 @@ class DriverProcess:
             yield event
 
     def stop_now(self) -> None:
-        """Close the pipe, which ends the process and its local Ray; kill it if that does not help. Then remove what Ray left.
+        """Close the pipe, which ends the process and its local Ray; kill the process if that does not help. Then remove what Ray left.
 
-        Where something failed, the ends of Ray's own logs are added to the attempt's.
+        If something failed, the ends of Ray's own logs are added to the attempt's log.
         """
         if (not self.is_running() and self._process.returncode) or self._has_failed:
             self._keep_ray_logs()  # a driver that runs removes them when its pipe closes

@@ -1,4 +1,4 @@
-"""What fails while a run goes on, said early and not over and over: at the first failure of a kind, the tenth, the hundredth ..."""
+"""Failures during a run, reported early but not over and over: the first of a kind, the tenth, the hundredth ..."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ class Failures:
     """Counts failures by kind.
 
     Args:
-        what: one of what fails, for example `trial`.
+        what: the singular name of what fails, for example `trial`.
     """
 
     def __init__(self, what: str) -> None:
@@ -22,10 +22,10 @@ class Failures:
         self._counts: Counter[str] = Counter()
 
     def add(self, reason: str, note: str) -> str | None:
-        """One more; what to tell the user, None where it was told already.
+        """Count one more failure, and return the message about it; None where the kind was reported before.
 
         Args:
-            reason: why. Reasons that differ only in numbers are one kind.
+            reason: why it failed. Reasons that differ only in numbers are one kind.
             note: what follows the reason, in brackets.
         """
         first_line = reason.strip().partition("\n")[0]
@@ -51,7 +51,7 @@ class FailedTrials:
         self._failures = Failures("trial")
 
     def news(self, complete: Mapping[str, str], log: StorePath) -> list[str]:
-        """What to tell the user about those that failed since the last call.
+        """Messages about the trials that failed since the last call.
 
         Args:
             complete: trial id -> state, as it is now.
@@ -63,8 +63,8 @@ class FailedTrials:
         self._known |= new
         rows = self._store.read_rows(new, columns=("error",)).to_pylist()
         reasons = [(row["trial_id"], f"{row['state']}, {row['error'] or 'without a reason'}") for row in rows]
-        told = [self._failures.add(reason, f"trial {trial_id}; log: {log}") for trial_id, reason in reasons]
-        return [text for text in told if text is not None]
+        messages = [self._failures.add(reason, f"trial {trial_id}; log: {log}") for trial_id, reason in reasons]
+        return [message for message in messages if message is not None]
 
 
 def _failed(states: Mapping[str, str]) -> set[str]:

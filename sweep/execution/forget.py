@@ -10,25 +10,25 @@ from sweep.store.store import Store, StoreError
 
 
 class Forgotten(NamedTuple):
-    """One trial that was asked to go."""
+    """One forgotten trial."""
 
     trial_id: str
     state: str | None
-    """What it had ended as; None when it was not complete."""
+    """The state in which it had ended; None if it was not complete."""
 
 
 def forget_trials(folder: str | StorePath, trial_ids: Sequence[str]) -> list[Forgotten]:
     """Remove the rows and curves of these trials, all or none, under the folder's lock. Their weights stay in `blobs/`.
 
     Raises:
-        LockedError: a run is on.
-        StoreError: no sweep is here.
+        LockedError: a run holds the folder.
+        StoreError: this is not a results folder.
         SweepError: a trial is unknown; the message lists those with a similar id.
     """
     store = Store(folder)
     store.check_reachable()
     if store.manifest() is None:
-        raise StoreError("no sweep is here (no manifest.json)", store.root, "name the results folder of a run")
+        raise StoreError("not a results folder (no manifest.json)", store.root, "name the results folder of a run")
     wanted = list(dict.fromkeys(trial_ids))
     with store.lock():
         states = store.complete()

@@ -14,10 +14,10 @@ from sweep.store.remote.path import RemotePath, StorePath
 
 
 def written_log(kept: StorePath) -> Path:
-    """The file to write while the attempt is on; its folder is made.
+    """The file that is written while the attempt runs; its folder is made.
 
     Args:
-        kept: where the log is in the end.
+        kept: where the log is kept after the attempt.
 
     Raises:
         StoreWriteError: the folder cannot be made.
@@ -33,17 +33,17 @@ def written_log(kept: StorePath) -> Path:
 
 
 def keep_log(log: Path, kept: StorePath) -> None:
-    """Put the log of an attempt that has ended where it is kept.
+    """Copy the log of an attempt that has ended to where it is kept.
 
     Raises:
-        StoreError: the object store does not take it; it stays where it was written.
+        StoreError: the object store does not take it; the log stays where it was written.
     """
     if isinstance(kept, RemotePath) and is_there(log):
         write_whole(kept, read_whole(log))
 
 
 def relative_log(kept: StorePath, root: StorePath) -> str:
-    """The log as a results folder names it: relative to that folder; a full address where the two lie in different places."""
+    """The path of the log relative to a results folder, or its full address where the two are in different places."""
     if isinstance(kept, RemotePath) and isinstance(root, RemotePath) and kept.address.base() == root.address.base():
         return posixpath.relpath(kept.address.key, root.address.key or ".")
     if isinstance(kept, RemotePath) or isinstance(root, RemotePath):

@@ -15,14 +15,15 @@ from sweep.grid.load import GridText, Study, SweepConfig
 from sweep.grid.resolve import ANCHOR_STUDY
 from sweep.monitor.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, Timing
 from sweep.planning.hypervolume_reference import beyond_results
-from sweep.planning.inherit import Taken, taken_over, warm_start
+from sweep.planning.inherit import Inherited, inherit, network_start
 from sweep.planning.manifest import manifest_of, refuse_changed_source
+from sweep.planning.pack_job import PackJob, TrialJob
 from sweep.planning.packs import PackPlan, Plan
 from sweep.planning.reference_point import anchor_trials, below_anchor_runs, padded
 from sweep.planning.trials import trials_of
 from sweep.store.remote.path import StorePath
 from sweep.store.store import Store
-from sweep.worker.pack_run import PackJob, versions
+from sweep.worker.pack_run import versions
 from trainer.catalog import METHODS
 from trainer.problems.custom.factory import OwnProblem
 from trainer.problems.custom.source import SourceError
@@ -50,13 +51,14 @@ class Member:
         """Why a pack of the last attempt failed."""
         self._failed = FailedTrials(self.store, {})
         self._n_failed = 0
-        self.request: str | None = None
-        """What `asked` said when the user was last told."""
+        self.reported_request: str | None = None
+        """The `current_request` that the user was told last."""
         self._grid_file = grid_file
         self._studies = {study.name: study for study in config.resolved_studies}
         self._anchors = anchor_trials(trials)
         self._reference_point: tuple[float, ...] | None = None
-        self._to_mend: str | None = None
+        self._to_fix: str | None = None
+        """What the user has to fix before more can be trained."""
 
     def open(self) -> None:
         """Make the folder ready for a run. The caller holds its lock."""
@@ -67,9 +69,9 @@ class Member:
         self.store.remove_temporaries()
 
     def take_plan(self, plan: Plan) -> None:
-        """Go on with this plan; with a reference point from anchor runs as soon as they are complete, and never without it.
+        """Continue with this plan, and take the reference point from the anchor runs as soon as they are complete.
 
-        Nothing more is trained where the source of an own problem has changed: the trials' ids stand for the old one.
+        Nothing more is trained once the source of a custom problem has changed, because the trials' ids stand for the old source.
         """
         self.plan = plan
         entry = self.config.problem.entry
@@ -79,17 +81,17 @@ class Member:
             if self.config.has_auto_reference and self._reference_point is None:
                 self._reference_point = self._from_anchor_runs()
         except (SweepError, SourceError) as error:
-            self._to_mend = str(error)
+            self._to_fix = str(error)
             self.plan = replace(plan, packs=())
 
-    def asked(self) -> str | None:
-        """What someone asks of this sweep while there is something left of it: `stop`, `pause` or nothing."""
+    def current_request(self) -> str | None:
+        """What someone asks of this sweep: `stop`, `pause` or nothing. It does not change once nothing is left to train."""
         if not self.plan.packs:
-            return self.request
+            return self.reported_request
         return "stop" if self.store.control.stop_requested() else "pause" if self.store.control.pause_requested() else None
 
     def position(self) -> tuple[int, int]:
-        """Complete trials, and epochs in checkpoints: what an attempt without a fault moves forward."""
+        """Complete trials, and epochs in checkpoints; an attempt without faults raises at least one of them."""
         epochs = sum(checkpoint.epoch * len(checkpoint.trial_ids) for checkpoint in self.store.checkpoints())
         return len(self.store.complete()), epochs
 
@@ -101,13 +103,13 @@ class Member:
         return Counter(states[trial.trial_id] for trial in self.trials if trial.trial_id in states)
 
     def begin_run(self) -> None:
-        """What is complete by now was there before."""
+        """Note what was complete before this run."""
         self.n_before = len(self.plan.complete)
         self._failed = FailedTrials(self.store, self.plan.complete)
         self._n_failed = _n_failed(Counter(self.plan.complete.values()))
 
     def new_failures(self, states: Counter[str], log: StorePath) -> list[str]:
-        """What to tell the user about trials that failed since the last call.
+        """Messages about trials that failed since the last call.
 
         Args:
             states: as they are now.
@@ -120,7 +122,7 @@ class Member:
         return self._failed.news({trial.trial_id: complete[trial.trial_id] for trial in self.trials if trial.trial_id in complete}, log)
 
     def begin_attempt(self, attempt: int, log: StorePath, circumstances: Mapping[str, Any]) -> list[PackJob]:
-        """Record the attempt in the folder, and say what its workers are to do.
+        """Record the attempt in the folder, and return the jobs for its workers.
 
         Args:
             attempt: its number in this folder.
@@ -144,7 +146,7 @@ class Member:
         return [self._job(pack, attempt) for pack in self.plan.packs]
 
     def finish(self, was_interrupted: bool, timing: Timing) -> Outcome:
-        """Compact what is new, and say how it ended."""
+        """Compact the new rows, and return how the sweep ended."""
         plan = self.plan
         counts = Counter(plan.complete.values())
         n_trained = len(plan.complete) - self.n_before
@@ -159,8 +161,8 @@ class Member:
             self.store.control.lift_pause()
         is_interrupted = bool(plan.n_todo and was_interrupted)
         message = None
-        if self._to_mend is not None:
-            exit_code, message = EXIT_WRONG_INPUT, self._to_mend
+        if self._to_fix is not None:
+            exit_code, message = EXIT_WRONG_INPUT, self._to_fix
         elif is_interrupted:
             exit_code = EXIT_INTERRUPTED
         elif plan.n_todo:
@@ -173,7 +175,7 @@ class Member:
         return Outcome(self.store.root, exit_code, len(self.trials), states, n_trained, is_interrupted, message, timing, has_new_reference)
 
     def _settle_hypervolume_reference(self) -> bool:
-        """Write the reference of the hypervolumes, or raise it, once every trial of the grid file has ended; whether it changed."""
+        """Write or raise the hypervolume reference once every trial of the grid file has ended; returns whether it changed."""
         if self.config.hypervolume_reference is not None:
             return self.store.settle_hypervolume_reference(self.config.hypervolume_reference, is_given=True)
         complete = self.store.complete()
@@ -188,7 +190,7 @@ class Member:
         return self.store.settle_hypervolume_reference(reference, is_given=False)
 
     def _from_anchor_runs(self) -> tuple[float, ...] | None:
-        """The manifest's numbers, which are computed once; None before the anchor runs are complete."""
+        """The reference point in the manifest, computed once; None before the anchor runs are complete."""
         manifest = self.store.manifest() or {}
         if manifest.get("reference_point_values") is None:
             complete = self.store.complete()
@@ -200,26 +202,27 @@ class Member:
             manifest = self.store.manifest() or {}
         return tuple(manifest["reference_point_values"])
 
-    def _taken_over(self, study: Study, seed: int) -> Taken:
-        """What a study that waits for others has from them; they are complete."""
+    def _inherited(self, study: Study, seed: int) -> Inherited:
+        """What the study inherits from the studies that it waits for, which are complete."""
         if study.tuned_by is None and METHODS[study.method].takes is None:
-            return Taken(study.training)
+            return Inherited(study.training)
         wanted = {trial.trial_id: trial for trial in self.trials if trial.study in study.after}
         rows = self.store.read_rows(wanted).to_pylist()
         # A trial that two studies ask for is in the store under the first one's name.
         named = [row | {"study": wanted[row["trial_id"]].study} for row in rows]
-        return taken_over(study, seed, self._studies, named, self.config.problem.facts)
+        return inherit(study, seed, self._studies, named, self.config.problem.facts)
 
-    def _starts(self, pack: PackPlan) -> dict[str, dict[str, str | None]]:
-        """Where the networks of trials that start from others begin (`PackJob.starts`); the givers are complete."""
-        givers = {trial.giver for trial in pack.trials if trial.giver is not None}
-        rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in givers} if givers else {}
-        return {trial.trial_id: warm_start(rows[trial.giver]) for trial in pack.trials if trial.giver is not None}
+    def _trials(self, pack: PackPlan) -> list[TrialJob]:
+        """The pack's trials, each with the network that it starts from; the trials that these networks come from are complete."""
+        dense = {trial.warm_start for trial in pack.trials if trial.warm_start is not None}
+        rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in dense} if dense else {}
+        starts = {trial_id: network_start(row) for trial_id, row in rows.items()}
+        return [TrialJob(trial.trial_id, trial.preference, starts.get(trial.warm_start or "")) for trial in pack.trials]
 
     def _job(self, pack: PackPlan, attempt: int) -> PackJob:
         config, first = self.config, pack.trials[0]
         study = self._studies[first.study]
-        taken = self._taken_over(study, first.seed)
+        inherited = self._inherited(study, first.seed)
         reference = None if study.name == ANCHOR_STUDY else self._reference_point or config.given_reference
         entry = config.problem.entry
         return PackJob(
@@ -231,21 +234,19 @@ class Member:
             study=study.name,
             model=study.model,
             method=study.method,
-            training=asdict(taken.training),
-            given_sha256=taken.weights_sha256,
-            taken_over=taken.trial_ids,
-            starts=self._starts(pack),
-            notes=taken.notes,
-            fault=taken.fault,
+            training=asdict(inherited.training),
+            given_sha256=inherited.weights_sha256,
+            taken_over=inherited.trial_ids,
+            notes=inherited.notes,
+            fault=inherited.fault,
             scaling=config.scaling,
             reference_point=None if reference is None or first.preference is None else padded(reference, config.problem.facts),
             seed=first.seed,
-            trial_ids=[trial.trial_id for trial in pack.trials],
-            preferences=[trial.preference and list(trial.preference) for trial in pack.trials],
+            trials=self._trials(pack),
             backend=config.resources.backend,
             **worker_kinds(config.resources)[0].job,
             checkpoint_s=config.resources.checkpoint_s,
-            checkpoint_pack_id=pack.checkpoint.pack_id if pack.checkpoint else None,
+            checkpoint=str(pack.checkpoint.path) if pack.checkpoint else None,
             problem_folders=config.problem.import_from or (),
             problem_source=entry.source.digest if isinstance(entry, OwnProblem) else None,
             sweep=config.name,

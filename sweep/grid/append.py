@@ -1,4 +1,4 @@
-"""Adds preference vectors to a grid file; every other character of it stays, comments too."""
+"""Adds preference vectors to a grid file and leaves every other character as it is, including comments."""
 
 import contextlib
 import os
@@ -18,23 +18,23 @@ _DECIMALS = 12
 
 
 def append_preferences(path: Path, vectors: Sequence[Vector], study: str | None = None) -> int:
-    """Add vectors to the `preferences` of a grid file, in a list of vectors; the file is replaced in one step.
+    """Add vectors to the `preferences` of a grid file, in a list of vectors. The file is replaced atomically.
 
     Args:
         path: the grid file.
-        vectors: shape (n_vectors, n_objectives); those that the file has already are left out.
-        study: whose preferences; where that study has none of its own, or for None, those of the file.
+        vectors: shape (n_vectors, n_objectives); vectors that the file contains already are skipped.
+        study: the study whose preferences are extended; if it has none of its own, or for None, the preferences of the file.
 
     Returns:
-        How many were added.
+        The number of added vectors.
 
     Raises:
-        ConfigError: the file cannot be read, used or replaced, it has no such study, or the vectors do not fit it; nothing is
-            changed then.
+        ConfigError: the file cannot be read, used or replaced, it has no such study, or the vectors do not fit it. The file is
+            unchanged in this case.
     """
     grid = read_grid(path)
     if grid.file.is_stream:
-        hint = "name a grid file; the text of a run's is `grid_file` in plans/<n>.json of its results folder"
+        hint = "name a grid file; that of a run is stored as `grid_file` in plans/<n>.json of its results folder"
         raise ConfigError([Mistake((), "a file that can be replaced expected", hint=hint, file=grid.file.name)])
     before = grid.configs()
     known = {_rounded(vector) for config in before for vector in _vectors(config, study, path)}
@@ -51,7 +51,7 @@ def append_preferences(path: Path, vectors: Sequence[Vector], study: str | None 
             aside.chmod(target.stat().st_mode)
         if read_text(path) != grid.file.text:
             hint = "run the command again"
-            raise ConfigError([Mistake((), "the file was changed meanwhile, and is left as it is now", hint=hint, file=str(path))])
+            raise ConfigError([Mistake((), "the file was changed in the meantime, so it has not been replaced", hint=hint, file=str(path))])
         os.replace(aside, target)
     except OSError as error:
         hint = "name a file in a writable folder"
@@ -63,7 +63,13 @@ def append_preferences(path: Path, vectors: Sequence[Vector], study: str | None 
 
 
 def with_vectors(text: str, vectors: Sequence[Vector], study: str | None = None) -> str:
-    """The text of a grid file with vectors added to its `preferences`; not yet checked to mean what it should."""
+    """The text of a grid file with vectors added to its `preferences`, without checking the result.
+
+    Args:
+        text: of the grid file.
+        vectors: shape (n_vectors, n_objectives).
+        study: as for `append_preferences`.
+    """
     top = YAML(typ="safe", pure=True).compose(text)
     owner = _owner(top, study)
     newline = "\r\n" if "\r\n" in text else "\n"
@@ -95,14 +101,14 @@ def with_vectors(text: str, vectors: Sequence[Vector], study: str | None = None)
 
 
 def _check(changed: GridFile, path: Path, before: Sequence[SweepConfig], new: Sequence[Vector], study: str | None) -> None:
-    """The new text must mean the old vectors and the new ones; their order settles nothing."""
+    """Check that the new text has exactly the old vectors and the new ones, in any order."""
     try:
         after = changed.configs()
         for old, config in zip(before, after, strict=True):
             if set(map(_rounded, _vectors(config, study, path))) != {*map(_rounded, _vectors(old, study, path)), *new}:
                 raise ValueError
     except ValueError as error:
-        reason = "" if not isinstance(error, ConfigError) else f"; with them it would say: {error.mistakes[0].rule}"
+        reason = f": {error.mistakes[0].rule}" if isinstance(error, ConfigError) else ""
         shown = ", ".join(_shown(vector) for vector in new)
         raise ConfigError(
             [Mistake(("preferences",), f"the vectors cannot be added here{reason}", hint=f"add them by hand: {shown}", file=str(path))]
@@ -114,14 +120,14 @@ def _vectors(config: SweepConfig, study: str | None, path: Path) -> tuple[Vector
     chosen = [one for one in studies if study is None or one.name == study or len(config.resolved_studies) == 1]
     if not chosen:
         names = ", ".join(one.name for one in studies)
-        hint = f"those with preferences are {names}" if names else "no method here takes a preference"
+        hint = f"the studies with preferences are {names}" if names else "no method in this file uses preferences"
         raise ConfigError([Mistake(("studies",), "a study with preferences expected", study, hint, file=str(path))])
     skip = 0 if config.problem.facts.has_sparsity else 1  # a trial's vector begins with k0 there too, a grid file's does not
     return tuple(dict.fromkeys(vector[skip:] for one in chosen for vector in one.preferences if vector is not None))
 
 
 def _owner(top: Node, study: str | None) -> Node:
-    """The mapping whose `preferences` are meant: the study's entry where it has its own, else the top of the file."""
+    """The mapping whose `preferences` are extended: the study's entry if it has its own, otherwise the top of the file."""
     studies = _value(top, "studies")
     for entry in studies[1].value if studies is not None and isinstance(studies[1], SequenceNode) else ():
         name = _value(entry, "name")
@@ -137,7 +143,7 @@ def _value(node: Node, key: str) -> tuple[Node, Node] | None:
 
 
 def _list_in(value: Node) -> SequenceNode | None:
-    """The last list of vectors that stands in the value of `preferences`."""
+    """The last list of vectors in the value of `preferences`."""
     parts = value.value if isinstance(value, SequenceNode) else [value]
     lists = [found[1] for part in parts if (found := _value(part, "list")) is not None and isinstance(found[1], SequenceNode)]
     return lists[-1] if lists else None
@@ -155,7 +161,7 @@ def _into_list(text: str, holder: SequenceNode, vectors: Sequence[Vector], newli
 
 
 def _end(node: Node) -> int:
-    """Where the text of a node ends; that of a block ends with its last value, as the parser's mark includes what follows."""
+    """Where the text of a node ends. A block ends with its last value, since the parser's mark includes what follows."""
     if isinstance(node, CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)

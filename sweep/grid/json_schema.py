@@ -1,4 +1,4 @@
-"""The JSON Schema of the grid file, and what it knows about a key: for editors, and for the hints of error messages."""
+"""The JSON Schema of the grid file, for editors, and what it says about a key, for the hints of error messages."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ METHOD_NAMES = {"type": "string", "enum": list(METHODS)}
 
 
 def options_model(entry: Entry) -> type[BaseModel]:
-    """A model with one field `options`, the options dataclass of a problem, strict and closed like the grid file."""
+    """A pydantic model with one field `options`, the options dataclass of a problem; strict, and without unknown keys."""
     options: Any = entry.options
     return _options_model(options)
 
@@ -33,7 +33,7 @@ def _options_model(options: Any) -> type[BaseModel]:
 
 
 def options_schema(entry: Entry) -> dict[str, Any]:
-    """JSON Schema of that model. pydantic describes the fields that a class itself declares; here are the inherited ones too."""
+    """JSON Schema of that model, including descriptions of inherited fields, which pydantic leaves out."""
     schema = options_model(entry).model_json_schema()
     for base in entry.options.__mro__[1:]:
         inherited = _fields(_options_model(base).model_json_schema()) if is_dataclass(base) else {}
@@ -49,7 +49,7 @@ def _fields(schema: Schema) -> dict[str, Any]:
 
 
 def _problem_schema() -> tuple[dict[str, Any], dict[str, Any]]:
-    """JSON Schema of one problem (a name, or a name with that problem's options; any for an own one), and the definitions it refers to."""
+    """JSON Schema of one problem and its definitions: a name, or a name with that problem's options (any, for a user's own problem)."""
     choices: list[dict[str, Any]] = [{"type": "string", "enum": list(PROBLEMS)}]
     definitions: dict[str, Any] = {}
     for entry in PROBLEMS.values():
@@ -65,7 +65,7 @@ def _problem_schema() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def complete_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of the whole grid file, for editors, with each problem's options and only what a person must write required."""
+    """The schema of the whole grid file, with the options of each problem. Only keys that a user must write are required."""
     schema = model.model_json_schema(by_alias=True)
     problem, definitions = _problem_schema()
     about = {key: value for key, value in schema["properties"]["problem"].items() if key in ("description", "examples")}
@@ -75,7 +75,7 @@ def complete_schema(model: type[BaseModel]) -> dict[str, Any]:
     kept = {name: value for name, value in schema["$defs"].items() if name != "ProblemConfig"}
     schema["$defs"] = kept | definitions | {"Problem": problem}
     schema["required"] = ["problem"]
-    # What pydantic takes from Python names ("Learning Rate") tells an editor's user nothing.
+    # Titles that pydantic makes of Python names ("Learning Rate") do not help a user.
     tidy: dict[str, Any] = json.loads(json.dumps(schema), object_hook=_without_title)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Grid file", **tidy}
 
@@ -85,7 +85,7 @@ def _without_title(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def branches(root: Schema, schema: Schema) -> Iterator[Schema]:
-    """The schema itself and all that it refers to or chooses from."""
+    """The schema itself and all schemas that it refers to or chooses from."""
     yield schema
     if "$ref" in schema:
         yield from branches(root, root["$defs"][schema["$ref"].rsplit("/", 1)[1]])
@@ -94,7 +94,7 @@ def branches(root: Schema, schema: Schema) -> Iterator[Schema]:
 
 
 def child(root: Schema, schema: Schema, part: str | int) -> Iterator[Schema]:
-    """What the schema says about a key or an item."""
+    """The schemas of a key or an item."""
     for branch in branches(root, schema):
         if isinstance(part, str) and part in branch.get("properties", {}):
             yield branch["properties"][part]
@@ -103,7 +103,7 @@ def child(root: Schema, schema: Schema, part: str | int) -> Iterator[Schema]:
 
 
 def lookup(root: Schema, path: Path) -> list[Schema]:
-    """Everything the schema says about a path, with references resolved; empty for an unknown path."""
+    """All schemas of a path, with references resolved; empty for an unknown path."""
     level: list[Schema] = [root]
     for part in path:
         level = [below for schema in level for below in child(root, schema, part)]
@@ -116,7 +116,7 @@ def known_keys(root: Schema, path: Path) -> list[str]:
 
 
 def unknown_key_hint(root: Schema, path: Path) -> str:
-    """Where the unknown key at `path` may belong."""
+    """A hint about where the unknown key at `path` may belong."""
     key = str(path[-1])
     keys = known_keys(root, path[:-1])
     near = did_you_mean(key, keys)
@@ -139,7 +139,7 @@ def _homes(root: Schema, key: str) -> list[tuple[str, ...]]:
 
 
 def describe(root: Schema, path: Path) -> str | None:
-    """A hint from the schema: an example or the default, and what the key means."""
+    """A hint from the schema: the meaning of a key, and an example or the default."""
     parts: list[str] = []
     found = lookup(root, path)
     for key in ("description", "examples", "default"):

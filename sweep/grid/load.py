@@ -1,8 +1,8 @@
 """The grid file: one YAML file that says what a sweep trains, or several sweeps, one for each problem that it lists.
 
-`load_configs` reads it, `parse_configs` takes the same from a notebook; both answer with frozen `SweepConfig`s or raise a
-`ConfigError` that names every mistake at once. `load_config` and `parse_config` are for files of one problem. Imports
-neither torch nor ray by itself; a grid file that names a problem of the user's own has its module imported.
+`load_configs` reads it, and `parse_configs` accepts the same from a notebook. Both return frozen, resolved `SweepConfig`s or raise a
+`ConfigError` that names every mistake at once. `load_config` and `parse_config` are for files with one problem. This module imports
+neither torch nor ray; if a grid file names a user's own problem, its module is imported.
 """
 
 import os
@@ -18,10 +18,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
 from sweep.grid.json_schema import MAX_PROBLEMS, complete_schema
-from sweep.grid.models import ProblemConfig, Resources, StudyConfig, SweepConfig
+from sweep.grid.models import GridConfig, ProblemConfig, Resources, StudyConfig, SweepConfig
 from sweep.grid.normalise import normalise, with_model, without
-from sweep.grid.problems import Part, file_name, length_mistakes, parts_of, read_problem, said_once
-from sweep.grid.resolve import resolve_studies
+from sweep.grid.problems import Part, ReadProblem, file_name, length_mistakes, parts_of, read_problem, unique_mistakes
+from sweep.grid.resolve import resolve
 from sweep.grid.source.mistakes import ConfigError, Mistake
 from sweep.grid.source.mistakes import Path as KeyPath
 from sweep.grid.source.nodes import Node, from_python, merge, resolve_scalar
@@ -53,22 +53,22 @@ __all__ = [
 
 @dataclass(frozen=True)
 class GridFile:
-    """A grid file, and the file merged over it, each read once: what is trained and what is stored come from the same text."""
+    """A grid file and the file merged over it. Each is read once, so that the text that is stored is the text that is trained."""
 
     file: TextFile
     override: TextFile | None = None
 
     @property
     def text(self) -> GridText:
-        """What the plan of a run keeps."""
+        """The texts, as the plan of a run stores them."""
         return GridText(self.file.text, None if self.override is None else self.override.text)
 
     def configs(self, out: str | Path | None = None) -> tuple[SweepConfig, ...]:
-        """The sweeps that it asks for; `out` and errors as for `load_configs`."""
+        """The sweeps of the file; `out` and errors as for `load_configs`."""
         return self._configs(out, MAX_PROBLEMS)
 
     def config(self, out: str | Path | None = None) -> SweepConfig:
-        """Its one sweep; `out` and errors as for `load_config`."""
+        """The only sweep of the file; `out` and errors as for `load_config`."""
         return self._configs(out, 1)[0]
 
     def _configs(self, out: str | Path | None, n_max: int) -> tuple[SweepConfig, ...]:
@@ -82,7 +82,7 @@ class GridFile:
 
 
 def read_grid(path: str | Path, *, override: str | Path | None = None) -> GridFile:
-    """Read a grid file without checking it yet; arguments as for `load_configs`.
+    """Read the text of a grid file without checking it; arguments as for `load_configs`.
 
     Raises:
         ConfigError: a file is missing, unreadable, too large or not UTF-8, or both are standard input.
@@ -94,7 +94,7 @@ def read_grid(path: str | Path, *, override: str | Path | None = None) -> GridFi
 
 
 def load_config(path: str | Path, *, out: str | Path | None = None, override: str | Path | None = None) -> SweepConfig:
-    """Read a grid file of one problem; arguments as for `load_configs`.
+    """Read a grid file with one problem; arguments as for `load_configs`.
 
     Raises:
         ConfigError: as for `load_configs`, and when the file lists several problems.
@@ -103,18 +103,18 @@ def load_config(path: str | Path, *, out: str | Path | None = None, override: st
 
 
 def load_configs(path: str | Path, *, out: str | Path | None = None, override: str | Path | None = None) -> tuple[SweepConfig, ...]:
-    """Read a grid file: one config, or one for each problem in its list.
+    """Read a grid file: one sweep, or one for each problem in its list.
 
-    The sweeps of a list share everything but the problem. Each is called `<name>-<short>`, and its results go to
-    `<output>/<short>`, where short is the problem's name after its last `/` (with `-2`, `-3` where it is taken).
+    The sweeps of a list differ only in the problem. Each is named `<name>-<short>`, and its results are written to
+    `<output>/<short>`, where short is the problem's name after its last `/` (with `-2`, `-3` if that is not unique).
 
     Args:
-        path: the YAML file; `-` is standard input, and paths in it are relative to the working folder then.
-        out: output folder (with a list of problems: its parent), instead of the file's.
-        override: a second YAML file whose keys replace those of the first, one by one; `preferences` and lists as a whole.
+        path: the YAML file; `-` is standard input, in which paths are relative to the working directory.
+        out: the output folder instead of the file's `output`; for a list of problems, its parent.
+        override: a second YAML file whose keys replace those of the first, key by key; `preferences` and lists are replaced as a whole.
 
     Raises:
-        ConfigError: with every mistake, each with file, line, column, path, rule, value and a hint.
+        ConfigError: names every mistake with file, line, column, path, rule, value and a hint.
     """
     return read_grid(path, override=override).configs(out)
 
@@ -122,10 +122,10 @@ def load_configs(path: str | Path, *, out: str | Path | None = None, override: s
 def parse_config(
     mapping: Mapping[str, Any], *, name: str = "sweep", out: str | Path | None = None, override: Mapping[str, Any] | None = None
 ) -> SweepConfig:
-    """One config from Python values; arguments as for `parse_configs`.
+    """One sweep from Python values; arguments as for `parse_configs`.
 
     Raises:
-        ConfigError: with every mistake, also when `mapping` lists several problems.
+        ConfigError: names every mistake; also if `mapping` lists several problems.
     """
     return _build(_python_nodes(mapping, override), [], default_name=name, out=out, n_max=1)[0]
 
@@ -133,16 +133,16 @@ def parse_config(
 def parse_configs(
     mapping: Mapping[str, Any], *, name: str = "sweep", out: str | Path | None = None, override: Mapping[str, Any] | None = None
 ) -> tuple[SweepConfig, ...]:
-    """As `load_configs`, from Python values; paths are relative to the working directory, messages name no lines.
+    """Sweeps from Python values, as `load_configs` reads them from a file. Paths are relative to the working directory.
 
     Args:
-        mapping: what a grid file holds; settings dataclasses are welcome as values.
-        name: the sweep's name where `mapping` gives none.
-        out: output folder, instead of the mapping's.
+        mapping: the content of a grid file; its values may be settings dataclasses.
+        name: the sweep's name, if `mapping` has none.
+        out: the output folder instead of the mapping's `output`.
         override: keys that replace those of `mapping`, as in `load_configs`.
 
     Raises:
-        ConfigError: with every mistake.
+        ConfigError: names every mistake, without lines.
     """
     return _build(_python_nodes(mapping, override), [], default_name=name, out=out, n_max=MAX_PROBLEMS)
 
@@ -154,7 +154,7 @@ def _python_nodes(mapping: Mapping[str, Any], override: Mapping[str, Any] | None
 def _build(
     nodes: Sequence[tuple[Node, str]], mistakes: list[Mistake], *, default_name: str, out: str | Path | None, n_max: int
 ) -> tuple[SweepConfig, ...]:
-    """The sweeps of one file's nodes, or of several merged in this order; with each the folder that its paths are relative to."""
+    """The sweeps of one file's nodes, or of several merged in this order. Each comes with the folder of its relative paths."""
     for node, _ in nodes:
         if not isinstance(node.value, dict):
             rule, hint = "a mapping (`key: value`) expected at the top level", "start with `problem: multidigits`"
@@ -165,8 +165,8 @@ def _build(
     parts = parts_of(top, default_name=default_name, out=None if out is None else str(out))
     read = [_read_part(part) for part in parts]
     found = [locate(mistake, top, _schema()) for mistake in length_mistakes(top, n_max)]
-    found += said_once([(part, wrong) for part, (_, wrong) in zip(parts, read, strict=True)])
-    if out is not None:  # it stands nowhere in the file
+    found += unique_mistakes([(part, wrong) for part, (_, wrong) in zip(parts, read, strict=True)])
+    if out is not None:  # it is not in the file
         found = [replace(mistake, position=None) if mistake.path == ("output",) else mistake for mistake in found]
     unreadable = {mistake.position for mistake in mistakes}
     mistakes = mistakes + [mistake for mistake in found if mistake.position is None or mistake.position not in unreadable]
@@ -176,7 +176,7 @@ def _build(
 
 
 def _read_part(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
-    """One sweep's config, None where pydantic refuses it, and what is wrong with it, with places and paths of the file."""
+    """One sweep, or None if it is wrong, and its mistakes, with positions and paths in the file."""
     with building_once():
         return _read_once(part)
 
@@ -185,42 +185,40 @@ def _read_once(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
     schema = _schema()
     problem = read_problem(part.top)
     top = with_model(part.top, problem.models)
-    config, found = validate(SweepConfig, top, schema)
+    grid, found = validate(GridConfig, top, schema)
     found += problem.mistakes
-    wrong = [mistake.path for mistake in found] + [("problem", "name")] * problem.is_unusable
-    between = _rules_between_sections(None if problem.mistakes else config, top, wrong)
+    config = None
+    if grid is None or problem.mistakes:
+        wrong = [mistake.path for mistake in found] + [("problem", "name")] * problem.is_unusable
+        between = _mistakes_in_the_rest(top, wrong)
+    else:
+        config, between = resolve(grid.model_copy(update={"problem": _complete(grid.problem, problem)}))
     found += [mistake for mistake in between if not (problem.is_unusable and mistake.path[-1:] == ("model",))]
-    if config is not None and not found:
-        own = {"import_from": config.problem.import_from} if config.problem.import_from else {}
-        complete = ProblemConfig(name=config.problem.name, **own, **problem.options)
-        _ = complete.entry  # an own problem as it is now: when its source changes, the config has to be read again
-        config = config.model_copy(update={"problem": complete})
     return config, [part.in_file(locate(mistake, top, schema)) for mistake in found]
 
 
-def _rules_between_sections(config: SweepConfig | None, top: Node, wrong: list[KeyPath]) -> list[Mistake]:
-    """What is wrong between sections that are valid by themselves, so that one reading names everything."""
-    if config is not None:
-        try:
-            _ = config.resolved_studies  # kept by the config: a file of preferences is read once
-        except ConfigError as error:
-            return list(error.mistakes)
+def _complete(written: ProblemConfig, problem: ReadProblem) -> ProblemConfig:
+    """The problem with every option written out."""
+    folders = {"import_from": written.import_from} if written.import_from else {}
+    return ProblemConfig(name=written.name, **folders, **problem.options)
+
+
+def _mistakes_in_the_rest(top: Node, wrong: list[KeyPath]) -> list[Mistake]:
+    """Mistakes between the sections that are valid by themselves, so that one reading names everything."""
+    rest = validate(GridConfig, without(top, wrong), {})[0]
+    if rest is None:
         return []
-    rest = without(top, wrong)
-    config = validate(SweepConfig, rest, {})[0]
-    if config is None:
-        return []
-    # A default that stands in for a wrong value is nobody's mistake.
+    # A default that replaces a wrong value is not a mistake of the user.
     removed = {path[:3] if path[0] == "studies" else path[:1] for path in wrong}
     return [
         mistake
-        for mistake in resolve_studies(config)[1]
+        for mistake in resolve(rest)[1]
         if len(top.walk(mistake.path[:1])) == 2 and mistake.path[:1] not in removed and mistake.path[:3] not in removed
     ]
 
 
 class _Representer(SafeRepresenter):
-    """Quotes text that would read back as a number."""
+    """Quotes text that would be read back as a number."""
 
 
 def _represent_text(representer: SafeRepresenter, text: str) -> Any:
@@ -232,7 +230,7 @@ _Representer.add_representer(str, _represent_text)
 
 
 def dump_config(config: SweepConfig) -> str:
-    """The config as the text of a grid file, every default written out; reading it again gives an equal config."""
+    """The config as the text of a grid file with every default written out; reading it gives an equal config."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
@@ -245,7 +243,7 @@ def dump_config(config: SweepConfig) -> str:
 
 @cache
 def _schema() -> dict[str, Any]:
-    return complete_schema(SweepConfig)
+    return complete_schema(GridConfig)
 
 
 def json_schema() -> dict[str, Any]:

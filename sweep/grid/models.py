@@ -1,15 +1,24 @@
-"""The frozen pydantic models of the grid file. `sweep.config` is their door."""
+"""The frozen pydantic models of the grid file, and of a sweep whose studies are resolved. `sweep.config` is their door."""
 
 import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    InstanceOf,
+    Tag,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 from sweep.grid.json_schema import METHOD_NAMES, MODEL_NAMES
 from sweep.grid.preferences import Preferences
-from sweep.grid.resolve import resolve_studies
-from sweep.grid.source.mistakes import ConfigError
 from sweep.grid.study import Study
 from trainer.catalog import Entry, find_problem
 from trainer.problems.facts import ProblemFacts
@@ -17,16 +26,16 @@ from trainer.settings import Range, TrainingSettings
 
 
 class Costs(BaseModel):
-    """Prices and factors for `sweep plan` and the report; changing them trains nothing again."""
+    """Prices and emission factors for `sweep plan` and the report; changing them retrains nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True)
 
     usd_per_device_hour: Annotated[float, Range(ge=0, le=1e6)] | None = None
-    """Price of what one worker trains on (a GPU, or its CPU cores), US dollars an hour; default: unknown."""
+    """Price of the device that one worker trains on (a GPU, or its CPU cores), in US dollars per hour; default: unknown."""
     usd_per_kwh: Annotated[float, Range(ge=0, le=1e6)] | None = None
-    """Price of electricity, US dollars a kilowatt-hour; default: unknown."""
+    """Price of electricity, in US dollars per kilowatt-hour; default: unknown."""
     g_co2_per_kwh: Annotated[float, Range(ge=0, le=1e6)] | None = None
-    """Grams of CO2 that a kilowatt-hour stands for where the devices are; default: unknown."""
+    """Grams of CO2 emitted per kilowatt-hour where the devices are; default: unknown."""
 
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?)?B", re.IGNORECASE | re.ASCII)
@@ -36,12 +45,22 @@ AUTO = "auto"
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether this is a whole number, as `3000` or as `3e3`."""
+    """Whether this is a whole number, written as `3000` or as `3e3`."""
     return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
 
 
 def parse_memory(value: Any) -> Any:
-    """`1.5GB` -> 1500000000 (GB = 1e9, GiB = 2**30); whole numbers are bytes already; anything else is refused."""
+    """Convert a size of memory to bytes: `1.5GB` -> 1500000000 (GB = 1e9, GiB = 2**30).
+
+    Args:
+        value: text with a unit, or a whole number of bytes.
+
+    Returns:
+        The number of bytes, at most 1024 TiB.
+
+    Raises:
+        ValueError: it is neither, or out of range.
+    """
     if _is_whole(value):
         n_bytes = int(value)
     elif isinstance(value, str) and len(value) <= 40 and (match := _MEMORY.fullmatch(value.strip())):
@@ -106,38 +125,38 @@ After = Annotated[
     ),
 ]
 
-# Building the validators waits for the first use: `sweep --help` needs none.
+# Validators are built at their first use, since `sweep --help` needs none.
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True)
 
 
 class ProblemConfig(BaseModel):
-    """The data, by name or by the path of a factory of one's own, and its options (which ones, the problem says)."""
+    """The problem: its name, or the path of a user's own factory, and its options, which depend on the problem."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, use_attribute_docstrings=True, defer_build=True)
 
     name: str
-    """Name of the problem, or `my_package.my_module:factory` of one's own."""
+    """Name of the problem, or `my_package.my_module:factory` for a problem of your own."""
     import_from: tuple[str, ...] | None = None
-    """Folders that the module of an own problem is imported from; default: the grid file's folder, then the working directory."""
+    """Folders that your own problem's module is imported from; default: the grid file's folder, then the working directory."""
 
     @cached_property
     def entry(self) -> Entry:
-        """The problem's entry; of an own problem the factory as it is when this is first asked for.
+        """The problem's entry in the catalog, or a user's own factory as it is at the first access.
 
         Raises:
-            KeyError: not in the catalog; never for a config from `load_config`.
-            ProblemError: an own problem that cannot be imported.
+            KeyError: the problem is not in the catalog; never for a config from `load_config`.
+            ProblemError: a user's own problem cannot be imported.
         """
         return find_problem(self.name, self.import_from or ())
 
     @cached_property
     def options(self) -> Any:
-        """The problem's options dataclass, defaults filled in."""
+        """The problem's options dataclass, with defaults filled in."""
         return TypeAdapter(self.entry.options).validate_python(self.__pydantic_extra__ or {})  # the lists of JSON become tuples
 
     @cached_property
     def facts(self) -> ProblemFacts:
-        """Tasks and objectives, as the options settle them; an own problem without `facts` is built for them."""
+        """Tasks and objectives for these options. A user's own problem whose factory has no `facts` is built to find them."""
         return self.entry.facts(self.options)
 
 
@@ -147,7 +166,7 @@ class OtherWorkers(BaseModel):
     model_config = _STRICT
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where it trains; `auto` is a GPU for a worker that asks for one, and the CPU otherwise."""
+    """The device it trains on; `auto` is a GPU if the worker asks for one, otherwise the CPU."""
     cpus: Annotated[float, Range(gt=0, le=10_000)] = 1.0
     """CPU cores of one worker."""
     gpus: Annotated[float, Range(ge=0, le=1_000)] = 0.0
@@ -162,32 +181,32 @@ class Resources(BaseModel):
     model_config = _STRICT
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where workers train; `auto` takes a GPU where there is one."""
+    """The device that workers train on; `auto` uses a GPU if there is one."""
     cpus: Annotated[float, Range(gt=0, le=10_000)] = 1.0
-    """CPU cores of one worker. On a CPU it trains on one thread; beside a GPU it clusters on all of them."""
+    """CPU cores of one worker. On a CPU it trains with one thread; beside a GPU it uses all of them for clustering."""
     gpus: Annotated[float, Range(ge=0, le=1_000)] = 0.0
-    """GPUs of one worker; 0.5 lets two workers share one, of which one trains while the other clusters or writes its rows."""
+    """GPUs of one worker; 0.5 lets two workers share a GPU: one trains while the other clusters or writes its rows."""
     memory: Bytes = 1_500_000_000
     """Memory of one worker, as text with a unit (GB = 1e9 bytes, GiB = 2^30) or in bytes."""
     checkpoint_s: Annotated[float, Range(ge=0, le=86_400)] = 5.0
-    """Seconds between two checkpoints of a pack; 0 keeps every epoch. An epoch is the smallest unit."""
+    """Seconds between two checkpoints of a pack; 0 keeps every epoch. Checkpoints are written only between epochs."""
     backend: Literal["auto", "loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+kernel"] = "auto"
-    """How a pack's passes are computed: one network after the other (`loop`; with the CPU's fused kernel: `loop+kernel`), by
+    """How the passes of a pack are computed: one network after the other (`loop`; with the CPU's fused kernel: `loop+kernel`), by
     `torch.func.vmap`, or all at once (`packed`; with matrix products instead of grouped convolutions: `packed+products`; with a
-    GPU's fused kernel: `packed+kernel`). `auto`: `loop+kernel` on a CPU with a C compiler, `loop` without; on a GPU the fastest."""
+    GPU's fused kernel: `packed+kernel`). `auto`: on a CPU `loop+kernel`, or `loop` without a C compiler; on a GPU the fastest one."""
     pack: PackSize = "auto"
     """How many trials a worker trains in lockstep: a number, or `auto`."""
     also: Annotated[tuple[OtherWorkers, ...], Field(max_length=8, examples=[[{"cpus": 1, "gpus": 0}]])] = ()
-    """Workers of other kinds beside these, on a cluster of unlike machines: a pack goes to the first kind that has room."""
+    """Further kinds of workers, for a cluster of unequal machines: a pack goes to the first kind that has room."""
 
     @property
     def uses_gpus(self) -> bool:
-        """Whether every worker asks Ray for a GPU or a part of one."""
+        """Whether every worker asks Ray for a GPU or a share of one."""
         return self.gpus > 0 and all(other.gpus > 0 for other in self.also)
 
 
 class StudyConfig(BaseModel):
-    """One study of several. What it leaves out it takes from the top level of the grid file."""
+    """One study of several. Keys that it leaves out are taken from the top level of the grid file."""
 
     model_config = _STRICT
 
@@ -200,15 +219,15 @@ class StudyConfig(BaseModel):
     preferences: Preferences | None = None
     """Preference vectors; default: the top level's."""
     training: TrainingSettings | None = None
-    """Constants of the training that differ from the top level's, key by key."""
+    """Training settings that differ from the top level's, key by key."""
     seeds: Seeds | None = None
     """Random seeds; default: the top level's."""
     after: After | None = None
-    """Name of the study whose trials must be complete before this one starts, or a list of names. A method that takes something
-    over takes it from there, and after a study with `candidates` the training has the values of the best one."""
+    """Name of the study whose trials must be complete before this one starts, or a list of names. A method that inherits a network
+    inherits it from there, and after a study with `candidates` the training uses the values of the best candidate."""
     candidates: Annotated[tuple[TrainingSettings, ...], Field(min_length=2, max_length=1000)] | None = None
-    """A search: the study is trained once with each of these trainings, which differ from the study's, key by key. The best one
-    has the highest mean validation accuracy over preferences and seeds (without accuracies: the least mean validation loss)."""
+    """A search: the study is trained once with each of these training settings, which replace the study's, key by key. The best
+    candidate has the highest mean validation accuracy over preferences and seeds (without accuracies: the least mean validation loss)."""
 
     @property
     def after_names(self) -> tuple[str, ...]:
@@ -216,41 +235,41 @@ class StudyConfig(BaseModel):
         return () if self.after is None else (self.after,) if isinstance(self.after, str) else self.after
 
 
-class SweepConfig(BaseModel):
-    """All that a grid file says, with every default."""
+class GridConfig(BaseModel):
+    """Everything that a grid file says about one sweep, with every default."""
 
     model_config = _STRICT
 
     name: Name = "sweep"
     """Name of the sweep; default: the grid file's name."""
     problem: Annotated[ProblemConfig, Field(examples=["multidigits", {"name": "multidigits", "n_train": 3000}])]
-    """The data and its tasks: a name, a mapping with the name and the problem's options, or a list of them (one sweep a problem).
+    """The data and its tasks: a name, a mapping with the name and the problem's options, or a list of these (one sweep per problem).
     `my_module:factory` is a problem of your own (docs/own-problem.md)."""
     model: ModelName | None = None
-    """Architecture; default: the problem's first one, which a loaded config names."""
+    """Architecture; default: the problem's first one, which a loaded config contains."""
     method: Method = "wcal_growl"
     """Training method."""
     preferences: Preferences = "paper"
-    """Which preference vectors are trained: sparsity first, then the tasks; each vector sums to 1."""
+    """The preference vectors to train: sparsity first, then the tasks; each vector sums to 1."""
     seeds: Seeds = (0,)
-    """Random seeds; every preference vector is trained once for each."""
+    """Random seeds; every preference vector is trained once with each seed."""
     training: TrainingSettings = Field(default_factory=TrainingSettings)
-    """Constants of the training."""
+    """Training settings."""
     resources: Resources = Field(default_factory=Resources)
     """What one worker may use."""
     costs: Costs = Field(default_factory=Costs)
-    """What device time and energy cost, for `sweep plan` and the report."""
+    """Prices of device time and energy, for `sweep plan` and the report."""
     output: Annotated[str, Field(min_length=1)] = "results/sweep"
-    """Folder of the results, relative to where the command runs, or an address (s3://bucket/prefix); default: results/<name>."""
+    """Results folder, relative to the working directory, or an address (s3://bucket/prefix); default: results/<name>."""
     scaling: Literal["none", "anchors"] = "none"
     """`anchors` divides each objective by its value for a guess (tasks) or for the initial network (sparsity)."""
     reference_point: Annotated[ReferencePoint | None, Field(examples=[[0, 0.1, 0.1], "auto"])] = None
-    """a of the Chebyshev form: one number an objective (sparsity, then the tasks) in the unit of the scaled objectives, or
-    `auto`: a tenth below the best losses of anchor runs (one dense trial a task), which are trained first; default: zeros."""
+    """Reference point a of the Chebyshev form: one number per objective (sparsity, then the tasks) in the unit of the scaled objectives,
+    or `auto`: a tenth below the best losses of anchor runs (one dense trial per task), which are trained first; default: zeros."""
     hypervolume_reference: Point | None = None
-    """Upper corner for the hypervolume, one number an objective, in the objectives' units; default: from the first results."""
+    """Reference point of the hypervolume, one number per objective, in the objectives' units; default: from the first complete results."""
     studies: Annotated[tuple[StudyConfig, ...], Field(min_length=1, max_length=1000)] | None = None
-    """Several studies in one sweep; without it there is one, named main."""
+    """Several studies in one sweep; without this key there is one study, named main."""
 
     @property
     def has_auto_reference(self) -> bool:
@@ -259,21 +278,17 @@ class SweepConfig(BaseModel):
 
     @property
     def given_reference(self) -> tuple[float, ...] | None:
-        """The reference point's numbers in the grid file; None for `auto` and where it gives none."""
+        """The reference point in the grid file, shape (n_objectives,); None for `auto` and if the file gives none."""
         return None if isinstance(self.reference_point, str) else self.reference_point
 
-    @cached_property
-    def resolved_studies(self) -> tuple[Study, ...]:
-        """The studies with all they inherit and their preference vectors, each after the one it waits for; anchor runs come first.
-
-        Raises:
-            ConfigError: rules between sections are broken; never for a config from `load_config` or `parse_config`.
-        """
-        studies, mistakes = resolve_studies(self)
-        if mistakes:
-            raise ConfigError(mistakes)
-        return studies
-
     def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON values, defaults included; `parse_config` of it is equal."""
+        """The config as plain JSON values, including defaults; `parse_config` of them gives an equal config."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class SweepConfig(GridConfig):
+    """A sweep that can be planned: what its grid file says, and its studies with nothing left to look up. `sweep.grid.load` makes it."""
+
+    resolved_studies: tuple[InstanceOf[Study], ...] = Field(exclude=True, repr=False)
+    """The studies with their defaults, inherited settings and preference vectors, each after those it waits for; anchor runs come
+    first. Not part of the grid file, so neither dumped nor shown."""

@@ -1,4 +1,4 @@
-"""What happens to a grid file's nodes before validation: short forms spelled out, paths anchored, studies filled in."""
+"""Changes to a grid file's nodes before validation: short forms are expanded, paths made absolute, studies filled in."""
 
 import os
 from collections.abc import Sequence
@@ -21,15 +21,14 @@ _SECTIONS = _section_names(TrainingSettings)
 
 
 def normalise(top: Node, folder: str) -> Node:
-    """One file's mapping with its short forms spelled out.
+    """Expand the short forms of one file.
 
-    A section whose lines are all commented out (`training:` and nothing below) counts as empty, not as null; `problem: x`
-    becomes `{name: x}`, also in a list; a file of preferences is found relative to the file that names it, and so is the
-    module of an own problem.
+    A section whose lines are all commented out (`training:` and nothing below) is empty, not null. `problem: x` becomes `{name: x}`,
+    also in a list. A file of preferences and the module of a user's own problem are relative to the file that names them.
 
     Args:
         top: the mapping.
-        folder: absolute; what relative paths in it are relative to.
+        folder: the absolute folder that relative paths in it are relative to.
     """
     changed = {}
     for name, node in top.mapping.items():
@@ -53,7 +52,7 @@ def normalise(top: Node, folder: str) -> Node:
 
 
 def _problem(node: Node, folder: str) -> Node:
-    """A name spelled out; `text` marks this short form, so that a message says `problem` and not `problem.name`."""
+    """A problem with its name expanded; `text` marks the short form, so that a message says `problem` and not `problem.name`."""
     spelled = replace(node, value={"name": node}, text=node.value) if isinstance(node.value, str) else node
     name = spelled.child("name")
     if name is None or not isinstance(name.value, str) or not is_own(name.value):
@@ -70,7 +69,7 @@ def _problem(node: Node, folder: str) -> Node:
 
 
 def _absolute(node: Node, folder: str) -> str:
-    """A path that is relative to the folder."""
+    """The path made absolute, relative to the folder."""
     return os.path.abspath(os.path.join(folder, os.path.expanduser(str(node.value))))
 
 
@@ -90,7 +89,7 @@ def _study(node: Node, folder: str) -> Node:
 
 
 def _anchored(node: Node, folder: str) -> Node:
-    """Preferences whose `file` is absolute: a copy of the settings elsewhere still names the same file."""
+    """Preferences with an absolute `file`, so that a copy of the settings elsewhere still names the same file."""
     if node.items:
         return replace(node, value=tuple(_anchored(item, folder) for item in node.items))
     file = node.child("file")
@@ -100,7 +99,7 @@ def _anchored(node: Node, folder: str) -> Node:
 
 
 def fill_in(top: Node, *, default_name: str, out: str | None) -> Node:
-    """The mapping with its name and output, and each study's training laid over the top level's."""
+    """The mapping with name and output filled in, and each study's training merged over the top level's."""
     name = top.child("name") or Node(default_name)
     output = Node(os.path.expanduser(out)) if out is not None else top.child("output") or Node(f"results/{name.value}")
     filled = top.with_items(name=name, output=output)
@@ -112,7 +111,7 @@ def fill_in(top: Node, *, default_name: str, out: str | None) -> Node:
 
 
 def _inheriting(study: Node, training: Node) -> Node:
-    """The study with its training laid over the top level's, and each candidate over that."""
+    """The study with its training merged over the top level's, and each candidate merged over that."""
     own = merge(training, study.mapping.get("training", Node({})))
     candidates = study.child("candidates")
     if candidates is None or not candidates.items:
@@ -122,8 +121,7 @@ def _inheriting(study: Node, training: Node) -> Node:
 
 
 def with_model(top: Node, models: Sequence[str]) -> Node:
-    """The mapping of one sweep with its model: that of the method or the first of the problem's, where the file names none and they
-    are known."""
+    """The mapping of one sweep with its model. If the file names none, it is the model of the method, or the first one of the problem."""
     given, method = top.child("model"), top.child("method")
     if not models or (given is not None and given.value is not None):
         return top
@@ -133,15 +131,15 @@ def with_model(top: Node, models: Sequence[str]) -> Node:
 
 
 def without(top: Node, paths: list[Path]) -> Node:
-    """The mapping without the values that hold these paths (and without studies when one of them has no valid name)."""
+    """The mapping without the values at these paths (and without studies, if one of them has no valid name)."""
     if () in paths:
-        return Node({})  # what is wrong stands nowhere in particular, so nothing can be said of the rest
+        return Node({})  # the mistake has no particular position, so the rest cannot be checked
     values: dict[str, Node] = dict(top.mapping)
     values.setdefault("problem", Node({"name": Node("")}))
     studies = [dict(study.mapping) for study in values["studies"].items] if "studies" in values else []
     for path in paths:
         if path[0] == "problem":
-            # The defaults of wrong options stand in for them, so that preferences can be checked.
+            # Wrong options are replaced by their defaults, so that preferences can be checked.
             options = {} if path[1:] in ((), ("name",)) else dict(values["problem"].mapping)
             options.pop(str(path[1]) if path[1:] else "", None)
             values["problem"] = Node({"name": Node("")} | options)

@@ -1,6 +1,6 @@
-"""Preference grids: the vectors k that a study trains one network for each.
+"""Preference grids: the vectors k of a study, which trains one network for each of them.
 
-A vector holds k_0 (sparsity, where the problem has it) and one preference a task, each >= 0, together 1. Grids are
+A vector holds k_0 (sparsity, if the problem has this objective) and one preference per task; all are >= 0 and sum to 1. Grids are
 computed with fractions from the decimal text of the numbers, so that 0.9 of a tenth is 0.09 and not 0.09000000000000001.
 """
 
@@ -20,7 +20,7 @@ from trainer.problems.facts import SPARSITY
 from trainer.settings import Range
 
 Vector = tuple[float, ...]
-"""One preference vector, shape (n_objectives,): sparsity first (where the problem has it), then the tasks."""
+"""One preference vector, shape (n_objectives,): sparsity first (if the problem has it), then the tasks."""
 
 MAX_VECTORS = 100_000
 _SUM_KEPT = 1e-9
@@ -45,14 +45,14 @@ class Simplex(BaseModel):
     divisions: Annotated[int, Range(ge=1, le=10_000)]
     """Steps from 0 to 1 along each edge of the lattice."""
     k0: Annotated[tuple[Annotated[float, Range(ge=0, lt=1)], ...], Field(min_length=1)] | None = None
-    """Sparsity preferences: for each, all lattice points over the tasks, times 1 - k0. Without it the lattice spans all objectives.
-    Not for problems without sparsity."""
+    """Sparsity preferences: each is combined with all lattice points over the tasks, times 1 - k0. Without this key the lattice spans all
+    objectives. Not for problems without sparsity."""
     interior: bool = True
-    """True: every task's preference is above 0. False: single tasks may have preference 0, never all of them."""
+    """True: every task's preference is above 0. False: some tasks, but not all, may have preference 0."""
 
 
 class PreferenceSource(BaseModel):
-    """One grid: a lattice, vectors written out, or a file of them."""
+    """One grid: a lattice, a list of vectors, or a file of vectors."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -66,9 +66,9 @@ class PreferenceSource(BaseModel):
     simplex: Simplex | None = None
     """A regular lattice on the simplex."""
     list: Annotated[tuple[tuple[_Number, ...], ...], Field(min_length=1, max_length=MAX_VECTORS)] | None = None
-    """Vectors written out, sparsity first (where the problem has it), then the tasks; each sums to 1 (up to 1e-6 off is rescaled)."""
+    """A list of vectors: sparsity first (if the problem has it), then the tasks; each sums to 1 (a sum within 1e-6 of 1 is rescaled)."""
     file: Annotated[str, Field(min_length=1)] | None = None
-    """A CSV file of vectors, relative to the grid file; `#` starts a comment, a header is allowed."""
+    """A CSV file of vectors, relative to the grid file; `#` starts a comment, and a header is allowed."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> "PreferenceSource":
@@ -102,11 +102,11 @@ Preferences = Annotated[
     Discriminator(_kind, **_WRONG_TYPE),
     Field(examples=_EXAMPLES),
 ]
-"""A grid, or a list of grids: their union, duplicates merged."""
+"""A grid, or a list of grids, which means their union without duplicates."""
 
 
 class PreferenceError(ValueError):
-    """A grid without vectors, or a vector off the simplex. `mistakes` holds all of them, with paths below `preferences`."""
+    """A grid without vectors, or a vector off the simplex. `mistakes` holds all mistakes, with paths below `preferences`."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
@@ -118,11 +118,11 @@ def preference_vectors(preferences: Preferences, objectives: Sequence[str]) -> t
 
     Args:
         preferences: `"paper"`, a `PreferenceSource`, or a tuple of them.
-        objectives: names of `ProblemFacts.objectives`: sparsity first, where there is one, then the tasks.
+        objectives: names of `ProblemFacts.objectives`: sparsity first, if the problem has it, then the tasks.
 
     Returns:
-        Shape (n_trials, n_objectives): >= 0, rows sum to 1 (`math.fsum` within 1e-9), no row twice (at 12 decimals), in
-        the order of the grids; within a lattice k_0 as given, then the first task's preference ascending.
+        Shape (n_vectors, n_objectives): >= 0, rows sum to 1 (`math.fsum` within 1e-9), no row twice (at 12 decimals), in
+        the order of the grids; within a lattice, k_0 as given, then by the first task's preference, ascending.
 
     Raises:
         PreferenceError: all mistakes at once.
@@ -145,7 +145,7 @@ def preference_vectors(preferences: Preferences, objectives: Sequence[str]) -> t
 
 
 def _grid(grid: Any, objectives: Sequence[str], path: Keys) -> dict[Vector, Vector]:
-    """The different vectors of one grid, by their rounded numbers, in their order."""
+    """The distinct vectors of one grid in their order, keyed by their rounded numbers."""
     has_sparsity = SPARSITY in objectives
     if grid == "paper":
         if len(objectives) != 3 or not has_sparsity:
@@ -153,9 +153,9 @@ def _grid(grid: Any, objectives: Sequence[str], path: Keys) -> dict[Vector, Vect
             hint = f"use `preferences: {{simplex: {{divisions: 12{k0}}}}}` for this problem"
             rule = f"the grid `paper` needs sparsity and exactly two tasks (the objectives are {', '.join(objectives)})"
             raise PreferenceError([Mistake(path, rule, "paper", hint)])
-        return _different(paper_grid())
+        return _distinct(paper_grid())
     if grid.simplex is not None:
-        return _different(simplex_grid(grid.simplex, len(objectives) - has_sparsity, (*path, "simplex"), has_sparsity=has_sparsity))
+        return _distinct(simplex_grid(grid.simplex, len(objectives) - has_sparsity, (*path, "simplex"), has_sparsity=has_sparsity))
     if grid.list is not None:
         return _checked([((*path, "list", index), None, f"list[{index}]", row) for index, row in enumerate(grid.list)], objectives)
     rows, mistakes = read_vectors(Path(grid.file), objectives, (*path, "file"))
@@ -164,11 +164,11 @@ def _grid(grid: Any, objectives: Sequence[str], path: Keys) -> dict[Vector, Vect
     return _checked([((*path, "file"), row.position, f"line {row.position.line}", row.numbers) for row in rows], objectives)
 
 
-def _different(vectors: Iterable[Vector]) -> dict[Vector, Vector]:
-    found: dict[Vector, Vector] = {}
+def _distinct(vectors: Iterable[Vector]) -> dict[Vector, Vector]:
+    distinct: dict[Vector, Vector] = {}
     for vector in vectors:
-        found.setdefault(_rounded(vector), vector)
-    return found
+        distinct.setdefault(_rounded(vector), vector)
+    return distinct
 
 
 def paper_grid() -> tuple[Vector, ...]:
@@ -185,23 +185,24 @@ def paper_grid() -> tuple[Vector, ...]:
 
 
 def simplex_grid(simplex: Simplex, n_tasks: int, path: Keys = ("simplex",), *, has_sparsity: bool = True) -> Iterator[Vector]:
-    """The points of a lattice, one after the other.
+    """The points of a regular lattice on the simplex.
 
     Args:
         simplex: its description.
         n_tasks: number of tasks.
-        path: where it stands in the grid file, for mistakes.
-        has_sparsity: whether the vectors begin with k_0; without it the lattice spans the tasks.
+        path: its path in the grid file, for mistakes.
+        has_sparsity: whether the vectors begin with k_0; otherwise the lattice spans the tasks.
+
+    Returns:
+        Vectors of shape (n_tasks + has_sparsity,), in the order of `preference_vectors`.
 
     Raises:
-        PreferenceError: no point at all, too many, a k_0 twice, or k_0 without a sparsity objective.
+        PreferenceError: there is no point, there are too many, a k_0 is repeated, or k_0 is given without a sparsity objective.
     """
     d, spans_all = simplex.divisions, simplex.k0 is None and has_sparsity
     levels = [Fraction(0)] if simplex.k0 is None else [_exact(k0) for k0 in simplex.k0]
     mistakes = [
-        Mistake(
-            (*path, "k0", index), f"a value that is not in the list yet expected (k0[{levels.index(k0)}])", shown(float(k0)), "remove it"
-        )
+        Mistake((*path, "k0", index), f"each value once expected (it is k0[{levels.index(k0)}] already)", shown(float(k0)), "remove it")
         for index, k0 in enumerate(levels)
         if levels.index(k0) < index
     ]
@@ -209,7 +210,7 @@ def simplex_grid(simplex: Simplex, n_tasks: int, path: Keys = ("simplex",), *, h
         rule = "no `k0` expected, as this problem has no sparsity objective"
         mistakes = [Mistake((*path, "k0"), rule, hint="remove it: the lattice spans the tasks")]
     least = 1 if simplex.interior else 0
-    # Objectives that share the lattice; each with its least number of steps.
+    # The least number of steps of each objective that the lattice spans.
     floors = [0] * spans_all + [least] * n_tasks
     if d < sum(floors):
         rule = f"a whole number >= {sum(floors)} expected, so that every task's preference is above 0"
@@ -225,7 +226,7 @@ def simplex_grid(simplex: Simplex, n_tasks: int, path: Keys = ("simplex",), *, h
 
 
 def _lattice(d: int, floors: Sequence[int], spans_sparsity: bool) -> Iterator[Vector]:
-    """All points, but the one that is sparsity alone."""
+    """All points except the one with all weight on sparsity."""
     return (tuple(i / d for i in steps) for steps in _compositions(d, floors) if not (spans_sparsity and steps[0] == d))
 
 
@@ -262,7 +263,7 @@ def _broken_rule(numbers: Sequence[float], objectives: Sequence[str]) -> tuple[s
     """The rule that a row breaks and a hint, or None."""
     names = f"{len(objectives)} = {', '.join(objectives)}"
     if len(numbers) != len(objectives):
-        return f"one number an objective expected ({names})", f"it has {len(numbers)}"
+        return f"one number per objective expected ({names})", f"it has {len(numbers)}"
     for number, objective in zip(numbers, objectives, strict=True):
         if not math.isfinite(number):
             return f"finite numbers expected ({objective} is {shown(number)})", f"the order is {names}"
@@ -285,7 +286,7 @@ def _normalised(numbers: Sequence[float]) -> Vector:
 
 
 def _exact(number: float) -> Fraction:
-    """The number as it is written: the shortest decimal that reads as this float."""
+    """The number as written: the shortest decimal that is read as this float."""
     return Fraction(repr(float(number)))
 
 
@@ -294,4 +295,6 @@ def _rounded(vector: Vector) -> Vector:
 
 
 def _too_many(path: Keys, n_vectors: int) -> Mistake:
-    return Mistake(path, f"at most {MAX_VECTORS} vectors expected", str(n_vectors), "use fewer divisions; one network is trained for each")
+    return Mistake(
+        path, f"at most {MAX_VECTORS} vectors expected", str(n_vectors), "use fewer divisions; one network is trained for each vector"
+    )

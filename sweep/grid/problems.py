@@ -1,4 +1,4 @@
-"""The problems of a grid file: one or a list, their options, and the sweeps that a list stands for."""
+"""The problems of a grid file: one or a list, their options, and the sweep of each problem."""
 
 import os
 import re
@@ -24,15 +24,15 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class Part:
-    """What one sweep takes from the grid file."""
+    """The part of the grid file that describes one sweep."""
 
     problem: Path
-    """Where its problem stands: `("problem",)`, or `("problem", 2)` in a list; empty for an empty list."""
+    """Path of its problem: `("problem",)`, or `("problem", 2)` in a list; empty for an empty list."""
     top: Node
-    """The mapping with this problem alone."""
+    """The mapping with only this problem."""
 
     def in_file(self, mistake: Mistake) -> Mistake:
-        """The mistake with its path in the grid file; `problem.name` is called `problem` where the file says `problem: name`."""
+        """The mistake with its path in the grid file; `problem.name` is called `problem` if the file says `problem: name`."""
         if not self.problem or mistake.path[:1] != ("problem",):
             return mistake
         rest = mistake.path[1:]
@@ -42,17 +42,17 @@ class Part:
 
 
 def file_name(text: str) -> str:
-    """The text as a name of files and folders; empty when nothing of it can be used."""
+    """The text as a name for files and folders; empty if it has no usable character."""
     return _NOT_IN_NAMES.sub("-", text).lstrip(".-")[:_MAX_NAME]
 
 
 def parts_of(top: Node, *, default_name: str, out: str | None) -> list[Part]:
-    """One mapping a problem. Those of a list have a name and an output of their own: `<name>-<short>`, `<output>/<short>`."""
+    """One part per problem. Those of a list have their own name and output: `<name>-<short>`, `<output>/<short>`."""
     problem = top.child("problem")
     if problem is None or not isinstance(problem.value, tuple):
         return [Part(("problem",), fill_in(top, default_name=default_name, out=out))]
     items = problem.items[:MAX_PROBLEMS]
-    if not items:  # what else is wrong can still be said
+    if not items:  # other mistakes can still be reported
         return [Part((), fill_in(top.with_items(problem=Node({"name": Node("")})), default_name=default_name, out=out))]
     shorts = _short_names(items)
     filled = fill_in(top, default_name=default_name[: _MAX_NAME - 1 - max(map(len, shorts))], out=out)
@@ -64,7 +64,7 @@ def parts_of(top: Node, *, default_name: str, out: str | None) -> list[Part]:
 
 
 def length_mistakes(top: Node, n_max: int) -> list[Mistake]:
-    """What is wrong with the number of problems in a list."""
+    """Mistakes in the number of problems of a list."""
     problem = top.child("problem")
     if problem is None or not isinstance(problem.value, tuple):
         return []
@@ -79,25 +79,25 @@ def length_mistakes(top: Node, n_max: int) -> list[Mistake]:
     return []
 
 
-def said_once(found: Sequence[tuple[Part, Sequence[Mistake]]]) -> list[Mistake]:
-    """Mistakes with their places, each once; one outside `problem` that not all sweeps have names the first problem that has it."""
+def unique_mistakes(found: Sequence[tuple[Part, Sequence[Mistake]]]) -> list[Mistake]:
+    """Each mistake once. A mistake outside `problem` that only some sweeps have names the first problem that has it."""
     counted: dict[object, tuple[Part, Mistake, int]] = {}
     for part, mistakes in found:
         for key, mistake in {(mistake.position or mistake.path, mistake.rule): mistake for mistake in mistakes}.items():
             first, kept, n_times = counted.get(key, (part, mistake, 0))
             counted[key] = first, kept, n_times + 1
-    said = []
+    unique = []
     for part, mistake, n_times in counted.values():
         is_about_problem = mistake.path[:1] == ("problem",)
         if not is_about_problem and n_times < len(found):
             mistake = replace(mistake, rule=f"{mistake.rule}, for problem[{part.problem[1]}]")
         if part.problem or not is_about_problem:
-            said.append(mistake)
-    return said
+            unique.append(mistake)
+    return unique
 
 
 def _extended(node: Node, key: str, short: str) -> Node:
-    """A name or an output with a problem's name at its end; what is no text, or empty, stays wrong as it is."""
+    """A name or an output followed by a problem's name; a value that is not text, or empty, is left as it is."""
     if not isinstance(node.value, str) or not node.value:
         return node
     value = f"{node.value}-{short}" if key == "name" else _below(node.value, short)
@@ -109,7 +109,7 @@ def _below(output: str, short: str) -> str:
 
 
 def _short_names(items: Iterable[Node]) -> list[str]:
-    """The part of each problem's name after its last `/` or `:`; one that is taken gets `-2`, `-3`. Upper and lower case are alike."""
+    """The part of each problem's name after its last `/` or `:`, with `-2`, `-3` if it is not unique, ignoring case."""
     names: list[str] = []
     taken: set[str] = set()
     for item in items:
@@ -124,24 +124,24 @@ def _short_names(items: Iterable[Node]) -> list[str]:
     return names
 
 
-_SEE = "docs/own-problem.md says what is needed"
+_SEE = "docs/own-problem.md describes what is needed"
 
 
 @dataclass(frozen=True)
 class ReadProblem:
-    """What is known of a grid file's problem."""
+    """What is known about a grid file's problem."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
-    """All of them, with defaults; none where a mistake was found."""
+    """All options, including defaults; empty if a mistake was found."""
     models: tuple[str, ...] = ()
-    """Names of its networks, the default first; none where they are not known."""
+    """Names of its networks, the default first; empty if they are not known."""
     mistakes: tuple[Mistake, ...] = ()
     is_unusable: bool = False
-    """An own problem whose facts are not known, so that nothing can be said of what depends on them."""
+    """Whether it is a user's own problem whose facts are not known, so that whatever depends on them cannot be checked."""
 
 
 def read_problem(top: Node) -> ReadProblem:
-    """The problem of one sweep's mapping; an own one is imported, and built where its factory has no `facts`."""
+    """Read the problem of one sweep. A user's own problem is imported, and built if its factory has no `facts`."""
     given = dict(top.mapping["problem"].mapping) if "problem" in top.mapping else {}
     name = given.pop("name", Node(None)).value
     if isinstance(name, str) and is_own(name):
@@ -157,14 +157,14 @@ def read_problem(top: Node) -> ReadProblem:
 def _read_own(name: str, given: dict[str, Node]) -> ReadProblem:
     folders = given.pop("import_from", Node(())).plain()
     if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
-        return ReadProblem(is_unusable=True)  # the model of the grid file says so
+        return ReadProblem(is_unusable=True)  # validating the grid file reports this
     try:
         entry = own_problem(name, folders)
         parsed, found = validate(options_model(entry), Node({"options": Node(given)}), options_schema(entry))
         if parsed is None:
             return ReadProblem(mistakes=tuple(_of_signature(mistake, entry) for mistake in found), is_unusable=True)
         options = parsed.options  # type: ignore[attr-defined]
-        TypeAdapter(entry.options).validate_python(asdict(options))  # so that it can be read again from plain values
+        TypeAdapter(entry.options).validate_python(asdict(options))  # check that the options can be read again from plain values
         return ReadProblem(asdict(options), entry.models_of(options))
     except ValidationError as error:
         wrong = ", ".join(str(detail["loc"][0]) for detail in error.errors())
@@ -175,7 +175,7 @@ def _read_own(name: str, given: dict[str, Node]) -> ReadProblem:
 
 
 def _of_signature(mistake: Mistake, entry: OwnProblem) -> Mistake:
-    """The same in terms of the factory."""
+    """The mistake with hints about the factory."""
     hint = entry.about
     if mistake.rule == "unknown key":
         near = did_you_mean(str(mistake.path[-1]), list(entry.options.__dataclass_fields__))

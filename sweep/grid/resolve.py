@@ -1,12 +1,15 @@
-"""Resolving the studies of a grid file: defaults, what a study takes over from others, and the candidates it chooses among."""
+"""Resolving the studies of a grid file: defaults, inheritance, order and candidates, and the rules between sections."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from sweep.grid.models import GridConfig, SweepConfig
 from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
 from sweep.grid.source.mistakes import Mistake, Path, did_you_mean, shown
 from sweep.grid.study import Study
@@ -18,25 +21,20 @@ from trainer.problems.custom.source import BatchError, ProblemError
 from trainer.problems.facts import ProblemFacts
 from trainer.settings import TrainingSettings
 
-if TYPE_CHECKING:
-    from sweep.grid.models import SweepConfig
-
-
 KeyPath = tuple[str, ...]
 
 
 def with_candidates(ordered: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]) -> tuple[Study, ...]:
-    """The studies with each search replaced by its candidates, called `<search>.1`, `<search>.2`, ...
+    """Replace each search by its candidates, named `<search>.1`, `<search>.2`, ...
 
     Args:
-        ordered: studies, each behind those it waits for.
-        candidates: name of a search -> the whole training of each candidate.
+        ordered: the studies, each after those it waits for.
+        candidates: name of a search -> the complete training settings of each candidate.
 
     Returns:
-        Each study in the same order, a search as its candidates. Of several searches before a study the first one counts:
-        `candidate_mistakes` refuses them.
+        The studies in the same order. A study waits for at most one search; `candidate_mistakes` refuses others.
     """
-    found: list[Study] = []
+    expanded: list[Study] = []
     for study in ordered:
         searches = [name for name in study.after if name in candidates]
         after = tuple(part for name in study.after for part in (_parts(name, candidates) if name in candidates else (name,)))
@@ -45,27 +43,29 @@ def with_candidates(ordered: Sequence[Study], candidates: Mapping[str, Sequence[
             own = next(other for other in ordered if other.name == searches[0])
             settled |= {"tuned_by": searches[0], "searched": searched(own.training, candidates[searches[0]])}
         if study.name not in candidates:
-            found.append(replace(study, **settled))
+            expanded.append(replace(study, **settled))
             continue
         for name, training in zip(_parts(study.name, candidates), candidates[study.name], strict=True):
-            found.append(replace(study, **settled, name=name, training=training, candidate_of=study.name))
-    return tuple(found)
+            expanded.append(replace(study, **settled, name=name, training=training, candidate_of=study.name))
+    return tuple(expanded)
 
 
 def candidate_mistakes(studies: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]) -> list[Mistake]:
-    """What is wrong between searches and the other studies of the file, which are given in its order."""
+    """Broken rules between searches and the other studies, which are given in the order of the file."""
     owners = {part: name for name in candidates for part in _parts(name, candidates)}
     mistakes = []
     for index, study in enumerate(studies):
         for number, candidate in enumerate(candidates.get(study.name, ())):
-            if candidate.warm_start != study.training.warm_start:  # ids say which trial gives a network before any is trained
-                rule = f"what the search's own `training` has expected ({study.training.warm_start}): a warm start is not searched for"
+            if candidate.warm_start != study.training.warm_start:  # a trial's id contains the dense trial it starts from
+                rule = (
+                    f"the value of the search's own `training` expected ({study.training.warm_start}): `warm_start` cannot be searched for"
+                )
                 path = ("studies", index, "candidates", number, "warm_start")
                 mistakes.append(Mistake(path, rule, candidate.warm_start, "write it under `training`"))
         searches = [name for name in study.after if name in candidates]
         if len(searches) > 1:
-            rule = "one search at most expected (`candidates`)"
-            mistakes.append(Mistake(("studies", index, "after"), rule, ", ".join(searches), "make one search of them"))
+            rule = "at most one search expected (`candidates`)"
+            mistakes.append(Mistake(("studies", index, "after"), rule, ", ".join(searches), "combine them into one search"))
         if study.name in owners:
             rule = f"another name expected (`{study.name}` is a candidate of the search {owners[study.name]})"
             mistakes.append(Mistake(("studies", index, "name"), rule, study.name, "rename it"))
@@ -73,14 +73,14 @@ def candidate_mistakes(studies: Sequence[Study], candidates: Mapping[str, Sequen
 
 
 def searched(training: TrainingSettings, candidates: Sequence[TrainingSettings]) -> tuple[KeyPath, ...]:
-    """Paths of the settings in which a candidate differs from the search's own training."""
+    """Paths of the settings in which any candidate differs from the search's own training."""
     own = dict(_leaves(asdict(training)))
     differing = {path: None for candidate in candidates for path, value in _leaves(asdict(candidate)) if value != own[path]}
     return tuple(differing)
 
 
 def with_values_of(training: TrainingSettings, best: TrainingSettings, paths: Sequence[KeyPath]) -> TrainingSettings:
-    """The training with the best candidate's values of what was searched."""
+    """The training with the best candidate's values at the given paths."""
     values: dict[str, Any] = asdict(training)
     found = dict(_leaves(asdict(best)))
     for path in paths:
@@ -105,16 +105,22 @@ def _leaves(values: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[Ke
 
 ONLY_STUDY = "main"
 ANCHOR_STUDY = "anchor-runs"
-"""The study that `reference_point: auto` adds: one dense trial a task, with all weight on it."""
+"""The study that `reference_point: auto` adds: for each task one dense trial with all weight on it."""
 _MAX_NAMED = 4
 
 
-def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mistake]]:
-    """The studies in dependency order (of those that are ready, the one first in the file), and what is wrong with them.
+def resolve(config: GridConfig) -> tuple[SweepConfig | None, list[Mistake]]:
+    """Fill in what each study inherits, put the studies in order, and check the rules between sections.
 
-    With `reference_point: auto` the anchor runs come first, and every study that waits for nothing waits for them.
+    Names, settings and options of the problem are each valid by themselves already. Studies are ordered by what they wait
+    for; of those that are ready, the one that comes first in the file. With `reference_point: auto` the anchor runs come
+    first, and every study that waits for nothing else waits for them.
 
-    Names, settings and options of the problem are each valid by themselves already; here are the rules between them.
+    Args:
+        config: what the grid file says.
+
+    Returns:
+        The sweep (None where a rule is broken), and every broken rule.
     """
     mistakes = _output_mistakes(config.output)
     problem = config.problem.name
@@ -138,7 +144,7 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
         mistakes += _seed_mistakes(paths["seeds"], values["seeds"])
         method = METHODS[values["method"]]
         if given is not None and given.model is None and method.model is not None:
-            values["model"] = method.model  # the method trains no other
+            values["model"] = method.model  # the method trains only this model
         if values["model"] is not None:
             mistakes += _name_mistakes(paths["model"], values["model"], problem, models)
             mistakes += _method_mistakes(method, paths, values)
@@ -156,27 +162,29 @@ def resolve_studies(config: "SweepConfig") -> tuple[tuple[Study, ...], list[Mist
     candidates = {given.name: given.candidates for given in config.studies or () if given.candidates}
     mistakes += candidate_mistakes(studies, candidates)
     if not order_mistakes:
-        mistakes += _giver_mistakes(studies)
+        mistakes += _inheritance_mistakes(studies)
         mistakes += _warm_start_mistakes(studies, training_paths, candidates)
     if facts is not None and models is not None:
         mistakes += _batch_mistakes(config, studies, training_paths, candidates, models)
+    if mistakes or facts is None:
+        return None, mistakes
     ordered = with_candidates(ordered, candidates)
-    if config.has_auto_reference and facts is not None:
+    if config.has_auto_reference:
         ordered = _after_anchor_runs(ordered, studies[0], len(facts.tasks))
-    return ordered, mistakes
+    return SweepConfig.model_construct(config.model_fields_set, **dict(config), resolved_studies=ordered), []
 
 
 def _after_anchor_runs(ordered: Sequence[Study], first: Study, n_tasks: int) -> tuple[Study, ...]:
-    """The anchor runs in the manner of the file's first study, then the others."""
+    """The anchor runs, with the settings of the file's first study, followed by the other studies."""
     alone = tuple((0.0, *(float(task == other) for other in range(n_tasks))) for task in range(n_tasks))
-    # Dense runs start from the initial network whatever the study's sparse ones do.
+    # Dense trials start from the initial network, whatever the sparse trials of the study do.
     training = replace(first.training, warm_start="none")
     anchors = Study(ANCHOR_STUDY, first.model, "wcal_growl", alone, training, first.seeds[:1])
     return (anchors, *(study if study.after else replace(study, after=(ANCHOR_STUDY,)) for study in ordered))
 
 
 class _Grids:
-    """Vectors of each grid, made once: studies often share one."""
+    """The vectors of each grid. Studies often share a grid, so each is computed once."""
 
     def __init__(self, facts: ProblemFacts | None) -> None:
         self._facts = facts
@@ -195,16 +203,16 @@ class _Grids:
         return self._known[preferences]
 
 
-def _facts_of(config: "SweepConfig") -> ProblemFacts | None:
-    """None for an unknown problem, and where its options are wrong; both are named by themselves."""
+def _facts_of(config: GridConfig) -> ProblemFacts | None:
+    """The problem's facts; None if the problem is unknown or its options are wrong, which is reported elsewhere."""
     try:
         return config.problem.facts
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _models_of(config: "SweepConfig") -> tuple[str, ...] | None:
-    """The problem's networks; None for an unknown problem, and where its options are wrong."""
+def _models_of(config: GridConfig) -> tuple[str, ...] | None:
+    """Names of the problem's networks; None if the problem is unknown or its options are wrong."""
     try:
         return config.problem.entry.models_of(config.problem.options)
     except (KeyError, TypeError, ValueError):
@@ -230,7 +238,7 @@ def _name_mistakes(path: Path, model: str, problem: str, models: Sequence[str] |
 
 
 def _method_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Mapping[str, Any]) -> list[Mistake]:
-    """A method with a model of its own, or a model that only one method trains."""
+    """Missing packages of a method, and methods and models that do not fit each other."""
     if method.needs is not None and find_spec(method.needs[0]) is None:
         rule = f"a method whose packages are installed expected, {values['method']} needs {method.needs[0]}"
         return [Mistake(paths["method"], rule, values["method"], f"pip install 'pareto-sweep[{method.needs[1]}]', or leave the study out")]
@@ -252,11 +260,15 @@ def _pruning_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Ma
     return [Mistake(paths["preferences"], rule, shown(list(pruning[0])), "for example `preferences: {simplex: {divisions: 10, k0: [0]}}`")]
 
 
-def dense_givers(study: Study, studies: Mapping[str, Study]) -> tuple[Study, ...]:
-    """The studies whose dense trials give their networks to the sparse ones of a study with a warm start.
+def studies_to_start_from(study: Study, studies: Mapping[str, Study]) -> tuple[Study, ...]:
+    """The studies from whose dense trials the sparse trials of a study with a warm start may start.
 
-    That is the study itself; where it has no vector with k0 = 0, those that it comes after, if they are of the same model and
-    have all its seeds. The candidates of a search and the anchor runs give nothing.
+    This is the study itself. If it has no vector with k0 = 0, these are the studies in its `after` that have the same model and all
+    of its seeds, except the candidates of a search and the anchor runs.
+
+    Args:
+        study: a study whose method prunes.
+        studies: all studies by name.
     """
     others = [studies[name] for name in study.after if name in studies and name != ANCHOR_STUDY]
     fitting = [
@@ -272,39 +284,39 @@ def _has_dense(study: Study) -> bool:
 
 
 def _warm_start_mistakes(studies: Sequence[Study], paths: Sequence[Path], searches: Iterable[str]) -> list[Mistake]:
-    """Sparse trials that start from dense ones need some."""
+    """Warm starts of sparse trials without any dense trial to start from."""
     by_name = {study.name: study for study in studies if study.name not in set(searches)}
     mistakes = []
     for study, path in zip(studies, paths, strict=True):
         is_warm = METHODS[study.method].prunes and study.training.warm_start == "neighbour"
         has_sparse = any(vector is not None and vector[0] > 0 for vector in study.preferences)
-        is_unknown = any(not by_name[name].preferences for name in study.after if name in by_name)  # a mistake that is told already
-        if is_warm and has_sparse and not is_unknown and not dense_givers(study, by_name):
-            rule = "preferences with k0 = 0 expected, whose networks the others start from"
-            hint = "add them to this study, or name one in `after` that has them, with the same model and seeds"
+        is_unknown = any(not by_name[name].preferences for name in study.after if name in by_name)  # this mistake is reported already
+        if is_warm and has_sparse and not is_unknown and not studies_to_start_from(study, by_name):
+            rule = "preferences with k0 = 0 expected, from whose networks the others start"
+            hint = "add them to this study, or name a study in `after` that has them, with the same model and seeds"
             mistakes.append(Mistake((*path, "warm_start"), rule, study.training.warm_start, hint))
     return mistakes
 
 
-def _giver_mistakes(studies: Sequence[Study]) -> list[Mistake]:
-    """A method that takes something over comes after one study of the method that gives it, and after one search at most."""
+def _inheritance_mistakes(studies: Sequence[Study]) -> list[Mistake]:
+    """Methods that inherit a network, but do not come after exactly one study to inherit it from."""
     by_name = {study.name: study for study in studies}
     mistakes = []
     for index, study in enumerate(studies):
         method = METHODS[study.method]
-        givers = [by_name[name] for name in study.after if by_name[name].method == method.giver]
+        sources = [by_name[name] for name in study.after if by_name[name].method == method.giver]
         path: Path = ("studies", index, "after")
-        if method.takes is not None and len(givers) != 1:
-            rule = f"one study of the method {method.giver} expected, whose {_TAKEN[method.takes]} the method {study.method} takes over"
-            found = ", ".join(giver.name for giver in givers) or "none"
+        if method.takes is not None and len(sources) != 1:
+            rule = f"one study of the method {method.giver} expected, whose {_INHERITED[method.takes]} the method {study.method} inherits"
+            found = ", ".join(source.name for source in sources) or "none"
             mistakes.append(Mistake(path if len(studies) > 1 or study.after else ("method",), rule, found, "name it in `after`"))
-        elif givers and method.takes != "teachers" and givers[0].model != study.model:
+        elif sources and method.takes != "teachers" and sources[0].model != study.model:
             rule = f"a study of the same model expected ({study.model})"
-            mistakes.append(Mistake(path, rule, f"{givers[0].name} with {givers[0].model}", "the networks must be alike"))
+            mistakes.append(Mistake(path, rule, f"{sources[0].name} with {sources[0].model}", "both studies need the same model"))
     return mistakes
 
 
-_TAKEN = {"teachers": "networks", "architecture": "sparse network", "start": "weights"}
+_INHERITED = {"teachers": "networks", "architecture": "sparse network", "start": "weights"}
 
 
 def _seed_mistakes(path: Path, seeds: Sequence[int]) -> list[Mistake]:
@@ -326,13 +338,13 @@ def _output_mistakes(output: str) -> list[Mistake]:
 
 
 def _batch_mistakes(
-    config: "SweepConfig",
+    config: GridConfig,
     studies: Sequence[Study],
     training_paths: Sequence[Path],
     candidates: Mapping[str, Sequence[TrainingSettings]],
     models: Sequence[str],
 ) -> list[Mistake]:
-    """Sizes of batch that occur in training or evaluation, and that a network of the user's own cannot take; each is named once."""
+    """Batch sizes of training or evaluation that a user's own network cannot process; each is reported once."""
     entry = config.problem.entry
     if not isinstance(entry, OwnProblem):
         return []
@@ -354,7 +366,7 @@ def _batch_mistakes(
 def _trainings(
     study: Study, path: Path, studies: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]
 ) -> list[tuple[TrainingSettings, Path]]:
-    """All settings that a study may be trained with, and where they stand: a search's candidates, and behind it what each would settle."""
+    """All settings that a study may be trained with, and their paths: the candidates of a search, or what each candidate would change."""
     if study.name in candidates:
         return [(own, (*path[:2], "candidates", number)) for number, own in enumerate(candidates[study.name])]
     search = next((other for other in studies if other.name in study.after and other.name in candidates), None)
@@ -364,58 +376,52 @@ def _trainings(
     return [(with_values_of(study.training, best, searched(search.training, found)), path) for best in found]
 
 
-def _length_mistakes(config: "SweepConfig", facts: ProblemFacts) -> list[Mistake]:
+def _length_mistakes(config: GridConfig, facts: ProblemFacts) -> list[Mistake]:
     names = facts.objectives
     mistakes = []
     for key in ("reference_point", "hypervolume_reference"):
         point = config.given_reference if key == "reference_point" else config.hypervolume_reference
         if point is not None and len(point) != len(names):
-            rule = f"one number an objective expected ({len(names)} = {', '.join(names)})"
+            rule = f"one number per objective expected ({len(names)} = {', '.join(names)})"
             mistakes.append(Mistake((key,), rule, shown(list(point)), f"it has {len(point)}"))
     return mistakes
 
 
 def _ordered(studies: Sequence[Study]) -> tuple[tuple[Study, ...], list[Mistake]]:
+    """The studies, each after those it waits for, and what is wrong with their names and `after`."""
     mistakes: list[Mistake] = []
     names = [study.name for study in studies]
     for index, study in enumerate(studies):
         path: Path = ("studies", index)
         if study.name == ANCHOR_STUDY:
-            rule = f"another name expected (`{ANCHOR_STUDY}` are the runs of `reference_point: auto`)"
+            rule = f"another name expected (`{ANCHOR_STUDY}` is reserved for `reference_point: auto`)"
             mistakes.append(Mistake((*path, "name"), rule, study.name, "rename it"))
         if names.index(study.name) < index:
-            rule = f"a name of its own expected (studies[{names.index(study.name)}] has it)"
+            rule = f"a unique name expected (studies[{names.index(study.name)}] has the same)"
             mistakes.append(Mistake((*path, "name"), rule, study.name, "rename one of them"))
         for name in study.after:
             if name not in names:
                 near = did_you_mean(name, names)
                 hint = f"did you mean `{near}`?" if near else f"the studies are {', '.join(names)}"
                 mistakes.append(Mistake((*path, "after"), "the name of another study expected", name, hint))
+    first = {name: names.index(name) for name in names}  # a repeated name is a mistake already
+    sorter = TopologicalSorter({index: [first[name] for name in study.after if name in first] for index, study in enumerate(studies)})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        # graphlib names each study before the one that waits for it, and the first one again at the end.
+        circle = error.args[1][:0:-1]
+        start = circle.index(min(circle))
+        circle = [*circle[start:], *circle[:start]]
+        rule = f"an order without circles expected ({' after '.join(names[index] for index in [*circle, circle[0]])})"
+        mistakes.append(Mistake(("studies", circle[0], "after"), rule, ", ".join(studies[circle[0]].after), "remove one `after`"))
+        return (), mistakes
     ordered: list[Study] = []
-    waiting = list(studies)
-    while waiting:
-        done = {study.name for study in ordered}
-        ready = next((study for study in waiting if all(name in done or name not in names for name in study.after)), None)
-        if ready is None:
-            circle = _circle(waiting)
-            index = names.index(circle[0])
-            rule = f"an order expected, this is a circle ({' after '.join([*circle, circle[0]])})"
-            mistakes.append(Mistake(("studies", index, "after"), rule, ", ".join(studies[index].after), "remove one `after`"))
-            break
-        ordered.append(ready)
-        waiting.remove(ready)
+    ready: list[int] = []
+    while sorter.is_active():
+        for index in sorter.get_ready():
+            heappush(ready, index)
+        index = heappop(ready)
+        ordered.append(studies[index])
+        sorter.done(index)
     return tuple(ordered), mistakes
-
-
-def _circle(waiting: Sequence[Study]) -> list[str]:
-    """Names of studies that wait for each other, from the first in the file."""
-    blocked = {study.name for study in waiting}
-    after = {study.name: next((name for name in study.after if name in blocked), None) for study in waiting}
-    seen: list[str] = []
-    name: str | None = waiting[0].name
-    while name is not None and name not in seen:
-        seen.append(name)
-        name = after.get(name)
-    circle = seen[seen.index(name) :] if name in seen else seen
-    first = min(range(len(circle)), key=lambda i: [study.name for study in waiting].index(circle[i]))
-    return circle[first:] + circle[:first]

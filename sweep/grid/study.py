@@ -1,4 +1,4 @@
-"""One study of a sweep, with nothing left to look up."""
+"""One study of a sweep, with everything it inherits filled in."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,16 @@ from trainer.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class Study:
-    """Model x method x preferences, with nothing left to look up."""
+    """An architecture, a method, preference vectors and seeds, with everything filled in."""
 
     name: str
     model: str
     method: str
     preferences: tuple[Vector | None, ...]
-    """Shape (n_vectors, 1 + n_tasks); k0 comes first, 0 for problems without a sparsity objective. (None,) for a method without."""
+    """Shape (n_vectors, 1 + n_tasks); k0 comes first and is 0 for problems without a sparsity objective. (None,) for a method without
+    preferences."""
     training: TrainingSettings
-    """Of a study that is `tuned_by` another one: before the best candidate's values are known."""
+    """For a study that is `tuned_by` a search: the settings before the best candidate's values are filled in."""
     seeds: tuple[int, ...]
     after: tuple[str, ...] = ()
     """The studies whose trials must be complete before these start."""
@@ -25,4 +26,4 @@ class Study:
     tuned_by: str | None = None
     """The search whose best candidate this study trains with."""
     searched: tuple[tuple[str, ...], ...] = ()
-    """Paths of the settings that the search settles."""
+    """Paths of the settings that the search determines."""

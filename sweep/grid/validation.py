@@ -1,4 +1,4 @@
-"""Validates nodes with a pydantic model, and says what is wrong in the words of the grid file."""
+"""Validates nodes with a pydantic model, and reports mistakes in the terms of the grid file."""
 
 import json
 import re
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _NO_INTEGER = ("int_type", "int_from_float")
 _MAX_EXACT = 2**53
-"""A larger float may be another number than the one written."""
+"""A larger float may differ from the number as written."""
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _SIGNS = {"greater_than_equal": ("ge", ">="), "greater_than": ("gt", ">"), "less_than_equal": ("le", "<="), "less_than": ("lt", "<")}
 _RULES = {
@@ -37,7 +37,7 @@ _RULES = {
 
 
 def validate(model: type[Model], node: Node, schema: Schema) -> tuple[Model | None, list[Mistake]]:
-    """The model of a node, or every mistake that pydantic finds, without places (see `locate`).
+    """The model of a node, or every mistake that pydantic finds, without positions (see `locate`).
 
     Validation goes through JSON because pydantic's strict mode is exact there: lists become tuples and whole numbers
     floats, but text never becomes a number and true never becomes 1. Where a whole number is expected, `3e3` and `3000.0` are 3000.
@@ -54,7 +54,7 @@ def validate(model: type[Model], node: Node, schema: Schema) -> tuple[Model | No
 
 
 def _not_utf8(node: Node, path: Path) -> Iterator[Mistake]:
-    """The texts that hold what is left of bytes that are not UTF-8: names of files and folders may."""
+    """Texts with bytes that are not UTF-8, which names of files and folders may contain."""
     below: list[tuple[str | int, Node]] = [*node.mapping.items(), *enumerate(node.items)]
     for text in (node.value, path[-1] if path else None):
         if isinstance(text, str) and any("\ud800" <= letter <= "\udfff" for letter in text):
@@ -64,7 +64,7 @@ def _not_utf8(node: Node, path: Path) -> Iterator[Mistake]:
 
 
 def _with_whole_numbers(node: Node, error: ValidationError) -> Node:
-    """The node with whole numbers where they are expected and something like `3e3` stands; the same node where there is none."""
+    """The node with numbers such as `3e3` as whole numbers where these are expected; the same node if there are none."""
     for detail in error.errors(include_url=False):
         number = detail["input"]
         if detail["type"] in _NO_INTEGER and isinstance(number, float) and number.is_integer() and abs(number) <= _MAX_EXACT:
@@ -73,7 +73,7 @@ def _with_whole_numbers(node: Node, error: ValidationError) -> Node:
 
 
 def _with_value(node: Node, path: Path, value: int) -> Node:
-    """The node with another value at a path that leads to a float."""
+    """The node with another value at the path of a float."""
     if not path:
         return replace(node, value=value) if isinstance(node.value, float) else node
     below = node.child(path[0])
@@ -88,7 +88,7 @@ def _with_value(node: Node, path: Path, value: int) -> Node:
 
 
 def locate(mistake: Mistake, node: Node, schema: Schema) -> Mistake:
-    """The mistake with the place, the value and a hint that its path leads to, where it has none yet."""
+    """The mistake with the position, value and hint of its path, if it has none yet."""
     nodes = node.walk(mistake.path)
     exists = len(nodes) == len(mistake.path) + 1
     position = mistake.position

@@ -1,4 +1,4 @@
-"""`--notify URL`: one JSON line to a web address when a trial fails for good and when the sweep ends; never in the sweep's way."""
+"""`--notify URL`: one JSON line to a web address when a trial fails for good and when a sweep ends, without delaying the sweep."""
 
 import contextlib
 import json
@@ -19,14 +19,14 @@ from sweep.store.remote.path import StorePath
 from sweep.store.store import LockedError, StoreError
 
 TIMEOUT_S = 5.0
-"""Of one message."""
+"""Time limit for one message."""
 LAST_WORDS_S = 15.0
 """How long a sweep that has ended waits until its messages are out."""
 _MAX_FAILURES = 20  # of one run; the message at the end counts all
 
 
 def check_address(url: str) -> str:
-    """The address, if messages can go there.
+    """The address, checked.
 
     Raises:
         SweepError: not http or https, no host, or with a password in it, which would end up in logs.
@@ -48,7 +48,7 @@ class Notifier:
 
     Args:
         url: from `check_address`.
-        warn: told once, in one line without the address's path (which may be a secret), when a message does not arrive.
+        warn: called once, with one line without the address's path (which may be a secret), when a message does not arrive.
     """
 
     def __init__(self, url: str, warn: Callable[[str], None]) -> None:
@@ -65,7 +65,7 @@ class Notifier:
         self._messages.put(message)
 
     def close(self) -> None:
-        """Wait a while until the messages are out."""
+        """Wait a while until all messages are sent."""
         self._messages.put(None)
         self._thread.join(LAST_WORDS_S)
 
@@ -100,7 +100,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class NotifyingProgress:
-    """Passes on what the supervisor tells, and sends a message for each trial that has failed for good in this run.
+    """Passes on what the supervisor reports, and sends a message for each trial that has failed for good in this run.
 
     Args:
         inner: what the user sees.
@@ -117,22 +117,22 @@ class NotifyingProgress:
         self._known = {failure.trial_id for reader in self._readers for failure in _failures(reader)}
 
     def message(self, text: str) -> None:
-        """Passed on."""
+        """Pass it on."""
         self._inner.message(text)
 
     def update(self, snapshot: Snapshot) -> None:
-        """Passed on; the folders are read again when more trials have failed."""
+        """Pass it on; if more trials have failed, read the folders again."""
         self._inner.update(snapshot)
         if snapshot.n_failed != self._n_failed:
             self._n_failed = snapshot.n_failed
             self.look()
 
     def close(self) -> None:
-        """Passed on."""
+        """Pass it on."""
         self._inner.close()
 
     def look(self) -> None:
-        """Send what has failed since the last look."""
+        """Send a message for each trial that has failed since the last look."""
         for reader in self._readers if self._n_sent < _MAX_FAILURES else ():
             for failure in _failures(reader):
                 if failure.trial_id not in self._known and self._n_sent < _MAX_FAILURES:
@@ -144,9 +144,9 @@ class NotifyingProgress:
 
 @contextlib.contextmanager
 def notifying(progress: Progress, names: Mapping[StorePath, str], url: str | None) -> Iterator[tuple[Progress, Callable[[Outcome], None]]]:
-    """Inside the block a run tells its progress to the first value, and how each of its sweeps ended to the second.
+    """Send notifications inside the block: a run reports its progress to the first value, and each sweep's outcome to the second.
 
-    A run that ends with an error of the user's is told too, unless it never began because another one is on.
+    A run that ends with a user's error is reported too, unless it never began because another run holds the folder.
 
     Args:
         progress: what the user sees.
@@ -179,7 +179,7 @@ def notifying(progress: Progress, names: Mapping[StorePath, str], url: str | Non
 
 
 def _failures(reader: StatusReader) -> Sequence[Any]:
-    """None of a folder that cannot be read: the run itself meets and tells that."""
+    """The failures in a folder; none where it cannot be read, as the run itself reports that."""
     try:
         return reader.read().failures
     except (StoreError, OSError):

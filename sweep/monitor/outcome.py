@@ -23,7 +23,7 @@ class Timing:
 
     @property
     def ray_s(self) -> float:
-        """Start, stop, and what of the fit no worker used (starting processes, scheduling, idle workers at the end)."""
+        """Seconds for starting and stopping Ray, and those of the fit that no worker used (process starts, scheduling, idle workers)."""
         return self.ray_start_s + self.ray_stop_s + max(0.0, self.fit_s - self.training_s - self.worker_setup_s - self.store_s)
 
 
@@ -40,11 +40,11 @@ class Outcome:
     """Trials that became complete in this run."""
     is_interrupted: bool
     message: str | None
-    """Why it ended before everything was complete; with exit code 2 what the user has to mend."""
+    """Why it ended before everything was complete; with exit code 2, what the user has to fix."""
     timing: Timing
-    """Of the whole run, which its sweeps share."""
+    """The timing of the whole run, which its sweeps share."""
     has_new_reference: bool = False
-    """Whether the run wrote or raised the reference of the hypervolumes."""
+    """Whether the run wrote or raised the hypervolume reference."""
 
     @property
     def n_left(self) -> int:
@@ -53,5 +53,5 @@ class Outcome:
 
 
 def worst_exit_code(outcomes: Iterable[Outcome]) -> int:
-    """Interrupted before what the user has to mend, before failed trials, before complete."""
+    """The exit code of a run: interrupted counts more than wrong input, that more than failed trials, and those more than complete."""
     return min((outcome.exit_code for outcome in outcomes), key=_WORST_FIRST.index)

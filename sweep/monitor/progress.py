@@ -1,4 +1,4 @@
-"""Progress on standard error: one line that is rewritten on a terminal, lines now and then elsewhere."""
+"""Progress on standard error: a table that is redrawn on a terminal, a line now and then elsewhere."""
 
 import sys
 import time
@@ -78,29 +78,29 @@ class Snapshot:
 
 
 class Progress(Protocol):
-    """Told what happens by the supervisor."""
+    """Shows what the supervisor reports."""
 
     def message(self, text: str) -> None:
-        """Something happened once."""
+        """Show something that happened once."""
 
     def update(self, snapshot: Snapshot) -> None:
-        """Where the sweep stands now; about twice a second."""
+        """Show where the sweep stands; called about twice a second."""
 
     def close(self) -> None:
-        """No more calls follow."""
+        """End the display; no more calls follow."""
 
 
 class Quiet:
     """Shows nothing."""
 
     def message(self, text: str) -> None:
-        """Nothing."""
+        """Shows nothing."""
 
     def update(self, snapshot: Snapshot) -> None:
-        """Nothing."""
+        """Shows nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Shows nothing."""
 
 
 class PlainLines:
@@ -110,17 +110,17 @@ class PlainLines:
         self._shown_at = -_PLAIN_EVERY_S
 
     def message(self, text: str) -> None:
-        """The text, as it is."""
+        """Print the text."""
         echo(text, err=True)
 
     def update(self, snapshot: Snapshot) -> None:
-        """A line, if it is time."""
+        """Print a line, if it is time."""
         if time.monotonic() - self._shown_at >= _PLAIN_EVERY_S:
             self._shown_at = time.monotonic()
             self.message(summary_line(snapshot))
 
     def close(self) -> None:
-        """Nothing is left to show."""
+        """Shows nothing more."""
 
 
 class LiveTable:
@@ -134,20 +134,20 @@ class LiveTable:
         self._live.start()
 
     def message(self, text: str) -> None:
-        """The text, above the table."""
+        """Print the text above the table."""
         self._live.console.print(fitted(text, self._live.console.file), highlight=False, markup=False)
 
     def update(self, snapshot: Snapshot) -> None:
-        """Redraw."""
+        """Redraw the table."""
         self._live.update(table(snapshot, self._live.console.file))
 
     def close(self) -> None:
-        """Take the table away."""
+        """Remove the table."""
         self._live.stop()
 
 
 def choose_progress(is_quiet: bool) -> Progress:
-    """The live table where there is a terminal or a notebook, lines elsewhere, nothing when asked."""
+    """The display for this process: a live table on a terminal or in a notebook, lines elsewhere, nothing if `is_quiet`."""
     if is_quiet:
         return Quiet()
     return LiveTable() if sys.stderr.isatty() or "ipykernel" in sys.modules else PlainLines()
@@ -196,7 +196,7 @@ def table(snapshot: Snapshot, stream: IO[str] | None = None) -> Any:
 
 
 def pack_columns(pack: Mapping[str, Any]) -> dict[str, str]:
-    """What a running pack reported last, as text: column -> value, empty where it is not known."""
+    """The last report of a running pack as text: column -> value, empty where it is not known."""
     trial_ids, preferences = pack["trial_ids"], pack.get("k") or [None]
     more = f" +{len(trial_ids) - 1}" if len(trial_ids) > 1 else ""
     best, rate, updated = pack.get("best_metric"), pack.get("sparsity_rate"), pack.get("updated")

@@ -1,4 +1,4 @@
-"""Where a sweep stands, read from its folder alone: from any machine, whether a run is on or not."""
+"""The status of a sweep, read from its folder alone, on any machine and whether or not a run is active."""
 
 import time
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import Any
 from sweep.monitor.progress import Snapshot
 from sweep.monitor.usage import Used, used_in
 from sweep.planning.hypervolume_reference import n_beyond
-from sweep.store.manifest import is_live
+from sweep.store.records import is_live
 from sweep.store.remote.path import StorePath
 from sweep.store.store import Store, StoreError
 
@@ -32,7 +32,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Status:
-    """A snapshot, who runs it, what is asked of it, and what failed."""
+    """The status of a sweep: its progress, who runs it, what was requested of it, and what failed."""
 
     name: str
     folder: str
@@ -41,16 +41,16 @@ class Status:
     """host, pid and start of the run that holds the lock."""
     is_paused: bool
     is_stopping: bool
-    """A run is on that was asked to stop."""
+    """Whether a run is active that was asked to stop."""
     alive_at: str | None
-    """The last sign of life by the clock of the machine that gave it: a heartbeat, or when no run is on the last finished trial."""
+    """The last sign of life, by the clock of the machine that gave it: a heartbeat, or without an active run the last finished trial."""
     failures: tuple[Failure, ...]
     unreadable: tuple[str, ...]
     snapshot: Snapshot
     n_beyond_reference: int = 0
-    """Finished trials that lie beyond the hypervolume reference; not followed while someone watches."""
+    """Finished trials that lie beyond the hypervolume reference; not updated while someone watches."""
     used: Used = field(default_factory=Used)
-    """What the complete trials used; not followed while someone watches."""
+    """What the complete trials used; not updated while someone watches."""
 
     @property
     def silent_s(self) -> float | None:
@@ -65,7 +65,7 @@ class Status:
         return states | {"running": shown.n_running, "left": left}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with the derived figures."""
+        """The status as plain values, with the derived figures."""
         shown, remaining = self.snapshot, self.snapshot.remaining_s
         now = datetime.now(UTC)
         return asdict(self) | {
@@ -81,7 +81,7 @@ class Status:
 
 
 class StatusReader:
-    """Reads a results folder again and again; what has not changed is not read twice.
+    """Reads the status of a results folder repeatedly; what has not changed is not read twice.
 
     Args:
         folder: the results folder: a path, or the text of an address.
@@ -99,22 +99,22 @@ class StatusReader:
         self._store.check_reachable()
 
     def read(self) -> Status:
-        """All but `unreadable`, which reads every table whole: too much for once a second.
+        """The status without `unreadable`, for which every table is read whole: too much for once a second.
 
         Raises:
-            StoreError: no sweep is there, or its manifest is unreadable.
+            StoreError: this is not a results folder, or its manifest is unreadable.
         """
         store = self._store
         manifest = store.manifest()
         if manifest is None:
             raise StoreError(
-                "no sweep is here (no manifest.json)", store.root, "name the results folder of a run, for example results/quickstart"
+                "not a results folder (no manifest.json)", store.root, "name the results folder of a run, for example results/quickstart"
             )
         plan = store.latest_plan() or {}
         config = plan.get("config")
         states = store.complete()
         asked = [trial["trial_id"] for trial in plan.get("trials", [])] or list(states)
-        holder = store.lock_holder(certainly_dead=False)
+        holder = store.lock_holder(include_dead=False)
         is_paused = store.control.pause_requested()
         snapshot = Snapshot(
             n_trials=len(asked),
@@ -138,19 +138,19 @@ class StatusReader:
         )
 
     def read_whole(self) -> Status:
-        """All of it; errors as for `read`."""
-        found = self.read()
+        """The whole status; errors as for `read`."""
+        status = self.read()
         unreadable = tuple(f"{path}: {reason}" for path, reason in self._store.unreadable())
         return replace(
-            found,
+            status,
             unreadable=unreadable,
-            alive_at=found.alive_at or self._last_finished(),
+            alive_at=status.alive_at or self._last_finished(),
             used=used_in(self.folder),
             n_beyond_reference=n_beyond(self._store),
         )
 
     def _failed(self, trial_ids: Sequence[str]) -> tuple[Failure, ...]:
-        """In the order of the plan."""
+        """The failures of these trials, in the order of the plan."""
         if not self._failures.keys() >= set(trial_ids):
             rows = self._store.read_rows(trial_ids, ("study", "k", "seed", "error")).to_pylist()
             names = ("trial_id", "study", "k", "seed", "state", "error")
@@ -163,16 +163,16 @@ class StatusReader:
 
 
 def read_status(folder: str | StorePath) -> Status:
-    """Read a results folder: a path, or the text of an address.
+    """Read the status of a results folder, given by its path or the text of its address.
 
     Raises:
-        StoreError: no sweep is there, its manifest is unreadable, or an object store does not answer.
+        StoreError: this is not a results folder, its manifest is unreadable, or an object store does not answer.
     """
     return _reachable(folder).read_whole()
 
 
 def watched(folder: str | StorePath) -> Iterator[Status]:
-    """Where it stands every `poll_s` seconds until the run ends; the last one has all of it. Errors as for `read_status`."""
+    """The status every `poll_s` seconds until the run ends; the last one is whole. Errors as for `read_status`."""
     reader = _reachable(folder)
     while (current := reader.read()).is_running:
         yield current
@@ -181,14 +181,14 @@ def watched(folder: str | StorePath) -> Iterator[Status]:
 
 
 def _reachable(folder: str | StorePath) -> StatusReader:
-    """Its reader; an object store that does not answer is told at once."""
+    """The reader of a folder; refuses at once an object store that does not answer."""
     reader = StatusReader(folder)
     reader.check_reachable()
     return reader
 
 
 def _pack(live: Mapping[str, Any]) -> dict[str, Any]:
-    """A running pack as programs want it; null for what it has not reported."""
+    """A running pack as plain values; null for what it has not reported."""
     names = ("pack_id", "study", "seed", "trial_ids", "k", "phase", "epoch", "n_epochs", "sparsity_rate", "samples_per_s", "host")
     updated = live.get("updated")
     age = max(0.0, time.time() - updated) if isinstance(updated, int | float) else None
@@ -196,7 +196,7 @@ def _pack(live: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seconds_since(started: object) -> float:
-    """0 for what is no time with a zone: another program may have written it."""
+    """Seconds since a time; 0 for a text that is not a time with a zone, as another program may have written it."""
     try:
         return (datetime.now(UTC) - datetime.fromisoformat(str(started))).total_seconds()
     except (ValueError, TypeError):

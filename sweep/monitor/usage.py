@@ -1,4 +1,4 @@
-"""What the trials of a results folder used, what the others probably will, and both in words."""
+"""Device time and energy: what the complete trials of a results folder used, and what the others will probably use."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Expected:
 
 
 def used_in(folder: str | StorePath) -> Used:
-    """Of all complete trials of a folder, which need not exist.
+    """What all complete trials of a folder used; the folder need not exist.
 
     Raises:
         StoreError: the folder cannot be read.
@@ -62,7 +62,7 @@ def used_in(folder: str | StorePath) -> Used:
 
 
 def expected(config: SweepConfig, plan: Plan) -> Expected | None:
-    """What is left to train, at the means of the folder's complete trials; None until one is complete. Errors as for `used_in`."""
+    """What the remaining trials will probably use, at the mean of complete ones; None until one is complete. Errors as for `used_in`."""
     used = used_in(config.output)
     if not used.n_timed:
         return None
@@ -71,7 +71,7 @@ def expected(config: SweepConfig, plan: Plan) -> Expected | None:
 
 
 def used_line(used: Used) -> str:
-    """What was used, for people."""
+    """A line on what was used."""
     parts = [f"{significant(used.device_s / 3600)} device hours"]
     if used.n_counted:
         of = f" (of {used.n_counted} trials; the others' was not counted)" if used.n_counted < used.n_trials else ""
@@ -79,12 +79,12 @@ def used_line(used: Used) -> str:
     return f"complete trials used {', '.join(parts)}"
 
 
-def expected_line(found: Sequence[Expected], costs: Costs) -> str:
-    """What will probably be used by several sweeps, and its price."""
-    device_s, energies = sum(each.device_s for each in found), [each.energy_wh for each in found]
+def expected_line(sweeps: Sequence[Expected], costs: Costs) -> str:
+    """A line on what several sweeps will probably use, and its price."""
+    device_s, energies = sum(each.device_s for each in sweeps), [each.energy_wh for each in sweeps]
     known = [energy for energy in energies if energy is not None]
     energy_wh = sum(known) if len(known) == len(energies) else None
-    n_todo, n_known = sum(each.n_todo for each in found), sum(each.n_known for each in found)
+    n_todo, n_known = sum(each.n_todo for each in sweeps), sum(each.n_known for each in sweeps)
     mean = "the complete one" if n_known == 1 else f"the mean of {n_known} complete ones"
     return (
         f"expected for {n_todo} {'trial' if n_todo == 1 else 'trials'}, from {mean}: about {', '.join(_priced(device_s, energy_wh, costs))}"
@@ -105,5 +105,5 @@ def _priced(device_s: float, energy_wh: float | None, costs: Costs) -> Iterator[
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
-    """Measured values: a damaged row may hold anything, and sums of it have to stay finite."""
+    """The valid values: a damaged row may hold anything, and sums have to stay finite."""
     return [value for value in values if value is not None and 0 <= value < _MOST]

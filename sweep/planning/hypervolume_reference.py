@@ -1,9 +1,9 @@
-"""The reference of a sweep's hypervolumes: given in the grid file, or the corner that lies beyond the whole grid's results.
+"""The reference point of a sweep's hypervolumes: given in the grid file, or a corner beyond the results of the whole grid.
 
-A given reference never moves. The other one is the loss of a constant guess for each task, which no result changes, and for the sparsity
-objective a number above every finished trial's. It is written when every trial of the grid file has ended, failed ones too, so that it
-is never taken from a part; a later, larger grid can only raise it. Nothing that depends on it is stored: every reader computes all
-hypervolumes anew with the reference that it finds in the manifest.
+A given reference never changes. Otherwise it is, for each task, the loss of a constant guess, which does not depend on results, and for
+the sparsity objective a number above that of every finished trial. It is written when every trial of the grid file has ended (or
+failed), so that it never depends on a part of the results; a later, larger grid can only raise it. Nothing that depends on it is
+stored: every reader computes all hypervolumes with the reference that it finds in the manifest.
 """
 
 import math
@@ -14,7 +14,7 @@ from sweep.store.store import Store
 from trainer.problems.facts import ProblemFacts
 
 _LARGEST = 1e40
-"""`analysis` reads larger numbers as not known."""
+"""`analysis` treats larger numbers as missing."""
 
 
 def beyond_results(facts: ProblemFacts, sparsity: Iterable[float | None], stored: Sequence[float] | None) -> list[float]:
@@ -22,12 +22,12 @@ def beyond_results(facts: ProblemFacts, sparsity: Iterable[float | None], stored
 
     Args:
         facts: of the problem.
-        sparsity: `objective.sparsity` of the finished trials, in any order; what is not known or not finite does not count.
-        stored: what the manifest has, shape (n_objectives,).
+        sparsity: `objective.sparsity` of the finished trials, in any order; missing and non-finite values are ignored.
+        stored: the reference in the manifest, shape (n_objectives,); None if there is none.
 
     Returns:
-        One number an objective, none below that of `stored`: the losses of a constant guess, before them for a problem with a sparsity
-        objective the next larger number of two digits than the largest one seen.
+        Shape (n_objectives,), not below `stored` in any objective: the losses of a constant guess, preceded, if sparsity is an
+        objective, by the next number of two decimal digits above the largest sparsity.
     """
     found = [float(loss) for loss in facts.guess_losses]
     if facts.has_sparsity:
@@ -49,10 +49,10 @@ def _next_of_two_digits(value: float) -> float:
 
 
 def n_beyond(store: Store) -> int:
-    """How many finished trials are not better than the manifest's reference in every objective; they add nothing to a hypervolume.
+    """Count the finished trials that are not better than the reference in every objective, and so add nothing to the hypervolume.
 
     Returns:
-        0 where the manifest has no reference yet.
+        Their number; 0 if the manifest has no reference yet.
 
     Raises:
         StoreError: the folder cannot be read.

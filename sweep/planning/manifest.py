@@ -17,7 +17,7 @@ from trainer.settings import read_by
 
 
 def fingerprint_of(config: SweepConfig) -> str:
-    """SHA-256 over all that the problem's data and networks depend on.
+    """SHA-256 of everything that the problem's data and networks depend on.
 
     Raises:
         SweepError: the source of an own problem changed after the config was loaded, or its `fingerprint` fails.
@@ -28,17 +28,22 @@ def fingerprint_of(config: SweepConfig) -> str:
         raise SweepError(str(error)) from error
 
 
-def refuse_changed_source(stored: Mapping[str, Any], asked: Mapping[str, Any], root: StorePath) -> None:
-    """Say it clearly when of two manifests only what an own problem consists of differs; other differences are told elsewhere.
+def refuse_changed_source(stored: Mapping[str, Any], planned: Mapping[str, Any], root: StorePath) -> None:
+    """Refuse a results folder whose own problem has changed since its first run. Other differences are reported elsewhere.
+
+    Args:
+        stored: the folder's manifest; empty for a new folder.
+        planned: the manifest of the sweep to run.
+        root: the folder, for the message.
 
     Raises:
-        StoreError: the same problem with the same options, whose source or data changed.
+        StoreError: the problem and its options are the same, but its source or data changed.
     """
-    old, new = stored.get("problem"), asked["problem"]
+    old, new = stored.get("problem"), planned["problem"]
     if not isinstance(old, dict) or "sources" not in new or any(old.get(key) != new[key] for key in ("name", "options")):
         return
     changed = changed_modules(old.get("sources") or {}, new["sources"])
-    hint = "choose another `output`, or undo the change: trials of both would not be comparable"
+    hint = "choose another `output`, or undo the change: trials from before and after it would not be comparable"
     if changed:
         raise StoreError(f"the source of {new['name']} changed since this folder was begun ({', '.join(changed)})", root, hint)
     if old.get("fingerprint") != new["fingerprint"]:
@@ -46,9 +51,16 @@ def refuse_changed_source(stored: Mapping[str, Any], asked: Mapping[str, Any], r
 
 
 def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
-    """The identity of the sweep, as `manifest.json` holds it (docs/store.md).
+    """The identity of a sweep, as stored in `manifest.json` (docs/store.md).
 
     With `reference_point: auto`, `reference_point_values` is None until the anchor runs are complete.
+
+    Args:
+        config: the sweep.
+        created: the current time in ISO format.
+
+    Raises:
+        SweepError: as for `fingerprint_of`.
     """
     name, facts = config.problem.name, config.problem.facts
     problem = {"name": name, "options": asdict(config.problem.options), "fingerprint": fingerprint_of(config)}
@@ -81,10 +93,10 @@ def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
 
 
 def _study_identity(study: Study) -> dict[str, Any]:
-    """What the manifest says of a study; most of them wait for none or one, which is no list there."""
+    """The manifest's entry of a study. `after` is a list only if the study waits for several others."""
     after = (None, *study.after)[-1] if len(study.after) < 2 else list(study.after)
     identity: dict[str, Any] = {"name": study.name, "model": study.model, "method": study.method, "after": after}
     identity["training"] = read_by(study.method, study.training)
     if study.name == ANCHOR_STUDY:
-        identity["seed"] = study.seeds[0]  # another one would be another reference point
+        identity["seed"] = study.seeds[0]  # another seed would give another reference point
     return identity | {key: getattr(study, key) for key in ("candidate_of", "tuned_by") if getattr(study, key)}

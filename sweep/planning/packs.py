@@ -1,4 +1,4 @@
-"""Packs of trials: what is left to train, divided so that workers are evenly busy."""
+"""Packs of trials: what is left to train, divided so that all workers are equally busy."""
 
 import hashlib
 import math
@@ -27,15 +27,15 @@ class PackPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a grid file asks for, and what is left to do."""
+    """All trials of a grid file, and what is left to train."""
 
     trials: tuple[Trial, ...]
     complete: Mapping[str, str]
-    """trial_id -> state, of the trials asked for."""
+    """trial_id -> state, of the complete trials."""
     packs: tuple[PackPlan, ...]
-    """What can be trained now."""
+    """The packs that can be trained now."""
     n_waiting: int
-    """Trials of studies whose `after` is not complete, and those whose giver is not."""
+    """Trials of studies that wait for another one, and sparse trials that wait for the dense one they start from."""
 
     @property
     def n_todo(self) -> int:
@@ -51,17 +51,17 @@ def plan_packs(
     n_workers: int,
     n_sweeps: int = 1,
 ) -> Plan:
-    """Divide what is not complete into packs.
+    """Divide the trials that are not complete into packs.
 
-    Unfinished checkpoints are adopted first, so another pack size loses nothing. New packs hold trials of one study,
-    seed and kind (dense or sparse), evenly filled; the largest come first. A trial that starts from another one's network
-    waits until that is complete.
+    Unfinished checkpoints are adopted first, so a change of the pack size loses no epoch. A new pack holds trials of one study,
+    seed and kind (dense or sparse). New packs are equally filled, and the largest come first. A trial that starts from another
+    trial's network waits until that trial is complete.
 
     Args:
-        config: the grid file.
-        trials: all trials asked for.
+        config: the sweep.
+        trials: all of its trials.
         states: trial_id -> state of every complete row of the store.
-        checkpoints: what the store holds of unfinished packs.
+        checkpoints: the checkpoints of unfinished packs in the store.
         n_workers: how many packs can run at once (an estimate is enough).
         n_sweeps: how many unfinished sweeps share the workers.
     """
@@ -72,7 +72,7 @@ def plan_packs(
     for trial in trials:
         if trial.trial_id in complete:
             continue
-        if not unfinished.isdisjoint(waits_for[trial.study]) or (trial.giver is not None and trial.giver not in states):
+        if not unfinished.isdisjoint(waits_for[trial.study]) or (trial.warm_start is not None and trial.warm_start not in states):
             n_waiting += 1
         else:
             ready[trial.trial_id] = trial
@@ -80,13 +80,13 @@ def plan_packs(
     for checkpoint in sorted(checkpoints, key=lambda c: (-c.epoch, c.pack_id)):
         by_study: dict[str, list[Trial]] = {}
         for trial in [ready.pop(trial_id) for trial_id in checkpoint.trial_ids if trial_id in ready]:
-            by_study.setdefault(trial.study, []).append(trial)  # a trial may have come to another study since
+            by_study.setdefault(trial.study, []).append(trial)  # a trial may belong to another study by now
         packs += [PackPlan(_pack_id(part), tuple(part), checkpoint) for part in by_study.values()]
     groups: dict[tuple[str, int, bool], list[Trial]] = {}
     for trial in ready.values():
         groups.setdefault((trial.study, trial.seed, trial.is_dense), []).append(trial)
     size = pack_size(config, len(ready), n_workers, n_sweeps)
-    # A few groups must fill the workers evenly; many do by themselves.
+    # A few groups have to fill the workers equally; many groups do so anyway.
     multiple = max(1, n_workers // n_sweeps) if config.resources.pack == "auto" and len(groups) < 4 * n_workers else 1
     whole = {study.name for study in config.resolved_studies if METHODS[study.method].shares_network}
     parts = [[tuple(group)] if key[0] in whole else _even_parts(group, size, multiple) for key, group in groups.items()]
@@ -96,7 +96,11 @@ def plan_packs(
 
 
 def plan_sweeps(sweeps: Sequence[tuple[SweepConfig, Sequence[Trial], Store]], n_workers: int) -> tuple[Plan, ...]:
-    """Plan sweeps that share the workers, each from its results folder, which need not exist.
+    """Plan sweeps that share the workers. A results folder need not exist yet.
+
+    Args:
+        sweeps: each sweep with its trials and its store.
+        n_workers: how many packs can run at once (an estimate is enough).
 
     Raises:
         StoreError: a folder cannot be read.
@@ -116,10 +120,10 @@ def plan_sweeps(sweeps: Sequence[tuple[SweepConfig, Sequence[Trial], Store]], n_
 def pack_size(config: SweepConfig, n_trials: int, n_workers: int, n_sweeps: int = 1) -> int:
     """The largest number of trials in a new pack.
 
-    `auto` on a CPU: few enough that every worker gets at least two packs (of this sweep, or of those that share the
-    workers) and one epoch of a pack stays in the seconds (60,000 samples), so that progress is visible and a fault
-    repeats little. On GPUs as many as there are workers for, in one pack each: a step takes about as long for one trial as
-    for many, and a worker divides what its memory is not enough for.
+    With `pack: auto` on a CPU, packs are so small that every worker gets at least two (of this sweep, or of all that share the
+    workers) and that one epoch of a pack takes seconds (60,000 samples): progress is visible, and a fault repeats little. On
+    GPUs each worker gets one pack, because a step takes about as long for many trials as for one; a worker divides a pack that
+    its memory cannot hold.
     """
     if config.resources.pack != "auto":
         return int(config.resources.pack)
@@ -131,7 +135,7 @@ def pack_size(config: SweepConfig, n_trials: int, n_workers: int, n_sweeps: int 
 
 
 def _even_parts(group: Sequence[Trial], size: int, multiple: int) -> list[tuple[Trial, ...]]:
-    """Parts of at most `size` and of nearly the same length, their number a multiple of `multiple` if there are enough trials."""
+    """Parts of nearly equal length, at most `size`; their number is a multiple of `multiple` if there are enough trials."""
     n_parts = math.ceil(len(group) / size)
     n_parts = min(len(group), math.ceil(n_parts / multiple) * multiple)
     bounds = [round(i * len(group) / n_parts) for i in range(n_parts + 1)]

@@ -1,8 +1,8 @@
 """The reference point a of the Chebyshev form: given in the grid file, or `auto`, a tenth below the anchor runs.
 
-An anchor run is a dense trial with all weight on one task (study `anchor-runs`, which every other one waits for). a is in
-the unit of the scaled objectives. In the manifest it has one number an objective, in a pack's job one for sparsity and
-one a task, whether the problem has a sparsity objective or not.
+An anchor run is a dense trial with all weight on one task. Every other study waits for the study `anchor-runs`. The unit of a is
+that of the scaled objectives. The manifest has one number per objective; a pack's job has one number for sparsity and one per
+task, even if the problem has no sparsity objective.
 """
 
 import math
@@ -20,23 +20,23 @@ _MARGIN = 0.1
 
 
 def anchor_trials(trials: Sequence[Trial]) -> tuple[Trial, ...]:
-    """Those of the anchor runs; none when the grid file gives the reference point."""
+    """The anchor runs among the trials; none if the grid file gives the reference point as numbers."""
     return tuple(trial for trial in trials if trial.study == ANCHOR_STUDY)
 
 
 def below_anchor_runs(config: SweepConfig, anchors: Sequence[Trial], rows: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:
-    """a from complete anchor runs: the least scaled validation loss of each task over all of them, lowered by a tenth of its size.
+    """The reference point from complete anchor runs: each task's least scaled validation loss over all runs, minus a tenth of its size.
 
     Args:
-        config: the grid file.
-        anchors: the anchor runs.
-        rows: trial_id -> its row.
+        config: the sweep.
+        anchors: its anchor runs.
+        rows: trial_id -> row of each anchor run.
 
     Returns:
-        One number an objective; 0 for sparsity.
+        Shape (n_objectives,); 0 for sparsity.
 
     Raises:
-        SweepError: a run has not ended ok, or without a finite loss.
+        SweepError: a run did not end ok, or its loss is not finite.
     """
     facts = config.problem.facts
     failed = [_failure(trial, rows[trial.trial_id], facts) for trial in anchors if not _is_usable(rows[trial.trial_id], facts)]
@@ -44,7 +44,7 @@ def below_anchor_runs(config: SweepConfig, anchors: Sequence[Trial], rows: Mappi
         raise SweepError(
             f"{store_path(config.output)}: `reference_point: auto` needs every anchor run, but\n  "
             + "\n  ".join(failed)
-            + "\n  hint: failed trials are not trained again: change the training and name another `output`, "
+            + "\n  hint: failed trials are not trained again: change the training and choose another `output`, "
             "or write the reference point as numbers"
         )
     least = [min(_scaled_loss(row, facts, task) for row in rows.values()) for task in range(len(facts.tasks))]
@@ -52,7 +52,15 @@ def below_anchor_runs(config: SweepConfig, anchors: Sequence[Trial], rows: Mappi
 
 
 def padded(values: Sequence[float], facts: ProblemFacts) -> tuple[float, ...]:
-    """One number an objective as 1 + n_tasks numbers: sparsity is 0 where it is no objective."""
+    """The reference point with a number for sparsity, which is 0 if sparsity is not an objective.
+
+    Args:
+        values: shape (n_objectives,).
+        facts: of the problem.
+
+    Returns:
+        Shape (1 + n_tasks,).
+    """
     return tuple(values) if facts.has_sparsity else (0.0, *values)
 
 

@@ -1,4 +1,4 @@
-"""The config that a results folder stores, to resume from it. A module that it names is imported only when the user trusts the folder."""
+"""The config stored in a results folder, to resume from. A module that it names is imported only if the user trusts the folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,43 +13,43 @@ from trainer.problems.custom.factory import is_own
 
 
 def refuse_untrusted(config: Mapping[str, Any], where: StorePath, is_trusted: bool) -> None:
-    """Refuse a stored config whose problem is a module of the user's own, before anything of it is imported.
+    """Refuse a stored config whose problem is a module of the user's own, before the module is imported.
 
     Args:
-        config: what a results folder says was asked for, as plain values, not yet read as a grid file.
+        config: the stored config as plain values, not yet checked.
         where: the file that it comes from.
-        is_trusted: the user said that this folder may name modules to import.
+        is_trusted: whether the user allows this folder to name modules to import.
 
     Raises:
-        SweepError: it names a module, and the user did not say so.
+        SweepError: it names a module, and the folder is not trusted.
     """
     named = [name for name in _problem_names(config.get("problem")) if is_own(name)]
     if named and not is_trusted:
         raise SweepError(
-            f"{where}: problem {one_line(named[0])} is a Python module, which a results folder may not name by itself\n"
-            "  hint: name the grid file yourself, `--grid FILE` (and `--override FILE`, where the run had one); or add `--trust`, "
-            "if nobody else could write to this folder"
+            f"{where}: problem {one_line(named[0])} is a Python module, and modules named by a results folder are not imported\n"
+            "  hint: give the grid file by `--grid FILE` (and `--override FILE`, if the run had one); or add `--trust`, "
+            "if only you can write to this folder"
         )
 
 
 def _problem_names(problem: object) -> list[str]:
-    """Of one problem or a list of them, each a name or a mapping with one."""
+    """The names of one problem or of a list of problems; each is a name or a mapping with a name."""
     entries = problem if isinstance(problem, list) else [problem]
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in entries]
     return [name for name in names if isinstance(name, str)]
 
 
 def chosen_config(folder: str | StorePath, *, grid: Path | None, override: Path | None, trust: bool) -> tuple[SweepConfig, GridText]:
-    """The sweep of the grid file that the user names, or else what the folder's last run asked for.
+    """The sweep of the grid file that the user names, or otherwise of the folder's last run.
 
     Args:
-        folder: of the results.
+        folder: the results folder.
         grid: the grid file, or None; `-` is standard input.
-        override: a file merged over it.
-        trust: the folder may name a module to import.
+        override: a file that is merged over `grid`.
+        trust: whether the folder may name a module to import.
 
     Returns:
-        Its config with this folder as its output, and the text that it comes from.
+        The sweep with this folder as its output, and the text that it comes from.
 
     Raises:
         As for `named_config` and `stored_config`.
@@ -57,18 +57,19 @@ def chosen_config(folder: str | StorePath, *, grid: Path | None, override: Path 
     if grid is not None:
         return named_config(grid, folder, override=override)
     if override is not None:
-        raise SweepError("--override FILE is merged over a grid file, and none is named\n  hint: name it too, `--grid FILE`")
+        raise SweepError("--override FILE is merged over a grid file, and no grid file is given\n  hint: add `--grid FILE`")
     return stored_config(folder, is_trusted=trust)
 
 
 def stored_config(folder: str | StorePath, *, is_trusted: bool) -> tuple[SweepConfig, GridText]:
-    """The config of the folder's last run, with this folder as its output, and the text that it came from.
+    """The sweep of the folder's last run, with this folder as its output, and the text that it came from.
 
-    The config rather than the text: it has `--override` in it, and paths that do not depend on where the grid file lay.
+    The sweep is read from the stored config rather than from the text, because the config includes `--override`, and its paths do
+    not depend on the location of the grid file.
 
     Raises:
-        StoreError: no run is recorded here, or its record cannot be read.
-        SweepError: it names a module to import and is not trusted, or is no config of this version.
+        StoreError: no run is recorded in the folder, or its record cannot be read.
+        SweepError: the config names a module to import and the folder is not trusted, or an incompatible version wrote it.
     """
     store = Store(folder)
     plan = store.latest_plan()
@@ -77,23 +78,25 @@ def stored_config(folder: str | StorePath, *, is_trusted: bool) -> tuple[SweepCo
     where = store.root / "plans" / f"{plan.get('attempt')}.json"
     stored = plan.get("config")
     if not isinstance(stored, dict):
-        raise SweepError(f"{where}: no `config` in it\n  hint: name the grid file, `--grid FILE`")
+        raise SweepError(f"{where}: `config` is missing\n  hint: give the grid file by `--grid FILE`")
     refuse_untrusted(stored, where, is_trusted)
     try:
         config = parse_config(_without_null(stored), out=str(folder))
     except ConfigError as error:
         mistakes = str(error).replace("Error: ", "")
-        raise SweepError(f"{where}: its `config` is none of this version\n{mistakes}\n  hint: name the grid file, `--grid FILE`") from error
+        raise SweepError(
+            f"{where}: its `config` was written by an incompatible version\n{mistakes}\n  hint: give the grid file by `--grid FILE`"
+        ) from error
     merged = plan.get("override_file")
     return config, GridText(str(plan.get("grid_file", "")), None if merged is None else str(merged))
 
 
 def named_config(grid: Path, folder: str | StorePath, *, override: Path | None = None) -> tuple[SweepConfig, GridText]:
-    """The sweep of a grid file that goes into this folder, and the text that it comes from.
+    """The sweep of a grid file whose results belong in this folder, and the text that it comes from.
 
     Raises:
         ConfigError: as for `load_configs`.
-        SweepError: the file lists several problems, and none has this folder.
+        SweepError: the file lists several problems, and none of their outputs is this folder.
     """
     file = read_grid(grid, override=override)
     configs = file.configs()
@@ -102,11 +105,11 @@ def named_config(grid: Path, folder: str | StorePath, *, override: Path | None =
     for config in configs:
         if store_path(config.output) == store_path(folder):
             return config, file.text
-    raise SweepError(f"{grid}: none of its {len(configs)} sweeps goes to {folder}\n  hint: `sweep run {grid}` runs all of them")
+    raise SweepError(f"{grid}: none of its {len(configs)} sweeps has the output {folder}\n  hint: `sweep run {grid}` runs all of them")
 
 
 def _without_null(value: Any) -> Any:
-    """Settings that were not given are null in the record, and absent in a grid file."""
+    """Remove null values: they stand for settings that the grid file left out."""
     if isinstance(value, Mapping):
         return {name: _without_null(item) for name, item in value.items() if item is not None}
     return [_without_null(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""The trials of a grid file, and their ids."""
+"""The trials of a sweep and their ids."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.grid.load import Study, SweepConfig
-from sweep.grid.resolve import ANCHOR_STUDY, dense_givers
+from sweep.grid.resolve import ANCHOR_STUDY, studies_to_start_from
 from sweep.planning.inherit import Vector, nearest_dense
 from sweep.planning.manifest import fingerprint_of
 from trainer.catalog import METHODS
@@ -18,31 +18,39 @@ _ID_LENGTH = 16
 
 @dataclass(frozen=True)
 class Trial:
-    """One preference vector, one seed, one study."""
+    """One preference vector and one seed of one study."""
 
     trial_id: str
     study: str
     preference: tuple[float, ...] | None
-    """None for a method that has none."""
+    """Shape (1 + n_tasks,); None for a method without preferences."""
     seed: int
-    giver: str | None = None
+    warm_start: str | None = None
     """The trial whose network this one starts from (`training.warm_start: neighbour`); None for the initial network."""
 
     @property
     def is_dense(self) -> bool:
-        """k0 = 0: nothing is pruned, so its schedule differs from the others'."""
+        """Whether k0 = 0: nothing is pruned, so the schedule differs from that of sparse trials."""
         return self.preference is None or self.preference[0] == 0
 
 
 def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...]:
-    """All trials of a grid file, in the order of its studies, seeds and preferences; the first `limit` if given. Where sparse
-    trials start from dense ones (`training.warm_start: neighbour`), the dense ones of each seed come first.
+    """All trials of a sweep, in the order of its studies, seeds and preferences.
 
-    A trial's id is a hash of everything its result depends on (problem, data, model, method, training, scaling,
+    If sparse trials start from dense ones (`training.warm_start: neighbour`), the dense trials of each seed come first.
+
+    A trial's id is a hash of everything that its result depends on (problem, data, model, method, training, scaling,
     reference point, preference, seed) and of nothing else, so a larger grid keeps the ids of a smaller one. For
-    `reference_point: auto` it says which anchor runs the numbers come from, so that it is known before they are trained; with a
-    warm start it says which trial gives the network, which depends on nothing but the grid. The ids of dense trials are the
-    same with and without warm starts.
+    `reference_point: auto` the hash contains the anchor runs instead of their results, and for a warm start the id of the dense
+    trial instead of its network: so ids are known before anything is trained. Dense trials have the same ids with and without
+    warm starts.
+
+    Args:
+        config: the sweep.
+        limit: return only the first so many trials; None: all of them.
+
+    Raises:
+        SweepError: the source of an own problem changed after the config was loaded, or its `fingerprint` fails.
     """
     fingerprint = fingerprint_of(config)
     trials: dict[str, Trial] = {}
@@ -58,60 +66,60 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
             facts["reference_point"] = reference if study.preferences != (None,) else None
         if METHODS[study.method].depends_on_grid:
             facts["grid"] = study.preferences
-        givers = [other for other in study.after if by_name[other].candidate_of or by_name[other].method == METHODS[study.method].giver]
+        sources = [other for other in study.after if by_name[other].candidate_of or by_name[other].method == METHODS[study.method].giver]
         for seed in study.seeds:
-            if givers:  # what is taken over depends on all that it is chosen from
-                facts["from"] = [ids[other].get(seed, ids[other]) if not by_name[other].candidate_of else ids[other] for other in givers]
-            found = list(_trials_of_seed(study, seed, facts, _earlier_dense(study, by_name, dense, seed)))
-            trials |= {trial.trial_id: trial for trial in found if trial.trial_id not in trials}
-            ids.setdefault(study.name, {})[seed] = [trial.trial_id for trial in found]
-            dense[study.name, seed] = {trial.preference: trial.trial_id for trial in found if trial.preference and trial.is_dense}
+            if sources:  # what is inherited depends on every trial that it is chosen from
+                facts["from"] = [ids[other].get(seed, ids[other]) if not by_name[other].candidate_of else ids[other] for other in sources]
+            of_seed = list(_trials_of_seed(study, seed, facts, _earlier_dense(study, by_name, dense, seed)))
+            trials |= {trial.trial_id: trial for trial in of_seed if trial.trial_id not in trials}
+            ids.setdefault(study.name, {})[seed] = [trial.trial_id for trial in of_seed]
+            dense[study.name, seed] = {trial.preference: trial.trial_id for trial in of_seed if trial.preference and trial.is_dense}
     return tuple(trials.values())[:limit]
 
 
 def _earlier_dense(
     study: Study, studies: Mapping[str, Study], dense: Mapping[tuple[str, int], dict[Vector, str]], seed: int
 ) -> dict[Vector, str]:
-    """The dense trials of other studies that may give networks to this one's, vector -> id; of two with one vector the first."""
-    found: dict[Vector, str] = {}
-    for giver in dense_givers(study, studies):
-        found = dense.get((giver.name, seed), {}) | found
-    return found
+    """Dense trials of other studies whose networks this study may start from, vector -> id; the first one of each vector."""
+    earlier: dict[Vector, str] = {}
+    for other in studies_to_start_from(study, studies):
+        earlier = dense.get((other.name, seed), {}) | earlier
+    return earlier
 
 
 def _trials_of_seed(study: Study, seed: int, facts: dict[str, Any], earlier: Mapping[Vector, str]) -> Iterator[Trial]:
-    """Trials of a study, those that start from the initial network first; `earlier`: dense ones of other studies."""
+    """Trials of a study and seed, those that start from the initial network first; `earlier`: dense trials of other studies."""
     is_warm = "warm_start" in facts["training"]
     cold = facts | {"training": {key: value for key, value in facts["training"].items() if key != "warm_start"}}
-    begun = _begun(cold, seed)
-    sparse, givers = [], dict(earlier)
+    shared = _shared_digest(cold, seed)
+    sparse, dense = [], dict(earlier)
     for preference in study.preferences:
         if is_warm and preference is not None and preference[0] > 0:
             sparse.append(preference)
             continue
-        trial = Trial(_digest(begun, preference), study.name, preference if preference is None else tuple(preference), seed)
+        trial = Trial(_digest(shared, preference), study.name, preference if preference is None else tuple(preference), seed)
         if preference is not None:
-            givers[tuple(preference)] = trial.trial_id
+            dense[tuple(preference)] = trial.trial_id
         yield trial
     for preference in sparse:
-        giver = givers[nearest_dense(preference, list(givers))]
-        warm = _begun(facts | {"giver": giver}, seed)
-        yield Trial(_digest(warm, preference), study.name, tuple(preference), seed, giver)
+        start = dense[nearest_dense(preference, list(dense))]
+        warm = _shared_digest(facts | {"giver": start}, seed)  # this key is part of the hash, and so of every id
+        yield Trial(_digest(warm, preference), study.name, tuple(preference), seed, start)
 
 
-def _begun(facts: Mapping[str, Any], seed: int) -> Any:
-    """The digest of all that trials share, which may be long (the whole grid): hashed once, not for each of them."""
+def _shared_digest(facts: Mapping[str, Any], seed: int) -> Any:
+    """The digest of everything that trials share. It may be long (the whole grid), so it is hashed once, not for each trial."""
     return hashlib.sha256(f"{json.dumps(facts, sort_keys=True)}|{seed}|".encode())
 
 
-def _digest(begun: Any, preference: Sequence[float] | None) -> str:
-    ended = begun.copy()
-    ended.update(json.dumps(preference).encode())
-    return str(ended.hexdigest()[:_ID_LENGTH])
+def _digest(shared: Any, preference: Sequence[float] | None) -> str:
+    digest = shared.copy()
+    digest.update(json.dumps(preference).encode())
+    return str(digest.hexdigest()[:_ID_LENGTH])
 
 
 def _facts(config: SweepConfig, study: Study, problem: str, fingerprint: str) -> dict[str, Any]:
-    """What all results of a study depend on; the reference point is the origin."""
+    """Everything that the results of a study depend on; the reference point is the origin here."""
     return {
         "problem": problem,
         "fingerprint": fingerprint,

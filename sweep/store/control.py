@@ -1,4 +1,4 @@
-"""What users ask of a sweep that runs, as files in its folder: to stop, to pause."""
+"""Requests of users to a running sweep, as files in its folder: stop and pause."""
 
 import contextlib
 import time
@@ -24,23 +24,23 @@ class Control:
         self._seen: dict[str, tuple[float, bool]] = {}
 
     def request_stop(self) -> None:
-        """Ask the run that is on to stop at its packs' next epoch."""
+        """Ask the current run to stop when its packs' epochs end."""
         self._request(_STOP, "stop")
 
     def stop_requested(self) -> bool:
-        """Has someone asked? Never raises."""
+        """Whether a stop was requested; never raises."""
         return self._is_there(_STOP)
 
     def clear_stop(self) -> None:
-        """Forget a former request to stop. The caller holds the lock."""
+        """Remove an earlier request to stop. The caller holds the lock."""
         self._remove(_STOP)
 
     def request_pause(self) -> None:
-        """Ask that no pack begins until `lift_pause`; later runs are asked too."""
+        """Ask that no pack begins until `lift_pause`, in this run and later ones."""
         self._request(_PAUSE, "pause")
 
     def pause_requested(self) -> bool:
-        """Is the sweep paused? Never raises."""
+        """Whether the sweep is paused; never raises."""
         return self._is_there(_PAUSE)
 
     def lift_pause(self) -> bool:
@@ -51,7 +51,7 @@ class Control:
         return was_paused
 
     def is_held(self) -> bool:
-        """Must no pack begin? Paused, or asked to stop."""
+        """Whether no pack may begin: the sweep is paused or asked to stop."""
         return self.stop_requested() or self.pause_requested()
 
     def _request(self, name: str, what: str) -> None:
@@ -63,11 +63,11 @@ class Control:
         remove([self._root / name])
 
     def _is_there(self, name: str) -> bool:
-        """Is there such a request? Where nobody answers: what was seen last."""
+        """Whether there is such a request; if the object store does not answer, what was seen last."""
         now = time.monotonic()
-        seen_at, found = self._seen.get(name, (-REMOTE_S, False))
+        seen_at, exists = self._seen.get(name, (-REMOTE_S, False))
         if not (isinstance(self._root, RemotePath) and now - seen_at < REMOTE_S):
             with contextlib.suppress(OSError, StoreError):  # asked again at the next epoch
-                found = (self._root / name).exists()
-            self._seen[name] = now, found
-        return found
+                exists = (self._root / name).exists()
+            self._seen[name] = now, exists
+        return exists

@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-import io
+import hashlib
 import json
 import math
 import os
@@ -31,7 +31,7 @@ _FLAGS = (
 
 
 class NotPlainError(Exception):
-    """Something that no run wrote lies where a file is expected; the text says what. The caller knows what that means to it."""
+    """Something that is not a plain file is where one is expected; the text says what. The caller knows what that means."""
 
 
 def open_plain(path: Path) -> BinaryIO:
@@ -72,9 +72,8 @@ def read_plain(path: Path) -> bytes:
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 _NAME = re.compile(NAME_PATTERN)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-_HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
-_HEADER_BYTES = 1 << 16  # a checkpoint's header is mostly shorter
 _TORN_PATIENCE_S = 3.0  # creating and filling a small file are two steps of one moment
 _SETTLE_S = 1.0  # between two writers that both saw no object, one has put its own by then
 
@@ -82,7 +81,7 @@ AnyPath = TypeVar("AnyPath", Path, RemotePath)
 
 
 def is_name(name: object) -> bool:
-    """May this become part of a file name? It cannot leave its folder, hide, or be confused with a temporary file."""
+    """Whether this may become part of a file name: it cannot leave its folder, hide, or be confused with a temporary file."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
@@ -98,7 +97,7 @@ def checked_name(name: object, kind: str) -> str:
 
 
 def is_temporary(name: str) -> bool:
-    """Is this the name of a file that was being written?"""
+    """Whether this is the name of a file whose writing has not ended."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
@@ -121,10 +120,10 @@ def read_error(path: StorePath, error: OSError, verb: str = "read") -> StoreErro
 
 @contextlib.contextmanager
 def reading(path: StorePath, verb: str = "read") -> Iterator[None]:
-    """Errors inside the block are of reading this path; `verb` as for `read_error`.
+    """Turn errors inside the block into errors about reading this path; `verb` as for `read_error`.
 
     Raises:
-        FileNotFoundError: as it was raised: the caller knows whether it matters.
+        FileNotFoundError: unchanged, as the caller knows whether it matters.
         StoreError: any other OSError.
     """
     try:
@@ -137,7 +136,7 @@ def reading(path: StorePath, verb: str = "read") -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(path: StorePath) -> Iterator[None]:
-    """Errors inside the block are of writing this path.
+    """Turn errors inside the block into errors about writing this path.
 
     Raises:
         StoreWriteError: any OSError.
@@ -149,10 +148,10 @@ def writing(path: StorePath) -> Iterator[None]:
 
 
 def is_there(path: StorePath) -> bool:
-    """Is something at this path? (`Path.exists` takes some refusals for an absence, which ones depends on Python's version.)
+    """Whether something is at this path. (`Path.exists` takes some refusals for absence, depending on Python's version.)
 
     Raises:
-        StoreError: the system does not say.
+        StoreError: the system does not tell.
     """
     if isinstance(path, RemotePath):
         return path.exists()
@@ -275,10 +274,10 @@ def write_json(path: StorePath, value: Any, *, durable: bool = True) -> None:
 
 
 def write_first(path: StorePath, value: Any) -> None:
-    """Put a JSON file at `path` unless one is there: of several writers one's stays, whole, and all read the same after this call.
+    """Put a JSON file at `path` unless one is there; of several writers' files one stays, whole, and all read it after this call.
 
-    On a disk that is the first one's. An object store has no such request, so there it is the last one's of those that
-    saw nothing; they wait until each has put its own.
+    On a disk the first writer's file stays. An object store has no such request, so there the last one stays of those whose
+    writers saw nothing; they wait until each has put its own.
 
     Raises:
         StoreWriteError: as for `write_whole`.
@@ -336,47 +335,45 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_checkpoint_header(path: StorePath) -> tuple[tuple[str, ...], int]:
-    """`checkpoint_header` of a file, without reading all of it.
+class Blobs:
+    """Files named by the SHA-256 of their content: `blobs/` of one results folder."""
 
-    Raises:
-        FileNotFoundError: there is none.
-        StoreError: as for `read_whole`.
-        UnreadableError: as for `checkpoint_header`.
-    """
-    if isinstance(path, RemotePath):
-        start, n_bytes = path.read_start(_HEADER_BYTES)
-        needed = 8 + int.from_bytes(start[:8], "little")
-        if len(start) < needed <= n_bytes:
-            start, n_bytes = path.read_start(needed)
-        return checkpoint_header(io.BytesIO(start), n_bytes, path)
-    try:
-        with reading(path), open_plain(path) as file:
-            return checkpoint_header(file, os.fstat(file.fileno()).st_size, path)
-    except NotPlainError as error:
-        raise UnreadableError(str(error), path, HINT) from error
+    def __init__(self, root: StorePath) -> None:
+        self._folder = root / "blobs"
 
+    def put(self, data: bytes) -> str:
+        """Keep `data` under its SHA-256, which is returned. A damaged blob of the same content is replaced."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self.path(sha256)
+        try:
+            if read_whole(path) == data:
+                return sha256
+        except FileNotFoundError:
+            pass
+        write_whole(path, data)
+        return sha256
 
-def checkpoint_header(stream: BinaryIO, n_bytes: int, path: StorePath) -> tuple[tuple[str, ...], int]:
-    """Trial ids and epoch from the header of a safetensors file; the tensors are not read.
+    def get(self, sha256: str) -> bytes:
+        """The bytes with this SHA-256.
 
-    Raises:
-        UnreadableError: torn (the header promises another length), or without `trial_ids` and `epoch`.
-    """
-    n_header = int.from_bytes(stream.read(8), "little")
-    if n_bytes < 8 or n_header > min(_HEADER_LIMIT, n_bytes - 8):
-        raise UnreadableError(f"torn: {n_bytes} bytes that are no whole safetensors file", path)
-    try:
-        header = json.loads(stream.read(n_header))
-        notes = header.pop("__metadata__", {})
-        n_tensors = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
-        trial_ids, epoch = json.loads(notes["trial_ids"]), json.loads(notes["epoch"])
-    except (ValueError, OverflowError, RecursionError, AttributeError, KeyError, IndexError, TypeError) as error:
-        raise UnreadableError(f"no checkpoint header: {error!r}", path) from error
-    if 8 + n_header + n_tensors != n_bytes:
-        raise UnreadableError(f"torn: {n_bytes} bytes, its header promises {8 + n_header + n_tensors}", path)
-    if not isinstance(trial_ids, list) or not all(is_name(trial_id) for trial_id in trial_ids):
-        raise UnreadableError(f"trial_ids is a list of trial ids, found {trial_ids!r}", path)
-    if type(epoch) is not int or epoch < 0:
-        raise UnreadableError(f"epoch is a whole number >= 0, found {epoch!r}", path)
-    return tuple(trial_ids), epoch
+        Raises:
+            StoreError: there are none, or they are damaged.
+        """
+        path = self.path(sha256)
+        try:
+            data = read_whole(path)
+        except FileNotFoundError as error:
+            raise StoreError("no such blob", path, "restore it from a copy, or forget its trial and train it again") from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise UnreadableError("damaged: its content is not what its name says", path, "restore it from a copy")
+        return data
+
+    def path(self, sha256: str) -> StorePath:
+        """Where the bytes with this SHA-256 are kept.
+
+        Raises:
+            StoreError: this is no SHA-256.
+        """
+        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            raise StoreError(f"a blob's name is a SHA-256, 64 digits 0-9 a-f, found {sha256!r}")
+        return self._folder / sha256

@@ -1,10 +1,10 @@
-"""Names of files in a results folder, its making and its locks against other versions, and hints about what is new."""
+"""A results folder as a set of files: their names, how the folder is made, and what to do about each kind of file."""
 
 import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from sweep.store.files import (
     NAME_PATTERN,
     StoreError,
     StoreWriteError,
+    UnreadableError,
     delete,
     is_temporary,
     is_there,
@@ -48,14 +49,27 @@ class Version(NamedTuple):
         return self.attempt, self.retry
 
 
+class Finding(NamedTuple):
+    """One thing wrong in a results folder."""
+
+    path: StorePath
+    problem: str
+    hint: str
+
+
 class Folder:
     """Lists a results folder. Missing folders are empty ones: a published sweep has no loose files."""
 
     def __init__(self, root: StorePath) -> None:
         self.root = root
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is in an object store, where every look is a request."""
+        return isinstance(self.root, RemotePath)
+
     def names(self, folder: str) -> list[str]:
-        """In order; hidden ones are not ours, or being written."""
+        """The names of its files, in order; hidden files are not ours, or still being written."""
         if isinstance(self.root, RemotePath):
             return [path.name for path in self._objects(folder) if not path.name.startswith(".")]
         return [name for name in self._listed(folder) if not name.startswith(".")]
@@ -80,11 +94,11 @@ class Folder:
         return (self.root if folder == "." else self.root / folder).list()
 
     def versions(self, folder: str) -> list[Version]:
-        """By id, attempt and retry."""
+        """All versions, sorted by id, attempt and retry."""
         return sorted(version for path in self.paths(folder) if (version := _version(path, SUFFIX[folder])))
 
     def misnamed(self, folder: str) -> list[StorePath]:
-        """What lies among the versions of a folder without being one."""
+        """Files in a folder of versions whose names are not those of versions."""
         return [path for path in self.paths(folder) if _version(path, SUFFIX[folder]) is None]
 
     def plans(self) -> dict[int, StorePath]:
@@ -92,7 +106,7 @@ class Folder:
         return {int(path.stem): path for path in self.paths("plans", ".json") if _PLAN.fullmatch(path.name)}
 
     def temporaries(self) -> list[StorePath]:
-        """Files that were, or are right now, being written. Of object stores Azure's has more than compaction's."""
+        """Files whose writing has not ended. In an object store only compaction makes them, except in Azure's, where every write does."""
         if isinstance(self.root, RemotePath):
             places = (".", *FOLDERS, *LATER, *_REMOTE) if self.root.writes_aside else (".",)
             return [path for folder in places for path in self._objects(folder) if is_temporary(path.name)]
@@ -100,21 +114,21 @@ class Folder:
         return [self.root / folder / name for folder in folders for name in self._listed(folder) if is_temporary(name)]
 
     def remove_temporaries(self) -> None:
-        """Remove what crashes left: all in the subfolders where only a run writes; elsewhere what is an hour old.
+        """Remove what crashes left: everything in the subfolders where only a run writes, elsewhere what is an hour old.
 
         A writer that was cut off and comes back finds its file gone and ends; its work was planned again. (In `locks` rivals write.)
         """
         remove(path for path in self.temporaries() if _is_no_ones(path, self.root))
 
     def is_new(self) -> bool:
-        """Neither identity nor results: before the first run."""
+        """Whether it has neither manifest nor results, as before the first run."""
         return not (is_there(self.root / "manifest.json") or is_there(self.root / COMPACTED["rows"]) or self.names("rows"))
 
     def check_ours(self) -> None:
         """Refuse a folder that was made for something else.
 
         Raises:
-            StoreError: there is no manifest, but something that no sweep writes.
+            StoreError: there is no manifest, but a file that no sweep writes.
         """
         ours = (*FOLDERS, *LATER, *_FILES, *(_REMOTE if isinstance(self.root, RemotePath) else ()))
         if isinstance(self.root, RemotePath):
@@ -127,7 +141,7 @@ class Folder:
             raise StoreError(f"this folder holds other things ({named}) and no manifest.json", self.root, "choose a new or empty `output`")
 
     def make(self) -> None:
-        """Make every folder that a run writes into, and try whether it takes files. (In an object store there are none to make.)"""
+        """Make every folder that a run writes into, and test that it takes files; an object store has none to make."""
         if isinstance(self.root, RemotePath):
             return
         for folder in (*FOLDERS, *LATER, "logs"):
@@ -139,7 +153,7 @@ class Folder:
         """Make one of `LATER` where it is not there yet.
 
         Raises:
-            StoreError: a link is there. StoreWriteError: the folder takes none.
+            StoreError: a link is there. StoreWriteError: it cannot be made.
         """
         if isinstance(self.root, RemotePath):
             return
@@ -149,7 +163,7 @@ class Folder:
 
 
 def make_writable(folder: StorePath) -> None:
-    """Make a folder, and try whether it takes files.
+    """Make a folder, and test that it takes files.
 
     Raises:
         StoreWriteError: it does not.
@@ -171,7 +185,7 @@ def make_writable(folder: StorePath) -> None:
 
 
 def _refuse_link(folder: Path) -> None:
-    """Inside a results folder: what is read or written there would lie outside. (The results folder itself may be a link.)"""
+    """Refuse a link inside a results folder, which would lead outside of it. The results folder itself may be a link."""
     if folder.name in (*FOLDERS, *LATER, "logs") and _is_link(folder):
         raise StoreError("a link where a folder is expected", folder, "put the folder itself here, or mount it here")
 
@@ -196,7 +210,7 @@ def _version(path: StorePath, suffix: str) -> Version | None:
 
 
 def _is_no_ones(temporary: StorePath, root: StorePath) -> bool:
-    """Whether nobody writes it any more; others than the holder of the lock write beside the folders, into `LATER` and `locks`."""
+    """Whether nobody writes it any more. At the top, in `LATER` and in `locks` others than the holder of the lock write too."""
     if isinstance(temporary, RemotePath):
         is_shared = temporary.parent.name in ("locks", *LATER)
         return not is_shared or time.time() - temporary.stat().st_mtime_ns / 1e9 > _STALE_S
@@ -204,7 +218,7 @@ def _is_no_ones(temporary: StorePath, root: StorePath) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Seconds since it was last written."""
+    """Seconds since a file was last written."""
     try:
         with reading(path, "looked at"):
             return time.time() - path.stat().st_mtime
@@ -213,12 +227,12 @@ def _age(path: Path) -> float:
 
 
 def what_to_do(path: StorePath) -> str:
-    """In one line."""
+    """A hint for the user who finds this file unreadable."""
     kind = path.parent.name if path.parent.name in (*FOLDERS, *LATER) else path.name
     return {
         "rows": "delete it: the next run trains this trial again",
         "epochs": "delete it: only the curves of this trial are lost",
-        "checkpoints": "delete it: its trials start from an older checkpoint, or anew",
+        "checkpoints": "delete it: its trials start from an older checkpoint, or from scratch",
         "blobs": "restore it from a copy, or delete it and forget its trial, which the next run trains again",
         "plans": "delete it: the results do not need it",
         "live": "delete it: the next epoch writes it again",
@@ -226,3 +240,16 @@ def what_to_do(path: StorePath) -> str:
         "trials.parquet": "restore it from a copy, or move it away, and the next run trains its trials again",
         "epochs.parquet": "restore it from a copy, or move it away: only curves are lost",
     }.get(kind, "delete it when no run is on")
+
+
+def problems_of(path: StorePath, load: Callable[[], object]) -> list[Finding]:
+    """What is wrong with a file, found by reading it; a file that has just been removed is no problem."""
+    try:
+        load()
+    except StoreError as error:
+        # A file that the system does not let us read may be whole: deleting it would lose a result.
+        is_damaged = isinstance(error, UnreadableError) or error.hint is None
+        return [Finding(path, error.problem, what_to_do(path) if is_damaged else str(error.hint))]
+    except FileNotFoundError:
+        return []
+    return []

@@ -1,95 +1,167 @@
-"""Records in JSON, and the manifest: what identifies a sweep, and what another run may change."""
+"""The manifest: what identifies a sweep, and what another run may change."""
 
 import json
-import math
-import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sweep.store.errors import StoreError, UnreadableError
-from sweep.store.files import is_name
+from sweep.store.files import checked_name, finite, read_json, write_first, write_json
+from sweep.store.folder import Folder
+from sweep.store.records import Plans, is_line, is_point
 from sweep.store.remote.path import StorePath
-from sweep.store.schema import READABLE_VERSIONS
+from sweep.store.schema import READABLE_VERSIONS, SCHEMA_VERSION
 
-_MAX_TEXT = 1_000
-_MAX_COUNT = 2**53
-_HINT = "no run wrote it: delete it, the results do not need it"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_BATCH = re.compile(r"[1-9]\d{0,8}")
-_MEASURED_ON = ("host", "processor", "torch", "product")
-_LIVE_LINES = ("study", "host", "phase")
-_LIVE_NUMBERS = ("best_metric", "sparsity_rate", "started", "updated")
+_NOT_IDENTITY = (
+    *("schema_version", "created", "name", "versions", "true_front", "studies", "backends"),
+    *("hypervolume_reference", "hypervolume_reference_given", "reference_point_values"),
+)
+_ABSENT = object()
 
 
-def is_line(value: object) -> bool:
-    """Text on one line that a terminal shows as it is."""
-    return isinstance(value, str) and len(value) <= _MAX_TEXT and value.isprintable()
+class Manifest:
+    """`manifest.json` of one results folder.
 
-
-def is_count(value: object) -> bool:
-    """A whole number >= 0 that every JSON reader takes exactly."""
-    return type(value) is int and 0 <= value < _MAX_COUNT
-
-
-def is_number(value: object) -> bool:
-    """A finite number of a size that can be computed with."""
-    return math.isfinite(value) if isinstance(value, float) else type(value) is int and abs(value) < _MAX_COUNT
-
-
-def check_plan(plan: Mapping[str, Any], path: StorePath) -> None:
-    """Refuse a plan that no run wrote; a key may be absent.
-
-    Raises:
-        UnreadableError: its trials, its time or its counts are none.
+    Args:
+        folder: the results folder.
+        plans: its plans, which say where a stored hypervolume reference came from.
     """
-    trials = plan.get("trials", [])
-    if not isinstance(trials, list) or not all(isinstance(trial, dict) and is_name(trial.get("trial_id")) for trial in trials):
-        raise UnreadableError("no plan: `trials` is a list of objects with a `trial_id` each", path, _HINT)
-    if not is_count(plan.get("n_complete_before", 0)):
-        raise UnreadableError("no plan: `n_complete_before` is a whole number", path, _HINT)
-    config = plan.get("config", {})
-    if not isinstance(config, dict) or not is_line(config.get("name", "")):
-        raise UnreadableError("no plan: `config` is an object with a name", path, _HINT)
-    if plan.get("started") is not None and not _is_time(plan["started"]):
-        raise UnreadableError("no plan: `started` is a time with its zone, in ISO 8601", path, _HINT)
 
+    def __init__(self, folder: Folder, plans: Plans) -> None:
+        self._folder, self._plans = folder, plans
+        self._path = folder.root / "manifest.json"
+        self._tasks: tuple[str, ...] | None = None
 
-def is_live(state: Mapping[str, Any]) -> bool:
-    """Whether a file of `live/` says what a worker says; others are not shown, as the next epoch writes them again."""
-    trial_ids = state.get("trial_ids")
-    return (
-        is_name(state.get("pack_id"))
-        and isinstance(trial_ids, list)
-        and all(map(is_name, trial_ids))
-        and all(is_line(state[name]) for name in _LIVE_LINES if state.get(name) is not None)
-        and all(is_number(state[name]) for name in _LIVE_NUMBERS if state.get(name) is not None)
-        and _are_vectors(state.get("k"))
-        and ("epoch" not in state or (is_count(state["epoch"]) and is_count(state.get("n_epochs"))))
-    )
+    def read(self) -> dict[str, Any] | None:
+        """What this folder holds; None before the first run.
 
+        Raises:
+            StoreError: manifest.json is torn, or of another schema version.
+        """
+        try:
+            manifest = read_json(self._path)
+        except FileNotFoundError:
+            return None
+        check_manifest(manifest, self._path)
+        return manifest
 
-def check_latency(latency: Mapping[str, Any], path: StorePath) -> None:
-    """Refuse a file of `latency/` that no command wrote.
+    def create(self, manifest: dict[str, Any]) -> None:
+        """Make the folder ready for a run of the sweep that `manifest` describes. The caller holds the lock.
 
-    Raises:
-        UnreadableError: it is of another trial than its name says, or one of its values is none.
-    """
-    sha256, times = latency.get("weights_sha256"), latency.get("latency_ms")
-    rules = {
-        "trial_id": is_name(latency.get("trial_id")) and latency["trial_id"] == path.stem,
-        "weights_sha256": isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None,
-        "latency_ms": isinstance(times, dict) and all(_BATCH.fullmatch(n) and _is_pair(pair) for n, pair in times.items()),
-        **{name: is_line(latency.get(name)) for name in _MEASURED_ON},
-        "measured": _is_time(latency.get("measured")),
-    }
-    wrong = next((key for key, is_kept in rules.items() if not is_kept), None)
-    if wrong is not None:
-        raise UnreadableError(f"no measurement of this trial: `{wrong}` is not what `sweep measure` writes", path)
+        On the first run the manifest is written. Later it has to agree with the one that is there: everything but
+        `created`, `name`, `hypervolume_reference` (`settle_hypervolume_reference` changes it) and `reference_point_values`, which
+        stay as they are. New studies are added; stored studies that this run does not ask for stay.
+
+        Raises:
+            StoreError: the folder holds another sweep (the message names each key that differs, with both values), or
+                files that are not results.
+        """
+        asked = json.loads(json.dumps(manifest, allow_nan=False))
+        check_manifest(asked, self._path)
+        self._folder.check_ours()
+        stored = self.read()
+        agreed = asked if stored is None else agreed_manifest(stored, asked, self._folder.root)
+        self._folder.make()
+        if agreed != stored:
+            write_json(self._path, agreed)
+
+    def has_given_reference(self) -> bool:
+        """Whether the manifest's hypervolume reference comes from a grid file; it never moves then.
+
+        Manifests of earlier versions do not say so; there it comes from a grid file if the config of some plan gives the same.
+        """
+        manifest = self.known()
+        reference, is_given = manifest.get("hypervolume_reference"), manifest.get("hypervolume_reference_given")
+        if reference is None or is_given is not None:
+            return bool(is_given)
+        return any(config.get("hypervolume_reference") == reference for config in self._plans.configs())
+
+    def settle_hypervolume_reference(self, reference: Sequence[float], *, is_given: bool) -> bool:
+        """Write the hypervolume reference into the manifest in place of an earlier one. The caller holds the lock.
+
+        Args:
+            reference: shape (n_objectives,).
+            is_given: whether the grid file gives it. A given reference is replaced only by another given one.
+
+        Returns:
+            Whether the reference changed.
+        """
+        values = self._checked_point("a hypervolume reference", reference)
+        if not is_given and self.has_given_reference():
+            return False
+        manifest = self.known()
+        settled = {**manifest, "hypervolume_reference": values, "hypervolume_reference_given": is_given}
+        if settled != manifest:
+            write_json(self._path, settled)
+        return bool(manifest.get("hypervolume_reference") != values)
+
+    def fix_reference_point(self, values: Sequence[float]) -> None:
+        """Write the values that `reference_point: auto` stands for into the manifest, once. The caller holds the lock."""
+        manifest = self.known()
+        if manifest.get("reference_point_values") is None:
+            point = self._checked_point("a reference point", values)
+            write_json(self._path, {**manifest, "reference_point_values": point})
+
+    def _checked_point(self, name: str, point: Sequence[float]) -> list[float]:
+        n_objectives = len(self.known()["objectives"])
+        values = [float(value) for value in point]
+        if len(values) != n_objectives or finite(values) != values:
+            raise StoreError(f"{name} has {n_objectives} finite values, found {values}", self._path)
+        return values
+
+    def settle_backend(self, model: str, choose: Callable[[], Mapping[str, Any]]) -> str:
+        """The backend that this sweep's GPUs train a model with: what the first worker chose holds for all.
+
+        Args:
+            model: its name.
+            choose: measures and returns `backend` and whatever else should be kept; called only if nothing is settled yet.
+        """
+        path = self._folder.root / "plans" / f"backend-{checked_name(model, 'model')}.json"
+        settled = (self.read() or {}).get("backends", {}).get(model)
+        if settled is None:
+            try:
+                settled = read_json(path)
+            except (FileNotFoundError, UnreadableError):  # not there, or being written
+                write_first(path, dict(choose()))
+                settled = read_json(path)
+        return str(settled["backend"])
+
+    def record_backends(self) -> None:
+        """Copy the backends that workers settled into the manifest. The caller holds the lock."""
+        settled = {path.stem.removeprefix("backend-"): read_json(path) for path in self._folder.paths("plans", ".json") if "-" in path.stem}
+        manifest = self.known()
+        if not settled.keys() <= manifest.get("backends", {}).keys():
+            write_json(self._path, {**manifest, "backends": {**settled, **manifest.get("backends", {})}})
+
+    def known(self) -> dict[str, Any]:
+        """What this folder holds.
+
+        Raises:
+            StoreError: there is no manifest.
+        """
+        manifest = self.read()
+        if manifest is None:
+            problem = "there is no manifest.json here, so this is not a results folder"
+            raise StoreError(problem, self._folder.root, "check the path; a first `sweep run` makes it")
+        return manifest
+
+    def raise_version(self) -> None:
+        """Raise the manifest's schema version to the one that is about to be written.
+
+        An earlier release then refuses the whole folder, instead of taking a table for damaged.
+        """
+        manifest = self.known()
+        if manifest["schema_version"] < SCHEMA_VERSION:
+            write_json(self._path, {**manifest, "schema_version": SCHEMA_VERSION})
+
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, which never change."""
+        if self._tasks is None:
+            self._tasks = tuple(self.known()["tasks"])
+        return self._tasks
 
 
 def manifest_mistake(manifest: Mapping[str, Any]) -> str | None:
-    """The first key of a manifest whose value is of no kind that a run writes, None for none."""
+    """The first key of a manifest whose value no run writes; None if every value is valid."""
     problem, backends = manifest.get("problem", {}), manifest.get("backends", {})
     rules = {
         "name": is_line(manifest.get("name")),
@@ -97,43 +169,16 @@ def manifest_mistake(manifest: Mapping[str, Any]) -> str | None:
         "problem": isinstance(problem, str | dict) and is_line(problem.get("name", "") if isinstance(problem, dict) else problem),
         "studies": all(all(map(is_line, _texts(study, "name", "model", "method"))) for study in manifest["studies"]),
         "objectives": all(all(map(is_line, _texts(item, "name", "column", "sense", "unit"))) for item in manifest["objectives"]),
-        "hypervolume_reference": _is_point(manifest.get("hypervolume_reference")),
+        "hypervolume_reference": is_point(manifest.get("hypervolume_reference")),
         "hypervolume_reference_given": isinstance(manifest.get("hypervolume_reference_given", False), bool),
-        "reference_point_values": _is_point(manifest.get("reference_point_values")),
+        "reference_point_values": is_point(manifest.get("reference_point_values")),
         "backends": isinstance(backends, dict) and all(isinstance(one, dict) and is_line(one.get("backend")) for one in backends.values()),
     }
     return next((key for key, is_kept in rules.items() if not is_kept), None)
 
 
-def _are_vectors(value: object) -> bool:
-    return value is None or (isinstance(value, list) and all(map(_is_point, value)))
-
-
 def _texts(item: Mapping[str, Any], *keys: str) -> list[Any]:
     return [item[key] for key in keys if key in item]
-
-
-def _is_point(value: object) -> bool:
-    return value is None or (isinstance(value, list) and all(map(is_number, value)))
-
-
-def _is_pair(value: object) -> bool:
-    """Milliseconds before and after compression."""
-    return isinstance(value, dict) and all(is_number(value.get(name)) and value[name] >= 0 for name in ("before", "after"))
-
-
-def _is_time(value: object) -> bool:
-    try:
-        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
-    except ValueError:
-        return False
-
-
-_NOT_IDENTITY = (
-    *("schema_version", "created", "name", "versions", "true_front", "studies", "backends"),
-    *("hypervolume_reference", "hypervolume_reference_given", "reference_point_values"),
-)
-_ABSENT = object()
 
 
 def check_manifest(manifest: Mapping[str, Any], path: StorePath) -> None:
@@ -163,11 +208,11 @@ def check_manifest(manifest: Mapping[str, Any], path: StorePath) -> None:
 
 
 def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: StorePath) -> dict[str, Any]:
-    """The stored manifest with the studies that are new in the one asked for, and its schema version: what is written next is of that.
+    """The stored manifest with the new studies and the schema version of the one asked for.
 
-    Everything else has to be equal but `created`, `name`, `true_front` (which follows from the problem) and the points
-    that are fixed later (`hypervolume_reference`, `reference_point_values`); those stay as stored. Stored studies that are
-    not asked for this time stay.
+    Everything else has to be equal, except `created`, `name`, `true_front` (which follows from the problem) and the points
+    that are fixed later (`hypervolume_reference`, `reference_point_values`); those stay as stored. Stored studies that this
+    run does not ask for stay.
 
     Raises:
         StoreError: another sweep; the message names each key that differs, with both values.
@@ -185,7 +230,7 @@ def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Stor
 
 
 def _is_same_data(key: str, old: object, new: object) -> bool:
-    """Where the files of a problem lie says nothing about them; its fingerprint covers data and options."""
+    """Whether two problems have the same data, wherever their files lie: the fingerprint covers data and options."""
     if key != "problem" or not isinstance(old, dict) or not isinstance(new, dict):
         return False
     return all(old.get(name) is not None and old.get(name) == new.get(name) for name in ("name", "fingerprint"))

@@ -1,4 +1,4 @@
-"""What a machine has to have in common with the one that planned: the product, and the results folder."""
+"""What a machine must have in common with the one that planned the run: the installation and the results folder."""
 
 import hashlib
 import os
@@ -20,32 +20,32 @@ _PATIENCE_S, _POLL_S = 3.0, 0.25
 
 
 class NodeDiffersError(Exception):
-    """This machine cannot train for the run: another product, or another results folder, than where it was planned."""
+    """This machine cannot train for the run: its installation or its results folder differs from where the run was planned."""
 
 
 def product() -> dict[str, str]:
-    """What results depend on, of the installation: versions, and a digest of our source (two checkouts may have one version)."""
-    found = {"python": ".".join(platform.python_version_tuple()[:2]), "source": _source_digest()}
+    """What results depend on in an installation: versions, and a digest of our source (two checkouts may have one version)."""
+    versions = {"python": ".".join(platform.python_version_tuple()[:2]), "source": _source_digest()}
     for package in _VERSIONS:
         try:
-            found[package] = version(package).partition("+")[0]  # a build for CUDA is the same version
+            versions[package] = version(package).partition("+")[0]  # a build for CUDA is the same version
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
 def _source_digest() -> str:
     digest = hashlib.sha256()
     for package in _PACKAGES:
-        found = find_spec(package)
-        folder = Path(str(found.origin if found else None)).parent
+        spec = find_spec(package)
+        folder = Path(str(spec.origin if spec else None)).parent
         for path in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".c")):
             digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
 
 def expectations(roots: list[str]) -> dict[str, Any]:
-    """What every machine of the run has to find: plain values. The run holds the locks of its results folders.
+    """What every machine of the run has to find, as plain values. The run holds the locks of its results folders.
 
     The nonce of a lock is new in each run, so whoever reads it sees the same folder, and sees it as it is now. An address that is no
     folder here means the same everywhere.
@@ -55,30 +55,33 @@ def expectations(roots: list[str]) -> dict[str, Any]:
 
 
 def differences(expected: Mapping[str, Any], *, patience_s: float = _PATIENCE_S) -> list[str]:
-    """What is other on this machine than expected, in words; empty when nothing is.
+    """Descriptions of what differs on this machine from what is expected; empty when nothing does.
 
     Args:
         expected: from `expectations`, of the machine that planned.
         patience_s: seconds that a network file system may lag behind.
     """
     here = product()
-    found = [
+    differing = [
         f"{'the source of pareto-sweep' if name == 'source' else name} is {here.get(name)}, {wanted} where the run was planned"
         for name, wanted in expected["product"].items()
         if here.get(name) != wanted
     ]
-    return [*found, *(text for root, nonce in expected["nonces"].items() if (text := _folder_difference(Path(root), nonce, patience_s)))]
+    return [
+        *differing,
+        *(text for root, nonce in expected["nonces"].items() if (text := _folder_difference(Path(root), nonce, patience_s))),
+    ]
 
 
 def refuse_other_node(expected: Mapping[str, Any]) -> None:
-    """What a worker asks before it trains: nodes may have joined since the run began.
+    """Refuse to train on a node that differs; a worker asks this first, as nodes may have joined since the run began.
 
     Raises:
-        NodeDiffersError: with all that differs.
+        NodeDiffersError: the message names everything that differs.
     """
-    found = differences(expected)
-    if found:
-        raise NodeDiffersError(f"node {platform.node()} cannot train for this run: {'; '.join(found)}")
+    differing = differences(expected)
+    if differing:
+        raise NodeDiffersError(f"node {platform.node()} cannot train for this run: {'; '.join(differing)}")
 
 
 def _folder_difference(root: Path, nonce: str | None, patience_s: float) -> str | None:

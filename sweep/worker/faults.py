@@ -1,10 +1,10 @@
-"""Errors of a worker, sorted by who can do something about them.
+"""Errors of a worker, sorted by what can be done about them.
 
 | kind | examples | what follows |
 |---|---|---|
-| trial | NaN, an exception of the user's own problem | its row says so; it is not trained again |
-| passing | memory, a connection, a worker that was killed | tried again after a pause, then planned again |
-| node | CUDA is broken, a package or data are missing, its disk is full | the node gets no more packs while another one can take them |
+| trial | NaN, an exception of a custom problem | its row says so; it is not trained again |
+| transient | memory, a connection, a worker that was killed | retried after a pause, then planned again |
+| node | broken CUDA, missing packages or data, a full disk of its own | the node gets no more packs while another one can take them |
 | user | the disk with the results is full | the run stops with one message |
 """
 
@@ -24,16 +24,16 @@ _OF_THE_NODE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOT
 
 
 class Kind(StrEnum):
-    """Who can do something about it."""
+    """What can be done about an error: see the table above."""
 
     TRIAL = "trial"
-    PASSING = "passing"
+    TRANSIENT = "passing"  # the value that `TrainerError.kind` uses
     NODE = "node"
     USER = "user"
 
 
 class WorkerError(Exception):
-    """What ended a worker, on its way to the driver.
+    """The error that ended a worker, on its way to the driver.
 
     Args:
         kind: never `trial`, which becomes a row.
@@ -59,36 +59,36 @@ def kind_of(error: BaseException) -> Kind:
     if isinstance(error, StoreWriteError):
         return _kind_of_write(_number(error))
     if isinstance(error, StoreError):
-        return Kind.NODE if _number(error) in (errno.EACCES, errno.EPERM) else Kind.PASSING
+        return Kind.NODE if _number(error) in (errno.EACCES, errno.EPERM) else Kind.TRANSIENT
     if isinstance(error, TrainerError):
         return Kind(error.kind)
     if isinstance(error, MemoryError) or _is_out_of_device_memory(error):
-        return Kind.PASSING
+        return Kind.TRANSIENT
     if isinstance(error, (NodeDiffersError, ImportError)):
         return Kind.NODE
     if isinstance(error, OSError):
-        return Kind.NODE if error.errno in _OF_THE_NODE else Kind.PASSING
+        return Kind.NODE if error.errno in _OF_THE_NODE else Kind.TRANSIENT
     if isinstance(error, RuntimeError):
         return _kind_of_device(str(error).lower())
     return Kind.TRIAL
 
 
 def message_of(error: BaseException) -> str:
-    """For the user: messages of the store as they are, others behind the name of their class."""
+    """The message for the user: of a store's error as it is, of others with the name of the class before it."""
     return str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
 
 
 def _kind_of_write(number: int | None) -> Kind:
-    """The results' disk is the same for all nodes, but how one of them sees it is not. Without a number an object store refused."""
+    """Sort a failed write: all nodes share the results' disk, but may see it differently. Without a number an object store refused."""
     if number is None or number in _FULL:
         return Kind.USER
-    return Kind.NODE if number in _OF_THE_NODE - {errno.EIO} else Kind.PASSING
+    return Kind.NODE if number in _OF_THE_NODE - {errno.EIO} else Kind.TRANSIENT
 
 
 def _kind_of_device(text: str) -> Kind:
     if any(part in text for part in BROKEN_DEVICE):
         return Kind.NODE
-    return Kind.PASSING if any(part in text for part in LOST_DEVICE) else Kind.TRIAL
+    return Kind.TRANSIENT if any(part in text for part in LOST_DEVICE) else Kind.TRIAL
 
 
 def _number(error: BaseException) -> int | None:

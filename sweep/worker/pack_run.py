@@ -1,6 +1,6 @@
-"""The life of one pack in a worker process: take up its checkpoint, train, keep checkpoints, publish its rows.
+"""The life of one pack in a worker process: resume from its checkpoint, train, keep checkpoints, publish its rows.
 
-Knows no Ray, so it is tested without one. torch is imported when a `PackRun` is made.
+Imports no Ray, so it is tested without one. torch is imported when a `PackRun` is made.
 """
 
 import os
@@ -8,8 +8,8 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from sweep.store.manifest import is_count
+from sweep.planning.pack_job import PackJob
+from sweep.store.records import is_count
 from sweep.store.store import Checkpoint, Store, StoreError
 from sweep.worker.faults import Kind, kind_of
 from trainer.catalog import find_problem
@@ -31,59 +32,6 @@ if TYPE_CHECKING:
     from trainer.api import Problem, State, Training, TrialSpec
 
 _PACKAGES = ("pareto-sweep", "torch", "numpy", "scipy", "scikit-learn", "ray", "pyarrow")
-
-
-@dataclass(frozen=True)
-class PackJob:
-    """All that a worker needs to train a pack; plain values, so that it travels as JSON."""
-
-    root: str
-    """The results folder, absolute."""
-    attempt: int
-    pack_id: str
-    problem: str
-    problem_options: Mapping[str, Any]
-    study: str
-    model: str
-    method: str
-    training: Mapping[str, Any]
-    scaling: str
-    reference_point: Sequence[float] | None
-    seed: int
-    trial_ids: Sequence[str]
-    preferences: Sequence[Sequence[float] | None]
-    """None for a method without preferences."""
-    device: str = "cpu"
-    backend: str = "auto"
-    gpus: float = 0.0
-    """GPUs of this worker, or its share of one."""
-    n_threads: int = 1
-    """CPU threads beside a GPU."""
-    checkpoint_s: float = 5.0
-    """Seconds between two checkpoints; 0 keeps every epoch."""
-    checkpoint_pack_id: str | None = None
-    """The pack whose checkpoint these trials continue, None to begin."""
-    problem_folders: Sequence[str] = ()
-    """Where the module of an own problem is imported from, absolute."""
-    problem_source: str | None = None
-    """Digest of an own problem's source as it was planned: another one trains nothing."""
-    given_sha256: str | None = None
-    """The blob of an earlier trial's network that the method takes over."""
-    taken_over: Sequence[str] = ()
-    """The trial that it comes from."""
-    starts: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
-    """trial_id -> where its network begins: `giver` (a trial's id), `weights_sha256` (its blob, null for the initial network) and
-    `note`, for the row, or null. Empty where all begin with the initial network or with what the method takes over."""
-    notes: Sequence[str] = ()
-    """What every row should say."""
-    fault: str | None = None
-    """Why these trials cannot be trained: they become rows that say so."""
-    sweep: str = "sweep"
-    """Name of the sweep, for the dashboard."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and numbers."""
-        return asdict(self)
 
 
 @dataclass
@@ -103,21 +51,21 @@ class _Part:
     """What its checkpoints are called: the pack's id, and behind it which part."""
     trial_ids: tuple[str, ...]
     state: "State | None" = None
-    """Where it goes on."""
+    """The state that it resumes from."""
     training: "Training | None" = None
     is_trained: bool = False
-    """Whether its last epoch is over, so that only its results are left to measure."""
+    """Whether its last epoch has ended, so that only its results remain to be measured."""
     error: str | None = None
 
 
 class PackRun:
-    """Call `step` until it returns True. Every row is in the store before that.
+    """The training of one pack: call `step` until it returns True. Every row is in the store before that.
 
     A fault of one trial's own (an exception out of training) ends a pack of one with an `error` row; a larger pack is
-    split and its trials train one at a time, so that only the guilty one is lost. An own problem that cannot be trained
+    split and its trials train one at a time, so that only the guilty one is lost. A custom problem that cannot be trained
     is the fault of every trial. Where a pack's memory is not enough its halves train one after the other, from its last
-    checkpoint. What is no trial's fault (sweep/worker/faults.py) is raised: the caller may try again, here or elsewhere, from the
-    last checkpoint.
+    checkpoint. An error that is not a trial's fault (sweep/worker/faults.py) is raised: the caller may try again, here or elsewhere,
+    from the last checkpoint.
 
     Nothing that happens after the last epoch makes a trial train again. Where the results of a pack cannot be measured as a whole, its last
     state is kept in a checkpoint, and each trial is measured alone from there; one that still fails ends with an `error` row, and its
@@ -132,6 +80,7 @@ class PackRun:
 
         started = time.perf_counter()
         self.job = job
+        self._trials = {trial.trial_id: trial for trial in job.trials}
         self.spent = Spent()
         self._store = Store(job.root)
         self._started_at = time.time()
@@ -247,7 +196,7 @@ class PackRun:
             return None, []
 
     def _read_given(self) -> "dict[str, Tensor] | None":
-        """The network that the method takes over."""
+        """The network that the method inherits."""
         if self.job.given_sha256 is None:
             return None
         from trainer.api import model_tensors
@@ -258,9 +207,9 @@ class PackRun:
         """trial_id -> the network that it begins with, where that is not the initial one."""
         from trainer.api import model_tensors
 
-        blobs = {trial_id: start["weights_sha256"] for trial_id, start in self.job.starts.items()}
-        networks = {sha: model_tensors(self._store.get_blob(sha)) for sha in dict.fromkeys(blobs.values()) if sha is not None}
-        return {trial_id: networks[sha] for trial_id, sha in blobs.items() if sha is not None}
+        blobs = {trial.trial_id: trial.start.weights_sha256 for trial in self.job.trials if trial.start and trial.start.weights_sha256}
+        networks = {sha: model_tensors(self._store.get_blob(sha)) for sha in dict.fromkeys(blobs.values())}
+        return {trial_id: networks[sha] for trial_id, sha in blobs.items()}
 
     def _advance(self, part: _Part) -> tuple[list[Any] | None, bool]:
         """Train an epoch. Returns the results, if it was the last one, and whether memory was not enough for so many trials."""
@@ -289,13 +238,13 @@ class PackRun:
             return None, False
 
     def _keep_whole_epochs(self, part: _Part) -> None:
-        """After an error: keep the state of a training that is over, and forget one that was cut off in the midst of an epoch."""
+        """Keep the state of a training that has ended; drop one that an error cut off in the middle of an epoch."""
         if not part.is_trained:
             part.training = None
             return
         try:
             self.checkpoint()
-        except Exception:  # noqa: BLE001 - the worker's edge: what it was called for is the error that counts, and may be why this fails
+        except Exception:  # noqa: BLE001 - the worker's edge: the error that counts is the first one, which may be why this fails
             traceback.print_exc()
 
     def _begin(self, part: _Part) -> "Training":
@@ -303,7 +252,7 @@ class PackRun:
 
         assert self._problem is not None
         specs = [self._specs[trial_id] for trial_id in part.trial_ids]
-        starts = [self._starts.get(trial_id) for trial_id in part.trial_ids] if self.job.starts else None
+        starts = [self._starts.get(trial_id) for trial_id in part.trial_ids] if any(trial.start for trial in self.job.trials) else None
         return start(
             specs,
             self._problem,
@@ -317,7 +266,7 @@ class PackRun:
         )
 
     def _halve(self, part: _Part) -> None:
-        """Its halves go on from the last checkpoint; the epochs since then are trained again."""
+        """Split a part into halves that resume from the last checkpoint; the epochs since then are trained again."""
         from torch import cuda
 
         what = "measured" if part.is_trained else "trained"
@@ -347,7 +296,7 @@ class PackRun:
         self._publish_error(part, trial_id, str(part.error))
 
     def _settle_unmeasured(self, part: _Part) -> None:
-        """Its training is over and is not repeated: each trial is measured alone, and one that cannot be has a row that says so."""
+        """Measure each trial of a trained part alone, without training it again; one that cannot be measured gets a row that says so."""
         self._keep_whole_epochs(part)
         self._parts.pop(0)
         if len(part.trial_ids) == 1:
@@ -359,7 +308,7 @@ class PackRun:
         self._parts = [_Part(name, (trial_id,), state, is_trained=True) for name, trial_id in names] + self._parts
 
     def _publish_unmeasured(self, part: _Part, trial_id: str, reason: str) -> None:
-        """The row of a trial that was trained and has no results; its checkpoint stays, so that they can be measured later."""
+        """Publish the row of a trial that was trained but could not be measured; its checkpoint stays, so that it can be measured later."""
         self._unmeasured.add(trial_id)
         training = part.training
         n_epochs = training.epoch if training is not None else part.state.epoch if part.state is not None else None
@@ -376,8 +325,9 @@ class PackRun:
         """One row after the other: one that the store refuses costs the others nothing."""
         for result in results:
             row = self._row(result.trial_id) | result.columns | {"state": result.state, "error": result.error}
-            own = self.job.starts.get(result.trial_id, {}).get("note")
-            row["notes"] = [*self._notes, *([own] if own else ()), *(result.columns.get("notes") or ())] or None
+            start = self._trials[result.trial_id].start
+            own = [start.note] if start is not None and start.note else []
+            row["notes"] = [*self._notes, *own, *(result.columns.get("notes") or ())] or None
             try:
                 self._store.publish(row, result.epochs, result.weights)
             except Exception as error:
@@ -400,7 +350,7 @@ class PackRun:
             "seed": job.seed,
             "k": None if spec.preference is None else list(spec.preference),
             **{f"k_{i}": value for i, value in enumerate(spec.preference or ())},
-            "taken_over": [*job.taken_over, *self._givers_of(trial_id)] or None,
+            "taken_over": [*job.taken_over, *self._started_from(trial_id)] or None,
             "host": platform.node(),
             "device": self._device,
             "backend": None,  # a training's own columns say which
@@ -409,11 +359,10 @@ class PackRun:
             "finished_at": datetime.now(UTC),
         }
 
-    def _givers_of(self, trial_id: str) -> list[str]:
-        """The trial whose network this one began with."""
-        start = self.job.starts.get(trial_id, {})
-        giver = start.get("giver")
-        return [giver] if giver is not None and start.get("weights_sha256") is not None else []
+    def _started_from(self, trial_id: str) -> list[str]:
+        """The trial whose network this one started from, if there is one."""
+        start = self._trials[trial_id].start
+        return [start.trial_id] if start is not None and start.weights_sha256 is not None else []
 
     def _make_specs(self) -> "list[TrialSpec]":
         from trainer.api import TrialSpec
@@ -422,12 +371,21 @@ class PackRun:
         settings = TypeAdapter(TrainingSettings).validate_python(dict(job.training))
         reference_point = tuple(job.reference_point) if job.reference_point else None
         return [
-            TrialSpec(trial_id, job.model, job.method, k if k is None else tuple(k), job.seed, settings, job.scaling, reference_point)
-            for trial_id, k in zip(job.trial_ids, job.preferences, strict=True)
+            TrialSpec(
+                trial.trial_id,
+                job.model,
+                job.method,
+                None if trial.k is None else tuple(trial.k),
+                job.seed,
+                settings,
+                job.scaling,
+                reference_point,
+            )
+            for trial in job.trials
         ]
 
     def _first_parts(self) -> list[_Part]:
-        """The pack as one, or divided as an earlier try has left it: each part where its furthest checkpoint is."""
+        """The pack as one part, or the parts that an earlier try left, each resumed from its furthest checkpoint."""
         parts, left = [], dict.fromkeys(self._specs)
         for checkpoint in self._own_checkpoints():
             ids = tuple(trial_id for trial_id in left if trial_id in checkpoint.trial_ids)
@@ -448,14 +406,14 @@ class PackRun:
         problem, specs = self._problem, list(self._specs.values())
 
         def choose() -> dict[str, Any]:
-            found = timed_backend(specs, problem, device=self._device)
-            name, seconds = found or ("auto", {})
+            fastest = timed_backend(specs, problem, device=self._device)
+            name, seconds = fastest or ("auto", {})
             return {"backend": name, "seconds_a_step_and_model": seconds, "device": self._device}
 
         return self._store.settle_backend(job.model, choose)
 
     def _as_memory_allows(self, part: _Part) -> list[_Part]:
-        """The part, or equal parts of it where a GPU's memory does not take it whole."""
+        """The part, or equal pieces of it where a GPU's memory does not hold it whole."""
         from trainer.api import fits
 
         if self._problem is None:
@@ -470,18 +428,24 @@ class PackRun:
         return [_Part(f"{part.name}-{number}", ids, part.state) for number, ids in enumerate(pieces, start=1)]
 
     def _own_checkpoints(self) -> list[Checkpoint]:
-        """Those of this pack, of its parts and of the pack that it continues; the furthest first."""
-        wanted = (self.job.pack_id, self.job.checkpoint_pack_id)
-        own = [c for c in self._store.checkpoints() if c.pack_id in wanted or c.pack_id.startswith(f"{self.job.pack_id}-")]
+        """The one that the job names, and those that earlier tries of this pack and of its parts have left; the furthest first."""
+        job = self.job
+        own = [
+            checkpoint
+            for checkpoint in self._store.checkpoints()
+            if str(checkpoint.path) == job.checkpoint
+            or checkpoint.pack_id == job.pack_id
+            or checkpoint.pack_id.startswith(f"{job.pack_id}-")
+        ]
         return sorted(own, key=lambda checkpoint: (-checkpoint.epoch, -len(checkpoint.trial_ids)))
 
     def _furthest_state(self, trial_ids: Sequence[str]) -> "State | None":
-        """Of a checkpoint that includes these trials."""
+        """The state of the furthest checkpoint that includes these trials."""
         fitting = (self._read_state(c) for c in self._own_checkpoints() if set(trial_ids) <= set(c.trial_ids))
         return next((state for state in fitting if state is not None), None)
 
     def _read_state(self, checkpoint: Checkpoint) -> "State | None":
-        """None where the checkpoint is damaged."""
+        """The state in a checkpoint; None where it is damaged."""
         from trainer.api import CheckpointError, from_bytes
 
         try:
@@ -495,7 +459,6 @@ class PackRun:
 
     def _report_live(self, part: _Part | None) -> None:
         """Where this try is; without a part it is starting."""
-        k = dict(zip(self.job.trial_ids, self.job.preferences, strict=True))
         trial_ids = list(self.job.trial_ids if part is None else part.trial_ids)
         state = {
             "pack_id": self.job.pack_id,
@@ -504,7 +467,7 @@ class PackRun:
             "study": self.job.study,
             "trial_ids": trial_ids,
             "seed": self.job.seed,
-            "k": [k[trial_id] for trial_id in trial_ids],
+            "k": [self._trials[trial_id].k for trial_id in trial_ids],
             "host": platform.node(),
             "pid": os.getpid(),
             "started": self._started_at,
@@ -514,7 +477,7 @@ class PackRun:
 
 
 def next_retry(store: Store, job: PackJob) -> int:
-    """One more than the last try of this pack in this attempt, so that a late writer's files differ from ours; 0 for the first."""
+    """The number of this try: one more than the pack's last in this attempt, so that a late writer's files differ; 0 for the first."""
     key = (job.pack_id, job.attempt)
     tries = [live["retry"] for live in store.live() if (live.get("pack_id"), live.get("attempt")) == key and is_count(live.get("retry"))]
     return max(tries, default=-1) + 1
@@ -522,17 +485,17 @@ def next_retry(store: Store, job: PackJob) -> int:
 
 def versions() -> dict[str, str]:
     """The versions that a result may depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def peak_memory_mb() -> float | None:
-    """The largest resident size of this process so far, in MB (10^6 bytes); None where the platform does not tell."""
+    """The largest resident size of this process so far, in MB (10^6 bytes); None where the platform does not say."""
     try:
         import resource
     except ImportError:

@@ -14,7 +14,7 @@ UNUSABLE = {
     "s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http": "NETWORK_CONNECTION",
     "s3://me:mysecret@bucket/x": "credentials do not belong in an address",
     "s3://bucket/x?secret_key=mysecret": "credentials do not belong in an address",
-    "ftp://host/x": "no kind of address that is known here",
+    "ftp://host/x": "unknown kind of address",
 }
 MORE = {"figure": ("similarity",), "rm": ("a-trial",)}
 

@@ -225,7 +225,7 @@ def test_init_writes_a_grid_file_that_loads_and_plans() -> None:
 
 def test_init_never_overwrites() -> None:
     Path("mine.yaml").write_text("problem: multidigits\n")
-    is_refused(call("init", "mine.yaml"), "mine.yaml: a file is there already", "hint: ")
+    is_refused(call("init", "mine.yaml"), "mine.yaml: the file exists already", "hint: ")
     assert Path("mine.yaml").read_text() == "problem: multidigits\n"
 
 

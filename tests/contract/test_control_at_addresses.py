@@ -50,12 +50,12 @@ def results(s3_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_pause_stop_and_status(results: Store) -> None:
     address = str(results.root)
-    assert call("stop", address).stdout == "nothing to stop: no run is on\n"
-    assert call("pause", address).stdout == f"paused: no run is on; the next one waits; `sweep resume {address}` lifts it\n"
+    assert call("stop", address).stdout == "nothing to stop: nothing is running\n"
+    assert call("pause", address).stdout == f"paused: nothing is running; the next run will wait; `sweep resume {address}` ends the pause\n"
     assert looks_at(results).control.pause_requested()
     assert not looks_at(results).control.stop_requested()
     with results.lock():
-        assert "asked to stop: the run on " in call("stop", address).stdout
+        assert "stopping: the run on " in call("stop", address).stdout
         status = json.loads(call("status", address, "--format", "json").stdout)
         assert (status["is_running"], status["is_paused"], status["is_stopping"]) == (True, True, True)
         assert status["silent_s"] < 60
@@ -64,7 +64,7 @@ def test_pause_stop_and_status(results: Store) -> None:
     for watch in ((), ("--watch",)):
         shown = call("status", address, *watch)
         text = shown.stdout + shown.stderr
-        assert f"paused: no pack begins until `sweep resume {address}`" in text
+        assert f"paused: no pack starts until `sweep resume {address}`" in text
         assert "diverged: a loss became NaN" in text
         assert "complete trials used 2 device hours" in text
 
@@ -72,7 +72,7 @@ def test_pause_stop_and_status(results: Store) -> None:
 @pytest.mark.parametrize("grid", [(), ("--grid", "grid.yaml")])
 def test_resume_lifts_the_pause_and_runs_into_the_address(results: Store, grid: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(run_command, "train_and_tell", lambda configs, text, **options: calls.append((configs[0], text)) or 0)
+    monkeypatch.setattr(run_command, "run_and_summarise", lambda configs, text, *_, **__: calls.append((configs[0], text)) or 0)
     results.control.request_pause()
     assert call("resume", str(results.root), *grid).exit_code == 0
     ((config, text),) = calls
@@ -83,13 +83,13 @@ def test_resume_lifts_the_pause_and_runs_into_the_address(results: Store, grid: 
 
 def test_resume_finds_the_address_in_a_grid_file_of_several(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(run_command, "train_and_tell", lambda configs, text, **options: calls.append(configs[0]) or 0)
+    monkeypatch.setattr(run_command, "run_and_summarise", lambda configs, text, *_, **__: calls.append(configs[0]) or 0)
     several = GRID.replace("{name: analytic/zdt1, n_steps: 1}", "[analytic/zdt1, analytic/zdt2]")
     above, _, query = str(results.root).partition("?")
     Path("several.yaml").write_text(f"{several}output: {json.dumps(f'{above}/list?{query}')}\n", encoding="utf-8")
     refused = call("resume", str(results.root), "--grid", "several.yaml")
     assert refused.exit_code == 2
-    assert "none of its 2 sweeps goes to" in refused.stderr
+    assert "none of its 2 sweeps has the output" in refused.stderr
     assert isinstance(results.root, RemotePath)
     store = Store(results.root / "list" / "zdt2")
     store.create(manifest_of(load_config("grid.yaml"), "now"))
@@ -100,7 +100,7 @@ def test_resume_finds_the_address_in_a_grid_file_of_several(results: Store, monk
 def test_a_resumed_run_that_is_on_goes_on(results: Store) -> None:
     results.control.request_pause()
     with results.lock():
-        assert "the pause is lifted: the run on " in call("resume", str(results.root)).stdout
+        assert "the pause is over: the run on " in call("resume", str(results.root)).stdout
     assert not looks_at(results).control.pause_requested()
 
 
@@ -110,7 +110,7 @@ def test_rm_forgets_under_the_lock(results: Store) -> None:
         refused = call("rm", str(results.root), trial_id)
     assert refused.exit_code == 2
     assert "another run works here" in refused.stderr
-    assert call("rm", str(results.root), trial_id).stdout == f"{trial_id}: removed (it had ended diverged)\n"
+    assert call("rm", str(results.root), trial_id).stdout == f"{trial_id}: removed (its state was diverged)\n"
     assert looks_at(results).complete() == {}
 
 

@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 
 from sweep.cli import run as run_command
 from sweep.cli.commands import cli
-from sweep.execution.supervisor import _command
+from sweep.execution.attempt import command_line
+from sweep.execution.options import RunOptions
 from sweep.grid.load import GridText, SweepConfig, load_config
 from sweep.planning.manifest import manifest_of
 from sweep.planning.stored_config import refuse_untrusted
@@ -64,22 +65,22 @@ def results() -> Store:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[SweepConfig, GridText, dict[str, Any]]]:
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[SweepConfig, GridText, RunOptions]]:
     """What resume would train, instead of training it."""
-    calls: list[tuple[SweepConfig, GridText, dict[str, Any]]] = []
+    calls: list[tuple[SweepConfig, GridText, RunOptions]] = []
 
-    def train(configs: tuple[SweepConfig, ...], grid_file: GridText, **options: Any) -> int:
+    def train(configs: tuple[SweepConfig, ...], grid_file: GridText, options: RunOptions, **_: Any) -> int:
         calls.append((configs[0], grid_file, options))
         return 0
 
-    monkeypatch.setattr(run_command, "train_and_tell", train)
+    monkeypatch.setattr(run_command, "run_and_summarise", train)
     return calls
 
 
 @pytest.mark.parametrize("command", [("pause",), ("stop",), ("resume",), ("rm", "a-trial")])
 @pytest.mark.parametrize("folder", ["missing", "."])
 def test_a_folder_that_is_no_sweep(command: tuple[str, ...], folder: str) -> None:
-    is_refused(call(command[0], folder, *command[1:]), "no sweep is here (no manifest.json)", "hint: ")
+    is_refused(call(command[0], folder, *command[1:]), "not a results folder (no manifest.json)", "hint: ")
     assert list(Path.cwd().iterdir()) == [], "nothing was written"
 
 
@@ -90,7 +91,7 @@ def test_pause_says_what_it_does_and_twice_is_once(results: Store) -> None:
     for _ in range(2):
         paused = call("pause", results.root)
         assert paused.exit_code == 0
-        assert paused.stdout == f"paused: no run is on; the next one waits; `sweep resume {results.root}` lifts it\n"
+        assert paused.stdout == f"paused: nothing is running; the next run will wait; `sweep resume {results.root}` ends the pause\n"
     assert results.control.pause_requested()
     assert not results.control.stop_requested()
     assert call("verify", results.root).exit_code == 0, "a pause is nothing odd"
@@ -99,10 +100,10 @@ def test_pause_says_what_it_does_and_twice_is_once(results: Store) -> None:
 
 
 def test_stop_asks_the_run_that_is_on_and_no_later_one(results: Store) -> None:
-    assert call("stop", results.root).stdout == "nothing to stop: no run is on\n"
+    assert call("stop", results.root).stdout == "nothing to stop: nothing is running\n"
     assert not results.control.stop_requested()
     with results.lock():
-        assert "asked to stop: the run on " in call("stop", results.root).stdout
+        assert "stopping: the run on " in call("stop", results.root).stdout
     assert results.control.stop_requested()
 
 
@@ -116,7 +117,7 @@ def test_resume_runs_the_stored_config_in_this_folder_wherever_it_lies(results: 
     ((config, text, options),) = trained
     assert config == load_config("grid.yaml", out="moved")
     assert text == GridText(GRID)
-    assert (options["limit"], options["no_dashboard"], options["notify"]) == (3, True, "https://example.org")
+    assert options == RunOptions(limit=3, has_dashboard=False, notify="https://example.org")
     assert not Store(Path("moved")).control.pause_requested()
 
 
@@ -131,7 +132,7 @@ def test_resume_with_a_grid_file_runs_that_one(results: Store, trained: list[Any
 
 def test_resume_finds_its_sweep_in_a_grid_file_of_several(results: Store, trained: list[Any]) -> None:
     Path("several.yaml").write_text(f"{GRID}".replace("{name: analytic/zdt1, n_steps: 1}", "[analytic/zdt1, analytic/zdt2]"))
-    is_refused(call("resume", results.root, "--grid", "several.yaml"), "none of its 2 sweeps goes to", "hint: ")
+    is_refused(call("resume", results.root, "--grid", "several.yaml"), "none of its 2 sweeps has the output", "hint: ")
     results.root.rename("moved")
     Path("results").mkdir()
     Path("moved").rename("results/zdt1")
@@ -144,7 +145,7 @@ def test_resume_lifts_the_pause_of_a_run_that_is_on_and_starts_no_other(results:
     with results.lock():
         lifted = call("resume", results.root)
     assert lifted.exit_code == 0
-    assert lifted.stdout.startswith("the pause is lifted: the run on ")
+    assert lifted.stdout.startswith("the pause is over: the run on ")
     assert trained == []
     assert not results.control.pause_requested()
 
@@ -206,7 +207,7 @@ def test_rm_forgets_trials_and_says_so(results: Store, is_compacted: bool) -> No
     done, planned = (trial.trial_id for trial in trials_of(load_config("grid.yaml")))
     removed = call("rm", results.root, done, planned, done)
     assert removed.exit_code == 0
-    assert removed.stdout == f"{done}: removed (it had ended ok)\n{planned}: not complete, nothing to forget\n"
+    assert removed.stdout == f"{done}: removed (its state was ok)\n{planned}: not complete, nothing to remove\n"
     assert results.complete() == {}
     assert "to train: 2;" in call("plan", "grid.yaml").stdout
     assert results.lock_holder() is None
@@ -246,7 +247,7 @@ def test_a_plan_does_not_keep_the_address() -> None:
         ["run", "g.yaml", "--notify", "https://x/T0KEN", "--quiet"],
         ["run", "g.yaml", "--notify=https://x/T0KEN", "--quiet"],
     ):
-        command = _command(["/opt/env/bin/sweep", *arguments])
+        command = command_line(["/opt/env/bin/sweep", *arguments])
         assert "T0KEN" not in command
         assert command.startswith("sweep run g.yaml --notify")
         assert command.endswith(" --quiet")

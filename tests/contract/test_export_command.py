@@ -92,7 +92,7 @@ def test_wrong_input_is_one_clear_message(results: Store) -> None:
         is_refused(
             call("export", results.root, row["trial_id"], "--to", name), f"{name}: ", "ends in .safetensors, .onnx or .pt2 expected", "hint"
         )
-    is_refused(call("export", results.root, "--to", "model.onnx"), "one TRIAL, or --all-front")
+    is_refused(call("export", results.root, "--to", "model.onnx"), "expected either one TRIAL, or --all-front")
     missing = call("export", results.root, row["trial_id"], "--to", "nowhere/model.onnx")
     is_refused(missing, "nowhere/model.onnx: the folder nowhere does not exist", "hint: create it first")
     assert "run" not in missing.stderr, "no hint about runs"
@@ -198,7 +198,7 @@ def test_the_times_go_into_the_results_folder_too(results: Store) -> None:
     assert kept["latency_ms"] == {batch.removeprefix("batch "): pair for batch, pair in card["latency_ms"].items()}
     assert results.verify() == []
     measured = call("measure", results.root, row["trial_id"])
-    assert "0 measured, 1 known already" in measured.stdout
+    assert "0 measured, 1 measured before" in measured.stdout
 
 
 def test_a_folder_that_takes_no_file_is_no_obstacle(results: Store) -> None:
@@ -206,7 +206,7 @@ def test_a_folder_that_takes_no_file_is_no_obstacle(results: Store) -> None:
     (results.root / "latency").write_text("a file where a folder is needed")
     done = call("export", results.root, row["trial_id"], "--to", "model.safetensors")
     assert done.exit_code == 0, done.output
-    assert "did not take the times" in done.stderr
+    assert "the latencies could not be stored in" in done.stderr
     assert Path("model.safetensors").exists()
 
 

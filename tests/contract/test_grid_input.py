@@ -71,11 +71,11 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """What would be trained and stored."""
     calls: Trained = []
 
-    def train(configs: tuple[SweepConfig, ...], grid_file: GridText, **_: Any) -> int:
+    def train(configs: tuple[SweepConfig, ...], grid_file: GridText, *_: Any, **__: Any) -> int:
         calls.append((tuple(configs), grid_file))
         return 0
 
-    monkeypatch.setattr(run_command, "train_and_tell", train)
+    monkeypatch.setattr(run_command, "run_and_summarise", train)
     return calls
 
 
@@ -184,7 +184,7 @@ def test_a_mistake_in_standard_input_is_named(content: bytes, message: str) -> N
 
 
 def test_a_folder_in_its_place(folder: Path) -> None:
-    is_refused(call("plan", folder), "a file expected, this is a folder")
+    is_refused(call("plan", folder), "a file expected, but this is a folder")
     is_refused(call("plan", "missing.yaml", "--override", folder), "missing.yaml: no such file")
 
 
@@ -254,7 +254,7 @@ def test_resume_takes_a_grid_file_and_its_override_from_anywhere(begun: Store, t
     assert call("resume", begun.root, "--grid", "-", "--override", "over.yaml", text=GRID).exit_code == 0
     ((config,), text) = trained[0]
     assert (config.seeds, config.output, text) == ((0, 1), str(begun.root), GridText(GRID, "seeds: [0, 1]\n"))
-    is_refused(call("resume", begun.root, "--override", "over.yaml"), "none is named", "`--grid FILE`")
+    is_refused(call("resume", begun.root, "--override", "over.yaml"), "no grid file is given", "`--grid FILE`")
 
 
 def test_the_stored_text_is_a_grid_file_that_vectors_can_be_added_to(begun: Store) -> None:
@@ -282,7 +282,7 @@ def test_a_file_that_is_edited_meanwhile_is_not_replaced(monkeypatch: pytest.Mon
         return raw
 
     monkeypatch.setattr(sweep.grid.source.text, "_read_bytes", read_and_edit)
-    with pytest.raises(ConfigError, match="the file was changed meanwhile"):
+    with pytest.raises(ConfigError, match="the file was changed in the meantime"):
         append_preferences(path, [(0.75, 0.25)])
     assert path.read_text() == GRID + "seeds: [7]\n"
     assert [entry.name for entry in Path().iterdir()] == ["grid.yaml"]

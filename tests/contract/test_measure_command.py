@@ -98,8 +98,8 @@ def test_the_front_is_measured_once_on_a_machine(results: Store) -> None:
     assert {n: set(pair) for n, pair in record["latency_ms"].items()} == {n: {"before", "after"} for n in ("1", "256")}
     assert results.verify() == []
     again = call("measure", results.root)
-    assert again.stdout.splitlines()[-1].startswith("0 measured, 2 known already; ")
-    assert f"as measured here {record['measured']}; `--again` measures anew" in again.stdout
+    assert again.stdout.splitlines()[-1].startswith("0 measured, 2 measured before; ")
+    assert f"measured on this machine {record['measured']}; use `--again` to repeat it" in again.stdout
     assert json.loads((results.root / "latency" / f"{row['trial_id']}.json").read_text()) == record
     page = call("report", results.root)
     assert page.exit_code == 0
@@ -187,7 +187,7 @@ def test_no_results_folder(tmp_path: Path) -> None:
     for arguments in (("measure", tmp_path / "nosuch"), ("export", tmp_path / "nosuch", "x", "--to", "model.onnx")):
         done = call(*arguments, "--grid", tmp_path / "grid.yaml")
         assert done.exit_code == 2
-        assert "no sweep is here" in done.stderr
+        assert "not a results folder" in done.stderr
 
 
 @pytest.mark.parametrize("damage", ["damaged", "no such blob"])
@@ -308,7 +308,7 @@ def test_export_and_measure_from_an_object_store(
     assert Path("model.safetensors").stat().st_size > 1000
     done = call("measure", s3_address)
     assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[-1] == f"1 measured, 1 known already; `sweep report {s3_address}` shows them"
+    assert done.stdout.splitlines()[-1] == f"1 measured, 1 measured before; `sweep report {s3_address}` shows them"
     assert [path.name for path in (there / "latency").list()] == sorted(f"{trial_id}.json" for trial_id in ids(store))
     assert store.verify() == []
     table = read_results(s3_address)

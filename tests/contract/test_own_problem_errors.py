@@ -210,7 +210,7 @@ CASES = {
     ),
     "preferences": Case(
         f"problem: own:make\n{ONE.replace('0.5, 0.5', '0.5, 0.25, 0.25')}",
-        "2:22: preferences.list[0]: one number an objective expected (2 = sparsity, one)",
+        "2:22: preferences.list[0]: one number per objective expected (2 = sparsity, one)",
         "[0.5, 0.25, 0.25]",
         "3",
     ),

@@ -122,7 +122,7 @@ def place(complete: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         "sweep.artifacts.export._Export.file", lambda _: (card | {"latency_ms": {"batch 1": {"before": 1, "after": 1}}}, b"network")
     )
     monkeypatch.setattr("sweep.artifacts.export.card_text", lambda _: "card")
-    monkeypatch.setattr("sweep.execution.supervisor.DriverProcess", _no_driver)
+    monkeypatch.setattr("sweep.execution.attempt.DriverProcess", _no_driver)
     return folder
 
 
@@ -310,5 +310,5 @@ def test_a_terminal_that_shows_little_costs_no_exit_code(complete: Path, tmp_pat
     assert f"/\\u7ed3\\u679c-{letter}: not running\n" in ended.stdout, "a line for people"
     assert f"\n\\u7ed3\\u679c\\u2014{letter}/report.html\n" in ended.stdout, "a path, for programs"
     assert ended.stderr.startswith("Error: ")
-    assert f"/no \\u7ed3\\u679c-{letter}: no sweep is here" in ended.stderr
+    assert f"/no \\u7ed3\\u679c-{letter}: not a results folder" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 from sweep.cli.commands import cli
 from sweep.grid.load import load_config
 from sweep.planning.manifest import manifest_of
+from sweep.planning.pack_job import PackJob, TrialJob
 from sweep.planning.trials import trials_of
 from sweep.store.store import Store
-from sweep.worker.pack_run import PackJob, PackRun, versions
+from sweep.worker.pack_run import PackRun, versions
 
 GRID = """
 name: small
@@ -63,8 +64,7 @@ def train(folder: Path, grid: str = GRID, out: str | None = None) -> Store:
                     scaling=config.scaling,
                     reference_point=None,
                     seed=0,
-                    trial_ids=[trial.trial_id],
-                    preferences=[list(trial.preference)],
+                    trials=[TrialJob(trial.trial_id, list(trial.preference))],
                 )
             )
             while not run.step():

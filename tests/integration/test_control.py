@@ -64,7 +64,7 @@ def test_a_paused_sweep_ends_its_running_packs_waits_and_goes_on(tmp_path: Path,
     with receiving() as receiver, sweep_process(*RUN, "--notify", receiver.url, folder=tmp_path) as process:
         running = {pack["pack_id"] for pack in process.until(lambda: live_of(store.root), "a running pack")}
         assert "waits" in asked(tmp_path, "pause", "out").stdout
-        until_it_says(process, "steered: paused: running packs go on to their end")
+        until_it_says(process, "steered: paused: running packs are finished")
         driver = process.driver()
         process.until(lambda: process.driver() is None, "the end of the attempt")
         assert driver is not None
@@ -74,19 +74,19 @@ def test_a_paused_sweep_ends_its_running_packs_waits_and_goes_on(tmp_path: Path,
         assert store.live() == []
         shown = asked(tmp_path, "status", "out").stdout
         assert "running on " in shown
-        assert "paused: no pack begins until `sweep resume " in shown
+        assert "paused: no pack starts until `sweep resume " in shown
         assert process.process.poll() is None, "the run waits"
         assert store.complete() == ended
         assert plans_of(store.root) == [1]
         lifted = asked(tmp_path, "resume", "out")
-        assert f"the pause is lifted: the run on {(store.lock_holder() or {})['host']} (pid {process.process.pid}, since " in lifted.stdout
+        assert f"the pause is over: the run on {(store.lock_holder() or {})['host']} (pid {process.process.pid}, since " in lifted.stdout
         done = process.wait(PATIENCE_S)
         process.until_all_are_gone()
     assert done.code == 0, done.stderr
     (message,) = receiver.messages
     assert (message["event"], message["exit_code"], message["states"]) == ("sweep_ended", 0, {"ok": N_TRIALS})
     assert SECRET not in "".join(path.read_text() for path in (store.root / "plans").iterdir())
-    assert "steered: goes on" in done.stderr
+    assert "steered: continues" in done.stderr
     assert "no progress" not in done.stderr, "an attempt that a pause has ended is no failed one"
     assert plans_of(store.root) == [1, 2]
     assert trained(store.root) == undisturbed
@@ -102,7 +102,7 @@ def test_a_stopped_run_keeps_its_epochs_and_resume_needs_no_grid_file(tmp_path: 
         stopped = process.wait(PATIENCE_S)
         process.until_all_are_gone()
     assert stopped.code == 130, stopped.stderr
-    assert "steered: asked to stop: running epochs end and are kept" in stopped.stderr
+    assert "steered: asked to stop: running epochs are finished and kept" in stopped.stderr
     assert f"{N_TRIALS} trials: " in stopped.stdout
     kept = store.checkpoints()
     assert kept
@@ -110,7 +110,7 @@ def test_a_stopped_run_keeps_its_epochs_and_resume_needs_no_grid_file(tmp_path: 
     (tmp_path / "grid.yaml").unlink()
 
     paused = asked(tmp_path, "pause", "out")
-    assert "no run is on; the next one waits" in paused.stdout
+    assert "nothing is running; the next run will wait" in paused.stdout
     ended = sweep_command("resume", "out", "--no-dashboard", folder=tmp_path, timeout=PATIENCE_S)
     assert ended.code == 0, ended.stderr
     assert not store.control.pause_requested()
@@ -118,7 +118,7 @@ def test_a_stopped_run_keeps_its_epochs_and_resume_needs_no_grid_file(tmp_path: 
     assert plans_of(store.root) == [1, 2]
 
     lost = sorted(undisturbed)[1]
-    assert asked(tmp_path, "rm", "out", lost).stdout == f"{lost}: removed (it had ended ok)\n"
+    assert asked(tmp_path, "rm", "out", lost).stdout == f"{lost}: removed (its state was ok)\n"
     assert sorted(store.complete()) == sorted(set(undisturbed) - {lost})
     ended = sweep_command("resume", "out", "--no-dashboard", folder=tmp_path, timeout=PATIENCE_S)
     assert ended.code == 0, ended.stderr

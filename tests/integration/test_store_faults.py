@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+import sweep.store.rows
 import sweep.store.store
 from sweep.store.store import Store, StoreError, StoreWriteError
 
@@ -156,7 +157,7 @@ def test_a_crash_between_publishing_and_removing_is_harmless(store: Store, monke
             path.unlink()
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep.store.store, "remove", crash)
+        patch.setattr(sweep.store.rows, "remove", crash)
         if n_removals < 4:
             with pytest.raises(KeyboardInterrupt):
                 store.compact()

@@ -1,4 +1,4 @@
-"""Values that remember where they stand: what a grid file is between YAML and its pydantic models."""
+"""Values that remember their position in the file: the form of a grid file between YAML and its pydantic models."""
 
 import os
 import re
@@ -29,29 +29,29 @@ _CONSTANTS: dict[str, Scalar] = {
 
 @dataclass(frozen=True)
 class Node:
-    """A value with its place. Shared by aliases, never changed."""
+    """A value and its position. Nodes are shared by aliases and never changed."""
 
     value: "Scalar | tuple[Node, ...] | dict[str, Node]"
     position: Position | None = None
     key: Position | None = None
-    """Where the value's key stands, for a value in a mapping."""
+    """Position of the value's key, for a value in a mapping."""
     text: str | None = None
-    """A plain scalar as written (`1e999` is infinite, but was not written so)."""
+    """A plain scalar as written (`1e999` is infinite, but was not written as `.inf`)."""
     n_nodes: int = 1
     depth: int = 1
 
     @property
     def mapping(self) -> "dict[str, Node]":
-        """The values by key; empty when this is no mapping."""
+        """The values by key; empty if this is not a mapping."""
         return self.value if isinstance(self.value, dict) else {}
 
     @property
     def items(self) -> "tuple[Node, ...]":
-        """The values of a list; empty when this is no list."""
+        """The values of a list; empty if this is not a list."""
         return self.value if isinstance(self.value, tuple) else ()
 
     def plain(self) -> Any:
-        """The value without places, as dicts, lists and scalars."""
+        """The value without positions, as dicts, lists and scalars."""
         if isinstance(self.value, dict):
             return {name: node.plain() for name, node in self.value.items()}
         if isinstance(self.value, tuple):
@@ -75,19 +75,19 @@ class Node:
         return nodes
 
     def found(self) -> str:
-        """The value for a message."""
+        """The value as text for a message."""
         return shown(self.plain()) if self.text is None else shown(self.text).strip('"')
 
     def with_items(self, **nodes: "Node") -> "Node":
-        """This mapping with some values set."""
+        """A copy of this mapping with some values set."""
         return replace(self, value=self.mapping | nodes)
 
 
 def from_python(value: Any, path: Path = ()) -> Node:
-    """A node without places, from the dicts, lists, numbers and settings objects of a notebook.
+    """Make a node without positions from dicts, lists, numbers and settings objects.
 
     Raises:
-        ConfigError: a value that no grid file can spell, or endless nesting.
+        ConfigError: a value cannot be written in a grid file, or contains itself.
     """
     if len(path) > MAX_DEPTH:
         raise ConfigError([Mistake(path[:1], f"at most {MAX_DEPTH} levels of nesting expected", hint="a value must not contain itself")])
@@ -116,7 +116,7 @@ def from_python(value: Any, path: Path = ()) -> Node:
     if isinstance(value, Real):
         return Node(float(value))
     hint = "use text, numbers, true or false, lists and mappings (`.tolist()` for an array)"
-    raise ConfigError([Mistake(path, "a value that a grid file can spell expected", type(value).__name__, hint)])
+    raise ConfigError([Mistake(path, "a value that can be written in a grid file expected", type(value).__name__, hint)])
 
 
 def merge(base: Node, over: Node, *, replaced: frozenset[str] = frozenset()) -> Node:

@@ -24,7 +24,7 @@ class Row:
 
 
 def read_vectors(path: Path, objectives: Sequence[str], keys: Keys) -> tuple[list[Row], list[Mistake]]:
-    """The rows of a CSV file: commas, `#` starts a comment, empty lines are skipped.
+    """Read the rows of a CSV file with commas; `#` starts a comment, and empty lines are skipped.
 
     A first line of words is a header; it must name the objectives in their order (`sparsity,left,right` or `k_0,k_1,k_2`;
     `k_0` is sparsity, so a problem without it begins with `k_1`), and no column is taken for the wrong objective.
@@ -32,7 +32,7 @@ def read_vectors(path: Path, objectives: Sequence[str], keys: Keys) -> tuple[lis
     Args:
         path: the file.
         objectives: names of the columns, in order.
-        keys: where the file is named in the grid file, for mistakes that belong there.
+        keys: the path of the file's key in the grid file, for mistakes.
 
     Returns:
         The rows, not yet checked to be preference vectors, and the mistakes found while reading.
@@ -40,7 +40,7 @@ def read_vectors(path: Path, objectives: Sequence[str], keys: Keys) -> tuple[lis
     try:
         text = read_text(path, max_bytes=MAX_BYTES)
     except ConfigError as error:
-        # Named at the key of the grid file; a file that is no text keeps its own line.
+        # Reported at the key of the grid file; if the file is not text, its own line is reported.
         return [], [
             Mistake(keys, mistake.rule, mistake.found or shown(str(path)), mistake.hint, mistake.position) for mistake in error.mistakes
         ]
@@ -59,17 +59,17 @@ def read_vectors(path: Path, objectives: Sequence[str], keys: Keys) -> tuple[lis
             numbers = [_number(cell) for cell in cells]
             if None in numbers:
                 wrong = shown(cells[numbers.index(None)])
-                mistakes.append(Mistake(keys, "numbers with commas between them expected", wrong, f"write {_format(objectives)}", position))
+                mistakes.append(Mistake(keys, "numbers separated by commas expected", wrong, f"write {_format(objectives)}", position))
             else:
                 rows.append(Row(position, tuple(number for number in numbers if number is not None)))
         header_allowed = False
     if not rows and not mistakes:
-        mistakes.append(Mistake(keys, "at least 1 vector expected", shown(str(path)), f"one line a vector: {_format(objectives)}"))
+        mistakes.append(Mistake(keys, "at least 1 vector expected", shown(str(path)), f"write one vector per line: {_format(objectives)}"))
     return rows, mistakes
 
 
 def _number(cell: str) -> float | None:
-    """The number in a cell, which may be infinite or NaN; None for anything else."""
+    """The number in a cell, which may be infinite or NaN; None if it is not a number."""
     if _NUMBER.fullmatch(cell):
         return float(cell)
     match = _NOT_FINITE.fullmatch(cell)

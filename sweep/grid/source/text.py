@@ -1,4 +1,4 @@
-"""Reads a text file that a person wrote, and says what is wrong with it when that fails."""
+"""Reads a text file written by a person, and explains why it cannot be read."""
 
 import os
 import re
@@ -19,19 +19,19 @@ _DESCRIPTOR = re.compile(r"/dev/(stdin|fd/\d+)|/proc/(self|thread-self|\d+)(/tas
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text that was read once, and what is known of where it came from."""
+    """A text that was read once, and its origin."""
 
     name: str
-    """As messages call it."""
+    """The file's name in messages."""
     text: str
     folder: str
-    """Absolute; what paths in the text are relative to: the file's folder, the working folder for standard input and pipes."""
+    """The absolute folder that paths in the text are relative to: the file's, or the working directory for standard input and pipes."""
     stem: str
     """The file's name without its ending; empty for standard input and pipes."""
     is_stream: bool
-    """Whether it is standard input, a pipe or a device: it can be read once and not be replaced."""
+    """Whether it is standard input, a pipe or a device, which can be read only once and not be replaced."""
     has_bom: bool
-    """Whether a byte order mark stood before the text."""
+    """Whether the text began with a byte order mark."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,13 @@ def _read_bytes(path: Path, file: str, max_bytes: int) -> bytes:
             return _limited(sys.stdin.buffer.read(max_bytes + 1), 0, file, max_bytes)
         if path.is_dir():
             inside = _siblings(path, ".yaml")
-            raise ConfigError([Mistake((), "a file expected, this is a folder", hint=_listing(inside) or "name the file in it", file=file)])
+            raise ConfigError(
+                [Mistake((), "a file expected, but this is a folder", hint=_listing(inside) or "name the file in it", file=file)]
+            )
         if not path.exists():
             raise ConfigError([Mistake((), "no such file", hint=_nearest_file(path), file=file)])
         with path.open("rb") as stream:
-            raw = stream.read(max_bytes + 1)  # a device or a pipe has no size, and may have no end
+            raw = stream.read(max_bytes + 1)  # a device or a pipe has no size and may be endless
             return _limited(raw, os.fstat(stream.fileno()).st_size, file, max_bytes)
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
@@ -90,10 +92,10 @@ def _read_bytes(path: Path, file: str, max_bytes: int) -> bytes:
 
 
 def _limited(raw: bytes, size: int, file: str, max_bytes: int) -> bytes:
-    """What was read, if that was all.
+    """The bytes that were read, if they are the whole file.
 
     Raises:
-        ConfigError: it is more than `max_bytes`.
+        ConfigError: the file is larger than `max_bytes`.
     """
     if len(raw) <= max_bytes:
         return raw
@@ -135,6 +137,6 @@ def _nearest_file(path: Path) -> str:
 
 
 def position_of(file: str, text: str, index: int) -> Position:
-    """The place of `text[index]`."""
+    """The position of `text[index]` in its file."""
     before = text[:index]
     return Position(file, before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1)

@@ -31,13 +31,13 @@ MAX_NODES = 100_000
 
 
 def read_yaml(file: TextFile) -> tuple[Node, list[Mistake]]:
-    """The nodes of one grid file's text.
+    """Parse the text of a grid file into nodes.
 
     Returns:
-        Its top node, and the mistakes that did not keep it from being read to its end (a repeated key, a tag).
+        The top node, and the mistakes after which reading could continue (a repeated key, a tag).
 
     Raises:
-        ConfigError: broken syntax, empty.
+        ConfigError: the syntax is broken, or the file is empty.
     """
     return _Builder(file.name).build(file.text)
 
@@ -105,7 +105,7 @@ class _Builder:
             hint = "check indentation, colons, quotes and brackets on this line and the one before"
             self._stop(f"broken YAML syntax: {problem}{opened}", position, hint)
         except (YAMLError, ValueError, IndexError, AttributeError, TypeError) as error:
-            # The parser's own slips on malformed directives and escapes; each is a broken file, not a fault of ours.
+            # Errors inside the parser on malformed directives and escapes: the file is broken, not this program.
             if isinstance(error, ConfigError):
                 raise
             problem = " ".join(str(error).split()) or type(error).__name__
@@ -226,8 +226,10 @@ class _Builder:
                 self._note("`<<` merges a mapping or a list of mappings", position, "name an anchor: `<<: *defaults`", node.found())
         elif name in frame.values:
             first = frame.values[name].key
-            self._note("repeated key", position, f"it stands first in line {first.line if first else '?'}; keep one of them", node.found())
+            self._note(
+                "repeated key", position, f"its first occurrence is in line {first.line if first else '?'}; keep one of them", node.found()
+            )
         else:
-            # A missing value has no place of its own: the parser puts it where the next token stands.
+            # A missing value has no position of its own: the parser reports that of the next token.
             is_missing = node.value is None and node.text is None
             frame.values[name] = replace(node, key=position, position=position if is_missing else node.position)

@@ -1,6 +1,6 @@
 """Addresses of results folders in object stores: `s3://bucket/prefix`, `gs://bucket/prefix`, `abfs://container@account.../prefix`.
 
-An address says where, never who: one with credentials in it is refused, so every address can be shown, logged and stored.
+An address says where, never who: addresses with credentials are refused, so every address can be shown, logged and stored.
 Nothing here connects to anything.
 """
 
@@ -27,7 +27,7 @@ _CREDENTIALS = {
 
 
 def is_address(text: str) -> bool:
-    """Does it begin like an address, `scheme://`, whatever the scheme?"""
+    """Whether a text begins like an address, `scheme://`, whatever the scheme."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 
@@ -49,13 +49,13 @@ class Address:
         """The parts of an address.
 
         Raises:
-            StoreError: an unknown scheme, no bucket, credentials, an unknown parameter, or `..`; what is shown of it is harmless.
+            StoreError: an unknown scheme, no bucket, credentials, an unknown parameter, or `..`; the message shows no secret.
         """
         match = _ADDRESS.fullmatch(text)
         scheme = match["scheme"].lower() if match else ""
         if match is None or kind_of(scheme) not in _PARAMETERS:
             hint = "use s3://bucket/prefix, gs://bucket/prefix or abfs://container@account.dfs.core.windows.net/prefix, or a folder"
-            raise StoreError(f"no kind of address that is known here ({scheme or 'no'}://)", _harmless(text), hint)
+            raise StoreError(f"unknown kind of address ({scheme or 'no'}://)", _harmless(text), hint)
         kind = kind_of(scheme)
         found = cls(scheme, match["authority"], (match["key"] or "").strip("/"), match["query"] or "")
         found._refuse_credentials(text, kind)
@@ -65,7 +65,7 @@ class Address:
             raise StoreError(f"unknown parameter `{unknown[0]}` behind the question mark", _harmless(text), hint)
         if not found.authority or match["rest"] or any(part in ("", ".", "..") for part in found.key.split("/") if found.key):
             hint = f"write it as {scheme}://bucket/prefix, without `..`, empty parts or `#`"
-            raise StoreError("no address of a bucket and a prefix", _harmless(text), hint)
+            raise StoreError("not the address of a bucket and a prefix", _harmless(text), hint)
         return found
 
     def _refuse_credentials(self, text: str, kind: str) -> None:

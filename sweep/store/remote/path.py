@@ -1,4 +1,4 @@
-"""Paths in object stores with the methods of `pathlib.Path` that a store uses, and refusals of the store as errors in words."""
+"""Paths in object stores, with the methods of `pathlib.Path` that a store uses and with errors that a user understands."""
 
 import os
 import re
@@ -22,7 +22,7 @@ _NO_ACCESS = re.compile(
 
 
 class Place(Protocol):
-    """What has an address."""
+    """Anything that has an address."""
 
     @property
     def address(self) -> Address: ...
@@ -34,7 +34,7 @@ def explained(path: Place, error: Exception, what: str) -> StoreError:
     """The user's message for a request that failed, and by its class whether it is worth another try.
 
     Returns:
-        UnreachableError: no answer, or a busy one. StoreWriteError: access or the bucket, which only the user can mend.
+        UnreachableError: no answer, or a busy store. StoreWriteError: no access or no bucket, which only the user can fix.
     """
     # Names of objects are hexadecimal, and may look like a status.
     text = str(error).replace(path.address.key, "...") if path.address.key else str(error)
@@ -108,7 +108,7 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """Behind the last slash."""
+        """The part behind the last slash."""
         return PurePosixPath(self.address.key).name
 
     @property
@@ -128,7 +128,7 @@ class RemotePath:
 
     @property
     def writes_aside(self) -> bool:
-        """Does a write put a temporary object beside it?"""
+        """Whether a write puts a temporary object beside it."""
         return kind_of(self.address.scheme) == "abfs"
 
     def __truediv__(self, name: str) -> Self:
@@ -179,7 +179,7 @@ class RemotePath:
         return sorted(type(self)(self.address.child(info.base_name), _status(info) if info.is_file else None) for info in infos)
 
     def first_names(self) -> set[str]:
-        """Names of all objects and folders directly below; for a place where few things are, as all of them may be listed."""
+        """Names of all objects and folders directly below. It may list everything below, so use it where little is."""
         if kind_of(self.address.scheme) != "gs":
             return {path.name for path in self.list()}
         infos = self._ask("cannot be listed", lambda: self._system().get_file_info(_below(self._place(), recursive=True)))
@@ -244,7 +244,7 @@ class RemotePath:
                 raise
 
     def check_reachable(self) -> None:
-        """Refuse a bucket that is not there, or not for us, before anything is begun.
+        """Refuse a bucket that does not exist or denies access, before anything begins.
 
         Raises:
             StoreError: the message says what to check.
@@ -253,10 +253,10 @@ class RemotePath:
 
         def is_there() -> bool:
             system, start = _file_system(str(base), _endpoint(base), _FIRST_ATTEMPTS)
-            found = kind_of(base.scheme) != "s3" or system.get_file_info(start).type.name != "NotFound"
-            if found:
+            exists = kind_of(base.scheme) != "s3" or system.get_file_info(start).type.name != "NotFound"
+            if exists:
                 system.get_file_info(_below(f"{start}/{self.address.key}".rstrip("/")))
-            return found
+            return exists
 
         if not self._ask("cannot be used", is_there):
             raise no_container(self, "cannot be used")
@@ -271,10 +271,10 @@ class RemotePath:
         return f"{start}/{self.address.key}" if self.address.key else start
 
     def _ask(self, what: str, question: Callable[[], Result]) -> Result:
-        """The answer; where there is none for now, that of a later try.
+        """The answer to a request; a request that gets none is repeated a few times.
 
         Raises:
-            FileNotFoundError: there is nothing; object stores say so in several ways.
+            FileNotFoundError: there is no such object, which object stores say in several ways.
             StoreError: everything else, with a message.
         """
         self._open(what)
@@ -286,7 +286,7 @@ class RemotePath:
         return self._ask_once(what, question)
 
     def _open(self, what: str) -> None:
-        """Say what is wrong with an address before anything is asked again and again."""
+        """Report what is wrong with an address at once, before any request is repeated."""
         try:
             self._ask_once(what, self._system)
         except CloudError as error:

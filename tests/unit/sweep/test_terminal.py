@@ -114,7 +114,7 @@ def test_a_real_stream_gets_what_it_can_encode(environment: dict[str, str], expe
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="not run: needs /dev/full")
 def test_a_full_disk_behind_standard_output_is_one_message() -> None:
-    code = "from sweep.cli.errors import told_clearly; from sweep.terminal import echo; told_clearly(lambda: echo('a'))()"
+    code = "from sweep.cli.errors import reports_errors; from sweep.terminal import echo; reports_errors(lambda: echo('a'))()"
     with open("/dev/full", "wb") as full:
         ended = subprocess.run(
             [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, env={"PYTHONPATH": str(REPOSITORY)}, check=False, timeout=120

@@ -92,7 +92,7 @@ def test_methods_are_compared_and_the_same_address_twice_is_refused(address: str
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("ftp://host/x", "no kind of address that is known here"),
+        ("ftp://host/x", "unknown kind of address"),
         ("s3://me:mysecret@bucket/x", "credentials do not belong in an address"),
         ("s3://bucket/x?secret_key=mysecret", "credentials do not belong in an address"),
         ("gs://bucket/x?nonsense=1", "cannot be used"),

@@ -8,13 +8,14 @@ import pytest
 
 from sweep.cluster.driver import AttemptJob
 from sweep.errors import SweepError
-from sweep.execution import supervisor
+from sweep.execution import attempt, supervisor
 from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import SweepConfig, parse_configs
 from sweep.monitor.progress import Quiet, Snapshot
+from sweep.planning.pack_job import PackJob
 from sweep.store.lock import Lock
 from sweep.store.store import Store
-from sweep.worker.pack_run import PackJob, PackRun
+from sweep.worker.pack_run import PackRun
 
 SMALL = {"name": "analytic/zdt1", "n_steps": 1}
 GRID: dict[str, Any] = {"preferences": {"list": [[0.5, 0.5], [0.25, 0.75]]}, "resources": {"pack": 1}}
@@ -42,7 +43,7 @@ class OnePack:
 
     def __init__(self, job: AttemptJob, log: Path) -> None:
         self.jobs.append(job)
-        run = PackRun(PackJob(**job.packs[0]))
+        run = PackRun(PackJob.from_json(job.packs[0]))
         while not run.step():
             pass
         type(self).then()
@@ -69,7 +70,7 @@ def configs(tmp_path: Path) -> tuple[SweepConfig, ...]:
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[AttemptJob]:
     """The attempts that were begun."""
     OnePack.jobs, OnePack.then = [], staticmethod(lambda: None)
-    monkeypatch.setattr(supervisor, "DriverProcess", OnePack)
+    monkeypatch.setattr(attempt, "DriverProcess", OnePack)
     monkeypatch.setattr(supervisor, "_POLL_S", 0.01)
     return OnePack.jobs
 
@@ -90,8 +91,8 @@ def test_a_paused_sweep_waits_without_a_driver_until_the_pause_is_lifted(configs
     assert (outcome.exit_code, outcome.states) == (0, {"ok": 2})
     assert looks[:5] == [True] * 5
     assert [message for message in told.messages if message.startswith("two-")] == [
-        "two-zdt1: paused: running packs go on to their end, no others begin; `sweep resume` lifts it",
-        "two-zdt1: goes on",
+        "two-zdt1: paused: running packs are finished, no others begin; `sweep resume` ends the pause",
+        "two-zdt1: continues",
     ]
 
 
@@ -112,7 +113,7 @@ def test_attempts_that_a_pause_ends_are_no_failed_ones(
         else:
             store.control.request_stop()
 
-    monkeypatch.setattr(supervisor, "DriverProcess", LetGo)
+    monkeypatch.setattr(attempt, "DriverProcess", LetGo)
     told = Told(lift_or_stop)
     (outcome,) = run_sweeps(configs[:1], told)
     assert (len(jobs), outcome.exit_code) == (5, 130)
@@ -167,5 +168,5 @@ def test_a_run_that_waits_notices_that_its_lock_is_lost(
 ) -> None:
     Store(Path(configs[0].output)).control.request_pause()
     monkeypatch.setattr(Lock, "lost", property(lambda self: True))
-    with pytest.raises(SweepError, match="another run took the lock over"):
+    with pytest.raises(SweepError, match="another run has taken over the lock"):
         run_sweeps(configs[:1], Told())

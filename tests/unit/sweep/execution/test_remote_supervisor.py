@@ -87,7 +87,9 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
         outcome = run_sweep(parse_config(GRID | {"output": s3_server.address(s3_address.split("/")[2], port=proxy.port)}), told)
     assert outcome.exit_code == 0
     assert any("trying again in 5 s" in message for message in told.messages)
-    assert Store(s3_address).complete().keys() == {trial_id for job in Cut.started for pack in job.packs for trial_id in pack["trial_ids"]}
+    assert Store(s3_address).complete().keys() == {
+        trial["trial_id"] for job in Cut.started for pack in job.packs for trial in pack["trials"]
+    }
 
 
 def test_workers_that_did_not_reach_it_are_tried_again(s3_address: str, use: Any) -> None:

@@ -15,15 +15,17 @@ from sweep import api
 from sweep.cluster.driver import AttemptJob
 from sweep.cluster.machine import Limit, Machine
 from sweep.errors import SweepError
-from sweep.execution import supervisor
+from sweep.execution import attempt, supervisor
+from sweep.execution.options import RunOptions
 from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import SweepConfig, parse_config, parse_configs
 from sweep.monitor.outcome import Outcome, Timing, worst_exit_code
 from sweep.monitor.progress import Snapshot
+from sweep.planning.pack_job import PackJob
 from sweep.planning.trials import trials_of
 from sweep.store.lock import Lock, LockedError
 from sweep.store.store import Store, StoreWriteError
-from sweep.worker.pack_run import PackJob, PackRun
+from sweep.worker.pack_run import PackRun
 
 
 def run_sweep(config: SweepConfig, told: "Told") -> Outcome:
@@ -72,7 +74,7 @@ class Inline(Idle):
 
     def __init__(self, job: AttemptJob, log: Path) -> None:
         super().__init__(job, log)
-        run = PackRun(PackJob(**job.packs[0]))
+        run = PackRun(PackJob.from_json(job.packs[0]))
         while not run.step():
             pass
         self.sent = [{"event": "fit_started", "slots": 1}, {"event": "pack_ended", "pack_id": run.job.pack_id, **vars(run.spent)}]
@@ -84,7 +86,7 @@ class InlineAll(Idle):
     def __init__(self, job: AttemptJob, log: Path) -> None:
         super().__init__(job, log)
         for pack in job.packs:
-            run = PackRun(PackJob(**pack))
+            run = PackRun(PackJob.from_json(pack))
             while not run.step():
                 pass
 
@@ -108,7 +110,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def put(kind: type[Idle]) -> list[AttemptJob]:
         kind.started = []
-        monkeypatch.setattr(supervisor, "DriverProcess", kind)
+        monkeypatch.setattr(attempt, "DriverProcess", kind)
         monkeypatch.setattr(supervisor, "_BACK_OFF_S", 0.0)
         return kind.started
 
@@ -213,7 +215,7 @@ def test_of_each_turn_the_largest_pack_comes_first(tmp_path: Path, use: Any) -> 
     small, large = (parse_config(GRID | sizes | {"output": str(tmp_path / name), "seeds": [0]}) for name in ("small", "large"))
     small = parse_config(json.loads(json.dumps(small.to_json())) | {"preferences": {"list": [[0.1, 0.45, 0.45]]}})
     run_sweeps((small, large), Told())
-    assert [(Path(pack["root"]).name, len(pack["trial_ids"])) for pack in started[0].packs] == [("large", 2), ("small", 1), ("large", 1)]
+    assert [(Path(pack["root"]).name, len(pack["trials"])) for pack in started[0].packs] == [("large", 2), ("small", 1), ("large", 1)]
 
 
 def test_a_sweep_that_is_complete_takes_no_attempt(configs: tuple[SweepConfig, ...], use: Any) -> None:
@@ -231,14 +233,14 @@ def test_a_sweep_that_is_complete_takes_no_attempt(configs: tuple[SweepConfig, .
 
 def test_each_folder_counts_its_own_attempts(configs: tuple[SweepConfig, ...], use: Any) -> None:
     started = use(InlineAll)
-    run_sweeps(configs[1:], Told(), limit=1)
+    run_sweeps(configs[1:], Told(), RunOptions(limit=1))
     run_sweeps(configs, Told())
     assert {(pack["root"], pack["attempt"]) for pack in started[-1].packs} == {(configs[0].output, 1), (configs[1].output, 2)}
 
 
 def test_a_limit_is_for_each_sweep(configs: tuple[SweepConfig, ...], use: Any) -> None:
     use(InlineAll)
-    assert [(outcome.n_trials, outcome.states) for outcome in run_sweeps(configs, Told(), limit=1)] == [(1, {"ok": 1})] * 2
+    assert [(outcome.n_trials, outcome.states) for outcome in run_sweeps(configs, Told(), RunOptions(limit=1))] == [(1, {"ok": 1})] * 2
 
 
 def test_progress_is_the_sum_over_the_sweeps(configs: tuple[SweepConfig, ...], use: Any) -> None:
@@ -273,7 +275,7 @@ def test_a_lost_lock_stops_the_run(configs: tuple[SweepConfig, ...], use: Any, m
 
     use(Running)
     monkeypatch.setattr(Lock, "lost", property(lambda self: self.path.parent == roots_of(configs)[1]))
-    with pytest.raises(SweepError, match=f"{roots_of(configs)[1]}: another run took the lock over"):
+    with pytest.raises(SweepError, match=f"{roots_of(configs)[1]}: another run has taken over the lock"):
         run_sweeps(configs, Told())
 
 
@@ -360,7 +362,7 @@ def test_anchor_runs_come_first_and_give_the_reference_point(config: SweepConfig
     assert (outcome.exit_code, outcome.states) == (0, {"ok": 4})
     first, second = started
     assert {(pack["study"], pack["reference_point"]) for pack in first.packs} == {("anchor-runs", None)}
-    assert sorted(k for pack in first.packs for k in pack["preferences"]) == [[0, 0, 1], [0, 1, 0]]
+    assert sorted(trial["k"] for pack in first.packs for trial in pack["trials"]) == [[0, 0, 1], [0, 1, 0]]
     rows = {row["trial_id"]: row for row in Store(outcome.root).read_rows().to_pylist()}
     anchors = [row for row in rows.values() if row["study"] == "anchor-runs"]
     least = [min(row[f"loss.validation.{task}"] / row["anchors"][i] for row in anchors) for i, task in ((1, "left"), (2, "right"))]
@@ -391,8 +393,10 @@ def test_a_failed_anchor_run_is_for_the_user_to_mend_and_other_sweeps_go_on(tmp_
         """The first sweep's first anchor run diverges."""
 
         def __init__(self, job: AttemptJob, log: Path) -> None:
-            super().__init__(replace(job, packs=[pack for pack in job.packs if pack["trial_ids"] != [lost.trial_id]]), log)
-            if any(pack["trial_ids"] == [lost.trial_id] for pack in job.packs):
+            super().__init__(
+                replace(job, packs=[pack for pack in job.packs if [trial["trial_id"] for trial in pack["trials"]] != [lost.trial_id]]), log
+            )
+            if any([trial["trial_id"] for trial in pack["trials"]] == [lost.trial_id] for pack in job.packs):
                 row = {"trial_id": lost.trial_id, "attempt": 1, "retry": 0, "state": "diverged", "error": "a loss became NaN"}
                 Store(roots_of(configs)[0]).publish(row | {"study": lost.study})
 
@@ -448,7 +452,7 @@ def test_anchor_runs_of_a_problem_without_sparsity(use: Any, tmp_path: Path) -> 
     ],
 )
 def test_a_plan_names_the_command_as_a_person_would_type_it(arguments: list[str], command: str) -> None:
-    assert supervisor._command(arguments) == command
+    assert attempt.command_line(arguments) == command
 
 
 # -- failures -------------------------------------------------------------------------------------------------------------
@@ -480,7 +484,7 @@ def test_fail_fast_stops_at_the_first_failed_trial_and_keeps_running_epochs(conf
 
     started = use(One)
     diverging = parse_config(json.loads(json.dumps(config.to_json())) | {"training": GRID["training"] | {"learning_rate": 1e30}})
-    (outcome,) = run_sweeps((diverging,), Told(), fails_fast=True)
+    (outcome,) = run_sweeps((diverging,), Told(), RunOptions(fails_fast=True))
     assert outcome.exit_code == 3
     assert not outcome.is_interrupted
     assert outcome.n_left == 1
@@ -506,7 +510,7 @@ def test_workers_that_are_tried_again_are_told_once(config: SweepConfig, use: An
     retried = {"event": "pack_retried", "message": "OSError: stale handle 17\nmore", "root": config.output}
     use(sending(retried, retried))
     told = Told()
-    (outcome,) = run_sweeps((config,), told, fails_fast=True)
+    (outcome,) = run_sweeps((config,), told, RunOptions(fails_fast=True))
     assert [message for message in told.messages if "stale" in message][:1] == [
         f"1 worker failed: OSError: stale handle 17 (its pack is tried again; log: {config.output}/logs/1.log)"
     ]
@@ -516,7 +520,7 @@ def test_workers_that_are_tried_again_are_told_once(config: SweepConfig, use: An
 
 def test_a_pack_that_retries_did_not_help_stops_a_run_that_fails_fast(config: SweepConfig, use: Any) -> None:
     started = use(sending({"event": "pack_failed", "message": "CUDA out of memory", "root": config.output}))
-    (outcome,) = run_sweeps((config,), Told(), fails_fast=True)
+    (outcome,) = run_sweeps((config,), Told(), RunOptions(fails_fast=True))
     assert (outcome.exit_code, len(started)) == (3, 1)
     assert "stopped by --fail-fast: 1 pack failed: CUDA out of memory" in (outcome.message or "")
 
@@ -584,6 +588,6 @@ def test_where_ray_could_not_start_nothing_is_started_and_the_folder_is_in_order
 def test_the_driver_is_told_what_this_process_may_use(config: SweepConfig, use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     started = use(InlineAll)
     machine = Machine((Limit("CPU", 1, "quota"), Limit("GPU", 1, "G"), Limit("memory", 4e9, "limit")), ("0",))
-    monkeypatch.setattr(supervisor, "this_machine", lambda: machine)
+    monkeypatch.setattr(attempt, "this_machine", lambda: machine)
     run_sweep(config, Told())
     assert (started[0].n_local_cpus, started[0].local_memory, started[0].visible_gpus) == (1, 4_000_000_000, "0")

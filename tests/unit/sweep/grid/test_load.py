@@ -1,6 +1,7 @@
 """A grid file becomes a frozen config with every default; dump and reload is equal; no input is an unhandled exception."""
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from sweep.grid.load import ConfigError, StudyConfig, SweepConfig, dump_config, json_schema, load_config, load_configs, parse_config
+from sweep.grid.load import ConfigError, ProblemConfig, StudyConfig, dump_config, json_schema, load_config, load_configs, parse_config
+from sweep.grid.models import GridConfig
 from sweep.grid.preferences import paper_grid
+from sweep.grid.resolve import resolve
 from sweep.planning.trials import trials_of
 from trainer.catalog import METHODS, MODELS, PROBLEMS
 from trainer.problems.images.multidigits import MultiDigitsOptions
@@ -196,11 +199,21 @@ def test_a_config_is_frozen():
         config.model = "hps"  # type: ignore[misc]
 
 
-def test_a_config_made_by_hand_is_checked_when_its_studies_are_asked_for():
-    config = SweepConfig.model_construct(**{**parse_config({"problem": "multidigits"}).__dict__, "seeds": (1, 1)})
-    with pytest.raises(ConfigError, match="each seed once"):
-        _ = config.resolved_studies
+def test_rules_between_sections_hold_for_a_grid_made_by_hand_too():
+    sweep, mistakes = resolve(GridConfig(problem=ProblemConfig(name="multidigits"), model="mdmtn", seeds=(1, 1)))
+    assert sweep is None
+    assert [mistake.rule for mistake in mistakes] == ["each seed once expected (it is seeds[0] already)"]
     assert StudyConfig(name="x").seeds is None
+
+
+def test_a_loaded_sweep_is_resolved_once_and_for_all(tmp_path):
+    vectors = tmp_path / "k.csv"
+    vectors.write_text("0.2,0.4,0.4\n")
+    config = load_config(write(tmp_path, "problem: multidigits\npreferences: {file: k.csv}\n"))
+    vectors.unlink()
+    assert config.resolved_studies[0].preferences == ((0.2, 0.4, 0.4),)
+    assert "resolved_studies" not in config.to_json()
+    assert "resolved_studies" not in repr(config)
 
 
 def test_sections_without_lines_are_empty_and_anchors_work(tmp_path):
@@ -234,6 +247,12 @@ def test_studies_come_after_what_they_wait_for():
     studies = [{"name": "c", "after": "b"}, {"name": "a"}, {"name": "b", "after": "a"}, {"name": "d"}]
     config = parse_config({"problem": "multidigits", "studies": studies})
     assert [study.name for study in config.resolved_studies] == ["a", "b", "c", "d"]
+
+
+def test_a_circle_of_studies_is_named_from_the_first_in_the_file():
+    studies = [{"name": "x"}, {"name": "a", "after": ["x", "c"]}, {"name": "b", "after": "a"}, {"name": "c", "after": "b"}]
+    with pytest.raises(ConfigError, match=re.escape("studies[1].after: an order without circles expected (a after c after b after a)")):
+        parse_config({"problem": "multidigits", "studies": studies})
 
 
 def test_the_starter_grid_file_loads_and_fits_the_schema():

@@ -175,7 +175,7 @@ def test_a_file_of_vectors(tmp_path):
     ("text", "line", "rule"),
     [
         ("left,right,sparsity\n0.4,0.5,0.1\n", 1, "`sparsity,left,right` or `k_0,k_1,k_2`"),
-        ("0.1,0.4,0.5\n0.1;0.4;0.5\n", 2, "numbers with commas"),
+        ("0.1,0.4,0.5\n0.1;0.4;0.5\n", 2, "numbers separated by commas"),
         ("0.1,0.4,0.5\n0.1,x,0.5\n", 2, '"x"'),
         ("# c\n0.1,0.4,0.6\n", 2, "the sum is 1.1"),
         ("0.1,0.4,0.5\n0.1,nan,0.5\n", 2, "left is .nan"),

@@ -10,7 +10,8 @@ from receiver import SECRET, Receiver, receiving
 from sweep.api import run_and_report_all
 from sweep.cluster.driver import AttemptJob
 from sweep.errors import SweepError
-from sweep.execution import supervisor
+from sweep.execution import attempt
+from sweep.execution.options import RunOptions
 from sweep.grid.load import parse_config
 from sweep.monitor import notify
 from sweep.monitor.notify import Notifier, NotifyingProgress, check_address, notifying
@@ -166,7 +167,8 @@ class OneFails:
 
     def __init__(self, job: AttemptJob, log: Path) -> None:
         pack = job.packs[0]
-        row = {"trial_id": pack["trial_ids"][0], "attempt": pack["attempt"], "retry": 0, "study": "main", "k": pack["preferences"][0]}
+        trial = pack["trials"][0]
+        row = {"trial_id": trial["trial_id"], "attempt": pack["attempt"], "retry": 0, "study": "main", "k": trial["k"]}
         Store(Path(pack["root"])).publish(row | {"state": "error", "error": "ValueError: no"})
         Store(Path(pack["root"])).control.request_stop()
 
@@ -181,10 +183,10 @@ class OneFails:
 
 
 def test_a_run_tells_of_its_failures_and_its_end(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "DriverProcess", OneFails)
+    monkeypatch.setattr(attempt, "DriverProcess", OneFails)
     grid = {"name": "told", "problem": {"name": "analytic/zdt1", "n_steps": 1}, "preferences": {"list": [[0.5, 0.5], [0.25, 0.75]]}}
     config = parse_config(grid | {"output": str(tmp_path / "out")})
-    ((outcome, report),) = run_and_report_all((config,), is_quiet=True, notify=receiver.url)
+    ((outcome, report),) = run_and_report_all((config,), RunOptions(is_quiet=True, notify=receiver.url))
     assert (outcome.exit_code, report.exists()) == (130, True)
     failed, ended = receiver.messages
     assert (failed["event"], failed["error"], failed["folder"]) == ("trial_failed", "ValueError: no", str(tmp_path / "out"))

@@ -75,7 +75,7 @@ def test_a_running_pack_is_shown_with_all_it_reports(store: Store) -> None:
     assert header.split() == ["pack", "trials", "k", "phase", "epoch", "best", "SR", "age", "host"]
     assert line.startswith("pack-d  2       (0.2, 0.4, 0.4) +1  sparsify  3/12   87.5 %  25.0 %")
     assert " left (until " in text
-    assert "last sign of life " in text
+    assert "last heartbeat " in text
 
 
 def test_a_pause_and_a_stop_are_shown_and_a_pause_gives_no_time_left(store: Store) -> None:
@@ -86,9 +86,9 @@ def test_a_pause_and_a_stop_are_shown_and_a_pause_gives_no_time_left(store: Stor
         store.control.request_stop()
         stopping = read_status(store.root)
     assert (paused.is_paused, paused.is_stopping, paused.to_json()["remaining_s"], paused.to_json()["ends_at"]) == (True, False, None, None)
-    assert f"paused: no pack begins until `sweep resume {store.root}`" in show(paused)
+    assert f"paused: no pack starts until `sweep resume {store.root}`" in show(paused)
     assert stopping.is_stopping
-    assert ", asked to stop" in show(stopping)
+    assert ", stopping" in show(stopping)
     after = read_status(store.root)
     assert (after.is_paused, after.is_stopping) == (True, False), "nobody is there to stop"
     assert "paused: " in show(after)
@@ -102,7 +102,7 @@ def test_a_holder_elsewhere_that_is_silent_is_perhaps_gone(store: Store) -> None
     status = read_status(store.root)
     assert status.is_running, "from here nobody can tell"
     assert "running on another-host (pid " in show(status)
-    assert "without a sign of life for " in show(status)
+    assert "without a heartbeat for " in show(status)
     del holder["alive_at"]
     lock.write_text(json.dumps(holder))
     assert read_status(store.root).alive_at == holder["started"], "a lock of an earlier version has no other"
@@ -137,5 +137,5 @@ def test_watching_a_folder_without_a_run_ends_at_once(store: Store) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no sweep is here"):
+    with pytest.raises(StoreError, match="not a results folder"):
         StatusReader(tmp_path).read()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sweep.grid.load import Study, SweepConfig, dump_config, parse_config
-from sweep.planning.inherit import taken_over
+from sweep.planning.inherit import inherit
 from sweep.planning.manifest import manifest_of
 from sweep.planning.packs import plan_packs
 from sweep.planning.trials import Trial, trials_of
@@ -58,7 +58,7 @@ def row(study: str, accuracy: float | None, seed: int = 0, **changes: Any) -> di
 
 def taken(name: str, rows: list[dict[str, Any]], seed: int = 0, config: SweepConfig | None = None) -> Any:
     config = config or config_of()
-    return taken_over(study_of(config, name), seed, {study.name: study for study in config.resolved_studies}, rows, config.problem.facts)
+    return inherit(study_of(config, name), seed, {study.name: study for study in config.resolved_studies}, rows, config.problem.facts)
 
 
 def test_a_search_is_a_study_a_candidate() -> None:
@@ -128,7 +128,7 @@ def changed(name: str, **changes: Any) -> SweepConfig:
     return config_of([study | (changes if study["name"] == name else {}) for study in STUDIES])
 
 
-def test_an_id_depends_on_all_that_is_taken_over_and_on_nothing_else() -> None:
+def test_an_id_depends_on_all_that_is_inherit_and_on_nothing_else() -> None:
     config = config_of()
     other_teachers = changed("stl", training={"learning_rate": 0.1})
     assert set(ids_of(config, "kdmtl")).isdisjoint(ids_of(other_teachers, "kdmtl"))
@@ -202,8 +202,8 @@ def test_the_architecture_is_that_of_the_best_sparse_trial_and_evolution_begins_
     assert second.weights_sha256 == "ours-0.95"
     assert second.notes == ("the sparse architecture of trial ours-0-0.95 (study ours, seed 0, k = (0.01, 0.5, 0.49))",)
     assert taken("evolved", rows).weights_sha256 == "ours-0.97"
-    assert "with a suppressed row, but none ended ok" in taken("second", rows[:2]).fault
-    assert "with k0 = 0, but none ended ok" in taken("evolved", rows[2:]).fault
+    assert "with a suppressed row, but no such trial ended ok" in taken("second", rows[:2]).fault
+    assert "with k0 = 0, but no such trial ended ok" in taken("evolved", rows[2:]).fault
 
 
 def test_evolution_begins_from_k0_of_0_and_not_from_what_merely_was_not_pruned() -> None:

@@ -140,4 +140,4 @@ def test_a_checkpoint_of_endless_tensors_is_named(store: Store) -> None:
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     assert store.checkpoints() == []
     (finding,) = store.verify()
-    assert (finding.path, "no checkpoint header" in finding.problem) == (path, True)
+    assert (finding.path, "not a checkpoint header" in finding.problem) == (path, True)

@@ -8,7 +8,7 @@ import pytest
 
 from sweep.monitor.status import read_status
 from sweep.store.files import UnreadableError
-from sweep.store.manifest import check_plan, is_count, is_line, is_live, is_number
+from sweep.store.records import check_plan, is_count, is_line, is_live, is_number
 from sweep.store.store import Store, StoreError
 from tests.unit.sweep.store.test_store import manifest_of_a_sweep
 

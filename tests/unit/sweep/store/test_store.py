@@ -21,11 +21,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import sweep.store.tables
+import sweep.store.rows
 from sweep.store.files import UnreadableError
+from sweep.store.rows import TableFiles
 from sweep.store.schema import SchemaError, epoch_schema, row_schema
 from sweep.store.store import Store, StoreError, StoreWriteError
-from sweep.store.tables import TableFiles, decode_table, encode_table, to_table
+from sweep.store.tables import decode_table, encode_table, to_table
 
 TASKS = ("left", "right")
 
@@ -557,7 +558,7 @@ def test_curves_wait_for_their_row(store: Store) -> None:
 
 def test_a_damaged_write_is_noticed_before_anything_is_removed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.publish(row_of("a"))
-    monkeypatch.setattr(sweep.store.tables, "encode_table", lambda table: b"PAR1 and nothing else PAR1")
+    monkeypatch.setattr(sweep.store.rows, "encode_table", lambda table: b"PAR1 and nothing else PAR1")
     with pytest.raises(StoreError, match=r"torn|damaged"):
         store.compact()
     assert row_path(store, "a").exists()

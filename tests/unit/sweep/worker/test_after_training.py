@@ -11,12 +11,13 @@ import torch
 from own_module import TRAINING, write_module
 
 import trainer.training.base
+from sweep.planning.pack_job import PackJob
 from sweep.store.schema import SchemaError
 from sweep.store.store import Store
-from sweep.worker.pack_run import PackJob, PackRun
+from sweep.worker.pack_run import PackRun
 from tests.unit.sweep.worker import test_own_pack
 from tests.unit.sweep.worker.test_own_pack import another_process, finish
-from tests.unit.sweep.worker.test_pack_run import rows_of, trained
+from tests.unit.sweep.worker.test_pack_run import checkpoint_of, rows_of, trained
 from trainer.methods.one_phase import OnePhase
 from trainer.training.two_phase import TwoPhase
 
@@ -45,7 +46,7 @@ def job_of(root: Path, n_trials: int, **changes: Any) -> PackJob:
     """The first sparse trials of a small problem of one's own in one pack, in a folder that is ready for them."""
     config = test_own_pack.config_of(write_module(root.parent / "here"), preferences={"list": SPARSE}, output=str(root))
     (job,) = test_own_pack.jobs_of(config)
-    first = {"pack_id": "pack-a", "trial_ids": job.trial_ids[:n_trials], "preferences": job.preferences[:n_trials]}
+    first = {"pack_id": "pack-a", "trials": job.trials[:n_trials]}
     return dataclasses.replace(job, **(first | changes))
 
 
@@ -84,9 +85,8 @@ def expected_rows(tmp_path: Path, n_trials: int) -> dict[str, dict[str, Any]]:
 
 def retried(job: PackJob, trial_id: str) -> PackJob:
     """What the next run plans for one trial of the job: it adopts the checkpoint."""
-    index = list(job.trial_ids).index(trial_id)
-    own = {"trial_ids": [trial_id], "preferences": [job.preferences[index]]}
-    return dataclasses.replace(job, attempt=2, pack_id="pack-b", checkpoint_pack_id="pack-a", **own)
+    own = [trial for trial in job.trials if trial.trial_id == trial_id]
+    return dataclasses.replace(job, attempt=2, pack_id="pack-b", trials=own, checkpoint=checkpoint_of(job, "pack-a"))
 
 
 def test_only_the_trial_that_cannot_be_measured_has_no_results_and_it_is_measured_later(

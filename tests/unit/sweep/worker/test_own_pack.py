@@ -14,9 +14,10 @@ from safetensors import safe_open
 import sweep
 from sweep.execution.sweep_run import Member
 from sweep.grid.load import GridText, SweepConfig, load_config
+from sweep.planning.pack_job import PackJob
 from sweep.planning.packs import plan_packs
 from sweep.store.store import Store
-from sweep.worker.pack_run import PackJob, PackRun
+from sweep.worker.pack_run import PackRun
 from trainer.problems.custom.source import SourceError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*GrOWL cannot prune:UserWarning")
@@ -56,7 +57,7 @@ def jobs_of(config: SweepConfig) -> list[PackJob]:
         member.open()
     member.take_plan(plan_packs(config, member.trials, {}, [], 1))
     jobs = member.begin_attempt(1, member.store.root / "logs" / "1.log", {})
-    return [PackJob(**json.loads(json.dumps(job.to_json()))) for job in jobs]
+    return [PackJob.from_json(json.loads(json.dumps(job.to_json()))) for job in jobs]
 
 
 def another_process(monkeypatch: pytest.MonkeyPatch) -> None:

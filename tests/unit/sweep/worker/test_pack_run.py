@@ -13,12 +13,14 @@ import torch
 import trainer.api
 from sweep.grid.load import SweepConfig, parse_config
 from sweep.planning.manifest import manifest_of
+from sweep.planning.pack_job import NetworkStart, PackJob, TrialJob
 from sweep.planning.trials import trials_of
 from sweep.store.store import Store, StoreError, StoreWriteError
-from sweep.worker.pack_run import PackJob, PackRun, next_retry
+from sweep.worker.pack_run import PackRun, next_retry
 from trainer.catalog import PROBLEMS
 from trainer.energy.meter import Energy
 
+DENSE = [0.0, 0.5, 0.5]
 SPARSE = [[0.02, 0.49, 0.49], [0.05, 0.475, 0.475], [0.1, 0.3, 0.6]]
 N_EPOCHS = 4
 # They say when and where a row was made, not what was trained.
@@ -83,11 +85,16 @@ def job_of(root: Path, n_trials: int = 2, attempt: int = 1, is_dense: bool = Fal
         scaling="none",
         reference_point=None,
         seed=0,
-        trial_ids=[trial.trial_id for trial in trials],
-        preferences=[list(trial.preference) for trial in trials],
+        trials=[TrialJob(trial.trial_id, list(trial.preference)) for trial in trials],
         checkpoint_s=0.0,
     )
-    return PackJob(**json.loads(json.dumps(dataclasses.replace(job, **changes).to_json())))
+    return PackJob.from_json(json.loads(json.dumps(dataclasses.replace(job, **changes).to_json())))
+
+
+def checkpoint_of(job: PackJob, pack_id: str) -> str:
+    """Path of the checkpoint that a pack has left, as a plan names it."""
+    (path,) = (checkpoint.path for checkpoint in Store(job.root).checkpoints() if checkpoint.pack_id == pack_id)
+    return str(path)
 
 
 def finish(run: PackRun) -> PackRun:
@@ -168,8 +175,8 @@ def test_a_pack_trains_to_rows_curves_and_weights(tmp_path: Path) -> None:
     store = Store(tmp_path / "out")
     rows = rows_of(store.root)
     assert list(rows) == sorted(job.trial_ids)
-    for trial_id, k in zip(job.trial_ids, job.preferences, strict=True):
-        row = rows[trial_id]
+    for trial in job.trials:
+        row, k = rows[trial.trial_id], trial.k
         assert row["state"] == "ok"
         assert row["k"] == list(k) == [row["k_0"], row["k_1"], row["k_2"]]
         assert (row["pack_id"], row["study"], row["model"], row["method"], row["seed"]) == ("pack-a", "main", "mdmtn", "wcal_growl", 0)
@@ -226,7 +233,7 @@ def test_what_is_complete_is_not_trained_again(tmp_path: Path, spy: list[Any]) -
 
 def test_of_a_pack_that_is_partly_complete_only_the_rest_trains(tmp_path: Path, spy: list[Any]) -> None:
     job = job_of(tmp_path / "out", n_trials=3)
-    alone = dataclasses.replace(job, pack_id="pack-b", trial_ids=job.trial_ids[1:2], preferences=job.preferences[1:2])
+    alone = dataclasses.replace(job, pack_id="pack-b", trials=job.trials[1:2])
     finish(PackRun(alone))
     before = rows_of(tmp_path / "out")
     spy.clear()
@@ -267,9 +274,7 @@ def test_a_pack_adopts_the_checkpoint_of_a_larger_one(tmp_path: Path, spy: list[
     killed = PackRun(whole)
     killed.step()
     killed.step()
-    part = dataclasses.replace(
-        whole, attempt=2, pack_id="pack-b", checkpoint_pack_id="pack-a", trial_ids=whole.trial_ids[1:], preferences=whole.preferences[1:]
-    )
+    part = dataclasses.replace(whole, attempt=2, pack_id="pack-b", checkpoint=checkpoint_of(whole, "pack-a"), trials=whole.trials[1:])
     spy.clear()
     finish(PackRun(part))
     assert spy == [(tuple(part.trial_ids), 2)]
@@ -278,7 +283,7 @@ def test_a_pack_adopts_the_checkpoint_of_a_larger_one(tmp_path: Path, spy: list[
 
 def test_a_checkpoint_of_others_is_not_taken(tmp_path: Path, spy: list[Any]) -> None:
     whole = job_of(tmp_path / "out", n_trials=3)
-    killed = PackRun(dataclasses.replace(whole, trial_ids=whole.trial_ids[:1], preferences=whole.preferences[:1]))
+    killed = PackRun(dataclasses.replace(whole, trials=whole.trials[:1]))
     killed.step()
     spy.clear()
     PackRun(dataclasses.replace(whole, attempt=2)).step()
@@ -338,11 +343,11 @@ def test_the_further_of_two_checkpoints_is_taken(tmp_path: Path, spy: list[Any])
     job = job_of(tmp_path / "out")
     near = PackRun(job)
     near.step()
-    far = PackRun(dataclasses.replace(job, pack_id="pack-b", attempt=2, checkpoint_pack_id="pack-a"))
+    far = PackRun(dataclasses.replace(job, pack_id="pack-b", attempt=2, checkpoint=checkpoint_of(job, "pack-a")))
     far.step()
     far.step()
     spy.clear()
-    PackRun(dataclasses.replace(job, attempt=3, checkpoint_pack_id="pack-b")).step()
+    PackRun(dataclasses.replace(job, attempt=3, checkpoint=checkpoint_of(job, "pack-b"))).step()
     assert spy == [(tuple(job.trial_ids), 3)]
 
 
@@ -381,7 +386,7 @@ def test_only_the_trial_that_raises_is_lost(tmp_path: Path, monkeypatch: pytest.
     rows = rows_of(tmp_path / "out")
     assert {trial_id: row["state"] for trial_id, row in rows.items()} == dict.fromkeys(job.trial_ids, "ok") | {guilty: "error"}
     assert rows[guilty]["error"] == "ValueError: a matrix is singular"
-    assert rows[guilty]["k"] == list(job.preferences[1])
+    assert rows[guilty]["k"] == list(job.trials[1].k)
     assert rows[guilty]["weights_sha256"] is None
     assert Store(tmp_path / "out").verify() == []
     assert Store(tmp_path / "out").checkpoints() == []
@@ -659,7 +664,7 @@ def test_a_running_pack_says_its_k_and_how_fast_it_is(tmp_path: Path) -> None:
     trainable = trainable_of(job)
     result = trainable.train()
     (live,) = Store(tmp_path / "out").live()
-    assert (live["k"], live["seed"]) == ([list(k) for k in job.preferences if k is not None], job.seed)
+    assert (live["k"], live["seed"]) == ([list(trial.k) for trial in job.trials], job.seed)
     assert live["samples_per_s"] == result["samples_per_s"] > 0
     trainable.stop()
     assert len(Store(tmp_path / "out").live()) == 1, "whoever goes on with it has to know that it was tried"
@@ -690,14 +695,14 @@ def test_a_trainable_asks_for_what_the_grid_file_says(tmp_path: Path) -> None:
 def test_a_method_without_preferences_leaves_a_row_without_k_and_its_network_can_be_taken_over(tmp_path: Path) -> None:
     store = Store(tmp_path)
     one_phase = {"one_phase": {"epochs": 2}}
-    first = job_of(tmp_path, 1, is_dense=True, training=one_phase, trial_ids=["teachers"], preferences=[None], model="stl", method="stl")
+    first = job_of(tmp_path, 1, is_dense=True, training=one_phase, trials=[TrialJob("teachers", None)], model="stl", method="stl")
     finish(PackRun(first))
     (row,) = store.read_rows().to_pylist()
     assert (row["state"], row["k"], row["k_0"], row["sparsity_rate"], row["multipliers"]) == ("ok", None, None, 0.0, None)
     second = dataclasses.replace(
         first,
         pack_id="pack-b",
-        trial_ids=["taught"],
+        trials=[TrialJob("taught", None)],
         model="kdmtl",
         method="kdmtl",
         given_sha256=row["weights_sha256"],
@@ -711,42 +716,43 @@ def test_a_method_without_preferences_leaves_a_row_without_k_and_its_network_can
 
 
 def test_a_network_that_cannot_be_taken_over_is_a_passing_error(tmp_path: Path) -> None:
-    job = job_of(tmp_path, 1, trial_ids=["taught"], preferences=[None], model="kdmtl", method="kdmtl", given_sha256="0" * 64)
+    job = job_of(tmp_path, 1, trials=[TrialJob("taught", None)], model="kdmtl", method="kdmtl", given_sha256="0" * 64)
     with pytest.raises(StoreError, match="no such blob"):
         PackRun(job)
     assert Store(tmp_path).complete() == {}
 
 
 def test_trials_that_have_nothing_to_take_over_become_rows_that_say_so(tmp_path: Path) -> None:
-    finish(PackRun(job_of(tmp_path, 2, fault="second takes over the network of a trial of ours, but none ended ok")))
+    finish(PackRun(job_of(tmp_path, 2, fault="second inherits the network of a trial of ours, but no such trial ended ok")))
     rows = Store(tmp_path).read_rows().to_pylist()
     assert [(row["state"], row["error"]) for row in rows] == [
-        ("error", "second takes over the network of a trial of ours, but none ended ok")
+        ("error", "second inherits the network of a trial of ours, but no such trial ended ok")
     ] * 2
 
 
-def test_trials_that_start_from_others_name_them_and_lose_only_the_one_whose_giver_does_not_fit(tmp_path: Path) -> None:
+def test_trials_that_start_from_others_name_them_and_lose_only_the_one_whose_network_does_not_fit(tmp_path: Path) -> None:
     warm = {"training": {"warm_start": "neighbour"}}
-    finish(PackRun(job_of(tmp_path, 1, is_dense=True, trial_ids=["fits"], **warm)))
-    finish(PackRun(job_of(tmp_path, 1, is_dense=True, trial_ids=["other"], model="hps", pack_id="pack-b", **warm)))
+    finish(PackRun(job_of(tmp_path, 1, trials=[TrialJob("fits", DENSE)], **warm)))
+    finish(PackRun(job_of(tmp_path, 1, trials=[TrialJob("other", DENSE)], model="hps", pack_id="pack-b", **warm)))
     blobs = {trial_id: row["weights_sha256"] for trial_id, row in rows_of(tmp_path).items()}
     starts = {
-        "a": {"giver": "fits", "weights_sha256": blobs["fits"], "note": None},
-        "b": {"giver": "other", "weights_sha256": blobs["other"], "note": None},
-        "c": {"giver": "lost", "weights_sha256": None, "note": "its giver diverged"},
+        "a": NetworkStart("fits", blobs["fits"]),
+        "b": NetworkStart("other", blobs["other"]),
+        "c": NetworkStart("lost", None, "the dense trial diverged"),
     }
-    finish(PackRun(job_of(tmp_path, 3, trial_ids=list(starts), starts=starts, pack_id="pack-c", **warm)))
+    trials = [TrialJob(trial_id, k, start) for (trial_id, start), k in zip(starts.items(), SPARSE, strict=True)]
+    finish(PackRun(job_of(tmp_path, 3, trials=trials, pack_id="pack-c", **warm)))
     rows = rows_of(tmp_path)
     assert {trial_id: rows[trial_id]["state"] for trial_id in starts} == {"a": "ok", "b": "error", "c": "ok"}
     assert "expected of the network to start from" in rows["b"]["error"]
     assert (rows["a"]["taken_over"], rows["a"]["notes"]) == (["fits"], None)
-    assert (rows["c"]["taken_over"], rows["c"]["notes"]) == (None, ["its giver diverged"])
+    assert (rows["c"]["taken_over"], rows["c"]["notes"]) == (None, ["the dense trial diverged"])
 
 
 def test_a_network_to_start_from_that_is_not_there_is_a_passing_error(tmp_path: Path) -> None:
-    starts = {"a": {"giver": "gone", "weights_sha256": "0" * 64, "note": None}}
+    trials = [TrialJob("a", SPARSE[0], NetworkStart("gone", "0" * 64))]
     with pytest.raises(StoreError, match="no such blob"):
-        PackRun(job_of(tmp_path, 1, trial_ids=["a"], training={"warm_start": "neighbour"}, starts=starts))
+        PackRun(job_of(tmp_path, 1, trials=trials, training={"warm_start": "neighbour"}))
     assert Store(tmp_path).complete() == {}
 
 

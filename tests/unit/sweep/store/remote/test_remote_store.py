@@ -96,7 +96,7 @@ def test_a_large_object_is_there_whole(store: Store) -> None:
 
 def test_running_packs_are_shown_now_and_then(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("sweep.store.store.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sweep.store.records.time.monotonic", lambda: now[0])
     for epoch, seconds in ((1, 0.0), (2, 1.0), (3, 1.5)):
         now[0] += seconds
         store.write_live("p", {"epoch": epoch})

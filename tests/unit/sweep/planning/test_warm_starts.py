@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from sweep.cluster.driver import AttemptJob
-from sweep.execution import supervisor
+from sweep.execution import attempt
 from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import ConfigError, SweepConfig, parse_config
-from sweep.planning.inherit import nearest_dense, task_weights, warm_start
+from sweep.planning.inherit import nearest_dense, network_start, task_weights
+from sweep.planning.pack_job import NetworkStart, PackJob
 from sweep.planning.packs import plan_packs
 from sweep.planning.trials import Trial, trials_of
 from sweep.store.store import Store
-from sweep.worker.pack_run import PackJob, PackRun
+from sweep.worker.pack_run import PackRun
 from tests.unit.sweep.execution import test_supervisor
 from tests.unit.sweep.execution.test_supervisor import Idle, InlineAll, Told
 
@@ -50,23 +51,23 @@ def test_of_equally_near_ones_the_order_decides_nothing() -> None:
     assert {nearest_dense((0.5, 0.2, 0.3), order) for order in itertools.permutations(dense)} == {(0.0, 0.3, 0.7)}
 
 
-def test_every_sparse_trial_has_a_giver_with_its_weights_and_seed_that_comes_before_it() -> None:
+def test_every_sparse_trial_starts_from_an_earlier_dense_one_with_its_task_weights_and_seed() -> None:
     trials = by_id(config_of(training=WARM))
     seen: set[str] = set()
     for trial in trials.values():
-        assert (trial.giver is None) == trial.is_dense
-        if trial.giver is not None:
-            giver = trials[trial.giver]
-            assert trial.giver in seen
-            assert (giver.seed, giver.is_dense) == (trial.seed, True)
-            assert task_weights(giver.preference or ()) == pytest.approx(task_weights(trial.preference or ()))
+        assert (trial.warm_start is None) == trial.is_dense
+        if trial.warm_start is not None:
+            start = trials[trial.warm_start]
+            assert trial.warm_start in seen
+            assert (start.seed, start.is_dense) == (trial.seed, True)
+            assert task_weights(start.preference or ()) == pytest.approx(task_weights(trial.preference or ()))
         seen.add(trial.trial_id)
 
 
-def test_the_first_trials_of_a_grid_have_their_givers_among_them() -> None:
+def test_the_first_trials_of_a_grid_include_the_dense_ones_they_start_from() -> None:
     for limit in range(1, 18):
         first = trials_of(config_of(training=WARM), limit)
-        assert all(trial.giver in {None, *(other.trial_id for other in first)} for trial in first)
+        assert all(trial.warm_start in {None, *(other.trial_id for other in first)} for trial in first)
 
 
 # -- ids ------------------------------------------------------------------------------------------------------------------
@@ -86,7 +87,7 @@ def test_a_default_written_out_changes_no_id() -> None:
     assert trials_of(config_of(training={"warm_start": "none"})) == trials_of(config_of())
 
 
-def test_an_id_changes_with_its_giver_and_with_no_other_vector_of_the_grid() -> None:
+def test_an_id_changes_with_the_dense_trial_it_starts_from_and_with_no_other_vector_of_the_grid() -> None:
     sparse = [[0.1, 0.45, 0.45], [0.1, 0.09, 0.81]]
 
     def ids(*dense: list[float]) -> list[str]:
@@ -124,9 +125,9 @@ def test_a_study_without_dense_vectors_starts_from_those_of_the_one_it_comes_aft
         sparse = [trial for trial in trials.values() if trial.study == "second"]
         assert len(sparse) == 6
         for trial in sparse:
-            giver = trials[trial.giver or ""]
-            assert (giver.study, giver.seed) == ("first", trial.seed)
-            assert task_weights(giver.preference or ()) == pytest.approx(task_weights(trial.preference or ()))
+            start = trials[trial.warm_start or ""]
+            assert (start.study, start.seed) == ("first", trial.seed)
+            assert task_weights(start.preference or ()) == pytest.approx(task_weights(trial.preference or ()))
     longer = by_id(config_of(studies=[first | {"training": {"retrain": {"epochs": 4}}}, second]))
     assert set(longer).isdisjoint(by_id(config_of(studies=[first, second])))
 
@@ -144,16 +145,16 @@ def test_a_study_that_cannot_give_is_refused(change: dict[str, Any]) -> None:
 
 def test_a_warm_start_is_not_searched_for() -> None:
     search = {"name": "search", "candidates": [{"learning_rate": 1e-3}, WARM]}
-    with pytest.raises(ConfigError, match=r"studies\[0\]\.candidates\[1\]\.warm_start: what the search's own"):
+    with pytest.raises(ConfigError, match=r"studies\[0\]\.candidates\[1\]\.warm_start: the value of the search's own"):
         config_of(studies=[search])
     searched = config_of(studies=[search | {"training": WARM}, {"name": "best", "after": "search", "training": WARM}])
-    assert any(trial.giver for trial in trials_of(searched) if trial.study == "best")
+    assert any(trial.warm_start for trial in trials_of(searched) if trial.study == "best")
 
 
 # -- plans ----------------------------------------------------------------------------------------------------------------
 
 
-def test_sparse_trials_wait_for_their_own_giver() -> None:
+def test_sparse_trials_wait_for_the_dense_one_they_start_from() -> None:
     config = config_of(training=WARM, seeds=[0])
     trials = trials_of(config)
     dense, sparse = ([trial for trial in trials if trial.is_dense == is_dense] for is_dense in (True, False))
@@ -162,18 +163,15 @@ def test_sparse_trials_wait_for_their_own_giver() -> None:
     assert plan.n_waiting == len(sparse) == 6
     plan = plan_packs(config, trials, {dense[0].trial_id: "ok", dense[1].trial_id: "diverged"}, [], 2)
     ready = {trial for pack in plan.packs for trial in pack.trials}
-    assert ready == {dense[2], *(trial for trial in sparse if trial.giver != dense[2].trial_id)}
+    assert ready == {dense[2], *(trial for trial in sparse if trial.warm_start != dense[2].trial_id)}
     assert plan.n_waiting == 2
 
 
-def test_a_giver_that_diverged_gives_nothing_and_is_named() -> None:
+def test_no_trial_starts_from_a_network_that_diverged_and_the_note_names_it() -> None:
     row = {"trial_id": "a", "k": [0.0, 0.5, 0.5], "seed": 1, "state": "ok", "weights_sha256": "f00"}
-    assert warm_start(row) == {"giver": "a", "weights_sha256": "f00", "note": None}
-    assert warm_start(row | {"state": "diverged", "weights_sha256": None}) == {
-        "giver": "a",
-        "weights_sha256": None,
-        "note": "began with the initial network, since trial a (k = (0, 0.5, 0.5), seed 1) ended diverged",
-    }
+    assert network_start(row) == NetworkStart("a", "f00")
+    note = "began with the initial network, since trial a (k = (0, 0.5, 0.5), seed 1) ended diverged"
+    assert network_start(row | {"state": "diverged", "weights_sha256": None}) == NetworkStart("a", None, note)
 
 
 # -- runs -----------------------------------------------------------------------------------------------------------------
@@ -191,7 +189,7 @@ def run(root: Path, monkeypatch: pytest.MonkeyPatch, driver: type[Idle] = Inline
     grid = test_supervisor.GRID | {"preferences": {"list": VECTORS}, "output": str(root)} | changes
     config = parse_config(grid | {"training": grid["training"] | WARM})
     driver.started = []
-    monkeypatch.setattr(supervisor, "DriverProcess", driver)
+    monkeypatch.setattr(attempt, "DriverProcess", driver)
     (outcome,) = run_sweeps([config], Told())
     assert (outcome.exit_code, outcome.states) == (0, {"ok": 5})
     return driver.started
@@ -202,18 +200,18 @@ def rows_of(root: Path) -> dict[str, dict[str, Any]]:
     return {row["trial_id"]: {name: value for name, value in row.items() if name not in CIRCUMSTANCES} for row in rows}
 
 
-def test_dense_trials_train_first_and_each_row_names_its_giver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dense_trials_train_first_and_each_row_names_the_one_it_started_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = run(tmp_path, monkeypatch, resources={"pack": 5})
-    assert [[len(pack["trial_ids"]) for pack in job.packs] for job in attempts] == [[2], [3]], "givers of a pack may differ"
+    assert [[len(pack["trials"]) for pack in job.packs] for job in attempts] == [[2], [3]], "trials of a pack may start from different ones"
     rows = rows_of(tmp_path)
     dense = {tuple(row["k"][1:]): trial_id for trial_id, row in rows.items() if row["k_0"] == 0}
-    givers = {tuple(row["k"]): row["taken_over"] for row in rows.values()}
-    assert givers[0.0, 0.5, 0.5] is None
-    assert givers[0.1, 0.45, 0.45] == givers[0.05, 0.5, 0.45] == [dense[0.5, 0.5]]
-    assert givers[0.1, 0.18, 0.72] == [dense[0.2, 0.8]]
+    starts = {tuple(row["k"]): row["taken_over"] for row in rows.values()}
+    assert starts[0.0, 0.5, 0.5] is None
+    assert starts[0.1, 0.45, 0.45] == starts[0.05, 0.5, 0.45] == [dense[0.5, 0.5]]
+    assert starts[0.1, 0.18, 0.72] == [dense[0.2, 0.8]]
 
 
-def test_the_givers_may_be_of_another_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dense_trials_may_belong_to_another_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dense, sparse = ([vector for vector in VECTORS if (vector[0] == 0) == is_dense] for is_dense in (True, False))
     studies = [
         {"name": "long", "preferences": {"list": dense}, "training": {"retrain": {"epochs": 3}}},
@@ -224,7 +222,7 @@ def test_the_givers_may_be_of_another_study(tmp_path: Path, monkeypatch: pytest.
     epochs = {row["study"]: row["n_epochs"] for row in rows.values()}
     assert epochs["long"] > epochs["short"]
     for row in rows.values():
-        assert [rows[giver]["study"] for giver in row["taken_over"] or ()] == ["long"] * (row["study"] == "short")
+        assert [rows[start]["study"] for start in row["taken_over"] or ()] == ["long"] * (row["study"] == "short")
 
 
 def test_packs_interruptions_and_what_was_complete_when_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +231,7 @@ def test_packs_interruptions_and_what_was_complete_when_change_nothing(tmp_path:
 
         def __init__(self, job: AttemptJob, log: Path) -> None:
             Idle.__init__(self, job, log)
-            pack = PackRun(PackJob(**job.packs[0]))
+            pack = PackRun(PackJob.from_json(job.packs[0]))
             pack.step()
             if len(self.started) % 2 and not pack.is_done:
                 pack.checkpoint()

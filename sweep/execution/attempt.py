@@ -1,0 +1,215 @@
+"""The attempts of a run: each trains packs in one disposable driver process, whose events are read until it ends."""
+
+import contextlib
+import math
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise, zip_longest
+from pathlib import Path
+from typing import Any
+
+from sweep.cluster.driver import AttemptJob
+from sweep.cluster.machine import this_machine
+from sweep.cluster.slots import worker_kinds
+from sweep.cluster.temporary import new_scratch, temporary_folder
+from sweep.errors import SweepError
+from sweep.execution.cluster_address import job_metadata
+from sweep.execution.driver_process import DriverProcess
+from sweep.execution.log import keep_log, written_log
+from sweep.execution.reporter import Reporter
+from sweep.execution.stopping import Stopping
+from sweep.execution.sweep_run import Member
+from sweep.monitor.outcome import Timing
+from sweep.store.errors import StoreError, UnreachableError
+from sweep.store.remote.path import StorePath
+from sweep.worker.pack_run import versions
+
+Turn = Callable[[StorePath], None]
+"""What is done about twice a second while an attempt runs; told where its log is."""
+
+
+class Attempts:
+    """Runs the attempts of a run one after the other, and remembers what each has shown of the cluster.
+
+    Args:
+        address: of the cluster to join; None starts a local Ray.
+        has_dashboard: start Ray's dashboard with a local Ray.
+        timing: is added to.
+        reporter: is told what happens.
+        stopping: is given each driver, so that it can be stopped at once.
+    """
+
+    def __init__(self, address: str | None, has_dashboard: bool, timing: Timing, reporter: Reporter, stopping: Stopping) -> None:
+        self._address = address
+        self._has_dashboard = has_dashboard
+        self._timing = timing
+        self._reporter = reporter
+        self._stopping = stopping
+        self.n_slots: int | None = None
+        """How many workers fit on the cluster, once it has been seen."""
+        self.has_failed_packs = False
+        """Whether a pack of the last attempt failed."""
+        self._n_workers = 1
+        self._fit_started: float | None = None
+        self._avoided: set[str] = set()
+
+    def look_at_cluster(self, members: Sequence[Member], turn: Turn) -> None:
+        """Make an attempt without packs, which refuses nodes that differ and counts the workers that fit."""
+        number = members[0].store.next_attempt()
+        kept = members[0].store.root / "logs" / f"{number}.log"
+        log = written_log(kept)
+        self._follow(self._job(members, log, number, []), log, kept, turn)
+
+    def train(self, members: Sequence[Member], turn: Turn) -> None:
+        """Train the packs that these sweeps have left, as far as one attempt comes."""
+        numbers = [member.store.next_attempt() for member in members]
+        first, number = members[0], numbers[0]
+        kept = first.store.root / "logs" / f"{number}.log"
+        log = written_log(kept)
+        self.has_failed_packs = False
+        circumstances = _circumstances()
+        jobs = [member.begin_attempt(own, kept, circumstances) for member, own in zip(members, numbers, strict=True)]
+        # A pack of each sweep, then the next of each: no sweep waits for another one to end. The largest come first.
+        rounds = [[job for job in each if job is not None] for each in zip_longest(*jobs)]
+        packs = [job.to_json() for each in rounds for job in sorted(each, key=lambda job: -len(job.trial_ids))]
+        n_todo = sum(member.plan.n_todo for member in members)
+        self._reporter.message(f"attempt {number}: {n_todo} of {self._reporter.n_trials} trials to train in {len(packs)} packs")
+        try:
+            if first.store.is_remote:
+                self._reporter.message(f"log: {log} (until the attempt ends)")
+            self._follow(self._job(members, log, number, packs), log, kept, turn)
+        finally:
+            for member in members:
+                with contextlib.suppress(StoreError):  # the next attempt clears it too; what ended this one is the message
+                    member.store.clear_live()
+
+    def _job(self, members: Sequence[Member], log: Path, number: int, packs: list[dict[str, Any]]) -> AttemptJob:
+        config = members[0].config
+        return AttemptJob(
+            roots=[str(member.store.root) for member in members],
+            log=str(log),
+            name=f"{config.name}-{number}",
+            packs=packs,
+            kinds=[kind.to_json() for kind in worker_kinds(config.resources)],
+            address=self._address,
+            **_local_resources(),
+            has_dashboard=self._has_dashboard,
+            scratch=_new_scratch(),
+            avoided=sorted(self._avoided),
+            metadata=job_metadata(members, number, len(packs)),
+        )
+
+    def _follow(self, job: AttemptJob, log: Path, kept: StorePath, turn: Turn) -> None:
+        """Start the driver, and report what happens until it has ended."""
+        driver = DriverProcess(job, log)
+        self._stopping.driver = driver
+        try:
+            while driver.is_running():
+                self._handle_events(driver, log)
+                turn(log)
+            self._handle_events(driver, log)
+            with contextlib.suppress(UnreachableError):
+                self._reporter.states(log)
+        finally:
+            driver.stop_now()
+            self._stopping.driver = None
+            with contextlib.suppress(UnreachableError):  # then it stays on this machine
+                keep_log(log, kept)
+            shutil.rmtree(job.scratch, ignore_errors=True)
+
+    def _handle_events(self, driver: DriverProcess, log: Path) -> None:
+        timing, reporter = self._timing, self._reporter
+        for event in driver.events():
+            match event.pop("event"):
+                case "ray_started":
+                    timing.ray_start_s += event["seconds"]
+                    reporter.show_dashboard(event["dashboard"])
+                case "cluster_seen":
+                    self.n_slots = event["slots"] if self._address is not None else None
+                case "fit_started":
+                    self._n_workers = max(1, event["slots"])
+                    self._fit_started = time.perf_counter()
+                case "pack_ended":
+                    timing.training_s += event["training_s"] / self._n_workers
+                    timing.worker_setup_s += event["setup_s"] / self._n_workers
+                    timing.store_s += event["store_s"] / self._n_workers
+                case "pack_retried":
+                    reporter.pack_retried(event["message"], log)
+                case "pack_failed":
+                    self.has_failed_packs = True
+                    reporter.pack_failed(event["message"], event.get("root"), log)
+                case "attempt_failed":
+                    reporter.note_failure(event["message"])
+                case "node_avoided":
+                    self._avoid(event)
+                case "ray_stopped":
+                    timing.ray_stop_s += event["seconds"]
+                    if self._fit_started is not None:
+                        timing.fit_s += time.perf_counter() - self._fit_started - event["seconds"]
+                case "user_error":
+                    raise SweepError(event["message"])
+
+    def _avoid(self, event: dict[str, Any]) -> None:
+        node, reason = event["node"], event["message"].partition("\n")[0]
+        if node not in self._avoided:  # packs that were on their way there report it again
+            self._reporter.message(f"node {event['host']} ({node[:8]}) gets no more packs: {reason}")
+        self._avoided.add(node)
+
+
+def _new_scratch() -> str:
+    """A folder for the attempt's own files, which the attempt removes.
+
+    Raises:
+        SweepError: there is no room for it.
+    """
+    try:
+        return new_scratch(temporary_folder())
+    except OSError as error:
+        raise SweepError(f"no folder for temporary files: {error}\n  hint: free some space there, or set RAY_TMPDIR") from error
+
+
+def _local_resources() -> dict[str, Any]:
+    """The resources that a local Ray may use, as fields of `AttemptJob`."""
+    machine = this_machine()
+    memory, names = machine.resources["memory"], machine.gpu_names
+    return {
+        "n_local_cpus": int(machine.resources["CPU"]),
+        "local_memory": int(memory) if math.isfinite(memory) else None,
+        "visible_gpus": None if names is None else ",".join(names),
+    }
+
+
+def _circumstances() -> dict[str, Any]:
+    """Who plans, when, and with which versions: the same for every sweep of a run."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command_line(sys.argv),
+        "versions": versions(),
+        "git_sha": _git_sha(),
+        "host": platform.node(),
+    }
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as a person would type it, without the program's folder: `sweep` and `python -m sweep` are one command."""
+    program = Path(arguments[0]) if arguments else Path()
+    is_ours = program.name == "sweep" or program.parts[-2:] == ("sweep", "__main__.py")
+    # The path of a web address may be a secret.
+    shown = ["..." if before == "--notify" else re.sub(r"^(--notify=).*", r"\1...", word) for before, word in pairwise(["", *arguments])]
+    return shlex.join(["sweep", *shown[1:]] if is_ours else shown)
+
+
+def _git_sha() -> str | None:
+    """The commit of the working directory, if it is in a git checkout."""
+    try:
+        git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return git.stdout.strip()

@@ -1,0 +1,90 @@
+"""When a run stops before everything is complete: interrupts, requests in the results folders, and --fail-fast."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from sweep.execution.driver_process import DriverProcess
+from sweep.execution.sweep_run import Member
+from sweep.monitor.progress import Progress
+from sweep.store.errors import UnreachableError
+
+
+class Stopping:
+    """The requests to stop one run, from wherever they come.
+
+    Args:
+        members: the sweeps of the run.
+        progress: is told why the run stops.
+        fails_fast: stop at the first failure that is not retried.
+    """
+
+    def __init__(self, members: Sequence[Member], progress: Progress, *, fails_fast: bool) -> None:
+        self._members = members
+        self._progress = progress
+        self._fails_fast = fails_fast
+        self._n_interrupts = 0
+        self._failed_fast = False
+        self.driver: DriverProcess | None = None
+        """The driver of the attempt that runs now."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the user knows already that the run stops: after an interrupt, or by --fail-fast."""
+        return self._n_interrupts > 0 or self._failed_fast
+
+    def is_stopping(self) -> bool:
+        """Whether the run was interrupted, or every sweep with packs left was asked to stop."""
+        return self._n_interrupts > 0 or all(member.store.control.stop_requested() for member in self._members if member.plan.packs)
+
+    def was_stopped(self, member: Member) -> bool:
+        """Whether a person stopped this sweep; --fail-fast does not count."""
+        return self._n_interrupts > 0 or (not self._failed_fast and member.store.control.stop_requested())
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Handle signals inside the block.
+
+        The first Ctrl-C or SIGTERM lets running epochs end and keeps them; the second stops at once. SIGUSR1, which batch systems
+        send before a time limit, never counts as a second one.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handled = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        previous = {number: signal.signal(number, self._interrupt) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def stop_at_failure(self) -> bool:
+        """With --fail-fast, ask every sweep to stop; returns whether this failure was the first to do so."""
+        if not self._fails_fast or self.is_told:
+            return False
+        self._failed_fast = True
+        self._progress.message("stopping (--fail-fast): running epochs end and are kept")
+        for member in self._members:
+            member.store.control.request_stop()
+        return True
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGUSR1 and self._n_interrupts:
+            return
+        self._n_interrupts += 1
+        if self._n_interrupts == 1:
+            for member in self._members:
+                self._request_stop(member)
+            self._progress.message("stopping: running epochs end and are kept; once more stops now")
+        elif self.driver is not None:
+            self.driver.stop_now()
+
+    def _request_stop(self, member: Member) -> None:
+        try:
+            member.store.control.request_stop()
+        except UnreachableError:  # the workers cannot see a request either
+            if self.driver is not None:
+                self.driver.stop_now()

@@ -1,0 +1,6 @@
+"""One run at a time in a results folder: `Lock` on a disk and `Claims` in an object store keep the one protocol `FolderLock`."""
+
+from sweep.store.lock.claims import Claims as Claims
+from sweep.store.lock.disk import Lock as Lock
+from sweep.store.lock.folder_lock import FolderLock as FolderLock
+from sweep.store.lock.folder_lock import LockedError as LockedError

@@ -1,0 +1,246 @@
+"""Small records in JSON beside the results: the plan of each run, the live states of running packs, measured latencies.
+
+A results folder may come from anywhere, so every record is checked when it is read.
+"""
+
+import math
+import re
+import time
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sweep.store.control import REMOTE_S
+from sweep.store.errors import StoreError, UnreadableError
+from sweep.store.files import checked_name, finite, is_name, is_there, read_json, write_json
+from sweep.store.folder import Finding, Folder, problems_of, remove, what_to_do
+from sweep.store.remote.path import StorePath
+
+_MAX_TEXT = 1_000
+_MAX_COUNT = 2**53
+_HINT = "no run wrote it: delete it, the results do not need it"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BATCH = re.compile(r"[1-9]\d{0,8}")
+_MEASURED_ON = ("host", "processor", "torch", "product")
+_LIVE_LINES = ("study", "host", "phase")
+_LIVE_NUMBERS = ("best_metric", "sparsity_rate", "started", "updated")
+
+
+def is_line(value: object) -> bool:
+    """Text on one line that a terminal shows as it is."""
+    return isinstance(value, str) and len(value) <= _MAX_TEXT and value.isprintable()
+
+
+def is_count(value: object) -> bool:
+    """A whole number >= 0 that every JSON reader takes exactly."""
+    return type(value) is int and 0 <= value < _MAX_COUNT
+
+
+def is_number(value: object) -> bool:
+    """A finite number of a size that can be computed with."""
+    return math.isfinite(value) if isinstance(value, float) else type(value) is int and abs(value) < _MAX_COUNT
+
+
+def check_plan(plan: Mapping[str, Any], path: StorePath) -> None:
+    """Refuse a plan that no run wrote; a key may be absent.
+
+    Raises:
+        UnreadableError: its trials, its time or its counts are invalid.
+    """
+    trials = plan.get("trials", [])
+    if not isinstance(trials, list) or not all(isinstance(trial, dict) and is_name(trial.get("trial_id")) for trial in trials):
+        raise UnreadableError("not a plan: `trials` is a list of objects with a `trial_id` each", path, _HINT)
+    if not is_count(plan.get("n_complete_before", 0)):
+        raise UnreadableError("not a plan: `n_complete_before` is a whole number", path, _HINT)
+    config = plan.get("config", {})
+    if not isinstance(config, dict) or not is_line(config.get("name", "")):
+        raise UnreadableError("not a plan: `config` is an object with a name", path, _HINT)
+    if plan.get("started") is not None and not _is_time(plan["started"]):
+        raise UnreadableError("not a plan: `started` is a time with its zone, in ISO 8601", path, _HINT)
+
+
+def is_live(state: Mapping[str, Any]) -> bool:
+    """Whether a worker wrote this live state; other files are not shown, as the next epoch writes them again."""
+    trial_ids = state.get("trial_ids")
+    return (
+        is_name(state.get("pack_id"))
+        and isinstance(trial_ids, list)
+        and all(map(is_name, trial_ids))
+        and all(is_line(state[name]) for name in _LIVE_LINES if state.get(name) is not None)
+        and all(is_number(state[name]) for name in _LIVE_NUMBERS if state.get(name) is not None)
+        and _are_vectors(state.get("k"))
+        and ("epoch" not in state or (is_count(state["epoch"]) and is_count(state.get("n_epochs"))))
+    )
+
+
+def check_latency(latency: Mapping[str, Any], path: StorePath) -> None:
+    """Refuse a latency record that `sweep measure` did not write.
+
+    Raises:
+        UnreadableError: it is of another trial than its name says, or one of its values is invalid.
+    """
+    sha256, times = latency.get("weights_sha256"), latency.get("latency_ms")
+    rules = {
+        "trial_id": is_name(latency.get("trial_id")) and latency["trial_id"] == path.stem,
+        "weights_sha256": isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None,
+        "latency_ms": isinstance(times, dict) and all(_BATCH.fullmatch(n) and _is_pair(pair) for n, pair in times.items()),
+        **{name: is_line(latency.get(name)) for name in _MEASURED_ON},
+        "measured": _is_time(latency.get("measured")),
+    }
+    wrong = next((key for key, is_kept in rules.items() if not is_kept), None)
+    if wrong is not None:
+        raise UnreadableError(f"not a measurement of this trial: `{wrong}` is not what `sweep measure` writes", path)
+
+
+class Plans:
+    """The plans of a sweep: what each run was going to do, by the run's number."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._latest: tuple[StorePath, dict[str, Any]] | None = None
+
+    def write(self, attempt: int, plan: Mapping[str, Any]) -> None:
+        """Record what run `attempt` is going to do. The caller holds the lock.
+
+        Raises:
+            StoreError: that run already has a plan.
+        """
+        path = self._folder.root / "plans" / f"{attempt}.json"
+        if is_there(path):
+            raise StoreError(f"run {attempt} already has a plan", path, "take the number from next_attempt()")
+        write_json(path, dict(plan))
+
+    def latest(self) -> dict[str, Any] | None:
+        """The plan of the last run; None before the first. A plan never changes, so each is read once."""
+        plans = self._folder.plans()
+        if not plans:
+            return None
+        newest = plans[max(plans)]
+        if self._latest is None or self._latest[0] != newest:
+            self._latest = (newest, read_plan(newest))
+        return self._latest[1]
+
+    def configs(self) -> list[dict[str, Any]]:
+        """The config in each plan, in no particular order; empty where a plan has none."""
+        return [read_plan(path).get("config", {}) for path in self._folder.plans().values()]
+
+
+def read_plan(path: StorePath) -> dict[str, Any]:
+    """A plan.
+
+    Raises:
+        UnreadableError: no run wrote it.
+    """
+    plan = read_json(path)
+    check_plan(plan, path)
+    return plan
+
+
+class Live:
+    """The live states: where each running pack is, as its worker reports."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._written: dict[str, float] = {}
+
+    def write(self, pack_id: str, state: Mapping[str, Any]) -> None:
+        """Show where a running pack is. NaN becomes null; nothing is synced, as nobody misses it after a power cut.
+
+        An object store takes a state at most every two seconds; one that comes sooner is not shown.
+        """
+        path = self._folder.root / "live" / f"{checked_name(pack_id, 'pack id')}.json"
+        if self._folder.is_remote and time.monotonic() - self._written.get(pack_id, -REMOTE_S) < REMOTE_S:
+            return
+        self._written[pack_id] = time.monotonic()
+        write_json(path, {**finite(dict(state)), "pack_id": pack_id}, durable=False)
+
+    def read(self) -> list[dict[str, Any]]:
+        """The states of the running packs, each with its `pack_id`, in the order of ids."""
+        states = []
+        for path in self._folder.paths("live", ".json"):
+            try:
+                states.append(read_json(path))
+            except (FileNotFoundError, UnreadableError):
+                continue  # the pack has just ended; or a power cut tore it
+        return states
+
+    def remove(self, pack_id: str) -> None:
+        """The pack has ended: remove its live state."""
+        remove([self._folder.root / "live" / f"{checked_name(pack_id, 'pack id')}.json"])
+
+    def clear(self) -> None:
+        """No pack runs: remove all live states. The caller holds the lock."""
+        remove(self._folder.paths("live", ".json"))
+
+
+class Latencies:
+    """The latencies: how long a trial's networks take on one named machine."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def write(self, trial_id: str, latency: Mapping[str, Any]) -> None:
+        """Keep the measured latency of one trial's networks in place of an earlier one; needs no lock.
+
+        Args:
+            trial_id: of the trial.
+            latency: `weights_sha256`, `latency_ms` (batch as text -> `before` and `after`, milliseconds), `host`, `processor`,
+                `torch`, `product` and `measured` (a time with its zone).
+
+        Raises:
+            StoreWriteError: the folder did not take it; an earlier measurement is as it was.
+        """
+        path = self._folder.root / "latency" / f"{checked_name(trial_id, 'trial id')}.json"
+        record = {"trial_id": trial_id, **latency}
+        check_latency(record, path)
+        self._folder.make_later("latency")
+        write_json(path, record)
+
+    def read(self, trial_id: str) -> dict[str, Any] | None:
+        """The measured latency of a trial; None where there is none, or its file is damaged and `verify` names it."""
+        try:
+            return _read_latency(self._folder.root / "latency" / f"{checked_name(trial_id, 'trial id')}.json")
+        except (FileNotFoundError, UnreadableError):
+            return None
+
+    def forget(self, trial_ids: Collection[str]) -> None:
+        """Remove the measurements of these trials."""
+        remove(path for path in self._folder.paths("latency", ".json") if path.stem in trial_ids)
+
+    def problems(self) -> list[Finding]:
+        """Everything wrong in the folder of latencies."""
+        problems = []
+        for path in self._folder.paths("latency"):
+            if path.suffix != ".json" or not is_name(path.stem):
+                problems.append(Finding(path, "its name is not <trial id>.json", what_to_do(path)))
+            else:
+                problems += problems_of(path, partial(_read_latency, path))
+        return problems
+
+
+def _read_latency(path: StorePath) -> dict[str, Any]:
+    latency = read_json(path)
+    check_latency(latency, path)
+    return latency
+
+
+def _are_vectors(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(map(is_point, value)))
+
+
+def is_point(value: object) -> bool:
+    """Whether it is a list of numbers, or absent."""
+    return value is None or (isinstance(value, list) and all(map(is_number, value)))
+
+
+def _is_pair(value: object) -> bool:
+    """Milliseconds before and after compression."""
+    return isinstance(value, dict) and all(is_number(value.get(name)) and value[name] >= 0 for name in ("before", "after"))
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
