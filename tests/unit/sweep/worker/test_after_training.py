@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from own_module import TRAINING, write_module
 
 import trainer.training.base
-from sweep.planning.pack_job import PackJob
+from sweep.planning.pack_job import PackJob, TrialJob
 from sweep.store.schema import SchemaError
 from sweep.store.store import Store
 from sweep.worker.pack_run import PackRun
@@ -259,9 +259,9 @@ def test_an_error_whose_text_is_no_utf_8_is_a_row(tmp_path: Path, monkeypatch: p
 def test_a_network_that_all_trials_share_is_measured_for_each_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int]
 ) -> None:
-    preferences: Sequence[list[float]] = [[0.0, 0.2, 0.8], [0.0, 0.5, 0.5], [0.0, 0.8, 0.2]]
+    trials = [TrialJob("a", [0.0, 0.2, 0.8]), TrialJob("b", [0.0, 0.5, 0.5]), TrialJob("c", [0.0, 0.8, 0.2])]
     training = {**TRAINING, "one_phase": {"epochs": 2}}
-    shared: Any = {"method": "cosmos", "trial_ids": ["a", "b", "c"], "preferences": preferences, "training": training}
+    shared: Any = {"method": "cosmos", "trials": trials, "training": training}
     finish(job_of(tmp_path / "whole", 3, **shared))
     expected = {trial_id: trained(row) for trial_id, row in rows_of(tmp_path / "whole").items()}
     epochs.clear()
