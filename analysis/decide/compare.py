@@ -18,8 +18,9 @@ from analysis.pareto.attainment import attainment_difference
 from analysis.pareto.dominance import nondominated
 from analysis.pareto.indicators import beyond_text, epsilon_additive, hypervolume, n_beyond
 from analysis.pareto.intervals import CONFIDENCE, Estimate, bootstrap_difference, bootstrap_mean
+from analysis.results.columns import SPARSITY_OBJECTIVE, SPARSITY_RATE
 from analysis.results.manifest import ResultsError
-from analysis.results.table import SPARSITY_COLUMN, SPARSITY_RATE, ResultTable
+from analysis.results.table import ResultTable
 
 ROWS_LEFT = "1 - sparsity_rate"
 """What stands for the sparsity objective where two architectures are compared."""
@@ -105,7 +106,7 @@ def compare(
     _check_objectives(first, second)
     chosen = tuple(_study(table, name) for table, name in zip((first, second), studies or (None, None), strict=True))
     is_by_rate = first.sparsity_objective is not None and chosen[0].model != chosen[1].model
-    columns = tuple(ROWS_LEFT if is_by_rate and o["column"] == SPARSITY_COLUMN else o["column"] for o in first.objectives)
+    columns = tuple(ROWS_LEFT if is_by_rate and o["column"] == SPARSITY_OBJECTIVE else o["column"] for o in first.objectives)
     corner, origin = _reference(first, second, reference)
     if is_by_rate and reference is None:
         corner = tuple(1.0 if column == ROWS_LEFT else value for column, value in zip(columns, corner, strict=True))

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.formatting import latex_table, markdown_table, preference_text
 from analysis.measures.convergence import gaps
 from analysis.measures.labels import label_points
+from analysis.results.columns import is_of
 from analysis.results.json_text import plain
 from analysis.results.table import ResultTable, read_results
 
@@ -33,7 +34,9 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
     ok = table.ok
     labels = label_points(table, eps)
     frame = ok.frame.assign(group=labels["group"].to_numpy(), gap=gaps(ok))[labels["kept"].to_numpy()]
-    results = [name for name in frame.columns if name.startswith(("accuracy.test.", "metric.test.")) and frame[name].notna().any()]
+    results = [
+        name for name in frame.columns if (is_of("accuracy", name, "test") or is_of("metric", name, "test")) and frame[name].notna().any()
+    ]
     extra = [name for name in ("gap", "notes") if frame[name].notna().any()]
     columns = ["trial_id", "group", "study", "seed", "k", *(o["column"] for o in table.objectives), *results, *extra, *_FORMATS]
     return frame[columns].sort_values(["sparsity_rate", "trial_id"], ascending=[False, True]).reset_index(drop=True)
@@ -71,7 +74,7 @@ def _for_people(table: ResultTable, frame: pd.DataFrame) -> pd.DataFrame:
     for name in shown.columns:
         if name in _FORMATS:
             shown[name] = [_number(_FORMATS[name], value) for value in shown[name]]
-        elif name.startswith("accuracy."):
+        elif is_of("accuracy", name):
             shown[name] = [_number("{:.2%}", value) for value in shown[name]]
         elif pd.api.types.is_float_dtype(shown[name]):
             shown[name] = [_number("{:.4g}", value) for value in shown[name]]

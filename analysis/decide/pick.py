@@ -15,6 +15,7 @@ from analysis.formatting import preference_text
 from analysis.measures.convergence import UNCONVERGED, residual_share
 from analysis.measures.studies import compared_studies
 from analysis.pareto.neighbors import to_unit_range
+from analysis.results.columns import is_of
 from analysis.results.json_text import plain, plain_row
 from analysis.results.manifest import ResultsError
 from analysis.results.table import ResultTable
@@ -255,7 +256,7 @@ def _chosen_text(table: ResultTable, found: Pick, row: "pd.Series") -> str:
         found.column,
         *(bound.column for bound in found.bounds),
         *_ABOUT,
-        *(n for n in row.index if str(n).startswith("accuracy.test.")),
+        *(n for n in row.index if is_of("accuracy", str(n), "test")),
     ]
     for name in dict.fromkeys(str(name) for name in names):
         value = row[name]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from analysis.figures.style import axis_title, cluster_name, hover_texts, marker_of
 from analysis.measures.labels import label_points
-from analysis.results.table import SPARSITY_COLUMN, SPARSITY_RATE, ResultTable
+from analysis.results.columns import SPARSITY_OBJECTIVE, SPARSITY_RATE
+from analysis.results.table import ResultTable
 
 EXACT_FRONT = "exact"
 """`meta["group"]` of the exact front's trace, which holds no trial."""
@@ -83,7 +84,7 @@ def axis_of(table: ResultTable, column: str) -> dict[str, Any]:
     axis: dict[str, Any] = {"title": {"text": axis_title(table, column)}}
     if column == SPARSITY_RATE:
         axis["tickformat"] = ".0%"
-    if column == SPARSITY_COLUMN:
+    if column == SPARSITY_OBJECTIVE:
         axis["tickformat"] = "~g"
     return axis
 

@@ -12,6 +12,7 @@ from analysis.figures.style import COLOURS, DENSE_COLOUR, cluster_name, hover_te
 from analysis.formatting import as_text, preference_text
 from analysis.measures.labels import DENSE, SPARSE, cluster_table, label_points
 from analysis.pareto.dominance import nondominated
+from analysis.results.columns import is_of, task_of
 from analysis.results.table import ResultTable, axis_columns, height_column, pair_columns, two_of
 
 _ORTHOGRAPHIC = {"projection": {"type": "orthographic"}, "eye": {"x": 1.3, "y": 1.3, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.06}}
@@ -172,8 +173,8 @@ def cluster_trace(table: ResultTable, is_narrow: bool = False) -> go.Table:
     }
     if lines["accuracy"].notna().any():
         columns["Test accuracy"] = [f"{100 * value:.2f} %" if value == value else "–" for value in lines["accuracy"]]
-    for column in (name for name in lines if str(name).startswith("metric.test.")):
-        columns[as_text(str(column).removeprefix("metric.test."))] = [f"{value:.4g}" for value in lines[column]]
+    for column in (name for name in lines if is_of("metric", str(name), "test")):
+        columns[as_text(task_of(str(column)))] = [f"{value:.4g}" for value in lines[column]]
     if not is_narrow:
         columns["Trial"] = [as_text(trial) for trial in lines["trial_id"]]
     colours = [[str(marker["color"]) for marker in markers], *[["#15181c"] * len(lines)] * (len(columns) - 1)]

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 
 from analysis.figures.base import clusters_of, exact_front, new_figure
 from analysis.figures.style import axis_title, short_title
-from analysis.results.table import SPARSITY_COLUMN, ResultTable, axis_columns
+from analysis.results.columns import SPARSITY_OBJECTIVE
+from analysis.results.table import ResultTable, axis_columns
 
 MAX_PAIRED = 6
 """Objectives that a scatter matrix shows; fifteen pairs are as many as a page has room for."""
@@ -110,5 +111,5 @@ def _matrix_axes(table: ResultTable, columns: list[str]) -> dict[str, Any]:
             low = start if letter == "x" else max(0.0, 1 - start - size)
             anchor = _axis_id("y", n) if letter == "x" else "x"
             axis = {"domain": [low, min(1.0, low + size)], "anchor": anchor, "nticks": 4, "title": {"text": short_title(table, column)}}
-            axes[f"{letter}axis{'' if i == 0 else i + 1}"] = axis | ({"tickformat": "~g"} if column == SPARSITY_COLUMN else {})
+            axes[f"{letter}axis{'' if i == 0 else i + 1}"] = axis | ({"tickformat": "~g"} if column == SPARSITY_OBJECTIVE else {})
     return axes

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from analysis.formatting import as_text, preference_text
 from analysis.measures.convergence import UNCONVERGED, gap_text, gaps, residual_share
 from analysis.measures.labels import DENSE
-from analysis.results.table import ACCURACY, SPARSITY_COLUMN, SPARSITY_RATE, VALUE, ResultTable
+from analysis.results.columns import ACCURACY, MEAN, SPARSITY_OBJECTIVE, SPARSITY_RATE, accuracy_column, is_of, metric_column, task_of
+from analysis.results.table import VALUE, ResultTable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe and Ito's colours that colour-blind readers tell apart, without yellow (too faint on white)."""
@@ -54,9 +55,9 @@ def axis_title(table: ResultTable, column: str) -> str:
         return as_text(column)
     unit = as_text(objective.get("unit") or "")
     name = as_text(objective.get("name") or column)
-    if column == SPARSITY_COLUMN:
+    if column == SPARSITY_OBJECTIVE:
         name = f"{name} objective"
-    elif column.startswith("loss.") and table.metrics.get(column.split(".", 2)[-1]) != VALUE:
+    elif is_of("loss", column) and table.metrics.get(task_of(column)) != VALUE:
         name = f"{name}: {as_text(column.split('.')[1])} loss"
     return f"{name} ({unit})" if unit else name
 
@@ -94,9 +95,9 @@ _RATES = (SPARSITY_RATE, "compression_rate", "parameter_sharing")
 def _test_results(table: ResultTable, frame: pd.DataFrame) -> list[tuple[str, float, NDArray[np.float64]]]:
     """(format of a line, factor, values of shape (n_points,)) of each task's accuracy or metric, and the mean accuracy."""
     results = []
-    for task, metric in [*table.metrics.items(), ("mean", ACCURACY)]:
+    for task, metric in [*table.metrics.items(), (MEAN, ACCURACY)]:
         is_accuracy = metric == ACCURACY
-        column = f"{'accuracy' if is_accuracy else 'metric'}.test.{task}"
+        column = accuracy_column("test", task) if is_accuracy else metric_column("test", task)
         number = "{:.2f} % test accuracy" if is_accuracy else f"{{:.4g}} test {_braced(metric)}"
         values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
         results.append((f"{_braced(task)}: {number}", 100.0 if is_accuracy else 1.0, values))

@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.measures.selection import CLOSE_LOSS, best_row, chosen_by, quality
+from analysis.measures.selection import CLOSE_LOSS, best_row, quality
 from analysis.measures.studies import compared_studies
+from analysis.results.columns import DEVICE_SECONDS, PHASES, SPARSITY_RATE, accuracy_column, wall_column
 from analysis.results.table import ResultTable
-
-PHASES = ("sparsify", "tying", "retrain")
-TOTAL = "device_s"
 
 
 def own_seconds(frame: pd.DataFrame) -> pd.DataFrame:
@@ -28,10 +26,10 @@ def own_seconds(frame: pd.DataFrame) -> pd.DataFrame:
         `device_s` and `device_s_<phase>` (= wall_s_<phase> * device_s / wall_s), one row a row of the frame, in seconds;
         NaN where it was not measured. Methods of one phase and dense trials have all of it in `retrain`.
     """
-    own, wall = _numbers(frame, TOTAL), _numbers(frame, "wall_s")
+    own, wall = _numbers(frame, DEVICE_SECONDS), _numbers(frame, wall_column())
     share = np.divide(own, wall, out=np.full(len(frame), np.nan), where=wall > 0)
-    seconds = {f"{TOTAL}_{phase}": _numbers(frame, f"wall_s_{phase}") * share for phase in PHASES}
-    return pd.DataFrame({**seconds, TOTAL: own}, index=frame.index)
+    seconds = {f"{DEVICE_SECONDS}_{phase}": _numbers(frame, wall_column(phase)) * share for phase in PHASES}
+    return pd.DataFrame({**seconds, DEVICE_SECONDS: own}, index=frame.index)
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
@@ -90,7 +88,7 @@ def costs_of(plan: dict[str, Any] | None, given: Costs | None = None) -> Costs:
 def spent(table: ResultTable) -> Spent:
     """Over all rows of a table."""
     frame = table.frame
-    seconds, kwh = _known(table, "device_s"), _known(table, "energy_wh") / 1000
+    seconds, kwh = _known(table, DEVICE_SECONDS), _known(table, "energy_wh") / 1000
     counted = np.isfinite(kwh)
     # Files of before there was the column hold no energy, so a missing mark stands beside a number of another program's only.
     estimated = counted & np.array([cell is None or cell != False for cell in frame["energy_estimated"].to_list()], dtype=bool)  # noqa: E712
@@ -152,7 +150,7 @@ def savings(table: ResultTable) -> tuple[Saving, ...]:
 
 
 def _of_study(table: ResultTable, name: str, rows: pd.DataFrame) -> Saving | None:
-    best, zero = best_row(table, rows), _measured(rows, "sparsity_rate")
+    best, zero = best_row(table, rows), _measured(rows, SPARSITY_RATE)
     if best is None or not (zero > 0).any():
         return None
     near = rows[(quality(table, rows) >= _least_quality(table, best)) & np.isfinite(_kept_params(rows))]
@@ -160,14 +158,14 @@ def _of_study(table: ResultTable, name: str, rows: pd.DataFrame) -> Saving | Non
     if chosen is None:
         return None
     dense = best_row(table, rows[zero == 0])
-    is_sparse = chosen["sparsity_rate"] > 0
+    is_sparse = chosen[SPARSITY_RATE] > 0
     return Saving(
         study=name,
         trial_id=str(chosen["trial_id"]),
         params=(_saved(_kept_params, chosen, dense) or 0.0) if is_sparse else 0.0,
         macs=_saved(_kept_macs, chosen, dense) if is_sparse else None,
-        accuracy_test=_number(chosen["accuracy.test.mean"]),
-        best_accuracy_test=_number(best["accuracy.test.mean"]),
+        accuracy_test=_number(chosen[accuracy_column("test")]),
+        best_accuracy_test=_number(best[accuracy_column("test")]),
         has_dense=dense is not None,
     )
 
@@ -198,7 +196,7 @@ def _kept(rows: pd.DataFrame, removable: str, of: str) -> NDArray[np.float64]:
 
 def _least_quality(table: ResultTable, best: pd.Series) -> float:
     value = float(quality(table, best.to_frame().T)[0])
-    return value - (NEAR_ACCURACY if chosen_by(table) == "accuracy" else CLOSE_LOSS * abs(value))
+    return value - (NEAR_ACCURACY if table.selection.by == "accuracy" else CLOSE_LOSS * abs(value))
 
 
 def _measured(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:

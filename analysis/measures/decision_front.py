@@ -11,7 +11,8 @@ from analysis.measures.labels import label_points
 from analysis.measures.studies import compared_studies
 from analysis.pareto.dominance import nondominated
 from analysis.pareto.neighbors import neighbours, to_unit_range
-from analysis.results.table import ACCURACY, SPARSITY_RATE, VALUE, ResultTable
+from analysis.results.columns import SPARSITY_RATE, accuracy_column, is_of, task_of
+from analysis.results.table import VALUE, ResultTable
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ def quantities(table: ResultTable) -> tuple[Quantity, ...]:
         found.append(Quantity(SPARSITY_RATE, "sparsity", is_maximised=True, unit="points"))
     for objective in table.task_objectives:
         name, column = str(objective["name"]), objective["column"]
-        accuracy = f"accuracy.validation.{column.split('.', 2)[-1]}"
-        if column.startswith("loss.validation.") and accuracy in frame and frame[accuracy].notna().any():
+        accuracy = accuracy_column("validation", task_of(column))
+        if is_of("loss", column, "validation") and accuracy in frame and frame[accuracy].notna().any():
             found.append(Quantity(accuracy, name, is_maximised=True, unit="points"))
         else:
-            is_value = table.metrics.get(column.split(".", 2)[-1]) == VALUE or not column.startswith("loss.")
+            is_value = table.metrics.get(task_of(column)) == VALUE or not is_of("loss", column)
             found.append(
                 Quantity(column, name if is_value else f"{name} loss", objective.get("sense") == "max", str(objective.get("unit") or ""))
             )
@@ -57,7 +58,7 @@ def quantities(table: ResultTable) -> tuple[Quantity, ...]:
 
 def measure_name(quantity: Quantity) -> str:
     """A quantity with what is measured, for people."""
-    if quantity.column.startswith(f"{ACCURACY}."):
+    if is_of("accuracy", quantity.column):
         return f"{quantity.name} accuracy"
     return "sparsity rate" if quantity.column == SPARSITY_RATE else quantity.name
 

@@ -6,6 +6,7 @@ import pandas as pd
 from analysis.measures.selection import best_row, measured_metrics
 from analysis.measures.studies import check_one_scaling
 from analysis.pareto.dominance import Mode, slack, sparsity_clusters
+from analysis.results.columns import accuracy_column, metric_column
 from analysis.results.table import ResultTable
 
 SPARSE, DENSE = "sparse", "dense"
@@ -75,12 +76,12 @@ def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
     """
     cluster_of = labels["cluster"].to_numpy()
     kept = labels["kept"].to_numpy(dtype=bool)
-    metrics = [f"metric.test.{task}" for task in measured_metrics(table)]
+    metrics = [metric_column("test", task) for task in measured_metrics(table)]
     lines = []
     for cluster in np.unique(cluster_of[kept]):
         rows = table.ok.frame[kept & (cluster_of == cluster)]
         best = best_row(table, rows)
-        known = best if best is not None else {"accuracy.test.mean": np.nan, **dict.fromkeys(metrics, np.nan)}
+        known = best if best is not None else {accuracy_column("test"): np.nan, **dict.fromkeys(metrics, np.nan)}
         lines.append(
             {
                 "cluster": int(cluster),
@@ -89,7 +90,7 @@ def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
                 "n_points": len(rows),
                 "trial_id": best["trial_id"] if best is not None else None,
                 "k": best["k"] if best is not None else None,
-                "accuracy": known["accuracy.test.mean"],
+                "accuracy": known[accuracy_column("test")],
                 **{name: known[name] for name in metrics},
             }
         )

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.results.columns import share_columns
 from analysis.results.table import ResultTable
 
 MIN_DIFFERENCES = 3
@@ -43,7 +44,7 @@ def training_noise(table: ResultTable, rows: NDArray[np.int64], clusters: NDArra
     """
     columns = [o["column"] for o in table.task_objectives]
     values, frame = table.values(columns)[rows], table.frame.iloc[rows]
-    k = frame[[f"k_{i}" for i in range(len(table.tasks) + 1)]].to_numpy(dtype=np.float64, na_value=np.nan)
+    k = frame[share_columns(len(table.tasks))].to_numpy(dtype=np.float64, na_value=np.nan)
     if (of_seeds := _between_seeds(values, k)) is not None:
         return Noise(of_seeds, "seeds")
     shares = k[:, 1:] / k[:, 1:].sum(axis=1, keepdims=True)

@@ -9,9 +9,10 @@ import pandas as pd
 from analysis.formatting import preference_text
 from analysis.measures.convergence import EXACT, exactness, gap_text
 from analysis.measures.labels import DENSE, SPARSE, is_sparse, label_points
-from analysis.measures.selection import CLOSE_ACCURACY, CLOSE_LOSS, best_row, chosen_by, is_close, mean_loss, measured_metrics
+from analysis.measures.selection import CLOSE_ACCURACY, CLOSE_LOSS, best_row, is_close, mean_loss, measured_metrics
 from analysis.pareto.dominance import Mode
 from analysis.pareto.indicators import hypervolume, igd_plus, n_beyond
+from analysis.results.columns import ACCURACY, SPARSITY_RATE, accuracy_column, metric_column
 from analysis.results.table import ResultTable
 
 _MAX_METRICS = 3
@@ -29,8 +30,9 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
     Returns:
         `name`, `folder`, `counts` (as `ResultTable.counts`), `eps`, `mode`, `n_front` (points kept), `n_front_sparse`,
         `n_front_dense`, `best_dense` and `best_sparse` (None, or trial_id, k, sparsity_rate, accuracy_validation and
-        accuracy_test, fractions, the mean losses loss_validation and loss_test, and metrics_test, a value for each task
-        that is no classification), `hypervolume` and `hypervolume_reference` (None when the manifest has no reference),
+        accuracy_test, fractions, the mean losses loss_validation and loss_test, accuracies_test, a fraction for each
+        classification task, and metrics_test, a value for each other task), `hypervolume` and `hypervolume_reference` (None
+        when the manifest has no reference),
         `n_beyond_reference` (finished trials that add nothing to it, as they are not better than the reference in every objective),
         `igd_plus` (mean distance of the exact front from the finished trials, None when it is not known), the facts of
         `exactness` (`n_optimum`, `n_exact`, `largest_gap`, ...), and `sentence`, which says the same to people.
@@ -88,12 +90,15 @@ def _describe(table: ResultTable, row: pd.Series | None) -> dict[str, Any] | Non
     return {
         "trial_id": str(row["trial_id"]),
         "k": [float(share) for share in row["k"]] if isinstance(row["k"], (list, np.ndarray)) else None,
-        "sparsity_rate": _number(row["sparsity_rate"]),
-        "accuracy_validation": _number(row["accuracy.validation.mean"]),
-        "accuracy_test": _number(row["accuracy.test.mean"]),
+        "sparsity_rate": _number(row[SPARSITY_RATE]),
+        "accuracy_validation": _number(row[accuracy_column("validation")]),
+        "accuracy_test": _number(row[accuracy_column("test")]),
         "loss_validation": losses["validation"],
         "loss_test": losses["test"],
-        "metrics_test": {task: _number(row[f"metric.test.{task}"]) for task in measured_metrics(table)},
+        "accuracies_test": {
+            task: _number(row[accuracy_column("test", task)]) for task, metric in table.metrics.items() if metric == ACCURACY
+        },
+        "metrics_test": {task: _number(row[metric_column("test", task)]) for task in measured_metrics(table)},
     }
 
 
@@ -138,7 +143,7 @@ def _exact_part(table: ResultTable, facts: dict[str, Any]) -> str:
 
 def _model_parts(table: ResultTable, facts: dict[str, Any], close: bool) -> list[str]:
     """What the best dense and the best sparse model reach."""
-    has_accuracy = chosen_by(table) == "accuracy"
+    has_accuracy = table.selection.by == "accuracy"
     near = f"{CLOSE_ACCURACY * 100:.0f} points of it" if has_accuracy else f"{CLOSE_LOSS * 100:.0f} % of its loss"
     dense, sparse = facts["best_dense"], facts["best_sparse"]
     parts = []
@@ -156,18 +161,23 @@ def _model_parts(table: ResultTable, facts: dict[str, Any], close: bool) -> list
 
 
 def _reached(table: ResultTable, model: dict[str, Any], is_second: bool = False) -> str | None:
-    """What a model reaches on test data: accuracy, else up to three metrics by name, else the mean loss; None if unknown."""
-    if chosen_by(table) == "accuracy":
+    """What a model reaches on test data: the mean accuracy, or up to three tasks by name, or the mean loss; None if nothing is known."""
+    if table.selection.by == "accuracy":
         accuracy = model["accuracy_test"]
         return None if accuracy is None else f"{_percent(accuracy)}{'' if is_second else ' mean test accuracy'}"
-    metrics = {task: value for task, value in model["metrics_test"].items() if value is not None}
-    if metrics and len(metrics) <= _MAX_METRICS:
-        return " and ".join(f"{value:.4g} test {table.metrics[task]}{_of_task(table, task)}" for task, value in metrics.items())
+    tasks = [text for task in table.tasks if (text := _task_reached(table, task, model)) is not None]
+    if tasks and len(tasks) <= _MAX_METRICS:
+        return " and ".join(tasks)
     return None if model["loss_test"] is None else f"a mean test loss of {model['loss_test']:.4g}"
 
 
-def _of_task(table: ResultTable, task: str) -> str:
-    return f" for {task}" if len(table.tasks) > 1 else ""
+def _task_reached(table: ResultTable, task: str, model: dict[str, Any]) -> str | None:
+    """What a model reaches on a task's test data, None if it is not known."""
+    which = f" for {task}" if len(table.tasks) > 1 else ""
+    metric, accuracies = model["metrics_test"].get(task), model["accuracies_test"]
+    if metric is not None:
+        return f"{metric:.4g} test {table.metrics[task]}{which}"
+    return None if accuracies.get(task) is None else f"{_percent(accuracies[task])} test accuracy{which}"
 
 
 def _percent(fraction: float) -> str:

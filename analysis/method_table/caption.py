@@ -75,14 +75,14 @@ def _schedules(table: MethodTable) -> Iterator[str]:
 
 def _choice(table: MethodTable) -> Iterator[str]:
     """How k was chosen, where some line has one."""
-    how = {dataset.chosen_by for dataset in table.datasets for line in (*dataset.lines, *dataset.second) if line.preference is not None}
-    if not how:
+    lines = ((dataset, line) for dataset in table.datasets for line in (*dataset.lines, *dataset.second))
+    goals = sorted({dataset.selection.goal for dataset, line in lines if line.preference is not None})
+    if not goals:
         return
-    goals = {"accuracy": "the highest mean validation accuracy", "loss": "the least mean validation loss"}
-    goal = " (or, without accuracies, ".join(goals[name] for name in sorted(how)) + (")" if len(how) > 1 else "")
+    goal = " (or, unless all tasks have accuracies, ".join(goals) + (")" if len(goals) > 1 else "")
     yield (
-        f"k was chosen on validation data: of a method's preferences with a result for every seed, the one with {goal} over "
-        "tasks and seeds, and of equal ones the first in the plan."
+        f"k was chosen on validation data: of a method's preferences with a result for every seed, the one with {goal}, "
+        "averaged over tasks and seeds; the first in the plan where several are equal."
     )
 
 

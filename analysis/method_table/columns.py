@@ -5,11 +5,12 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis.measures.costs import PHASES, TOTAL, own_seconds
+from analysis.measures.costs import own_seconds
 from analysis.measures.selection import mean_loss
-from analysis.results.table import ACCURACY, ResultTable
+from analysis.results.columns import ACCURACY, DEVICE_SECONDS, MEAN, PHASES, SPARSITY_RATE, accuracy_column, loss_column, metric_column
+from analysis.results.table import ResultTable
 
-MEAN_LOSS = "loss.test.mean"
+MEAN_LOSS = loss_column("test", MEAN)
 Look = Literal["percent", "ratio", "number", "seconds"]
 
 
@@ -30,11 +31,14 @@ class Column:
 
 
 _RATES = (
-    Column("sparsity_rate", "SR, %", "percent", higher_is_better=True, neutral=0.0),
+    Column(SPARSITY_RATE, "SR, %", "percent", higher_is_better=True, neutral=0.0),
     Column("compression_rate", "CR", "ratio", higher_is_better=True, neutral=1.0),
     Column("parameter_sharing", "PS", "ratio"),
 )
-_TIMES = (*(Column(f"{TOTAL}_{phase}", f"{phase}, s", "seconds") for phase in PHASES), Column(TOTAL, "total, s", "seconds"))
+_TIMES = (
+    *(Column(f"{DEVICE_SECONDS}_{phase}", f"{phase}, s", "seconds") for phase in PHASES),
+    Column(DEVICE_SECONDS, "total, s", "seconds"),
+)
 
 
 def columns_of(table: ResultTable) -> tuple[Column, ...]:
@@ -44,13 +48,13 @@ def columns_of(table: ResultTable) -> tuple[Column, ...]:
     better. A sweep without a classification task has the mean test loss in place of the mean accuracy.
     """
     tasks = [
-        Column(f"accuracy.test.{task}", f"{task} accuracy, %", "percent", higher_is_better=True)
+        Column(accuracy_column("test", task), f"{task} accuracy, %", "percent", higher_is_better=True)
         if metric == ACCURACY
-        else Column(f"metric.test.{task}", f"{task} {metric}", "number")
+        else Column(metric_column("test", task), f"{task} {metric}", "number")
         for task, metric in table.metrics.items()
     ]
     if ACCURACY in table.metrics.values():
-        mean = Column("accuracy.test.mean", "mean accuracy, %", "percent", higher_is_better=True)
+        mean = Column(accuracy_column("test"), "mean accuracy, %", "percent", higher_is_better=True)
     else:
         mean = Column(MEAN_LOSS, "mean loss", "number", higher_is_better=False)
     return (*(_RATES if table.sparsity_objective is not None else ()), *tasks, mean, *_TIMES)

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.measures.costs import TOTAL
 from analysis.measures.selection import quality
 from analysis.measures.studies import Study, compared_studies, method_label
 from analysis.method_table.columns import measurements
 from analysis.pareto.indicators import hypervolume
 from analysis.pareto.intervals import Estimate, estimate
-from analysis.results.table import ACCURACY, ResultTable
+from analysis.results.columns import ACCURACY, DEVICE_SECONDS, is_of, loss_column
+from analysis.results.table import ResultTable
 
 Preference = tuple[float, ...] | None
 """k with k0 first, as stored; None for a method without one."""
@@ -125,7 +125,7 @@ _CROSS_ENTROPY_UNIT = "nats"
 
 def has_loss_hypervolume(table: ResultTable) -> bool:
     """Whether a sweep has exactly two tasks and both are classification with cross-entropy as their loss."""
-    units = [o.get("unit") for o in table.task_objectives if o["column"].startswith("loss.")]
+    units = [o.get("unit") for o in table.task_objectives if is_of("loss", o["column"])]
     return len(table.tasks) == 2 and set(table.metrics.values()) == {ACCURACY} and units == [_CROSS_ENTROPY_UNIT] * 2
 
 
@@ -142,7 +142,7 @@ def loss_hypervolumes(table: ResultTable, trials: LineTrials) -> list[float]:
     """
     if not has_loss_hypervolume(table):
         raise ValueError(f"loss_hypervolumes expects two classification tasks, found {', '.join(table.tasks)}")
-    losses = table.ok.frame[[f"loss.test.{task}" for task in table.tasks]].to_numpy(dtype=np.float64, na_value=np.nan)
+    losses = table.ok.frame[[loss_column("test", task) for task in table.tasks]].to_numpy(dtype=np.float64, na_value=np.nan)
     of_seed: dict[int, list[int]] = {}
     for (_, seed), row in trials.rows.items():
         of_seed.setdefault(seed, []).append(row)
@@ -266,4 +266,4 @@ def lines_of(table: ResultTable, confidence: float) -> list[Line]:
 
 
 def _seconds(table: ResultTable) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return table.frame[TOTAL].to_numpy(dtype=np.float64, na_value=np.nan)
+    return table.frame[DEVICE_SECONDS].to_numpy(dtype=np.float64, na_value=np.nan)

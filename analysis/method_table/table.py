@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from analysis.measures.selection import chosen_by
 from analysis.method_table.columns import Column, columns_of
 from analysis.method_table.lines import Line, lines_of
 from analysis.pareto.intervals import CONFIDENCE, check_confidence
-from analysis.results.manifest import ResultsError
+from analysis.results.manifest import ResultsError, SelectionRule
 from analysis.results.table import ResultTable
 
 
@@ -60,8 +59,8 @@ class DatasetLines:
     """The first block, the paper's Table I."""
     second: tuple[Line, ...]
     """The second study: sparse networks trained afresh, which the paper keeps out of its table. Marked among themselves."""
-    chosen_by: Literal["accuracy", "loss"]
-    """What the shown preferences were chosen by, on validation data."""
+    selection: SelectionRule
+    """How the shown preferences were chosen on validation data."""
     has_sparsity: bool
     """Whether k0 means something."""
     n_train: tuple[int, ...] = ()
@@ -145,7 +144,7 @@ def _dataset(tables: Sequence[ResultTable], problem: str, name: str, confidence:
         if (one.name, study) in shown and value == value
     ]
     n_epochs = (int(min(epochs)), int(max(epochs))) if epochs else ()
-    return DatasetLines(name, problem, columns, first, second, chosen_by(tables[0]), has_sparsity, n_train, n_epochs)
+    return DatasetLines(name, problem, columns, first, second, tables[0].selection, has_sparsity, n_train, n_epochs)
 
 
 def _arranged(lines: Iterable[Line], columns: Sequence[Column]) -> tuple[Line, ...]:

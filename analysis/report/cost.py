@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from analysis.formatting import energy_text, significant
 from analysis.measures.costs import NEAR_ACCURACY, Costs, Saving, Spent, costs_of, savings, spent
-from analysis.measures.selection import CLOSE_LOSS, chosen_by
+from analysis.measures.selection import CLOSE_LOSS
 from analysis.results.table import ResultTable
 
 _ESTIMATED = "others used the device too"
@@ -51,7 +51,7 @@ def _sentence(table: ResultTable, used: Spent, saved: tuple[Saving, ...]) -> str
 
 
 def _near(table: ResultTable) -> str:
-    if chosen_by(table) == "accuracy":
+    if table.selection.by == "accuracy":
         return f"{100 * NEAR_ACCURACY:.0f} point of the best mean accuracy"
     return f"{100 * CLOSE_LOSS:.0f} % of the best mean loss"
 

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.measures.convergence import gaps
+from analysis.results.columns import accuracy_column, loss_column
 from analysis.results.json_text import json_value
 from analysis.results.parquet import MAPPINGS
 from analysis.results.table import ResultTable
@@ -180,10 +181,11 @@ def _lines(table: ResultTable) -> list[_Line]:
     lines = []
     for task, name in enumerate(table.tasks):
         lines += [
-            _Line("Loss", f"{name}, {split}", task, split == "train", _column(f"loss.{split}.{name}")) for split in ("validation", "train")
+            _Line("Loss", f"{name}, {split}", task, split == "train", _column(loss_column(split, name)))
+            for split in ("validation", "train")
         ]
     for task, name in enumerate(table.tasks):
-        lines.append(_Line("Validation accuracy", name, task, False, _column(f"accuracy.validation.{name}")))
+        lines.append(_Line("Validation accuracy", name, task, False, _column(accuracy_column("validation", name))))
     if table.sparsity_objective is not None:
         lines.append(_Line("Sparsity rate", "SR", SPARSITY, False, _column("sparsity_rate")))
         lines.append(_Line("Multipliers", "sparsity", SPARSITY, False, _multiplier(SPARSITY, len(table.tasks))))

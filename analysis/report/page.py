@@ -23,7 +23,7 @@ from analysis.measures.convergence import EXACT
 from analysis.measures.costs import Costs
 from analysis.measures.labels import label_points
 from analysis.measures.model_size import real_size
-from analysis.measures.selection import chosen_by, measured_metrics
+from analysis.measures.selection import measured_metrics
 from analysis.measures.summary import summary
 from analysis.method_table.html import as_html, second_as_html
 from analysis.method_table.table import method_table
@@ -36,10 +36,11 @@ from analysis.report.embed import Embedded, choose_rows, embedded_curves, exact_
 from analysis.report.health import health
 from analysis.report.indicators import indicators_as_html
 from analysis.report.model_size import real_size_as_html
+from analysis.results.columns import SPARSITY_RATE
 from analysis.results.files import write_whole
 from analysis.results.json_text import script_json
 from analysis.results.mirror import put
-from analysis.results.table import SPARSITY_RATE, ResultTable, axis_columns, height_column, pair_columns, read_results
+from analysis.results.table import ResultTable, axis_columns, height_column, pair_columns, read_results
 
 _SCRIPTS = (
     "js/data.js",
@@ -135,7 +136,7 @@ def render_report(
         cost=cost_section(table, costs),
         note=embedded.note,
         sparsity_width=sparsity_width,
-        chosen_by=chosen_by(table),
+        selection_goal=table.selection.goal,
         exact=EXACT,
         hypervolume_format="%.5g" if len(table.objectives) <= MAX_EXACT_OBJECTIVES else "≈ %.3g",
         exact_name=EXACT_FRONT_NAME,
@@ -170,7 +171,8 @@ def _data(table: ResultTable, embedded: Embedded, views: list[dict[str, Any]], e
         "tasks": table.tasks,
         "metrics": table.metrics,
         "measured": measured_metrics(table),
-        "chosen_by": chosen_by(table),
+        "chosen_by": table.selection.by,
+        "guess_losses": table.selection.guess_losses,
         "has_sparsity": table.sparsity_objective is not None,
         "exact": {"name": EXACT_FRONT_NAME, "columns": exact_front_columns(table), "is_curve": len(table.objectives) == 2},
         "objectives": table.objectives,

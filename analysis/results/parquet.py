@@ -1,7 +1,6 @@
 """Reading the Parquet files of a results folder: the types that columns may have, and files that are damaged."""
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.results.columns import READABLE_VERSIONS, columns_of, kind_of
 from analysis.results.file_errors import names_in
 from analysis.results.files import check_plain
 
-_REALS = re.compile(
-    r"(k_\d+|(loss|accuracy|metric|objective)\..+|(sparsity|compression)_rate(_params)?|parameter_sharing(_params)?|wall_s(_\w+)?)"
-)
-_REAL_NAMES = (
-    *("scalarized", "optimum", "residual", "spread", "penalty", "device_s", "energy_wh", "peak_memory_mb"),
-    *("n_rows", "n_params", "n_macs", "removable_params", "removable_macs", "compact_bytes"),
-)
 _WHOLE_NAMES = ("attempt", "retry", "seed", "epoch", "best_epoch", "n_epochs")
-_TEXT_NAMES = ("trial_id", "pack_id", "state", "error", "problem", "model", "method", "study", "host", "device", "weights_sha256")
-_NUMBER_LISTS = ("k", "anchors", "reference_point", "multipliers", "gradient_cosine")
-_LISTS = dict.fromkeys(_NUMBER_LISTS, "number") | dict.fromkeys(("notes", "taken_over"), "text")
-_NUMBER_MAPPING = "layer_sparsity"
-MAPPINGS = (_NUMBER_MAPPING, "versions")
+"""Whole numbers that order rows or count; one that is infinite makes its file unreadable, unlike a measurement."""
+_LISTS = dict.fromkeys(columns_of("numbers"), "number") | dict.fromkeys(columns_of("texts"), "text")
+_NUMBER_MAPPINGS = columns_of("number_mapping")
+MAPPINGS = (*_NUMBER_MAPPINGS, *columns_of("text_mapping"))
 """Columns of JSON objects: of numbers, and of texts."""
 
 
@@ -121,7 +113,7 @@ def _mapping(name: str, cell: Any) -> dict[str, Any]:
         found = dict(pairs)
     except (TypeError, ValueError) as error:
         raise ValueError(f"column {name}: {_rule(name)[0]} expected, found {str(cell)[:40]}") from error
-    is_number = name == _NUMBER_MAPPING
+    is_number = name in _NUMBER_MAPPINGS
     for key, value in found.items():
         fits = (isinstance(value, (int, float)) and not isinstance(value, bool)) if is_number else isinstance(value, str)
         if not isinstance(key, str) or not (value is None or fits):
@@ -134,10 +126,11 @@ def _rule(name: str) -> tuple[str, Callable[[pa.DataType], bool]]:
         is_list = _is_list_of(_is_number if _LISTS[name] == "number" else _is_text)
         return f"lists of {_LISTS[name]}s", lambda kind: _is_text(kind) or is_list(kind)
     if name in MAPPINGS:
-        return f"mappings of names to {'numbers' if name == _NUMBER_MAPPING else 'texts'}", lambda kind: _is_text(kind) or _is_nested(kind)
-    if name in (*_REAL_NAMES, *_WHOLE_NAMES) or _REALS.fullmatch(name):
+        return f"mappings of names to {'numbers' if name in _NUMBER_MAPPINGS else 'texts'}", lambda kind: _is_text(kind) or _is_nested(kind)
+    kind = kind_of(name)
+    if kind in ("real", "whole"):
         return "numbers", _is_number
-    return ("text", _is_text) if name in _TEXT_NAMES else ("anything", lambda kind: True)
+    return ("text", _is_text) if kind == "text" else ("anything", lambda kind: True)
 
 
 def _is_nested(kind: pa.DataType) -> bool:
@@ -163,8 +156,6 @@ def _is_text(kind: pa.DataType) -> bool:
 
 # A file with less a row would only fill the memory. A result has a name and numbers of its own, diverged epochs are alike.
 _LEAST_ROW_BYTES, _LEAST_EPOCH_BYTES = 8, 0.25
-READABLE_VERSIONS = frozenset({1, 2, 3})
-"""Values of `schema_version` that this release understands."""
 
 
 @dataclass(frozen=True)

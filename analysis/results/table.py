@@ -10,21 +10,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.results.columns import (
+    ACCURACY,
+    DEVICE_SECONDS,
+    MEAN,
+    PHASES,
+    SPARSITY_OBJECTIVE,
+    SPARSITY_RATE,
+    SPLITS,
+    accuracy_column,
+    loss_column,
+    metric_column,
+    share_columns,
+    wall_column,
+)
 from analysis.results.manifest import ResultsError as ResultsError
-from analysis.results.manifest import read_latest_plan, read_manifest, true_front_of
+from analysis.results.manifest import SelectionRule, read_latest_plan, read_manifest, selection_of, true_front_of
 from analysis.results.mirror import Mirror, is_address, trial_of
 from analysis.results.parquet import latest_attempts, parquet_files, read_files, to_frame
 from analysis.results.sanitize import only_usable
 
-SPARSITY_COLUMN = "objective.sparsity"
-ACCURACY = "accuracy"
-SPLITS = ("train", "validation", "test")
 _ATTEMPT_COLUMNS = ("trial_id", "attempt", "retry")
 _TEXT_COLUMNS = ("state", "error", "problem", "model", "method", "study", "weights_sha256")
 _LIST_COLUMNS = ("k", "notes", "anchors", "reference_point", "taken_over", "gradient_cosine")
 _FLAG_COLUMNS = ("energy_estimated",)
-_RATE_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing")
-_TIME_COLUMNS = ("device_s", "wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain")
+_RATE_COLUMNS = (SPARSITY_RATE, "compression_rate", "parameter_sharing")
+_TIME_COLUMNS = (DEVICE_SECONDS, *map(wall_column, (None, *PHASES)))
 _SIZE_COLUMNS = ("sparsity_rate_params", "n_params", "removable_params", "n_macs", "removable_macs", "compact_bytes")
 _REAL_COLUMNS = (*_RATE_COLUMNS, *_SIZE_COLUMNS, "scalarized", "optimum", "n_epochs", *_TIME_COLUMNS, "energy_wh")
 
@@ -71,18 +82,23 @@ class ResultTable:
     @property
     def sparsity_objective(self) -> dict[str, str] | None:
         """The objective read from `objective.sparsity`, None when the sweep has none (analytic problems)."""
-        return next((o for o in self.objectives if o["column"] == SPARSITY_COLUMN), None)
+        return next((o for o in self.objectives if o["column"] == SPARSITY_OBJECTIVE), None)
 
     @property
     def task_objectives(self) -> list[dict[str, str]]:
         """All objectives but sparsity, in the manifest's order."""
-        return [o for o in self.objectives if o["column"] != SPARSITY_COLUMN]
+        return [o for o in self.objectives if o["column"] != SPARSITY_OBJECTIVE]
 
     @property
     def metrics(self) -> dict[str, str]:
         """Name of each task's metric; `accuracy` for classification, and where the manifest does not say."""
         named = self.manifest.get("metrics")
         return {task: str((named.get(task) if isinstance(named, dict) else None) or ACCURACY) for task in self.tasks}
+
+    @cached_property
+    def selection(self) -> SelectionRule:
+        """How the best of several trials is chosen on validation data."""
+        return selection_of(self.manifest)
 
     @cached_property
     def true_front(self) -> NDArray[np.float64] | None:
@@ -208,10 +224,10 @@ def read_results(folder: str | Path) -> ResultTable:
 def _with_contract_columns(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:
     """The frame with every column that pictures need, so that a store without rows reads like any other."""
     tasks = [str(task) for task in manifest["tasks"]]
-    real = [*(f"k_{i}" for i in range(len(tasks) + 1)), *(o["column"] for o in manifest["objectives"]), *_REAL_COLUMNS]
+    real = [*share_columns(len(tasks)), *(o["column"] for o in manifest["objectives"]), *_REAL_COLUMNS]
     for split in SPLITS:
-        real += [f"{kind}.{split}.{task}" for kind in ("loss", "metric") for task in tasks]
-        real += [f"accuracy.{split}.{name}" for name in (*tasks, "mean")]
+        real += [column(split, task) for column in (loss_column, metric_column) for task in tasks]
+        real += [accuracy_column(split, task) for task in (*tasks, MEAN)]
     real += ["attempt", "retry", "seed"]
     # A column of nulls of no type, as other programs write it, is one of numbers that are not known.
     frame = frame.drop(columns=[name for name in set(real) if name in frame and frame[name].dtype == object and frame[name].isna().all()])
@@ -238,7 +254,6 @@ def _in_plan_order(frame: pd.DataFrame, planned_ids: Sequence[str]) -> pd.DataFr
     return frame.iloc[order].reset_index(drop=True)
 
 
-SPARSITY_RATE = "sparsity_rate"
 VALUE = "value"
 """Metric of a task whose loss is the function itself, not an error on data (analytic problems)."""
 

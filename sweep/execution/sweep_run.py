@@ -20,6 +20,7 @@ from sweep.planning.manifest import manifest_of, refuse_changed_source
 from sweep.planning.packs import PackPlan, Plan
 from sweep.planning.reference_point import anchor_trials, below_anchor_runs, padded
 from sweep.planning.trials import trials_of
+from sweep.store.manifest import selection_of
 from sweep.store.remote.path import StorePath
 from sweep.store.store import Store
 from sweep.worker.pack_run import PackJob, versions
@@ -208,7 +209,7 @@ class Member:
         rows = self.store.read_rows(wanted).to_pylist()
         # A trial that two studies ask for is in the store under the first one's name.
         named = [row | {"study": wanted[row["trial_id"]].study} for row in rows]
-        return taken_over(study, seed, self._studies, named, self.config.problem.facts)
+        return taken_over(study, seed, self._studies, named, selection_of(self.store.manifest() or {}))
 
     def _starts(self, pack: PackPlan) -> dict[str, dict[str, str | None]]:
         """Where the networks of trials that start from others begin (`PackJob.starts`); the givers are complete."""

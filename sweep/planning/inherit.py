@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sweep.grid.load import Study
 from sweep.grid.resolve import with_values_of
+from sweep.store.manifest import SelectionRule
 from trainer.catalog import METHODS
-from trainer.problems.facts import ProblemFacts
 from trainer.settings import TrainingSettings
 
 Row = Mapping[str, Any]
@@ -29,7 +32,7 @@ class Taken:
     """Why nothing can be taken over; the trials cannot be trained then."""
 
 
-def taken_over(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequence[Row], facts: ProblemFacts) -> Taken:
+def taken_over(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequence[Row], selection: SelectionRule) -> Taken:
     """What the trials of a study and seed begin with. All studies that it waits for are complete.
 
     Networks come from trials of the same seed where there are any, else from those of all seeds.
@@ -39,12 +42,12 @@ def taken_over(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequ
         seed: of its trials.
         studies: all studies by name.
         rows: the sweep's complete trials.
-        facts: of the problem.
+        selection: how the best trials are chosen, as the manifest of the folder says.
     """
     training, notes = study.training, []
     if study.tuned_by is not None:
         parts = [name for name, other in studies.items() if other.candidate_of == study.tuned_by]
-        scores = {name: _mean_score([row for row in rows if row["study"] == name], facts) for name in parts}
+        scores = {name: _mean_score([row for row in rows if row["study"] == name], selection) for name in parts}
         best = max(parts, key=lambda name: scores[name])
         if not math.isfinite(scores[best]):
             return Taken(training, fault=f"no candidate of {study.tuned_by} ended ok")
@@ -62,7 +65,7 @@ def taken_over(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequ
         return Taken(training, fault=f"{study.name} takes over the network of a trial of {giver}{which}, but none ended ok")
     if method.takes == "architecture":  # those that are as sparse as was asked for, where there are any
         usable = [row for row in usable if row.get("sparsity_reached")] or usable
-    row = max(usable, key=lambda row: score(row, facts))
+    row = usable[int(np.argmax(_scores(usable, selection)))]  # the first of equal ones
     k = "" if row["k"] is None else f", k = ({', '.join(f'{value:.4g}' for value in row['k'])})"
     notes.append(f"{_WHAT[method.takes]} of trial {row['trial_id']} (study {giver}, seed {row['seed']}{k})")
     return Taken(training, row["weights_sha256"], (row["trial_id"],), tuple(notes))
@@ -71,15 +74,10 @@ def taken_over(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequ
 _WHAT = {"teachers": "teachers: the networks", "architecture": "the sparse architecture", "start": "began from the weights"}
 
 
-def score(row: Row, facts: ProblemFacts) -> float:
-    """How good a trial is on validation data, higher is better: mean accuracy; without one, minus the mean loss in units of a guess."""
-    accuracy = row.get("accuracy.validation.mean")
-    if accuracy is not None and all(metric == "accuracy" for metric in facts.metrics.values()):
-        return float(accuracy)
-    losses = [
-        float(row[f"loss.validation.{task}"]) / (abs(guess) or 1) for task, guess in zip(facts.tasks, facts.guess_losses, strict=True)
-    ]
-    return -sum(losses) / len(losses)
+def _scores(rows: Sequence[Row], selection: SelectionRule) -> NDArray[np.float64]:
+    """How good trials are on validation data, higher is better, shape (n_rows,); -inf where that was not measured."""
+    scores = selection.scores([[row.get(column) for column in selection.columns] for row in rows])
+    return np.where(np.isnan(scores), -np.inf, scores)
 
 
 def _can_give(row: Row, takes: str) -> bool:
@@ -90,8 +88,8 @@ def _can_give(row: Row, takes: str) -> bool:
     return takes == "teachers" or row["k_0"] == 0
 
 
-def _mean_score(rows: Sequence[Row], facts: ProblemFacts) -> float:
-    scores = [score(row, facts) for row in rows if row["state"] == "ok"]
+def _mean_score(rows: Sequence[Row], selection: SelectionRule) -> float:
+    scores = _scores([row for row in rows if row["state"] == "ok"], selection).tolist()
     finite = [value for value in scores if math.isfinite(value)]
     return sum(finite) / len(finite) if len(finite) == len(rows) and rows else -math.inf
 
