@@ -79,12 +79,16 @@ def markdown_escaped(text: str) -> str:
 
 
 def preference_text(k: Any, has_sparsity: bool = True) -> str:
-    """A preference vector for people: `(0.001, 0.2, 0.799)`; `none` for methods without one.
+    """Write a preference vector for people with four significant digits, which tell vectors apart.
 
     Args:
-        k: as stored, with k0 first.
+        k: as stored, with k0 first, shape (1 + n_tasks,); None or NaN for a method without a preference. An entry that a damaged row
+            lacks is None.
         has_sparsity: False leaves k0 out, which is 0 in a sweep without a sparsity objective.
+
+    Returns:
+        For example `(0.001, 0.2, 0.799)`; `none` without a preference, and `?` for an entry that is missing.
     """
     if k is None or isinstance(k, float):
         return "none"
-    return f"({', '.join(f'{share:.4g}' for share in (k if has_sparsity else k[1:]))})"
+    return f"({', '.join('?' if share is None else f'{share:.4g}' for share in (k if has_sparsity else k[1:]))})"

@@ -25,7 +25,7 @@ FIGURES = {
     "clusters": FigureEntry("analysis.figures.front:cluster_figure", "the table of sparsity clusters (Figure 2, right)"),
     "sparse-dense": FigureEntry("analysis.figures.front:sparse_and_dense", "all k0 > 0 in one colour, k0 = 0 in black (Figure 3)"),
     "second-study": FigureEntry(
-        "analysis.figures.second_study:second_study_figure", "sparse networks trained afresh, and their originals (Figure 4)"
+        "analysis.figures.second_study:second_study_figure", "sparse networks retrained from scratch, and their originals (Figure 4)"
     ),
     "samples": FigureEntry(
         "analysis.figures.samples:samples_figure", "images of the problem with their labels (Figure 5)", takes="samples"

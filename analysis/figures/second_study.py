@@ -151,8 +151,8 @@ def second_study_caption(tables: ResultTable | Sequence[ResultTable]) -> str:
     sparse = f" Zero rows of the sparse networks: {'; '.join(dict.fromkeys(rates))}." if rates else ""
     more = any(len(pair.table.task_objectives) > 2 for pair in pairs)
     return (
-        "Fronts of the task losses that remain when a sparse network is trained afresh (filled symbols, solid lines), beside those of "
-        "the original network without sparsity (open symbols, dashed lines). A staircase joins the trials that no other one of their "
+        "Fronts of the task losses that remain when a sparse network is retrained from scratch (filled symbols, solid lines), beside those "
+        "of the original network without sparsity (open symbols, dashed lines). A staircase joins the trials that no other one of their "
         f"line dominates in the two losses drawn{', the first two of the sweep' if more else ''}; dominated ones are faint; all seeds "
         f"are drawn together.{sparse}"
     )

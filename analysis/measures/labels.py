@@ -1,4 +1,4 @@
-"""Where each finished trial stands: its front, its distance from it, its sparsity cluster."""
+"""Labels of the finished trials: group, distance from the front, sparsity cluster."""
 
 import numpy as np
 import pandas as pd
@@ -13,26 +13,26 @@ SPARSE, DENSE = "sparse", "dense"
 
 
 def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02) -> pd.DataFrame:
-    """Filter and cluster the finished trials the way the paper's Figure 2 does.
+    """Filter and cluster the finished trials as in the paper's Figure 2.
 
-    Trials with k0 > 0 are filtered together in all objectives; trials without a sparsity preference (k0 = 0, or no k at
-    all) are filtered apart from them, in the task objectives only. Each study is filtered by itself: the GrOWL norms of
-    two architectures are not comparable. Without a sparsity objective all trials of a study form one group.
+    Trials with k0 > 0 are compared in all objectives; trials without a sparsity preference (k0 = 0, or no k at all) form a
+    separate group and are compared in the task objectives only. Each study is filtered separately, because the GrOWL norms of two
+    architectures are not comparable. Without a sparsity objective all trials of a study form one group.
 
     Args:
-        table: any table; its trials that are not `ok` or not finite are set aside.
+        table: any table; trials that are not `ok` or have an objective that is not finite are ignored.
         eps: >= 0, the tolerance of the filter, as in `eps_nondominated`.
         mode: what eps is relative to, within each group.
         sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
 
     Returns:
-        One row a row of `table.ok.frame`, same order: `group` ("sparse" or "dense"), `slack` (least eps at which the point
-        stays in its group), `kept` (slack <= eps), `cluster` (0 = least sparse; -1 for dense points and unknown rates).
+        One row for each row of `table.ok.frame`, in the same order: `group` ("sparse" or "dense"), `slack` (smallest eps at which
+        the point is kept), `kept` (slack <= eps), `cluster` (0 = least sparse; -1 for dense points and unknown rates).
 
     Raises:
         ValueError: eps or the width is not valid; the message names the value.
-        ResultsError: trials of one study have different scalings (`check_one_scaling`); everything that compares trials
-            comes through here, and reading a table does not, so that such a folder can still be looked at.
+        ResultsError: trials of one study have different scalings (`check_one_scaling`). Everything that compares trials calls this
+            function; reading a table does not, so such a folder can still be inspected.
     """
     if not (np.isfinite(eps) and eps >= 0):
         raise ValueError(f"label_points expects eps >= 0, found eps = {eps}")
@@ -55,14 +55,14 @@ def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", 
 
 
 def is_sparse(table: ResultTable) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Mark the trials with k0 > 0, shape (n_points,); all of them when the sweep has no sparsity objective."""
+    """Mark the trials with k0 > 0, or all trials if the sweep has no sparsity objective; shape (n_points,)."""
     if table.sparsity_objective is None:
         return np.ones(len(table.frame), dtype=bool)
     return np.asarray(table.frame["k_0"].to_numpy(dtype=np.float64, na_value=np.nan) > 0)
 
 
 def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
-    """One line a sparsity cluster, of the points that the filter kept (the table beside the paper's Figure 2).
+    """Summarise each sparsity cluster of the points that the filter kept (the table beside the paper's Figure 2).
 
     Args:
         table: the table that was labelled.
@@ -70,7 +70,7 @@ def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `cluster` (-1: dense), `sparsity_min`, `sparsity_max` (fractions), `n_points`, and of the point that is best on
-        *validation* data (by mean accuracy, by mean loss in a sweep without accuracies): `trial_id`, `k`, `accuracy` (its
+        *validation* data (`ResultTable.selection`): `trial_id`, `k`, `accuracy` (its
         mean accuracy on *test* data, a fraction, NaN without accuracies), and a column `metric.test.<task>` for each task
         with another metric. Dense first, then by sparsity; clusters without a kept point are left out.
     """

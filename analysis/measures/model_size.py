@@ -1,4 +1,4 @@
-"""How large and how fast the networks of a sweep really are once what is zero or equal has been removed."""
+"""How large and how fast the networks of a sweep are once zero rows are removed and equal rows are merged."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ BATCHES = (1, 256)
 
 @dataclass(frozen=True)
 class RealSize:
-    """The finished trials of a sweep."""
+    """Sizes and latencies of the finished trials of a sweep."""
 
     frame: pd.DataFrame
     """One row a row of `table.ok.frame`, same order, NaN where a value is not known: `value` (mean test accuracy, a fraction, or mean
@@ -28,7 +28,7 @@ class RealSize:
 
 
 def real_size(table: ResultTable) -> RealSize | None:
-    """What compression keeps of each finished trial; None where it removes nothing, or the rows do not say."""
+    """Tabulate what compression keeps of each finished trial; None where it removes nothing or the rows do not say."""
     rows = table.ok.frame
     params, macs = _numbers(rows, "n_params"), _numbers(rows, "n_macs")
     frame = pd.DataFrame(

@@ -8,19 +8,19 @@ from analysis.results.columns import ACCURACY, Split, loss_column, metric_column
 from analysis.results.table import ResultTable
 
 CLOSE_ACCURACY = 0.02
-"""A sparse model within this much (a fraction) of the best dense one's mean validation accuracy is called close."""
+"""A sparse model counts as close if its mean validation accuracy is within this much (a fraction) of the best dense one's."""
 CLOSE_LOSS = 0.10
-"""Without accuracies: a sparse model whose mean validation loss is above the best dense one's by at most this share of it."""
+"""Where losses decide: a sparse model counts as close if its mean validation loss exceeds the best dense one's by at most this fraction."""
 
 
 def mean_loss(table: ResultTable, frame: pd.DataFrame, split: Split) -> NDArray[np.float64]:
-    """Mean over the tasks of their losses on a split, each in its own unit, shape (n_rows,); NaN where a loss is not known."""
+    """Average the tasks' losses on a split, each in its own unit; shape (n_rows,), NaN where a loss is not known."""
     columns = [loss_column(split, task) for task in table.tasks]
     return np.asarray(frame[columns].to_numpy(dtype=np.float64, na_value=np.nan).mean(axis=1))
 
 
 def quality(table: ResultTable, frame: pd.DataFrame) -> NDArray[np.float64]:
-    """How good models are on validation data by the sweep's `SelectionRule`; higher is better.
+    """Score models on validation data by the sweep's `SelectionRule`; higher is better.
 
     Args:
         table: the whole sweep, whose manifest names the rule.
@@ -33,7 +33,7 @@ def quality(table: ResultTable, frame: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def best_row(table: ResultTable, frame: pd.DataFrame) -> "pd.Series | None":
-    """The best of some rows of a table by `quality`; None when it was not measured for any of them."""
+    """Return the best of some rows of a table by `quality`, or None if it was measured for none of them."""
     values = quality(table, frame)
     return None if np.isnan(values).all() else frame.iloc[int(np.nanargmax(values))]
 
@@ -46,6 +46,6 @@ def is_close(table: ResultTable, frame: pd.DataFrame, best: "pd.Series") -> NDAr
 
 
 def measured_metrics(table: ResultTable) -> dict[str, str]:
-    """Name of the metric of each task that has one other than accuracy, measured on test data in some finished trial."""
+    """Map each task whose metric is not accuracy to the metric's name, if some finished trial has it on test data."""
     frame = table.ok.frame
     return {task: name for task, name in table.metrics.items() if name != ACCURACY and frame[metric_column("test", task)].notna().any()}

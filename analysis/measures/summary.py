@@ -1,4 +1,4 @@
-"""What a sweep found, in a few facts and one sentence; every one computed from the rows."""
+"""The results of a sweep in a few facts and one sentence, all computed from the rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ _MAX_METRICS = 3
 
 
 def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", labels: pd.DataFrame | None = None) -> dict[str, Any]:
-    """Facts about a sweep, plain values ready for JSON.
+    """Summarise a sweep in plain values that JSON can hold.
 
     Args:
         table: what `read_results` gave.
@@ -33,7 +33,7 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
         accuracy_test, fractions, the mean losses loss_validation and loss_test, accuracies_test, a fraction for each
         classification task, and metrics_test, a value for each other task), `hypervolume` and `hypervolume_reference` (None
         when the manifest has no reference),
-        `n_beyond_reference` (finished trials that add nothing to it, as they are not better than the reference in every objective),
+        `n_beyond_reference` (finished trials that are not better than the reference in every objective, so they add nothing to it),
         `igd_plus` (mean distance of the exact front from the finished trials, None when it is not known), the facts of
         `exactness` (`n_optimum`, `n_exact`, `largest_gap`, ...), and `sentence`, which says the same to people.
         Models are chosen on validation data and described on test data. `best_sparse` is the sparsest model close to the
@@ -133,7 +133,7 @@ def _sentence(table: ResultTable, facts: dict[str, Any], close: bool) -> str:
 
 
 def _exact_part(table: ResultTable, facts: dict[str, Any]) -> str:
-    """How exact the sweep is, for people."""
+    """How many trials reach their exact optimum, for people."""
     k = preference_text(facts["largest_gap_k"], table.sparsity_objective is not None)
     return (
         f"{facts['n_exact']} of {facts['n_optimum']} finished trials reach the exact optimum of their preference "
@@ -142,7 +142,7 @@ def _exact_part(table: ResultTable, facts: dict[str, Any]) -> str:
 
 
 def _model_parts(table: ResultTable, facts: dict[str, Any], close: bool) -> list[str]:
-    """What the best dense and the best sparse model reach."""
+    """The results of the best dense and the best sparse model, for people."""
     has_accuracy = table.selection.by == "accuracy"
     near = f"{CLOSE_ACCURACY * 100:.0f} points of it" if has_accuracy else f"{CLOSE_LOSS * 100:.0f} % of its loss"
     dense, sparse = facts["best_dense"], facts["best_sparse"]
@@ -152,7 +152,7 @@ def _model_parts(table: ResultTable, facts: dict[str, Any], close: bool) -> list
     if sparse and sparse["sparsity_rate"] is not None and (reached := _reached(table, sparse, is_second=bool(parts))):
         what = f", with {_percent(sparse['sparsity_rate'])} of its rows zero, reaches {reached}"
         if not parts:
-            parts.append(f"The {'most accurate sparse model' if has_accuracy else 'sparse model of least loss'}{what}")
+            parts.append(f"The {'most accurate sparse model' if has_accuracy else 'sparse model with the lowest loss'}{what}")
         elif close:
             parts.append(f"the sparsest model within {near} on validation data{what}")
         else:

@@ -5,7 +5,13 @@ from typing import Any
 
 from analysis.measures.convergence import EXACT, gap_text
 from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES, NO_REFERENCE, beyond_text
+from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
+
+
+def about_section(table: ResultTable, facts: dict[str, Any]) -> Section:
+    """What the sweep is; arguments as in `about`."""
+    return Section("about", "About this sweep", rendered("facts.html", sentence="", facts=about(table, facts), hints=()))
 
 
 def about(table: ResultTable, facts: dict[str, Any]) -> list[tuple[str, str]]:

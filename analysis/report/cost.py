@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from analysis.formatting import energy_text, significant
 from analysis.measures.costs import NEAR_ACCURACY, Costs, Saving, Spent, costs_of, savings, spent
 from analysis.measures.selection import CLOSE_LOSS
+from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
 _ESTIMATED = "others used the device too"
 
 
 @dataclass(frozen=True)
-class CostSection:
-    """Texts for people."""
+class CostTexts:
+    """What a sweep cost, as texts for people."""
 
     sentence: str
     """What the sweep used, and the best of what it saved."""
@@ -23,12 +24,21 @@ class CostSection:
     """What the numbers leave out."""
 
 
-def cost_section(table: ResultTable, given: Costs | None = None) -> CostSection | None:
-    """None where no row has a device time.
+def cost_section(table: ResultTable, given: Costs | None = None) -> Section | None:
+    """What the sweep cost and saved; arguments as in `cost_texts`."""
+    texts = cost_texts(table, given)
+    if texts is None:
+        return None
+    html = rendered("facts.html", sentence=texts.sentence, facts=texts.facts, hints=texts.hints)
+    return Section("cost", "What it cost", html)
+
+
+def cost_texts(table: ResultTable, given: Costs | None = None) -> CostTexts | None:
+    """Say what a sweep used, its price and what its sparse networks save; None where no row has a device time.
 
     Args:
         table: what `read_results` gave.
-        given: prices and factors that a person gave; for the others the grid file's hold.
+        given: prices and factors that take the place of the grid file's, one by one.
     """
     used, costs = spent(table), costs_of(table.plan, given)
     if not used.n_timed:
@@ -37,7 +47,7 @@ def cost_section(table: ResultTable, given: Costs | None = None) -> CostSection 
     pairs = [("Device hours", _device_hours(used)), ("Energy", _energy(used)), ("CO2", _co2(used, costs)), ("Money", _money(used, costs))]
     pairs += [(f"Saved, {saving.study or 'study without a name'}", _saved(table, saving)) for saving in saved]
     facts = tuple((term, text) for term, text in pairs if text is not None)
-    return CostSection(_sentence(table, used, saved), facts, tuple(_hints(used, saved)))
+    return CostTexts(_sentence(table, used, saved), facts, tuple(_hints(used, saved)))
 
 
 def _sentence(table: ResultTable, used: Spent, saved: tuple[Saving, ...]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.measures.convergence import EXACT, UNCONVERGED, gap_text, gaps, is_unconverged, residual_share
+from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
 MAX_LINES = 50
@@ -41,6 +42,11 @@ class Finding:
     def n_left_out(self) -> int:
         """Lines beyond `MAX_LINES`."""
         return (self.count if self.n_lines is None else self.n_lines) - len(self.lines)
+
+
+def health_section(table: ResultTable) -> Section:
+    """Everything that is wrong with the results, or that nothing is."""
+    return Section("health", "Health", rendered("health.html", findings=health(table), is_empty=table.ok.frame.empty))
 
 
 def health(table: ResultTable) -> list[Finding]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.formatting import preference_text
 from sweep.grid.load import Study
 from sweep.grid.resolve import with_values_of
 from sweep.store.manifest import SelectionRule
@@ -66,7 +67,7 @@ def taken_over(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequ
     if method.takes == "architecture":  # those that are as sparse as was asked for, where there are any
         usable = [row for row in usable if row.get("sparsity_reached")] or usable
     row = usable[int(np.argmax(_scores(usable, selection)))]  # the first of equal ones
-    k = "" if row["k"] is None else f", k = ({', '.join(f'{value:.4g}' for value in row['k'])})"
+    k = "" if row["k"] is None else f", k = {preference_text(row['k'])}"
     notes.append(f"{_WHAT[method.takes]} of trial {row['trial_id']} (study {giver}, seed {row['seed']}{k})")
     return Taken(training, row["weights_sha256"], (row["trial_id"],), tuple(notes))
 
@@ -122,7 +123,7 @@ def warm_start(giver: Mapping[str, Any]) -> dict[str, str | None]:
     A giver that did not end ok gives nothing: the trial begins with the initial network, and its notes say so. That is
     as repeatable as the giver is, and one dense trial that diverged does not cost all its neighbours.
     """
-    name = f"trial {giver['trial_id']} (k = ({', '.join(f'{value:.4g}' for value in giver['k'])}), seed {giver['seed']})"
+    name = f"trial {giver['trial_id']} (k = {preference_text(giver['k'])}, seed {giver['seed']})"
     can_give = giver["state"] == "ok" and giver["weights_sha256"] is not None
     return {
         "giver": giver["trial_id"],

@@ -97,7 +97,7 @@ function recolour() {
   refresh();
   drawSecond();
   drawConflict();
-  drawAttainment();
+  drawIndicators();
   drawRealSize();
 }
 
@@ -124,7 +124,7 @@ list();
 drawConflict();
 refresh();
 drawSecond();
-drawAttainment();
+drawIndicators();
 drawRealSize();
 document.getElementById("search").addEventListener("input", () => { listing.page = 0; list(); });
 document.getElementById("only-shown").addEventListener("change", () => { listing.page = 0; list(); });

@@ -214,7 +214,7 @@ def test_what_a_method_began_from_is_told_with_its_time(tmp_path):
     table = method_table(read_results(tmp_path))
     kdmtl = next(line for line in table.lines if line.study.name == "kdmtl")
     assert (kdmtl.taken_from, kdmtl.taken_over_s.mean) == (("stl",), 0.5)
-    assert "KDMTL, KDMTL: its time leaves out the trials that it began from (stl, 0.5 s)." in warnings(table)
+    assert "KDMTL, KDMTL: its time excludes the trials that it started from (stl, 0.5 s)." in warnings(table)
     assert all(line.taken_over_s is None for line in table.lines if line is not kdmtl)
 
 
