@@ -1,4 +1,4 @@
-"""The manifest of a results folder: reading it, and the rules that it has to follow."""
+"""The manifest of a results folder: reading it, checking it, and the rule by which it chooses the best trial."""
 
 import math
 import re
@@ -21,7 +21,7 @@ _MAX_TEXT = 1_000
 
 
 def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a manifest, one sentence a key; nothing for one that a run wrote."""
+    """List what is wrong with a manifest, in one sentence for each key; empty for one that a run wrote."""
     wrong = [f"`{key}` {rule}" for key, (rule, is_kept) in _RULES.items() if key in manifest and not is_kept(manifest[key])]
     if not wrong and sum(item["column"] != SPARSITY_OBJECTIVE for item in manifest["objectives"]) > len(manifest["tasks"]):
         wrong.append("`objectives` are sparsity and at most one for each of `tasks`")
@@ -34,7 +34,7 @@ def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def plan_mistake(plan: object) -> str | None:
-    """What is wrong with a plan, None for one that a run wrote."""
+    """Say what is wrong with a plan; None for one that a run wrote."""
     trials = plan.get("trials") if isinstance(plan, dict) else None
     if not isinstance(trials, list):
         return "`trials` is a list"
@@ -52,12 +52,12 @@ def _is_trial(trial: object) -> bool:
 
 
 def _is_line(value: object) -> bool:
-    """Text of a length that can be shown, and that can be written as UTF-8; whoever shows it escapes it."""
+    """Whether a value is text short enough to show and valid in UTF-8; whoever shows it must escape it."""
     return isinstance(value, str) and len(value) <= _MAX_TEXT and not _HALF.search(value)
 
 
 def _are_lines(item: object, *needed: str, others: tuple[str, ...] = ()) -> bool:
-    """A mapping with text under some keys, and under others if they are there."""
+    """Whether an item is a mapping with text under the needed keys, and under the others if they are present."""
     if not isinstance(item, dict) or not all(_is_line(item.get(key)) for key in needed):
         return False
     return all(item.get(key) is None or _is_line(item[key]) for key in others)
@@ -113,14 +113,14 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
-    """`manifest.json` of a results folder.
+    """Read `manifest.json` of a results folder.
 
     Args:
-        folder: where it is read.
-        name: what messages call the folder; None: as it is.
+        folder: the folder to read from.
+        name: the folder's name in messages; None for its path.
 
     Raises:
-        ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version.
+        ResultsError: there is no such folder or no manifest, or the manifest is torn, invalid or of an unknown schema version.
     """
     path, shown = folder / "manifest.json", name or str(folder)
     if not is_folder(folder):
@@ -147,7 +147,9 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
         raise ResultsError(f"{shown}: manifest.json: no {' and no '.join(wrong)}\n  hint: the file is damaged; restore it from a copy")
     mistakes = manifest_mistakes(manifest)
     if mistakes:
-        raise ResultsError(f"{shown}: manifest.json: {'; '.join(mistakes)}\n  hint: no run wrote it so; restore it from a copy")
+        raise ResultsError(
+            f"{shown}: manifest.json: {'; '.join(mistakes)}\n  hint: a run did not write it like this; restore it from a copy"
+        )
     for inner in ("rows", "epochs", "plans", "latency"):
         if is_link(folder / inner):
             raise ResultsError(f"{folder / inner}: a link where a folder is expected\n  hint: put the folder itself here, or mount it here")
@@ -235,11 +237,11 @@ def is_selection(value: object, n_tasks: int) -> bool:
 
 
 def true_front_of(manifest: dict[str, Any]) -> tuple[NDArray[np.float64] | None, str | None]:
-    """The exact front that a manifest holds, and what is wrong with it.
+    """Return the exact front that a manifest holds, and what is wrong with it.
 
     Returns:
-        Shape (n_points, n_objectives) in the order of the manifest's objectives and in their own sense; two objectives
-        sorted by the first one. None where there is none, or with a reason where it is no list of finite points.
+        The points, shape (n_points, n_objectives), in the order and sense of the manifest's objectives, sorted by the first one if
+        there are two objectives; None without a front. The second item says why a stored front is not a list of finite points.
     """
     points = manifest.get("true_front")
     if points is None:
@@ -255,7 +257,7 @@ def true_front_of(manifest: dict[str, Any]) -> tuple[NDArray[np.float64] | None,
 
 
 def read_latest_plan(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The plan with the highest number that can be read, and the names of higher ones that cannot.
+    """Read the readable plan with the highest number; also returns `path: reason` of higher ones that cannot be read.
 
     Raises:
         ReadError: the folder of plans cannot be listed.
