@@ -1,4 +1,4 @@
-"""The non-dominated trials as text: a table for people, CSV or JSON for programs."""
+"""The non-dominated trials (`sweep front`): a table for people, CSV or JSON for programs."""
 
 import json
 import math
@@ -18,14 +18,14 @@ _FORMATS = {"sparsity_rate": "{:.1%}", "compression_rate": "{:.2f}", "parameter_
 
 
 def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
-    """The `ok` trials that no other one of their group dominates, sparsest first; groups as in `label_points`.
+    """Select the finished trials that no other trial of their group dominates, sparsest first; groups as in `label_points`.
 
     Args:
-        table: results.
+        table: any table.
         eps: dominance tolerance >= 0, in objective units; larger keeps more.
 
     Returns:
-        One row a trial: trial_id, group, study, seed, k, the objectives, results on test data, the `gap` to the exact
+        One row for each trial: trial_id, group, study, seed, k, the objectives, results on test data, the `gap` to the exact
         optimum where it is known, `notes` where there are some, SR, CR and PS.
 
     Raises:
@@ -45,7 +45,7 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
 def front_text(folder: str | Path, eps: float, form: str) -> str:
     """`front_frame` of a results folder as `table`, `csv`, `json`, `markdown` or `latex`.
 
-    All but CSV and JSON are for people: k without k0 where nothing can be pruned, no column without a value, no notes.
+    All forms except CSV and JSON are for people: they omit k0 where nothing can be pruned, columns without a value, and notes.
 
     Raises:
         ResultsError: there are no readable results, or trials of one study have different scalings.
@@ -67,7 +67,7 @@ def front_text(folder: str | Path, eps: float, form: str) -> str:
 
 
 def _for_people(table: ResultTable, frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that hold something, as texts."""
+    """The columns that hold a value, as text."""
     known = frame.drop(columns=[name for name in frame if name == "notes" or (name != "k" and frame[name].isna().all())])
     shown = known.rename(columns={name: name.removeprefix("objective.") for name in known.columns})
     shown["k"] = [preference_text(k, table.sparsity_objective is not None) for k in frame["k"]]

@@ -1,4 +1,4 @@
-"""The report's section "What it cost": what the sweep used, its price, and beside it what its sparse networks save."""
+"""The report's section "What it cost": what the sweep used, its price, and what its sparse networks save."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class CostTexts:
     """What a sweep cost, as texts for people."""
 
     sentence: str
-    """What the sweep used, and the best of what it saved."""
+    """What the sweep used, and its largest saving."""
     facts: tuple[tuple[str, str], ...]
     """(term, text) pairs."""
     hints: tuple[str, ...]
-    """What the numbers leave out."""
+    """What the numbers include and leave out."""
 
 
 def cost_section(table: ResultTable, given: Costs | None = None) -> Section | None:
@@ -74,7 +74,7 @@ def _fewer(saving: Saving) -> str:
 def _saved(table: ResultTable, saving: Saving) -> str:
     reached = ""
     if saving.accuracy_test is not None and saving.best_accuracy_test is not None:
-        reached = f"; mean test accuracy {_percent(saving.accuracy_test, 1)}, of the best trial {_percent(saving.best_accuracy_test, 1)}"
+        reached = f"; mean test accuracy {_percent(saving.accuracy_test, 1)}, best trial {_percent(saving.best_accuracy_test, 1)}"
     if saving.params == 0:
         return f"nothing: no trial with zero rows is within {_near(table)}"
     than = "the dense network" if saving.has_dense else "the whole network, which no trial of this study is"
@@ -125,12 +125,12 @@ def _money(used: Spent, costs: Costs) -> str | None:
 def _hints(used: Spent, saved: tuple[Saving, ...]) -> Iterator[str]:
     yield (
         "Device time is each trial's share of the seconds of its pack; a device is what one worker trains on, a GPU or its CPU cores. "
-        "Not in it: starting workers, reading data, epochs that were lost to a fault, and trials that were forgotten."
+        "It excludes starting workers, reading data, epochs lost to a fault, and trials that were removed."
     )
     if used.kwh is not None:
-        yield "Energy is that of the GPU or of the processors alone, without memory, disks, network, power supply and cooling."
+        yield "Energy covers the GPU or the processors alone, without memory, disks, network, power supply and cooling."
     if saved:
-        yield "Saved is what compression removes from the network; where a row does not say that, the weights in rows that are all zero."
+        yield "Savings are what compression removes from the network or, where a row does not say that, the weights in zero rows."
 
 
 def _part_of(used: Spent) -> str:

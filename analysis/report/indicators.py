@@ -18,7 +18,7 @@ from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
 MAX_STEPS = 60
-"""Trade-offs that a report lists; `trade_offs` gives all of them."""
+"""Largest number of trade-offs in a report; `trade_offs` returns all of them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def indicators_section(table: ResultTable, labels: pd.DataFrame) -> Section | No
 
 
 def indicators_as_html(table: ResultTable, has_figure: bool, labels: pd.DataFrame | None = None) -> Markup | None:
-    """A table of each study's indicators, the steps from knee and compromise to their neighbours, and the rules.
+    """Render a table of each study's indicators, the steps from knee and compromise to their neighbours, and the rules.
 
     Args:
         table: any table.
@@ -55,7 +55,7 @@ def indicators_as_html(table: ResultTable, has_figure: bool, labels: pd.DataFram
         labels: what `label_points` returned for the table, if it is known already.
 
     Returns:
-        None where no trial has finished. Names are escaped.
+        The section without its heading, names escaped; None if no trial has finished.
 
     Raises:
         ResultsError: trials of one study have different scalings.
@@ -100,7 +100,7 @@ def _text(found: Estimate | None, digits: int) -> str:
 
 
 def _point(front: DecisionFront, row: int | None) -> str:
-    """A trial with what people decide by."""
+    """A trial with the quantities that people decide by."""
     if row is None:
         return "none"
     trial = front.frame.iloc[row]

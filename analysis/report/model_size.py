@@ -13,7 +13,7 @@ from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
 MAX_ROWS = 40
-"""Trials of the front that the table lists."""
+"""Largest number of trials in the table."""
 _NONE = "–"
 
 
@@ -67,21 +67,23 @@ def _captions(sizes: RealSize, place: str) -> list[str]:
     n_trials = int(sizes.frame["value"].notna().sum())
     sample = f" {MAX_POINTS} of {n_trials:,} trials are drawn." if n_trials > MAX_POINTS else ""
     texts = [
-        "What is left when zero rows and what only they read are removed and equal rows are kept once, as `sweep export` does. Strong "
+        "What remains when zero rows and their exclusive inputs are removed and equal rows are kept once, as `sweep export` does. Strong "
         f"points are on the front, faint ones are not.{sample} A click opens the trial."
     ]
     latencies = sizes.latencies
     if not latencies.of_trials:
-        texts.append(f"How fast the networks are was not measured: `sweep measure {place}` does it for the front.")
+        texts.append(f"Latencies were not measured: `sweep measure {place}` measures those of the front.")
         return texts
     host, processor, torch = next(iter(latencies.of_trials.values())).machine
     texts.append(
         f"Times: medians of a call on one core of {processor} ({host}), PyTorch {torch}, as trained → compressed; "
         f"{len(latencies.of_trials):,} of {len(sizes.frame):,} finished trials were measured. "
-        f"`sweep measure {place} TRIAL` measures another one."
+        f"`sweep measure {place} TRIAL` measures another trial."
     )
     if latencies.n_elsewhere:
-        texts.append(f"{latencies.n_elsewhere:,} more were measured on other machines, or with another PyTorch, and are not shown.")
+        texts.append(
+            f"{latencies.n_elsewhere:,} more were measured on other machines or with another version of PyTorch and are not shown."
+        )
     return texts
 
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML file that shows a sweep: it opens offline and connects to nothing."""
+"""The report: one self-contained HTML file that opens offline and connects to nothing."""
 
 import shlex
 from importlib.resources import files
@@ -59,18 +59,18 @@ def write_report(
     sparsity_width: float = 0.02,
     costs: Costs | None = None,
 ) -> Path | str:
-    """Write the report of a results folder, also while the sweep is running.
+    """Write the report of a results folder, even while the sweep is running.
 
     Args:
         folder: a sweep's results folder, or its address in an object store as text.
-        path: the file to write; default: `report.html` in the folder. A file that is there is replaced in one step.
-        eps: >= 0, where the tolerance slider stands at first.
+        path: the file to write; default: `report.html` in the folder. An existing file is replaced atomically.
+        eps: >= 0, the initial position of the tolerance slider.
         mode: what eps is relative to: `absolute`, `ideal` or `range`, as in `eps_nondominated`.
         sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
         costs: prices and factors that replace those of the grid file, one by one.
 
     Returns:
-        The file written; its address in an object store.
+        The path of the report, or its address in an object store.
 
     Raises:
         ResultsError: the folder cannot be read as results.
@@ -94,11 +94,11 @@ def render_report(
     costs: Costs | None = None,
     live: int | None = None,
 ) -> str:
-    """The report's HTML; other arguments as in `write_report`.
+    """Render the report as HTML; arguments as in `write_report`, and:
 
     Args:
-        live: now, in milliseconds since 1970, for a page that a server on this machine sends: it asks there for `/version`
-            and loads itself anew when that is another number. None: a page that connects to nothing.
+        live: the current time in milliseconds since 1970, for a page from a server on this machine: it polls `/version` there and
+            reloads itself when the number changes. None: a page that connects to nothing.
     """
     labels = label_points(table, eps, mode, sparsity_width)
     embedded = choose_rows(table, labels)
@@ -137,12 +137,12 @@ def render_report(
 
 
 def _as_they_are(*names: str) -> Markup:
-    """Files of the templates, one after the other."""
+    """The text of template files, concatenated."""
     return Markup("\n".join(files("analysis.templates").joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
 def _data(table: ResultTable, embedded: Embedded, views: list[View], eps: float) -> dict[str, Any]:
-    """Everything the page's scripts read."""
+    """The data that the page's scripts read."""
     points = embedded.points
     axes = axis_columns(table)
     tasks = [objective["column"] for objective in table.task_objectives]

@@ -187,7 +187,7 @@ class SelectionRule:
         """How good trials are; higher is better.
 
         Args:
-            values: of `columns`, shape (n_trials, n_columns); NaN (or None) where a value was not measured.
+            values: of `columns`, shape (n_trials, n_columns); NaN where a value was not measured.
 
         Returns:
             The mean accuracy, a fraction, or minus the mean loss, shape (n_trials,); NaN where a value is missing.

@@ -77,7 +77,8 @@ _WHAT = {"teachers": "teachers: the networks", "architecture": "the sparse archi
 
 def _scores(rows: Sequence[Row], selection: SelectionRule) -> NDArray[np.float64]:
     """How good trials are on validation data, higher is better, shape (n_rows,); -inf where that was not measured."""
-    scores = selection.scores([[row.get(column) for column in selection.columns] for row in rows])
+    values = [[math.nan if (value := row.get(column)) is None else float(value) for column in selection.columns] for row in rows]
+    scores = selection.scores(values)
     return np.where(np.isnan(scores), -np.inf, scores)
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// The embedded trials and how a number reads; rounding happens here and nowhere else.
+// The embedded trials and the formatting of numbers; nothing is rounded elsewhere.
 const report = JSON.parse(document.getElementById("report-data").textContent);
 
 function cell(name, row) {
@@ -50,7 +50,7 @@ const results = [
 ];
 if (!results.length) results.push({ title: "Mean test loss", of: (row) => meanLoss("test", row), show: (value) => number(value) });
 
-// What the reader has chosen; every part of the page draws itself from this.
+// The reader's choices; every part of the page draws itself from them.
 const choice = { eps: report.eps, accuracy: 0, sparsity: 0, study: "", colour: "cluster", axes: {}, plane: "projection", hidden: new Set(), selected: null };
 
 const clusterKey = (group, cluster) => `${group} ${cluster}`;

@@ -1,8 +1,8 @@
-// Wires the controls to what they choose, then draws everything once.
+// Connects the controls to the choices they change, then draws everything once.
 const finite = (name) => Array.from({ length: report.n_points }, (_, row) => cell(name, row)).filter((value) => value !== null);
 const greatest = (values) => values.reduce((a, b) => Math.max(a, b), 0);
 
-// `curve` > 1 gives the small values most of the slider's way.
+// `curve` > 1 gives small values most of the slider's range.
 function wireSlider(id, key, low, high, factor, curve) {
   const [range, field] = [document.getElementById(`${id}-range`), document.getElementById(id)];
   if (!(high > low)) {
@@ -101,7 +101,7 @@ function recolour() {
   drawRealSize();
 }
 
-// A very large sweep is embedded in part, and every count says so.
+// A very large sweep is embedded only in part, and every count says so.
 const leftOut = (n) => (n > 0 ? `; ${n.toLocaleString("en")} more are not on this page` : "");
 
 function refresh() {

@@ -75,7 +75,7 @@ def test_the_table_lists_the_front(tmp_path):
     front = list(table.frame["trial_id"][labels["kept"].to_numpy()])
     assert all(f'data-trial="{trial_id}"' in page for trial_id in front)
     assert page.count("data-trial=") == len(front)
-    assert f"<code>sweep measure {tmp_path}</code> does it for the front" in page
+    assert f"<code>sweep measure {tmp_path}</code> measures those of the front" in page
     assert "ms, batch" not in page
     write_latency(tmp_path, rows[0])
     page = real_size_as_html(table, real_size(table), labels)

@@ -16,8 +16,8 @@ MIXED = {"left": "accuracy", "right": "root mean squared error"}
 def test_accuracies_are_compared_as_they_are():
     rule = selection_rule(TWO_TASKS, {})
     assert rule.columns == ("accuracy.validation.mean",)
-    assert rule.scores([[0.5], [0.75], [None]])[:2].tolist() == [0.5, 0.75]
-    assert math.isnan(rule.scores([[None]])[0])
+    assert rule.scores([[0.5], [0.75], [np.nan]])[:2].tolist() == [0.5, 0.75]
+    assert math.isnan(rule.scores([[np.nan]])[0])
 
 
 def test_each_loss_counts_in_units_of_a_constant_guess():
