@@ -1,4 +1,4 @@
-"""Reads the results of a sweep and draws them; runs on a laptop without ray or torch."""
+"""Reads and draws the results of a sweep; runs on a laptop without ray or torch."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

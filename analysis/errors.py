@@ -1,14 +1,14 @@
-"""What goes wrong with results in a way that a user can mend. Imports nothing, so that whoever shows errors can name the class."""
+"""Errors about results that a user can fix. This module imports nothing, so that whoever shows errors can name the classes."""
 
 _HINT = "\n  hint: "
 
 
 class AnalysisError(Exception):
-    """Something about results that their user has to know: what is wrong, where, and what to do.
+    """An error about results for their user: what is wrong, where, and what to do.
 
     Args:
-        problem: what is wrong, in words. A last line `  hint: ...` in it counts as `hint`.
-        where: a path or an address; None where the problem names it.
+        problem: what is wrong, in words; a last line `  hint: ...` in it is taken as `hint`.
+        where: a path or an address; None if the problem names it.
         hint: what to do.
     """
 
@@ -30,8 +30,8 @@ class ResultsError(AnalysisError, ValueError):
 
 
 class ReadError(ResultsError):
-    """A file or folder that the system does not let us read, list or look at."""
+    """A file or folder that the system refuses to read, list or inspect."""
 
 
 class WriteError(AnalysisError):
-    """A file that the system does not let us write; what was there before is as it was."""
+    """A file that the system refuses to write; an existing file is unchanged."""

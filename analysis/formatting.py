@@ -1,4 +1,4 @@
-"""How values read as text: numbers, preference vectors, plotly's labels, Markdown and LaTeX tables. Imports neither numpy nor pandas."""
+"""Values as text: numbers, preference vectors, plotly's labels, Markdown and LaTeX tables. Imports neither numpy nor pandas."""
 
 import html
 import math
@@ -33,7 +33,7 @@ def energy_text(kwh: float) -> str:
 
 
 def as_text(name: object) -> str:
-    """A name in which nothing is markup; quotes stay, as plotly knows no name for them."""
+    """Escape a name so that plotly finds no markup in it; quotes stay, because plotly does not know their entities."""
     return html.escape(str(name), quote=False)
 
 
@@ -54,19 +54,19 @@ _LATEX = {
 
 
 def latex_escaped(text: str) -> str:
-    """Text in which LaTeX sees nothing but text."""
+    """Escape text for LaTeX."""
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A pipe table; cells are escaped."""
+    """Write a pipe table; cells are escaped."""
     cells = [[markdown_escaped(cell) for cell in row] for row in (header, *rows)]
     ruler = [":---"] * len(header)
     return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], ruler, *cells[1:]))
 
 
 def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A tabular of booktabs' rules; cells are escaped. The first line says which packages it needs."""
+    """Write a tabular with booktabs rules; cells are escaped, and a comment names the packages it needs."""
     body = [rf"{' & '.join(latex_escaped(cell) for cell in row)} \\" for row in (header, *rows)]
     needs = r"% \usepackage{booktabs} \usepackage[T1]{fontenc}"
     start = rf"\begin{{tabular}}{{{'l' * len(header)}}}"
@@ -74,17 +74,21 @@ def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_escaped(text: str) -> str:
-    """Text in which Markdown sees nothing but text."""
+    """Escape text for Markdown."""
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(text.split())).replace("<", "&lt;").replace(">", "&gt;")
 
 
 def preference_text(k: Any, has_sparsity: bool = True) -> str:
-    """A preference vector for people: `(0.001, 0.2, 0.799)`; `none` for methods without one.
+    """Write a preference vector for people with four significant digits, which tell vectors apart.
 
     Args:
-        k: as stored, with k0 first.
+        k: as stored, with k0 first, shape (1 + n_tasks,); None or NaN for a method without a preference. An entry that a damaged row
+            lacks is None.
         has_sparsity: False leaves k0 out, which is 0 in a sweep without a sparsity objective.
+
+    Returns:
+        For example `(0.001, 0.2, 0.799)`; `none` without a preference, and `?` for an entry that is missing.
     """
     if k is None or isinstance(k, float):
         return "none"
-    return f"({', '.join(f'{share:.4g}' for share in (k if has_sparsity else k[1:]))})"
+    return f"({', '.join('?' if share is None else f'{share:.4g}' for share in (k if has_sparsity else k[1:]))})"

@@ -1,4 +1,4 @@
-"""`sweep compare`: the difference between the fronts of two sweeps, and the answer in words."""
+"""The comparison of two sweeps' fronts (`sweep compare`), as numbers, as text and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -18,61 +18,62 @@ from analysis.pareto.attainment import attainment_difference
 from analysis.pareto.dominance import nondominated
 from analysis.pareto.indicators import beyond_text, epsilon_additive, hypervolume, n_beyond
 from analysis.pareto.intervals import CONFIDENCE, Estimate, bootstrap_difference, bootstrap_mean
+from analysis.results.columns import SPARSITY_OBJECTIVE, SPARSITY_RATE
 from analysis.results.manifest import ResultsError
-from analysis.results.table import SPARSITY_COLUMN, SPARSITY_RATE, ResultTable
+from analysis.results.table import ResultTable
 
-ROWS_LEFT = "1 - sparsity_rate"
-"""What stands for the sparsity objective where two architectures are compared."""
+ROWS_KEPT = "1 - sparsity_rate"
+"""Replaces the sparsity objective when two architectures are compared."""
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of the two: the fronts of a study's seeds."""
+    """One side of a comparison: the fronts of a study's seeds."""
 
     name: str
-    """The sweep's name, with the study's where it has several."""
+    """The sweep's name, followed by the study's if it has several."""
     of_seed: dict[int, NDArray[np.float64]]
-    """For each seed its finished trials, shape (n_points, n_objectives), minimised."""
+    """Seed -> objectives of its finished trials, shape (n_points, n_objectives), minimised."""
     hypervolume: Estimate
-    """Mean over the seeds, with a bootstrap interval where there are several."""
+    """Mean over the seeds, with a bootstrap interval if there are several."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What `compare` found; numbers are over seeds."""
+    """The result of `compare`; numbers are averages over seeds."""
 
     first: Side
     second: Side
     objectives: tuple[str, ...]
-    """Columns that were compared, or `ROWS_LEFT`."""
+    """The compared columns; `ROWS_KEPT` in place of the sparsity objective for two architectures."""
     reference: tuple[float, ...]
-    """Of both hypervolumes, in the columns' own sense."""
+    """Reference of both hypervolumes, in the columns' own sense."""
     reference_from: str
     """Where the reference comes from, for people."""
     difference: Estimate
-    """Hypervolume of the first less that of the second; an interval where both have several seeds."""
+    """Hypervolume of the first minus that of the second; it has an interval if both have several seeds."""
     epsilon: tuple[float, float]
-    """Additive epsilon of the first against the second and the other way, means over all pairs of a seed each, in shares of the range of
-    both fronts together: how far a front must be shifted to weakly dominate the other."""
+    """Additive epsilon of the first against the second, and vice versa: how far a front must be shifted to weakly dominate the other. Means
+    over all pairs of seeds, in fractions of the common range of both fronts."""
     notes: tuple[str, ...]
-    """What a reader must know, for people."""
+    """Caveats for people."""
     table: ResultTable
-    """Of the first, for titles of axes."""
+    """The first table, for the titles of axes."""
 
     @property
     def confidence(self) -> float:
-        """Of the intervals."""
+        """Confidence of the intervals."""
         return CONFIDENCE
 
     def figure(self) -> go.Figure:
-        """Where more seeds of one side attain a point than of the other, in two objectives (`attainment_columns`).
+        """Draw where more seeds of one side than of the other attain a point, in two objectives (`attainment_columns`).
 
         Raises:
-            ResultsError: there is one objective only.
+            ResultsError: there is only one objective.
         """
         if len(self.objectives) < 2:
             raise ResultsError("a figure of attainment needs two objectives\n  hint: leave --figure out")
-        columns = [column if column in self.objectives else ROWS_LEFT for column in attainment_columns(self.table)]
+        columns = [column if column in self.objectives else ROWS_KEPT for column in attainment_columns(self.table)]
         where = [self.objectives.index(column) for column in columns]
         groups = [[points[:, where] for points in side.of_seed.values()] for side in (self.first, self.second)]
         axes = [_axis(self.table, column) for column in columns]
@@ -86,29 +87,29 @@ def compare(
     studies: tuple[str, str] | None = None,
     reference: Sequence[float] | None = None,
 ) -> Comparison:
-    """Compare the fronts of two studies, each of a sweep of its own or both of one.
+    """Compare the fronts of two studies of two sweeps or of the same sweep.
 
     Args:
         first: any table with finished trials.
-        second: likewise, with the same objectives.
-        studies: the study of each; default: the only one.
-        reference: of both hypervolumes, shape (n_objectives,); default: the manifests', of two different ones the larger number of each
-            objective. It is never taken from the results at hand.
+        second: another one with the same objectives.
+        studies: the study of each table; default: its only one.
+        reference: reference of both hypervolumes, shape (n_objectives,); default: that of the manifests, the worse number in each objective
+            if they differ. It is never derived from the results.
 
     Returns:
-        The comparison. Two architectures are compared by 1 - SR in place of the sparsity objective, with reference 1, as their
-        norms mean different things; `notes` says so.
+        The comparison. Two architectures are compared by 1 - SR instead of the sparsity objective, with reference 1, because their
+        norms are not comparable; `notes` says so.
 
     Raises:
-        ResultsError: other objectives, no such study or several to choose from, no finished trial, no reference.
+        ResultsError: the objectives differ, there is no such study or no unique one, no finished trial, or no reference.
     """
     _check_objectives(first, second)
     chosen = tuple(_study(table, name) for table, name in zip((first, second), studies or (None, None), strict=True))
     is_by_rate = first.sparsity_objective is not None and chosen[0].model != chosen[1].model
-    columns = tuple(ROWS_LEFT if is_by_rate and o["column"] == SPARSITY_COLUMN else o["column"] for o in first.objectives)
+    columns = tuple(ROWS_KEPT if is_by_rate and o["column"] == SPARSITY_OBJECTIVE else o["column"] for o in first.objectives)
     corner, origin = _reference(first, second, reference)
     if is_by_rate and reference is None:
-        corner = tuple(1.0 if column == ROWS_LEFT else value for column, value in zip(columns, corner, strict=True))
+        corner = tuple(1.0 if column == ROWS_KEPT else value for column, value in zip(columns, corner, strict=True))
     signed = np.array(corner) * first.signs(columns)
     sides = [
         _side(table, study, columns, signed, several=len(compared_studies(table)) > 1)
@@ -153,22 +154,22 @@ def _study(table: ResultTable, name: str | None) -> Study:
     return found
 
 
-def _reference(first: ResultTable, second: ResultTable, given: Sequence[float] | None) -> tuple[tuple[float, ...], str]:
+def _reference(first: ResultTable, second: ResultTable, reference: Sequence[float] | None) -> tuple[tuple[float, ...], str]:
     """The reference in the objectives' own sense, and where it comes from."""
     n_objectives = len(first.objectives)
-    if given is not None:
-        if len(given) != n_objectives or not np.isfinite(given).all():
-            raise ResultsError(f"the reference expects {n_objectives} finite numbers, one an objective, found {list(given)}")
-        return tuple(float(value) for value in given), "given"
+    if reference is not None:
+        if len(reference) != n_objectives or not np.isfinite(reference).all():
+            raise ResultsError(f"the reference expects {n_objectives} finite numbers, one an objective, found {list(reference)}")
+        return tuple(float(value) for value in reference), "given"
     known = [table.manifest.get("hypervolume_reference") for table in (first, second)]
-    stored = [np.asarray(reference, dtype=np.float64) for reference in known if reference is not None]
+    stored = [np.asarray(point, dtype=np.float64) for point in known if point is not None]
     if not stored:
         raise ResultsError(
             f"{first.place}, {second.place}: no hypervolume reference in either manifest yet, and none is taken from the results\n"
             "  hint: give one number an objective with `--reference`, or run a whole grid file again: `sweep run` fixes the reference once "
             "every trial of it has ended, failed ones too"
         )
-    worst = first.signed(np.max([first.signed(reference) for reference in stored], axis=0))
+    worst = first.signed(np.max([first.signed(point) for point in stored], axis=0))
     if len(stored) == 1:
         origin = f"of the manifest of {(first if known[0] is not None else second).name}, as the other has none yet"
     else:
@@ -179,7 +180,7 @@ def _reference(first: ResultTable, second: ResultTable, given: Sequence[float] |
 def _side(table: ResultTable, study: Study, columns: Sequence[str], corner: NDArray[np.float64], several: bool) -> Side:
     ok = table.ok
     rows = of_study(ok, study.name)
-    is_rate = [column == ROWS_LEFT for column in columns]
+    is_rate = [column == ROWS_KEPT for column in columns]
     values = ok.values([SPARSITY_RATE if rate else column for column, rate in zip(columns, is_rate, strict=True)])
     values = np.where(is_rate, 1 - values, values)
     seeds = ok.frame["seed"].to_numpy(dtype=np.float64, na_value=-1)
@@ -211,7 +212,7 @@ def _notes(first: ResultTable, second: ResultTable, sides: Sequence[Side], is_by
     if any(len(side.of_seed) < 2 for side in sides):
         notes.append("no interval: it needs at least two seeds on each side, so the difference may be chance")
     if is_by_rate:
-        notes.append("two architectures: the share of rows that are left stands for the sparsity objective, whose norms do not compare")
+        notes.append("two architectures: the share of rows kept replaces the sparsity objective, whose norms are not comparable")
     prints = [(table.manifest.get("problem") or {}).get("fingerprint") for table in (first, second)]
     if prints[0] != prints[1]:
         notes.append("the two sweeps have different data, so their losses need not be comparable")
@@ -219,53 +220,54 @@ def _notes(first: ResultTable, second: ResultTable, sides: Sequence[Side], is_by
 
 
 def _beyond_notes(sides: Sequence[Side], corner: NDArray[np.float64]) -> list[str]:
-    """For each side the points that its hypervolume does not count."""
+    """One note for each side about the points that its hypervolume ignores."""
     counts = [(side.name, sum(n_beyond(points, corner) for points in side.of_seed.values())) for side in sides]
     return [f"{name}: {beyond_text(n_points)}" for name, n_points in counts if n_points]
 
 
 def _axis(table: ResultTable, column: str) -> dict[str, object]:
-    return {"title": {"text": "share of rows that are left"}} if column == ROWS_LEFT else axis_of(table, column)
+    return {"title": {"text": "share of rows kept"}} if column == ROWS_KEPT else axis_of(table, column)
 
 
-def comparison_text(found: Comparison) -> str:
-    """Hypervolumes, their difference, both epsilons, the reference, the notes."""
-    corner = ", ".join(f"{name} = {value:g}" for name, value in zip(found.objectives, found.reference, strict=True))
+def comparison_text(comparison: Comparison) -> str:
+    """Write a comparison for people: hypervolumes, their difference, both epsilons, the reference, the notes."""
+    corner = ", ".join(f"{name} = {value:g}" for name, value in zip(comparison.objectives, comparison.reference, strict=True))
     lines = [
-        f"A: {found.first.name} ({_seeds(found.first)})",
-        f"B: {found.second.name} ({_seeds(found.second)})",
-        f"hypervolume of A: {_estimate(found.first.hypervolume)}",
-        f"hypervolume of B: {_estimate(found.second.hypervolume)}",
-        f"difference A - B: {_estimate(found.difference)}{_verdict(found)}",
-        f"additive epsilon: A shifted by {found.epsilon[0]:.4g} weakly dominates B, B shifted by {found.epsilon[1]:.4g} weakly dominates A",
-        "  (shares of the range of both fronts together, means over pairs of seeds; 0 or less: no shift is needed)",
-        f"reference ({found.reference_from}): {corner}",
+        f"A: {comparison.first.name} ({_seeds(comparison.first)})",
+        f"B: {comparison.second.name} ({_seeds(comparison.second)})",
+        f"hypervolume of A: {_estimate(comparison.first.hypervolume)}",
+        f"hypervolume of B: {_estimate(comparison.second.hypervolume)}",
+        f"difference A - B: {_estimate(comparison.difference)}{_verdict(comparison)}",
+        f"additive epsilon: A shifted by {comparison.epsilon[0]:.4g} weakly dominates B, "
+        f"B shifted by {comparison.epsilon[1]:.4g} weakly dominates A",
+        "  (fractions of the common range of both fronts, means over pairs of seeds; 0 or less: no shift is needed)",
+        f"reference ({comparison.reference_from}): {corner}",
     ]
-    if found.difference.low is not None:
-        lines.append(f"intervals: {100 * found.confidence:g} %, bootstrap over seeds, which are not paired")
-    return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
+    if comparison.difference.low is not None:
+        lines.append(f"intervals: {100 * comparison.confidence:g} %, bootstrap over seeds, which are not paired")
+    return "\n".join([*lines, *(f"note: {note}" for note in comparison.notes)])
 
 
-def comparison_json(found: Comparison) -> str:
-    """An object with `first` and `second` (name, hypervolume, seeds), `difference`, `epsilon`, `reference`, `objectives`, `notes`."""
+def comparison_json(comparison: Comparison) -> str:
+    """Write a JSON object with `first` and `second` (name, hypervolume, seeds), `difference`, `epsilon`, `reference` and `notes`."""
     return json.dumps(
         {
-            "first": _side_text(found.first),
-            "second": _side_text(found.second),
-            "difference": _plain(found.difference),
-            "epsilon": {"first_over_second": found.epsilon[0], "second_over_first": found.epsilon[1]},
-            "objectives": list(found.objectives),
-            "reference": list(found.reference),
-            "reference_from": found.reference_from,
-            "confidence": found.confidence,
-            "notes": list(found.notes),
+            "first": _side_text(comparison.first),
+            "second": _side_text(comparison.second),
+            "difference": _plain(comparison.difference),
+            "epsilon": {"first_over_second": comparison.epsilon[0], "second_over_first": comparison.epsilon[1]},
+            "objectives": list(comparison.objectives),
+            "reference": list(comparison.reference),
+            "reference_from": comparison.reference_from,
+            "confidence": comparison.confidence,
+            "notes": list(comparison.notes),
         },
         indent=1,
     )
 
 
-def _verdict(found: Comparison) -> str:
-    low, high = found.difference.low, found.difference.high
+def _verdict(comparison: Comparison) -> str:
+    low, high = comparison.difference.low, comparison.difference.high
     if low is None or high is None:
         return ""
     if low > 0:

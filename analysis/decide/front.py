@@ -1,4 +1,4 @@
-"""The non-dominated trials as text: a table for people, CSV or JSON for programs."""
+"""The non-dominated trials (`sweep front`): a table for people, CSV or JSON for programs."""
 
 import json
 import math
@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.formatting import latex_table, markdown_table, preference_text
 from analysis.measures.convergence import gaps
 from analysis.measures.labels import label_points
+from analysis.results.columns import is_of
 from analysis.results.json_text import plain
 from analysis.results.table import ResultTable, read_results
 
@@ -17,14 +18,14 @@ _FORMATS = {"sparsity_rate": "{:.1%}", "compression_rate": "{:.2f}", "parameter_
 
 
 def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
-    """The `ok` trials that no other one of their group dominates, sparsest first; groups as in `label_points`.
+    """Select the finished trials that no other trial of their group dominates, sparsest first; groups as in `label_points`.
 
     Args:
-        table: results.
+        table: any table.
         eps: dominance tolerance >= 0, in objective units; larger keeps more.
 
     Returns:
-        One row a trial: trial_id, group, study, seed, k, the objectives, results on test data, the `gap` to the exact
+        One row for each trial: trial_id, group, study, seed, k, the objectives, results on test data, the `gap` to the exact
         optimum where it is known, `notes` where there are some, SR, CR and PS.
 
     Raises:
@@ -33,7 +34,9 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
     ok = table.ok
     labels = label_points(table, eps)
     frame = ok.frame.assign(group=labels["group"].to_numpy(), gap=gaps(ok))[labels["kept"].to_numpy()]
-    results = [name for name in frame.columns if name.startswith(("accuracy.test.", "metric.test.")) and frame[name].notna().any()]
+    results = [
+        name for name in frame.columns if (is_of("accuracy", name, "test") or is_of("metric", name, "test")) and frame[name].notna().any()
+    ]
     extra = [name for name in ("gap", "notes") if frame[name].notna().any()]
     columns = ["trial_id", "group", "study", "seed", "k", *(o["column"] for o in table.objectives), *results, *extra, *_FORMATS]
     return frame[columns].sort_values(["sparsity_rate", "trial_id"], ascending=[False, True]).reset_index(drop=True)
@@ -42,7 +45,7 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
 def front_text(folder: str | Path, eps: float, form: str) -> str:
     """`front_frame` of a results folder as `table`, `csv`, `json`, `markdown` or `latex`.
 
-    All but CSV and JSON are for people: k without k0 where nothing can be pruned, no column without a value, no notes.
+    All forms except CSV and JSON are for people: they omit k0 where nothing can be pruned, columns without a value, and notes.
 
     Raises:
         ResultsError: there are no readable results, or trials of one study have different scalings.
@@ -64,14 +67,14 @@ def front_text(folder: str | Path, eps: float, form: str) -> str:
 
 
 def _for_people(table: ResultTable, frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that hold something, as texts."""
+    """The columns that hold a value, as text."""
     known = frame.drop(columns=[name for name in frame if name == "notes" or (name != "k" and frame[name].isna().all())])
     shown = known.rename(columns={name: name.removeprefix("objective.") for name in known.columns})
     shown["k"] = [preference_text(k, table.sparsity_objective is not None) for k in frame["k"]]
     for name in shown.columns:
         if name in _FORMATS:
             shown[name] = [_number(_FORMATS[name], value) for value in shown[name]]
-        elif name.startswith("accuracy."):
+        elif is_of("accuracy", name):
             shown[name] = [_number("{:.2%}", value) for value in shown[name]]
         elif pd.api.types.is_float_dtype(shown[name]):
             shown[name] = [_number("{:.4g}", value) for value in shown[name]]

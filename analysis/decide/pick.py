@@ -15,6 +15,7 @@ from analysis.formatting import preference_text
 from analysis.measures.convergence import UNCONVERGED, residual_share
 from analysis.measures.studies import compared_studies
 from analysis.pareto.neighbors import to_unit_range
+from analysis.results.columns import is_of
 from analysis.results.json_text import plain, plain_row
 from analysis.results.manifest import ResultsError
 from analysis.results.table import ResultTable
@@ -26,16 +27,16 @@ _MAX_LISTED = 3
 
 @dataclass(frozen=True)
 class Bound:
-    """What a column must keep."""
+    """A lower or upper bound on a column."""
 
     column: str
     value: float
     is_least: bool
     """True: at least `value`; False: at most."""
 
-    def miss(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
-        """By how much each number misses the bound, in the column's unit: 0 where it is kept, NaN where there is no number."""
-        return np.asarray(np.maximum(self.value - found if self.is_least else found - self.value, 0.0))
+    def miss(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return by how much each number misses the bound, in the column's unit: 0 if it is met, NaN without a number."""
+        return np.asarray(np.maximum(self.value - values if self.is_least else values - self.value, 0.0))
 
     def __str__(self) -> str:
         return f"{self.column} {'>=' if self.is_least else '<='} {self.value:g}"
@@ -47,32 +48,32 @@ class Loser:
 
     trial_id: str
     missed: tuple[tuple[Bound, float], ...]
-    """The bounds that it does not keep, and by how much; NaN where the column has no value."""
+    """The bounds that it misses, and by how much; NaN where the column has no value."""
     worse_by: float | None
-    """How much worse it is in the column that decides, >= 0; negative: better, but it misses a bound. None without a value."""
+    """How much worse it is in the deciding column; negative if it is better but misses a bound; None without a value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pick:
-    """What was chosen, and why."""
+    """The result of `pick`: the chosen trial and the reasons."""
 
     column: str
-    """The one that decides."""
+    """The deciding column."""
     is_maximised: bool
     bounds: tuple[Bound, ...]
     chosen: "pd.Series | None"
-    """The row of `table.frame` that was chosen; None when no trial keeps every bound."""
+    """The chosen row of `table.frame`; None if no trial meets every bound."""
     losers: tuple[Loser, ...]
-    """At most `N_NEIGHBOURS`; without a chosen trial those nearest to the bounds, nearest first."""
+    """At most `N_NEIGHBOURS` trials that were not chosen; without a chosen trial, those nearest to the bounds, nearest first."""
     n_trials: int
-    """Finished ones that were compared."""
+    """Number of finished trials that were compared."""
     n_fitting: int
-    """Of these, those that keep every bound."""
+    """How many of them meet every bound."""
     to_relax: tuple[tuple[Bound, float], ...]
-    """When nothing fits: each bound that, relaxed to this value alone, lets a trial fit, the smallest change first; empty when it
-    takes more than one."""
+    """If no trial fits: the bounds of which relaxing one to this value is enough, the smallest change first; empty if several must be
+    relaxed."""
     conflicts: tuple[tuple[Bound, float], ...]
-    """When nothing fits: the bounds that the nearest trial misses, and by how much."""
+    """If no trial fits: the bounds that the nearest trial misses, and by how much."""
 
 
 def pick(
@@ -83,23 +84,24 @@ def pick(
     minimise: str | None = None,
     maximise: str | None = None,
 ) -> Pick:
-    """Choose the finished trial that is best in one column among those that keep every bound.
+    """Choose the finished trial that is best in one column among those that meet every bound.
 
     Args:
         table: any table; `table.frame` has the columns of `docs/store.md`, fractions are never percent.
-        at_least: column -> least value, as a mapping or as pairs.
-        at_most: column -> largest value, likewise.
-        minimise: the column that decides; either this or `maximise`.
-        maximise: likewise.
+        at_least: column -> smallest allowed value, as a mapping or as pairs.
+        at_most: column -> largest allowed value, as a mapping or as pairs.
+        minimise: the deciding column if it is to be minimised; give exactly one of `minimise` and `maximise`.
+        maximise: the deciding column if it is to be maximised.
 
     Returns:
-        The chosen trial (of equal ones the first in the table), and why others lost: the bound that each misses or how much
-        worse it is. These are the runner-up, the nearest trial that would be better but misses a bound, and the nearest ones of
-        all, in the columns named, each divided by its range. Searches, their candidates and anchor runs are left out.
+        The chosen trial (the first in the table if several are equal), and why others lost: the bound that each misses or how much
+        worse it is. The others are the runner-up, the nearest trial that would be better but misses a bound, and the nearest
+        trials overall, by distance in the named columns, each divided by its range. Searches, their candidates and anchor runs
+        are left out.
 
     Raises:
-        ResultsError: an unknown column or one without numbers (the message names those that are near), a bound that is not
-            finite, both or none of `minimise` and `maximise`, or no finished trial.
+        ResultsError: a column is unknown or has no numbers (the message names similar ones), a bound is not finite, both or none of
+            `minimise` and `maximise` are given, or there is no finished trial.
     """
     if (minimise is None) == (maximise is None):
         raise ResultsError("one column to decide by expected\n  hint: give exactly one of `minimise` and `maximise`")
@@ -136,14 +138,14 @@ def _pairs(bounds: Bounds) -> Iterable[tuple[str, float]]:
 
 
 def _compared(table: ResultTable) -> ResultTable:
-    """The finished trials without those of searches and anchor runs, which nobody ships."""
+    """The finished trials without those of searches and anchor runs, which nobody deploys."""
     names = {study.name for study in compared_studies(table)}
     is_compared = [(study if isinstance(study, str) else "") in names for study in table.ok.frame["study"].to_list()]
     return replace(table.ok, frame=table.ok.frame[np.asarray(is_compared, dtype=bool)].reset_index(drop=True))
 
 
 def _check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Refuse columns that are not there or hold no number, all at once."""
+    """Refuse columns that do not exist or hold no number; one message names all of them."""
     known = [str(name) for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().any()]
     messages = []
     for column in dict.fromkeys(columns):
@@ -162,7 +164,7 @@ def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
 
 
 def _nearest(frame: pd.DataFrame, row: int, columns: Sequence[str]) -> list[int]:
-    """The other trials by their distance in these columns, each divided by its range; those without a value last."""
+    """The other trials sorted by distance in these columns, each divided by its range; those without a value come last."""
     values = np.stack([_numbers(frame, name) for name in dict.fromkeys(columns)], axis=1)
     known = np.isfinite(values).all(axis=1)
     distance = np.full(len(values), np.inf)
@@ -174,7 +176,7 @@ def _nearest(frame: pd.DataFrame, row: int, columns: Sequence[str]) -> list[int]
 
 
 def _rivals(row: int, nearest: Sequence[int], fits: NDArray[np.bool_], score: NDArray[np.float64]) -> list[int]:
-    """The runner-up, the nearest one that would be better but misses a bound, then the nearest of all; `N_NEIGHBOURS` of them."""
+    """The runner-up, the nearest trial that would be better but misses a bound, then the nearest overall; at most `N_NEIGHBOURS`."""
     behind = sorted((i for i in nearest if fits[i]), key=lambda i: float(score[i]))
     better = [i for i in nearest if not fits[i] and score[i] < score[row]]
     return list(dict.fromkeys([*behind[:1], *better[:1], *nearest]))[:N_NEIGHBOURS]
@@ -189,7 +191,7 @@ def _loser(
 
 
 def _relative(misses: NDArray[np.float64], frame: pd.DataFrame, bounds: Sequence[Bound]) -> NDArray[np.float64]:
-    """Misses as shares of the column's range over the finished trials, so that bounds of different units can be added."""
+    """Misses divided by the column's range over the finished trials, so that bounds in different units can be added."""
     ranges = [np.nanmax(numbers) - np.nanmin(numbers) for numbers in (_numbers(frame, bound.column) for bound in bounds)]
     return misses / np.array([length if length > 0 else 1.0 for length in ranges]) if bounds else misses
 
@@ -197,7 +199,7 @@ def _relative(misses: NDArray[np.float64], frame: pd.DataFrame, bounds: Sequence
 def _relaxable(
     frame: pd.DataFrame, bounds: Sequence[Bound], misses: NDArray[np.float64], score: NDArray[np.float64]
 ) -> tuple[tuple[Bound, float], ...]:
-    """Each bound that alone is in the way, with the value at which the nearest trial fits."""
+    """Each bound whose relaxation alone is enough, with the value at which the nearest trial fits."""
     relative = _relative(misses, frame, bounds)
     found = []
     for i, bound in enumerate(bounds):
@@ -211,34 +213,34 @@ def _relaxable(
 _ABOUT = ("study", "seed", "k", "sparsity_rate", "compression_rate")
 
 
-def pick_text(table: ResultTable, found: Pick) -> str:
-    """The trial that was chosen with its numbers, and why its neighbours lost; without one, which bound to relax."""
-    return _chosen_text(table, found, found.chosen) if found.chosen is not None else _nothing_text(found)
+def pick_text(table: ResultTable, choice: Pick) -> str:
+    """Write the chosen trial with its numbers and why its neighbours lost; without a chosen trial, which bound to relax."""
+    return _chosen_text(table, choice, choice.chosen) if choice.chosen is not None else _nothing_text(choice)
 
 
-def pick_json(found: Pick) -> str:
-    """An object with `chosen` (a row, or null), `column`, `sense`, `bounds`, `n_trials`, `n_fitting`, `losers`, `to_relax`,
+def pick_json(choice: Pick) -> str:
+    """Write a JSON object with `chosen` (a row, or null), `column`, `sense`, `bounds`, `n_trials`, `n_fitting`, `losers`, `to_relax`,
     `nearest_misses`.
     """
-    row = None if found.chosen is None else plain_row(found.chosen.to_dict())
+    row = None if choice.chosen is None else plain_row(choice.chosen.to_dict())
     return json.dumps(
         {
             "chosen": row,
-            "column": found.column,
-            "sense": "max" if found.is_maximised else "min",
-            "bounds": [_bound(bound) for bound in found.bounds],
-            "n_trials": found.n_trials,
-            "n_fitting": found.n_fitting,
+            "column": choice.column,
+            "sense": "max" if choice.is_maximised else "min",
+            "bounds": [_bound(bound) for bound in choice.bounds],
+            "n_trials": choice.n_trials,
+            "n_fitting": choice.n_fitting,
             "losers": [
                 {
                     "trial_id": loser.trial_id,
                     "missed": [_bound(bound) | {"by": plain(by)} for bound, by in loser.missed],
                     "worse_by": loser.worse_by,
                 }
-                for loser in found.losers
+                for loser in choice.losers
             ],
-            "to_relax": [_bound(bound) | {"to": to} for bound, to in found.to_relax],
-            "nearest_misses": [_bound(bound) | {"by": plain(by)} for bound, by in found.conflicts],
+            "to_relax": [_bound(bound) | {"to": to} for bound, to in choice.to_relax],
+            "nearest_misses": [_bound(bound) | {"by": plain(by)} for bound, by in choice.conflicts],
         },
         indent=1,
     )
@@ -248,14 +250,14 @@ def _bound(bound: Bound) -> dict[str, Any]:
     return {"column": bound.column, "rule": "min" if bound.is_least else "max", "value": bound.value}
 
 
-def _chosen_text(table: ResultTable, found: Pick, row: "pd.Series") -> str:
-    superlative = "largest" if found.is_maximised else "least"
-    lines = [f"trial {row['trial_id']}: the {superlative} {found.column} of {_fitting(found)}"]
+def _chosen_text(table: ResultTable, choice: Pick, row: "pd.Series") -> str:
+    superlative = "largest" if choice.is_maximised else "least"
+    lines = [f"trial {row['trial_id']}: the {superlative} {choice.column} of {_fitting(choice)}"]
     names = [
-        found.column,
-        *(bound.column for bound in found.bounds),
+        choice.column,
+        *(bound.column for bound in choice.bounds),
         *_ABOUT,
-        *(n for n in row.index if str(n).startswith("accuracy.test.")),
+        *(n for n in row.index if is_of("accuracy", str(n), "test")),
     ]
     for name in dict.fromkeys(str(name) for name in names):
         value = row[name]
@@ -265,31 +267,31 @@ def _chosen_text(table: ResultTable, found: Pick, row: "pd.Series") -> str:
     share = residual_share(table.ok)[(table.ok.frame["trial_id"] == row["trial_id"]).to_numpy()]
     if len(share) and share[0] > UNCONVERGED:
         lines.append(f"  unconverged: its KKT residual is {100 * share[0]:.0f} % of its largest weighted objective")
-    if found.losers:
+    if choice.losers:
         lines.append("why its neighbours lost:")
-        lines += [f"  {loser.trial_id}: {_why(found, loser)}" for loser in found.losers]
+        lines += [f"  {loser.trial_id}: {_why(choice, loser)}" for loser in choice.losers]
     return "\n".join(lines)
 
 
-def _fitting(found: Pick) -> str:
-    if not found.bounds:
-        return f"{found.n_trials} finished trials"
-    keep = "keeps" if found.n_fitting == 1 else "keep"
-    which = f"{found.n_fitting} of {found.n_trials} finished trials that {keep} {', '.join(map(str, found.bounds))}"
+def _fitting(choice: Pick) -> str:
+    if not choice.bounds:
+        return f"{choice.n_trials} finished trials"
+    keep = "keeps" if choice.n_fitting == 1 else "keep"
+    which = f"{choice.n_fitting} of {choice.n_trials} finished trials that {keep} {', '.join(map(str, choice.bounds))}"
     return f"the {which}"
 
 
-def _why(found: Pick, loser: Loser) -> str:
+def _why(choice: Pick, loser: Loser) -> str:
     parts = [_missed(bound, by) for bound, by in loser.missed]
     if loser.worse_by is None:
-        parts.append(f"{found.column} is not known")
+        parts.append(f"{choice.column} is not known")
     elif loser.worse_by >= 0 and not loser.missed:
-        direction = "lower" if found.is_maximised else "higher"
+        direction = "lower" if choice.is_maximised else "higher"
         parts.append(
-            f"{found.column} is {loser.worse_by:.4g} {direction}" if loser.worse_by else f"the same {found.column}, later in the plan"
+            f"{choice.column} is {loser.worse_by:.4g} {direction}" if loser.worse_by else f"the same {choice.column}, later in the plan"
         )
     elif loser.worse_by < 0:
-        parts.append(f"though its {found.column} is {-loser.worse_by:.4g} better")
+        parts.append(f"though its {choice.column} is {-loser.worse_by:.4g} better")
     return ", ".join(parts)
 
 
@@ -297,20 +299,20 @@ def _missed(bound: Bound, by: float) -> str:
     return f"{bound.column} is not known" if math.isnan(by) else f"misses {bound} by {by:.4g}"
 
 
-def _nothing_text(found: Pick) -> str:
-    lines = [f"none of {found.n_trials} finished trials keeps {' and '.join(map(str, found.bounds)) or found.column}"]
-    for bound, to in found.to_relax:
+def _nothing_text(choice: Pick) -> str:
+    lines = [f"none of {choice.n_trials} finished trials keeps {' and '.join(map(str, choice.bounds)) or choice.column}"]
+    for bound, to in choice.to_relax:
         relaxed = f"{bound.column} {'>=' if bound.is_least else '<='} {_outwards(to, bound.is_least)}"
         lines.append(f"  hint: with {relaxed} one fits, the other bounds as they are")
-    if not found.to_relax:
+    if not choice.to_relax:
         lines.append("  hint: relax more than one bound: no single one is in the way")
-    if found.losers:
-        lines.append(f"  nearest: trial {found.losers[0].trial_id} {', '.join(_missed(bound, by) for bound, by in found.conflicts)}")
+    if choice.losers:
+        lines.append(f"  nearest: trial {choice.losers[0].trial_id} {', '.join(_missed(bound, by) for bound, by in choice.conflicts)}")
     return "\n".join(lines)
 
 
 def _outwards(value: float, is_least: bool) -> str:
-    """Four digits, rounded so that the trial with this value keeps the bound."""
+    """Round to four digits in the direction in which the trial with this value still meets the bound."""
     text = f"{value:.4g}"
     if (float(text) > value) if is_least else (float(text) < value):
         digit = 10.0 ** (math.floor(math.log10(abs(value))) - 3) if value else 0.0

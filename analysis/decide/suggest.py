@@ -1,4 +1,4 @@
-"""Which preference vectors to train next: those in the gaps of a study's front."""
+"""Preference vectors to train next: those for the gaps of a study's front (`sweep suggest`)."""
 
 import json
 from collections.abc import Sequence
@@ -17,32 +17,32 @@ from analysis.results.table import ResultTable
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A preference vector whose trial is expected in a gap of the front."""
+    """A preference vector whose trial is expected to fall into a gap of the front."""
 
     preference: tuple[float, ...]
-    """As a grid file has it: sparsity first where the problem has it, then the tasks."""
+    """As in a grid file: sparsity first if the problem has that objective, then the tasks."""
     between: tuple[str, str]
-    """What the gap lies between, for people: trial ids, `the end in OBJECTIVE`, or `suggestion I`."""
+    """The two ends of the gap, for people: trial ids, `the end in OBJECTIVE`, or `suggestion I`."""
     gain: float
-    """Hypervolume that it promises, as in `analysis.pareto.gaps.Gap`."""
+    """Hypervolume that it is expected to add, as in `analysis.pareto.gaps.Gap`."""
 
 
 def suggest(table: ResultTable, n: int = 10, study: str | None = None) -> list[Suggestion]:
-    """Preference vectors for the gaps of a study's front that promise most hypervolume (`analysis.pareto.gaps.fill_gaps`).
+    """Suggest preference vectors for the most promising gaps of a study's front (`analysis.pareto.gaps.fill_gaps`).
 
-    Trials of one preference and several seeds count as one, with their mean objectives. Volumes are bounded by the manifest's
-    hypervolume reference; without one by the worst of the front.
+    Trials with the same preference and different seeds count as one point with their mean objectives. Volumes are bounded by the
+    manifest's hypervolume reference or, without one, by the worst values on the front.
 
     Args:
         table: any table.
-        n: at most so many.
-        study: default: the only one with preferences.
+        n: the largest number of suggestions.
+        study: the study's name; default: the only one with preferences.
 
     Returns:
-        The most promising first; fewer than n where all that is left was tried, is planned, or failed before.
+        The most promising first; fewer than n if every other vector was tried, is planned, or failed before.
 
     Raises:
-        ResultsError: no such study, several to choose from, fewer than two points with a preference, or trials of different scalings.
+        ResultsError: there is no such study or no unique one, fewer than two points with a preference, or trials of different scalings.
     """
     check_one_scaling(table)
     chosen = _study(table, study)
@@ -57,10 +57,10 @@ def suggest(table: ResultTable, n: int = 10, study: str | None = None) -> list[S
             f"{table.place}: {len(points)} preferences over the {len(table.objectives)} objectives with a finished trial, two expected\n"
             "  hint: run a small grid first"
         )
-    asked = table.manifest.get("hypervolume_reference")
-    corner = None if asked is None else table.signed(np.asarray(asked, dtype=np.float64))
-    found = fill_gaps(points, k, n, _origin(mine, skip, len(table.objectives)), corner, _tried(table, chosen.name, skip))
-    return [Suggestion(gap.preference, _between(gap, names, table), gap.gain) for gap in found]
+    reference = table.manifest.get("hypervolume_reference")
+    corner = None if reference is None else table.signed(np.asarray(reference, dtype=np.float64))
+    filled = fill_gaps(points, k, n, _origin(mine, skip, len(table.objectives)), corner, _tried(table, chosen.name, skip))
+    return [Suggestion(gap.preference, _between(gap, names, table), gap.gain) for gap in filled]
 
 
 def _study(table: ResultTable, name: str | None) -> Study:
@@ -91,7 +91,7 @@ def _means(frame: pd.DataFrame, values: NDArray[np.float64], skip: int) -> tuple
 
 
 def _origin(frame: pd.DataFrame, skip: int, n_objectives: int) -> NDArray[np.float64]:
-    """The reference point in the objectives' own units: a is in units of the anchors."""
+    """The reference point in the objectives' own units; it is stored in units of the anchors."""
     anchors, reference = (next((list(cell) for cell in frame[name] if not _is_none(cell)), None) for name in ("anchors", "reference_point"))
     if reference is None:
         return np.zeros(n_objectives)
@@ -107,7 +107,7 @@ def _tried(table: ResultTable, study: str, skip: int) -> NDArray[np.float64]:
 
 
 def _numbers(k: object) -> NDArray[np.float64] | None:
-    """A preference as stored; None for none, and for what a damaged plan has in its place."""
+    """A stored preference; None without one, or if a damaged plan holds something else."""
     if not isinstance(k, (list, tuple, np.ndarray)):
         return None
     try:
@@ -130,7 +130,7 @@ def _is_none(cell: object) -> bool:
 
 
 def suggestions_text(table: ResultTable, suggestions: Sequence[Suggestion]) -> str:
-    """One line a vector, with what its gap lies between; a sentence where there is none."""
+    """Write one line for each vector with the ends of its gap, or a sentence if there is none."""
     if not suggestions:
         return "no gap is left that a new preference vector would fill"
     names = ", ".join(str(objective["name"]) for objective in table.objectives)
@@ -142,5 +142,5 @@ def suggestions_text(table: ResultTable, suggestions: Sequence[Suggestion]) -> s
 
 
 def suggestions_json(suggestions: Sequence[Suggestion]) -> str:
-    """A list of objects with `preference`, `between` and `gain`."""
+    """Write a JSON list of objects with `preference`, `between` and `gain`."""
     return json.dumps([{"preference": list(s.preference), "between": list(s.between), "gain": s.gain} for s in suggestions], indent=1)

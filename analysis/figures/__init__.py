@@ -1,1 +1,1 @@
-"""Pictures, one function each; `analysis.figures.catalog` names them."""
+"""Figures, one function each; `analysis.figures.catalog` names them."""

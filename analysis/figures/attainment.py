@@ -1,4 +1,4 @@
-"""Pictures of attainment: the surfaces of each study over seeds, and where one sweep's fronts beat another's."""
+"""Figures of attainment: the surfaces of each study over seeds, and where one sweep's fronts attain more than another's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,16 +24,16 @@ _DIVERGING = [[0.0, "#D55E00"], [0.5, "#f2f2f2"], [1.0, "#0072B2"]]
 
 
 def attainment_figure(table: ResultTable, percentiles: Sequence[float] = PERCENTILES) -> go.Figure | None:
-    """The attainment surfaces of every study with at least two seeds, as staircases in two objectives.
+    """Draw the attainment surfaces of every study with at least two seeds as staircases in two objectives.
 
     Args:
-        table: at least two objectives.
-        percentiles: of the seeds.
+        table: a table with at least two objectives.
+        percentiles: percentiles of the seeds, in (0, 100].
 
     Returns:
-        A figure with one line a study and percentile: dotted, solid and dashed from the lowest to the highest of three. Of many
-        studies the first two are shown, and the legend, with one entry a study, shows and hides the others.
-        None where no study has two seeds.
+        A figure with one line for each study and percentile: dotted, solid and dashed from the lowest to the highest of three. With
+        many studies the first two are visible, and legend entries, one for each study, show and hide the others. None if no study
+        has two seeds.
 
     Raises:
         ValueError: fewer than two objectives, or a percentile out of range.
@@ -60,11 +60,11 @@ def attainment_figure(table: ResultTable, percentiles: Sequence[float] = PERCENT
 
 
 def difference_figure(difference: AttainmentDifference, names: Sequence[str], axes: Sequence[dict[str, Any]]) -> go.Figure:
-    """Where one group of fronts attains more than another: blue where the first does, orange where the second does.
+    """Draw where one group of fronts attains more than another: blue where the first does, orange where the second does.
 
     Args:
-        difference: of two groups of fronts.
-        names: of the two groups.
+        difference: the attainment difference of two groups of fronts.
+        names: names of the two groups.
         axes: plotly's settings of the horizontal and the vertical axis.
     """
     first, second = (as_text(name) for name in names)
@@ -86,7 +86,7 @@ def difference_figure(difference: AttainmentDifference, names: Sequence[str], ax
 
 
 def _staircase(x: list[float], y: list[float], colour: str, dash: str, group: str) -> go.Scatter:
-    """A line whose legend entry, where it has a group, shows and hides the whole group."""
+    """A staircase; if it has a group, its legend entry shows and hides the whole group."""
     line = {"shape": "hv", "color": colour, "dash": dash, "width": 2}
     legend = {"legendgroup": as_text(group)} if group else {}
     return go.Scatter(x=x, y=y, mode="lines", line=line, hovertemplate="%{x:.4g}, %{y:.4g}", **legend)

@@ -1,4 +1,4 @@
-"""What the pictures are made of: axes, the points of a cluster, the exact front, an empty figure."""
+"""Building blocks of the figures: axes, the points of a cluster, the exact front, an empty figure."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from analysis.figures.style import axis_title, cluster_name, hover_texts, marker_of
 from analysis.measures.labels import label_points
-from analysis.results.table import SPARSITY_COLUMN, SPARSITY_RATE, ResultTable
+from analysis.results.columns import SPARSITY_OBJECTIVE, SPARSITY_RATE
+from analysis.results.table import ResultTable
 
 EXACT_FRONT = "exact"
-"""`meta["group"]` of the exact front's trace, which holds no trial."""
+"""`meta["group"]` of the exact front's trace, which contains no trials."""
 EXACT_FRONT_NAME = "exact front"
 _EXACT_COLOUR = "#8c8c8c"
 
@@ -31,7 +32,7 @@ class Cluster:
         self._hover = hover_texts(table, self.frame)
 
     def trace(self, position: dict[str, "pd.Series[float]"], size: int) -> dict[str, Any]:
-        """Keyword arguments of a scatter trace at these coordinates."""
+        """Return the keyword arguments of a scatter trace at these coordinates."""
         return {
             **{axis: values.tolist() for axis, values in position.items()},
             "mode": "markers",
@@ -45,7 +46,7 @@ class Cluster:
 
 
 def clusters_of(table: ResultTable, labels: pd.DataFrame | None, everything: bool) -> Iterator[Cluster]:
-    """Sparse clusters by sparsity, then the dense points; a cluster keeps its name when the filter drops points of it."""
+    """Yield the sparse clusters by sparsity, then the dense points; a cluster keeps its name if the filter drops some of its points."""
     labels = label_points(table) if labels is None else labels
     rates = table.ok.frame["sparsity_rate"]
     groups, numbers, kept = labels["group"].to_numpy(), labels["cluster"].to_numpy(), labels["kept"].to_numpy(dtype=bool)
@@ -57,7 +58,7 @@ def clusters_of(table: ResultTable, labels: pd.DataFrame | None, everything: boo
 
 
 def exact_front(table: ResultTable, columns: Sequence[str]) -> dict[str, Any] | None:
-    """Keyword arguments of the trace that draws the exact front in two or three of its objectives.
+    """Return the keyword arguments of the trace that draws the exact front in two or three of its objectives.
 
     Args:
         table: a table, with or without a `true_front`.
@@ -79,16 +80,16 @@ def exact_front(table: ResultTable, columns: Sequence[str]) -> dict[str, Any] | 
 
 
 def axis_of(table: ResultTable, column: str) -> dict[str, Any]:
-    """Title and number format of an axis."""
+    """Return the title and number format of an axis."""
     axis: dict[str, Any] = {"title": {"text": axis_title(table, column)}}
     if column == SPARSITY_RATE:
         axis["tickformat"] = ".0%"
-    if column == SPARSITY_COLUMN:
+    if column == SPARSITY_OBJECTIVE:
         axis["tickformat"] = "~g"
     return axis
 
 
 def new_figure() -> go.Figure:
-    """An empty figure with the look that all pictures share."""
+    """Return an empty figure in the common style."""
     layout = {"template": "none", "uirevision": "keep", "margin": {"l": 60, "r": 16, "t": 16, "b": 52}, "hovermode": "closest"}
     return go.Figure(layout={**layout, "legend": {"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0}, "showlegend": True})

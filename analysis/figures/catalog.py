@@ -1,4 +1,4 @@
-"""The figures that `sweep figure` knows by name, and what draws each. Known without importing anything; one line adds a figure."""
+"""The figures that `sweep figure` knows by name, and the function that draws each. Imports none of them; one line adds a figure."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,14 +6,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """What draws a figure."""
+    """The function that draws a figure."""
 
     path: str
     """`module:function`; the function takes the table (and what `takes` says) and returns a plotly figure."""
     about: str
-    """In a few words, for people."""
+    """What it shows, in a few words for people."""
     takes: Literal["trial", "samples"] | None = None
-    """What it needs beside the table: a trial's id, or images of the problem."""
+    """What it needs in addition to the table: a trial's id, or images of the problem."""
 
 
 FIGURES = {
@@ -25,7 +25,7 @@ FIGURES = {
     "clusters": FigureEntry("analysis.figures.front:cluster_figure", "the table of sparsity clusters (Figure 2, right)"),
     "sparse-dense": FigureEntry("analysis.figures.front:sparse_and_dense", "all k0 > 0 in one colour, k0 = 0 in black (Figure 3)"),
     "second-study": FigureEntry(
-        "analysis.figures.second_study:second_study_figure", "sparse networks trained afresh, and their originals (Figure 4)"
+        "analysis.figures.second_study:second_study_figure", "sparse networks retrained from scratch, and their originals (Figure 4)"
     ),
     "samples": FigureEntry(
         "analysis.figures.samples:samples_figure", "images of the problem with their labels (Figure 5)", takes="samples"
@@ -39,6 +39,6 @@ FIGURES = {
 
 
 def figure_list() -> str:
-    """One line a figure: its name and what it shows."""
+    """List the figures, one line each: the name and what it shows."""
     width = max(map(len, FIGURES))
     return "\n".join(f"{name:<{width}}  {entry.about}" for name, entry in FIGURES.items())

@@ -1,4 +1,4 @@
-"""Conflict over sparsity as a picture: the task front's extents and hypervolume, and the gradients' cosine."""
+"""The figure of conflict over sparsity: extents and hypervolume of the task front, and the cosine of the gradients."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,11 +25,11 @@ _PANEL = (400, 340)
 """Width and height of a panel, in pixels."""
 _LINE = "#7f7f7f"
 _N_FILLED = 4
-"""So many of `SYMBOLS` are filled."""
+"""Number of filled symbols in `SYMBOLS`."""
 
 
 def conflict_figure(table: ResultTable) -> go.Figure:
-    """What `conflict_panels` draws for a table.
+    """Draw the conflict of a table's tasks (`conflict_panels`), with the answer as caption.
 
     Raises:
         ValueError: the sweep has no sparsity objective, one task, or no finished trial with k0 > 0.
@@ -44,11 +44,11 @@ def conflict_figure(table: ResultTable) -> go.Figure:
 
 
 def conflict_panels(conflict: Conflict) -> go.Figure:
-    """Panels over the mean sparsity rate of each cluster; those without any value are left out.
+    """Draw panels over the mean sparsity rate of each cluster; panels without any value are left out.
 
-    Extents of the task front in units of what training noise allows (1 is the line), the hypervolume of the task losses,
-    and the mean cosine, with its 95 % interval where the trials are enough. Clusters of too few trials to judge have open
-    symbols. A colour is a study, or a task where there is one study.
+    They show the extents of the task front relative to the noise limit (the line at 1), the hypervolume of the task losses, and the
+    mean cosine, with its 95 % interval where there are enough trials. Clusters with too few trials to judge have open symbols.
+    Colours stand for studies, or for tasks if there is only one study.
     """
     panels = [("Extent / noise limit", _extents)] if any((study.tolerances > 0).any() for study in conflict.studies) else []
     if conflict.reference is not None:
@@ -108,7 +108,7 @@ def _cosines(conflict: Conflict, study: StudyConflict, number: int) -> Iterator[
 
 
 def _grey_if_single(conflict: Conflict, study: StudyConflict) -> dict[str, Any]:
-    """With one study the colours stand for tasks, and this line is of all of them."""
+    """The colour of a line that covers all tasks: with one study the other colours stand for tasks."""
     if len(conflict.studies) > 1:
         return {}
     marker = {"color": _LINE, "symbol": _symbols(study, "square"), "size": 8}
@@ -116,7 +116,7 @@ def _grey_if_single(conflict: Conflict, study: StudyConflict) -> dict[str, Any]:
 
 
 def _symbols(study: StudyConflict, symbol: str) -> list[str]:
-    """Open where a cluster has too few trials to be judged."""
+    """Symbols of the clusters; open for those with too few trials to judge."""
     return [symbol if cluster.conflicts is not None else f"{symbol}-open" for cluster in study.clusters]
 
 

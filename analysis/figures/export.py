@@ -1,4 +1,4 @@
-"""A figure by its name, drawn and written: into a page, or as an image."""
+"""Drawing a figure by its name and writing it as a page or as an image."""
 
 import logging
 from importlib import import_module
@@ -29,12 +29,12 @@ def draw_figure(table: ResultTable, name: str, trial: str | None = None, samples
         samples: images of the problem, for figures that take them.
 
     Raises:
-        ResultsError: the folder has not what the figure shows; the message says what, where and what to do.
+        ResultsError: the folder lacks what the figure shows; the message says what, where and what to do.
     """
     entry = FIGURES[name]
     if trial is not None and entry.takes != "trial":
         taking = ", ".join(other for other, one in FIGURES.items() if one.takes == "trial")
-        raise ResultsError(f"figure {name} is of the whole sweep, found trial = {trial}\n  hint: of one trial there is {taking}")
+        raise ResultsError(f"figure {name} shows the whole sweep, found trial = {trial}\n  hint: {taking} shows one trial")
     if entry.takes != "samples" and table.ok.frame.empty:
         raise ResultsError(f"{table.place}: no trial has a usable result yet, so there is nothing to draw\n  hint: `sweep status` says why")
     module, _, function = entry.path.partition(":")
@@ -57,7 +57,7 @@ def draw_figure(table: ResultTable, name: str, trial: str | None = None, samples
 
 FORMATS = ("html", "svg", "png", "pdf")
 IMAGES = FORMATS[1:]
-_DEFAULT_SIZE = (960, 680)  # pixels, of figures that have none of their own
+_DEFAULT_SIZE = (960, 680)  # pixels, for figures without a size of their own
 _BUTTONS = 34
 """Pixels above a page's figure for plotly's buttons."""
 _SCALE = {"png": 2.0}
@@ -65,16 +65,16 @@ _EXTRA = "pip install 'pareto-sweep[images]'"
 
 
 def write_figure(figure: go.Figure, path: str | Path, form: str, title: str) -> Path:
-    """Write a figure; a file that is there is replaced in one step.
+    """Write a figure; an existing file is replaced atomically.
 
     Args:
-        figure: what to write; `layout.meta["caption"]`, if any, is shown below it on a page.
-        path: the file.
-        form: one of `FORMATS`. A page holds plotly.js and connects to nothing.
-        title: of the page.
+        figure: the figure; `layout.meta["caption"]`, if any, is shown below it on a page.
+        path: the file to write.
+        form: one of `FORMATS`. A page contains plotly.js and connects to nothing.
+        title: title of the page.
 
     Raises:
-        ResultsError: an image is asked for, and this machine lacks the extra `images` or a Chromium.
+        ResultsError: an image is requested, and this machine lacks the extra `images` or a Chromium.
         WriteError: the file cannot be written.
         ValueError: no such format.
     """
@@ -87,7 +87,7 @@ def write_figure(figure: go.Figure, path: str | Path, form: str, title: str) -> 
 
 
 def page_of(figure: go.Figure, title: str) -> str:
-    """HTML with a content-security policy that allows no connection."""
+    """Render a figure as an HTML page whose content-security policy allows no connection."""
     spec = figure.to_plotly_json()
     layout: dict[str, Any] = {name: item for name, item in spec["layout"].items() if name not in ("template", "meta")}
     layout["margin"] = {**layout.get("margin", {}), "t": layout.get("margin", {}).get("t", 0) + _BUTTONS}
@@ -106,14 +106,14 @@ def page_of(figure: go.Figure, title: str) -> str:
 
 
 def image_of(figure: go.Figure, form: str) -> bytes:
-    """The bytes of an image; nothing is loaded from the network. What only a click in the legend would show is left out."""
+    """Render a figure as an image without network access; traces that only a click in the legend would show are left out."""
     if find_spec("kaleido") is None:
         raise ResultsError(f"{form} images need the extra `images`, which is not installed\n  hint: {_EXTRA}; or take --format html")
     import kaleido
     from choreographer.browsers.chromium import ChromeNotFoundError
 
     shown = go.Figure([trace for trace in figure.data if trace.visible != "legendonly"], figure.layout)
-    shown.update_layout(template="none")  # a new figure has plotly's own look else
+    shown.update_layout(template="none")  # otherwise a new figure has plotly's default style
     width, height = shown.layout.width or _DEFAULT_SIZE[0], shown.layout.height or _DEFAULT_SIZE[1]
     logging.getLogger("kaleido").setLevel(logging.ERROR)
     logging.getLogger("choreographer").setLevel(logging.ERROR)
@@ -134,7 +134,7 @@ def image_of(figure: go.Figure, form: str) -> bytes:
 
 
 def _caption(figure: go.Figure) -> str:
-    """What the figure says of itself; plain text."""
+    """The figure's caption as plain text; empty without one."""
     meta = figure.layout.meta
     return str(meta.get("caption") or "") if isinstance(meta, dict) else ""
 
@@ -143,7 +143,7 @@ _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inl
 
 
 def write_html(figure: go.Figure, path: Path) -> None:
-    """Write a figure with plotly's script in it and a policy that forbids connections; a file that is there is replaced in one step.
+    """Write a figure with plotly's script and a policy that forbids connections; an existing file is replaced atomically.
 
     Raises:
         WriteError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Pictures of the front: in 3-D, from above, its sparsity clusters, sparse against dense (Figures 2 and 3 of the paper)."""
+"""Figures of the front: in 3-D, from above, its sparsity clusters, sparse against dense (Figures 2 and 3 of the paper)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +12,7 @@ from analysis.figures.style import COLOURS, DENSE_COLOUR, cluster_name, hover_te
 from analysis.formatting import as_text, preference_text
 from analysis.measures.labels import DENSE, SPARSE, cluster_table, label_points
 from analysis.pareto.dominance import nondominated
+from analysis.results.columns import is_of, task_of
 from analysis.results.table import ResultTable, axis_columns, height_column, pair_columns, two_of
 
 _ORTHOGRAPHIC = {"projection": {"type": "orthographic"}, "eye": {"x": 1.3, "y": 1.3, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.06}}
@@ -19,7 +20,7 @@ _CUBE = {"x": 1.25, "y": 1.25, "z": 1.0}
 
 
 def front_3d(table: ResultTable, labels: pd.DataFrame | None = None, z: str | None = None, everything: bool = False) -> go.Figure:
-    """The front in three objectives: the first two task losses and sparsity.
+    """Draw the front in three objectives: the first two task losses and sparsity.
 
     Args:
         table: at least three objectives.
@@ -29,8 +30,8 @@ def front_3d(table: ResultTable, labels: pd.DataFrame | None = None, z: str | No
         everything: also draw the points that the filter dropped.
 
     Returns:
-        A figure with one trace a sparsity cluster, the k0 = 0 front (hidden until its legend entry is clicked when
-        there are sparse points: it would stretch the axis), orthographic, keeping its view when redrawn.
+        An orthographic figure with one trace for each sparsity cluster and one for the k0 = 0 front, which is hidden until its
+        legend entry is clicked if there are sparse points, because it would stretch the axis.
 
     Raises:
         ValueError: fewer than three objectives.
@@ -56,7 +57,7 @@ def front_3d(table: ResultTable, labels: pd.DataFrame | None = None, z: str | No
 
 
 def front_2d_projection(table: ResultTable, labels: pd.DataFrame | None = None, everything: bool = False) -> go.Figure:
-    """The points of the 3-D front seen from above: the first two task losses, with the k0 = 0 front in black.
+    """Draw the 3-D front seen from above: the first two task losses, with the k0 = 0 front in black.
 
     Args:
         table: at least two task objectives.
@@ -72,10 +73,10 @@ def front_2d_projection(table: ResultTable, labels: pd.DataFrame | None = None, 
 
 
 def front_2d_staircase(table: ResultTable) -> go.Figure:
-    """The non-dominated front of the first two task losses alone, as the staircase that bounds what it dominates.
+    """Draw the non-dominated front of the first two task losses alone as the staircase that bounds the dominated region.
 
-    Trials with k0 > 0 and the others have one staircase each; the others' is black. Without a sparsity objective there is
-    one.
+    Trials with k0 > 0 and the others have one staircase each; that of the others is black. Without a sparsity objective there is only
+    one staircase.
 
     Args:
         table: at least two task objectives.
@@ -99,7 +100,7 @@ def front_2d_staircase(table: ResultTable) -> go.Figure:
 
 
 def loss_against_sparsity(table: ResultTable, labels: pd.DataFrame | None = None, everything: bool = False) -> go.Figure:
-    """The whole picture of a sweep with one task: its loss against sparsity; without sparsity the second objective against the first.
+    """Draw a sweep with one task: its loss against sparsity; without sparsity, the second objective against the first.
 
     Args:
         table: at least two objectives.
@@ -142,7 +143,7 @@ _ROW, _WIDTH = 28, 820  # pixels
 
 
 def cluster_figure(table: ResultTable) -> go.Figure:
-    """The table alone. Models are chosen on validation data and described on test data."""
+    """Draw the table of sparsity clusters. Models are chosen on validation data and described on test data."""
     figure = new_figure()
     figure.add_trace(cluster_trace(table))
     n_lines = len(figure.data[0].cells.values[0])
@@ -151,7 +152,7 @@ def cluster_figure(table: ResultTable) -> go.Figure:
 
 
 def cluster_trace(table: ResultTable, is_narrow: bool = False) -> go.Table:
-    """The trace; a narrow one leaves the trials' ids out."""
+    """The table's trace; a narrow one omits the trials' ids."""
     labels = label_points(table)
     lines = cluster_table(table, labels)
     groups = [DENSE if cluster < 0 and table.sparsity_objective is not None else SPARSE for cluster in lines["cluster"]]
@@ -172,8 +173,8 @@ def cluster_trace(table: ResultTable, is_narrow: bool = False) -> go.Table:
     }
     if lines["accuracy"].notna().any():
         columns["Test accuracy"] = [f"{100 * value:.2f} %" if value == value else "–" for value in lines["accuracy"]]
-    for column in (name for name in lines if str(name).startswith("metric.test.")):
-        columns[as_text(str(column).removeprefix("metric.test."))] = [f"{value:.4g}" for value in lines[column]]
+    for column in (name for name in lines if is_of("metric", str(name), "test")):
+        columns[as_text(task_of(str(column)))] = [f"{value:.4g}" for value in lines[column]]
     if not is_narrow:
         columns["Trial"] = [as_text(trial) for trial in lines["trial_id"]]
     colours = [[str(marker["color"]) for marker in markers], *[["#15181c"] * len(lines)] * (len(columns) - 1)]
@@ -202,7 +203,7 @@ _SIZE = {"width": 1500, "height": 520}  # pixels
 
 
 def front_panels(table: ResultTable) -> go.Figure:
-    """Three panels that share one legend.
+    """Draw the 3-D front, its projection and the table of clusters side by side with one legend.
 
     Raises:
         ValueError: fewer than three objectives.
@@ -231,10 +232,9 @@ _SPARSE_COLOUR = COLOURS[1]
 
 
 def sparse_and_dense(table: ResultTable) -> go.Figure:
-    """The projection of both fronts onto the first two task losses: k0 > 0 in vermilion, k0 = 0 in black.
+    """Draw both fronts projected onto the first two task losses: k0 > 0 in vermilion, k0 = 0 in black.
 
-    Trials with k0 > 0 are those that no other one dominates in all objectives, the others those that no other one
-    dominates in the task losses.
+    The trials with k0 > 0 are non-dominated in all objectives, the others in the task losses.
 
     Raises:
         ValueError: fewer than two objectives, or no sparsity objective.

@@ -1,4 +1,4 @@
-"""Pictures of fronts in more objectives than space has: side by side, and two at a time."""
+"""Figures of fronts in more than three objectives: side by side, and two at a time."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 
 from analysis.figures.base import clusters_of, exact_front, new_figure
 from analysis.figures.style import axis_title, short_title
-from analysis.results.table import SPARSITY_COLUMN, ResultTable, axis_columns
+from analysis.results.columns import SPARSITY_OBJECTIVE
+from analysis.results.table import ResultTable, axis_columns
 
 MAX_PAIRED = 6
 """Objectives that a scatter matrix shows; fifteen pairs are as many as a page has room for."""
@@ -17,12 +18,12 @@ _GAP = 0.03
 
 
 def parallel_objectives(table: ResultTable, labels: pd.DataFrame | None = None, everything: bool = False) -> go.Figure:
-    """All objectives side by side, one line a trial, each axis scaled from its least to its largest value shown.
+    """Draw all objectives side by side, one line for each trial, each axis scaled to the range of the values shown.
 
     Lines are ordinary scatter traces: plotly's parallel coordinates evaluate code, which the report's policy forbids.
 
     Args:
-        table: any number of objectives.
+        table: a table with any number of objectives.
         labels: what `label_points` returned for the table; default: the exact front.
         everything: also draw the points that the filter dropped.
     """
@@ -43,19 +44,19 @@ def parallel_objectives(table: ResultTable, labels: pd.DataFrame | None = None, 
     ticks = [axis_title(table, column) for column in columns]
     figure.update_layout(
         xaxis={"tickvals": list(range(len(columns))), "ticktext": ticks, "range": [-0.4, len(columns) - 0.6]},
-        yaxis={"title": {"text": "least to largest"}, "tickvals": [0, 1], "ticktext": ["least", "largest"]},
+        yaxis={"title": {"text": "smallest to largest"}, "tickvals": [0, 1], "ticktext": ["smallest", "largest"]},
     )
     return figure
 
 
 def scatter_matrix(table: ResultTable, labels: pd.DataFrame | None = None, everything: bool = False) -> go.Figure:
-    """Every two objectives against each other: the lower half of a matrix, one column and one row an objective.
+    """Draw every pair of objectives: the lower half of a matrix with a column and a row for each objective.
 
     Panels are ordinary scatter traces that share their axes: plotly's splom draws with WebGL code that it evaluates,
     which the report's policy forbids.
 
     Args:
-        table: at least two objectives; of more than `MAX_PAIRED` the manifest's first ones, and a note says so.
+        table: a table with at least two objectives; of more than `MAX_PAIRED` the manifest's first ones are shown, and a note says so.
         labels: what `label_points` returned for the table; default: the exact front.
         everything: also draw the points that the filter dropped.
 
@@ -83,7 +84,7 @@ def scatter_matrix(table: ResultTable, labels: pd.DataFrame | None = None, every
 
 
 def paired_columns(table: ResultTable) -> list[str]:
-    """Columns of a scatter matrix: the manifest's first `MAX_PAIRED` objectives, sparsity last."""
+    """List the columns of a scatter matrix: the manifest's first `MAX_PAIRED` objectives, sparsity last."""
     first = {o["column"] for o in table.objectives[:MAX_PAIRED]}
     return [column for column in axis_columns(table) if column in first]
 
@@ -110,5 +111,5 @@ def _matrix_axes(table: ResultTable, columns: list[str]) -> dict[str, Any]:
             low = start if letter == "x" else max(0.0, 1 - start - size)
             anchor = _axis_id("y", n) if letter == "x" else "x"
             axis = {"domain": [low, min(1.0, low + size)], "anchor": anchor, "nticks": 4, "title": {"text": short_title(table, column)}}
-            axes[f"{letter}axis{'' if i == 0 else i + 1}"] = axis | ({"tickformat": "~g"} if column == SPARSITY_COLUMN else {})
+            axes[f"{letter}axis{'' if i == 0 else i + 1}"] = axis | ({"tickformat": "~g"} if column == SPARSITY_OBJECTIVE else {})
     return axes

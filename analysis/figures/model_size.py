@@ -1,4 +1,4 @@
-"""Accuracy against real size and time, panel by panel, in the colours of the sparsity clusters."""
+"""The figure of accuracy against real size and latency, in the colours of the sparsity clusters."""
 
 import html
 
@@ -13,7 +13,7 @@ from analysis.measures.model_size import RealSize
 from analysis.results.table import ResultTable
 
 MAX_POINTS = 500
-"""Trials in a panel: those of the front first, then a sample of the others."""
+"""Largest number of trials in a panel: those of the front first, then a sample of the others."""
 _PANELS = {
     "bytes": ("Bytes on disk", "bytes", "~s"),
     "params_kept": ("Parameters kept", "parameters", "~s"),
@@ -27,13 +27,13 @@ _FAINT, _CLEAR = 0.22, 0.95
 
 
 def real_size_figure(table: ResultTable, sizes: RealSize, labels: pd.DataFrame, seed: int = 0) -> go.Figure | None:
-    """A panel for each measure that some trial has; trials off the front are faint.
+    """Draw a panel for each measure that some trial has; trials off the front are faint.
 
     Args:
-        table: what `sizes` and `labels` are of.
-        sizes: from `real_size`.
-        labels: from `label_points`.
-        seed: of the sample where there are more than `MAX_POINTS` trials.
+        table: what `read_results` gave.
+        sizes: what `real_size` returned for it.
+        labels: what `label_points` returned for it.
+        seed: seed of the sample if there are more than `MAX_POINTS` trials.
 
     Returns:
         A figure whose traces have trial ids as `customdata` and the cluster's group in their `meta`; None where no trial has a value.
@@ -66,7 +66,7 @@ def real_size_figure(table: ResultTable, sizes: RealSize, labels: pd.DataFrame, 
 
 
 def value_title(sizes: RealSize) -> str:
-    """What the trials are judged by, in words."""
+    """Name the quality on the vertical axis."""
     return "mean test accuracy" if sizes.is_accuracy else "mean test loss"
 
 

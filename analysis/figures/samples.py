@@ -16,7 +16,7 @@ from analysis.results.table import ResultTable
 _CELL, _MARGIN, _LINE = 150, 12, 18  # pixels
 _PER_ROW = 5
 _SHARP = 300
-"""Pixels that an image has at least, or nearly."""
+"""Approximate smallest size of an image in pixels."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Samples:
 
 
 def samples_figure(table: ResultTable, samples: Samples | None) -> go.Figure:
-    """Images in rows of five, the labels of all tasks below each.
+    """Draw images in rows of five with the labels of all tasks below each.
 
     Args:
-        table: of the sweep, for its name.
-        samples: what to show.
+        table: the table of the sweep, for its name.
+        samples: the images to show.
 
     Raises:
-        ValueError: no samples, or labels of another number.
+        ValueError: there are no samples, or the number of labels differs from that of images.
     """
     if samples is None or not len(samples.pictures):
         raise ValueError("samples_figure expects images, found none: the problem has none to show")
@@ -69,7 +69,7 @@ def samples_figure(table: ResultTable, samples: Samples | None) -> go.Figure:
 
 
 def _data_uri(picture: NDArray[np.uint8]) -> str:
-    """A PNG, enlarged by a whole number so that a browser blurs no pixel."""
+    """The image as PNG, enlarged by a whole factor so that a browser blurs no pixels."""
     from PIL import Image
 
     times = max(1, _SHARP // max(picture.shape[:2]))

@@ -20,37 +20,37 @@ from analysis.results.table import ResultTable
 
 @dataclass(frozen=True)
 class Pair:
-    """A sparse fixed architecture and the dense original of the same model, in the plane of the first two task losses."""
+    """A fixed sparse architecture and the dense original of the same model, in the plane of the first two task losses."""
 
     table: ResultTable
     title: str
-    """The architecture, for people, with the study's name where a sweep has several of them."""
+    """The architecture's name for people, with the study's name if a sweep has several fixed architectures of it."""
     sparse: NDArray[np.int64]
-    """Rows of `table.ok.frame`: trials of the fixed architecture."""
+    """Trials of the fixed architecture, as rows of `table.ok.frame`."""
     dense: NDArray[np.int64]
-    """Rows of `table.ok.frame`: trials with k0 = 0 of the study that the architecture is compared with."""
+    """Trials with k0 = 0 of the study that it is compared with, as rows of `table.ok.frame`."""
 
     @property
     def columns(self) -> list[str]:
-        """What the axes show: the first two task objectives."""
+        """The columns on the axes: the first two task objectives."""
         return [objective["column"] for objective in self.table.task_objectives[:2]]
 
     def on_front(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Mark the trials that no other one of these rows dominates in the two losses drawn."""
+        """Mark the trials that no other trial of these rows dominates in the two losses drawn."""
         return nondominated(self.table.ok.values(self.columns)[rows])
 
     def sparsity(self) -> tuple[float, float] | None:
-        """Least and largest sparsity rate of the sparse trials, fractions; None where it is not known."""
+        """Return the smallest and largest sparsity rate of the sparse trials, fractions; None if no rate is known."""
         rates = self.table.ok.frame["sparsity_rate"].to_numpy(dtype=np.float64, na_value=np.nan)[self.sparse]
         known = rates[np.isfinite(rates)]
         return (float(known.min()), float(known.max())) if len(known) else None
 
 
 def second_study_pairs(table: ResultTable) -> list[Pair]:
-    """The pairs of a sweep, in the manifest's order; none where it has one task, or nothing finished on either side.
+    """List the pairs of a sweep in the manifest's order; empty if it has one task, or if one side has no finished trial.
 
-    The original of a `fixed_architecture` study is the `wcal_growl` study of the same model with k0 = 0; of several, one
-    with the same scalarization comes first, then one that has nothing but k0 = 0.
+    The original of a `fixed_architecture` study is the `wcal_growl` study of the same model with k0 = 0. Among several, one with the
+    same scalarization is preferred, then one that has only k0 = 0.
     """
     if len(table.task_objectives) < 2:
         return []
@@ -75,7 +75,7 @@ def second_study_pairs(table: ResultTable) -> list[Pair]:
 
 
 def has_second_study(tables: Sequence[ResultTable]) -> bool:
-    """Whether some sweep has a pair to draw."""
+    """Return whether some sweep has a pair to draw."""
     return any(second_study_pairs(table) for table in tables)
 
 
@@ -91,11 +91,11 @@ _FAINT = 0.3
 
 
 def second_study_figure(tables: ResultTable | Sequence[ResultTable]) -> go.Figure:
-    """Compare fixed sparse architectures with their dense originals.
+    """Draw fixed sparse architectures beside their dense originals.
 
-    Each problem is a row: one panel an architecture, then one with the fronts of all of them. Fronts are staircases, of
-    all seeds together, non-dominated in the two losses drawn; dominated trials are faint. An architecture keeps its colour
-    and symbol in every panel; sparse networks are filled with solid lines, originals open with dashed ones.
+    Each problem is a row with one panel for each architecture and one with all fronts. A front is a staircase over all seeds together,
+    non-dominated in the two losses drawn; dominated trials are faint. An architecture keeps its colour and symbol in every panel;
+    sparse networks have filled symbols and solid lines, originals open symbols and dashed lines.
 
     Args:
         tables: one or more sweeps with a `fixed_architecture` study and the `wcal_growl` study (k0 = 0) of the same model;
@@ -145,14 +145,14 @@ def second_study_figure(tables: ResultTable | Sequence[ResultTable]) -> go.Figur
 
 
 def second_study_caption(tables: ResultTable | Sequence[ResultTable]) -> str:
-    """What the figure shows, in a few sentences."""
+    """Explain in a few sentences what the figure shows."""
     pairs = [pair for table in _as_list(tables) for pair in second_study_pairs(table)]
     rates = [f"{pair.title} {_percents(*rates)}" for pair in pairs if (rates := pair.sparsity())]
     sparse = f" Zero rows of the sparse networks: {'; '.join(dict.fromkeys(rates))}." if rates else ""
     more = any(len(pair.table.task_objectives) > 2 for pair in pairs)
     return (
-        "Fronts of the task losses that remain when a sparse network is trained afresh (filled symbols, solid lines), beside those of "
-        "the original network without sparsity (open symbols, dashed lines). A staircase joins the trials that no other one of their "
+        "Fronts of the task losses that remain when a sparse network is retrained from scratch (filled symbols, solid lines), beside those "
+        "of the original network without sparsity (open symbols, dashed lines). A staircase joins the trials that no other trial of its "
         f"line dominates in the two losses drawn{', the first two of the sweep' if more else ''}; dominated ones are faint; all seeds "
         f"are drawn together.{sparse}"
     )
@@ -163,7 +163,7 @@ def _as_list(tables: ResultTable | Sequence[ResultTable]) -> list[ResultTable]:
 
 
 def _titles(pairs: Sequence[Pair], names_problem: bool, n_columns: int) -> list[str]:
-    """Titles of a row's panels, empty where there is none; the comparison is the last one."""
+    """Titles of a row's panels, empty where there is no panel; the comparison comes last."""
     problem = pairs[0].table.manifest.get("problem")
     name = str(problem.get("name") if isinstance(problem, dict) else problem)
     suffix = f" on {as_text(name)}" if names_problem else ""
@@ -172,7 +172,7 @@ def _titles(pairs: Sequence[Pair], names_problem: bool, n_columns: int) -> list[
 
 
 def _traces(pair: Pair, look: int, is_comparison: bool) -> Iterator[go.Scatter]:
-    """Sparse and dense trials of a panel; the comparison has the fronts alone."""
+    """Sparse and dense trials of a panel; the comparison shows only the fronts."""
     for kind, rows in (("dense", pair.dense), ("sparse", pair.sparse)):
         front = pair.on_front(rows)
         name = f"{as_text(pair.title)}, {'sparse' if kind == 'sparse' else 'original'}"
@@ -186,7 +186,7 @@ def _traces(pair: Pair, look: int, is_comparison: bool) -> Iterator[go.Scatter]:
 
 
 def _points(pair: Pair, rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Where trials are and what they say, sorted along the front."""
+    """Coordinates and hover texts of trials, sorted along the front."""
     x, y = pair.columns
     frame = pair.table.ok.frame.iloc[rows].sort_values([x, y])
     hover = {"hovertext": hover_texts(pair.table, frame), "hoverinfo": "text"}

@@ -16,7 +16,7 @@ from analysis.results.weights import PrunedLayer, find_trial, read_pruned_layers
 
 
 def similarity(rows: ArrayLike) -> NDArray[np.float64]:
-    """S(i, j) = w_i . w_j / max(|w_i|^2, |w_j|^2): 1 for equal rows, -1 for opposite ones.
+    """Compute S(i, j) = w_i . w_j / max(|w_i|^2, |w_j|^2): 1 for equal rows, -1 for opposite ones.
 
     Args:
         rows: shape (n_rows, row_length).
@@ -30,37 +30,37 @@ def similarity(rows: ArrayLike) -> NDArray[np.float64]:
     inner = matrix @ matrix.T
     squares = np.diag(inner)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = np.clip(inner / np.maximum(squares[:, None], squares[None, :]), -1, 1)
+        similarities = np.clip(inner / np.maximum(squares[:, None], squares[None, :]), -1, 1)
     suppressed = (matrix == 0).all(axis=1)
-    found[suppressed, :] = np.nan
-    found[:, suppressed] = np.nan
-    return found
+    similarities[suppressed, :] = np.nan
+    similarities[:, suppressed] = np.nan
+    return similarities
 
 
 MAX_ROWS = 320
-"""Surviving rows of a layer that a map shows; of larger layers every second, third, ... one."""
+"""Largest number of surviving rows in a map; of larger layers every second, third, ... row is shown."""
 _PANEL, _GAP, _SIDE = 300, 70, 110  # pixels
 _N_COLUMNS = 3
 _SUPPRESSED = "#F3D9A4"
 _BAND = 0.07
-"""Width of the band of suppressed rows, as a share of the others."""
+"""Width of the band of suppressed rows, as a fraction of the others."""
 _DIGITS = 2
 _N_TICKS = 5
 
 
 def similarity_figure(table: ResultTable, trial: str | None = None) -> go.Figure:
-    """One map a pruned layer: black and white are perfectly alike (opposite and equal), tinted is suppressed.
+    """Draw one map for each pruned layer: white rows are equal, black ones opposite, and suppressed rows are tinted.
 
-    Titles say component | kind | position in the component | sparsity rate of the layer; the colours range from -1 to 1 in
-    every map. One tinted band stands for all suppressed rows, so that what is left can be seen; the ticks are the rows' numbers.
-    Of layers with more than `MAX_ROWS` surviving rows equally spaced ones are shown, and the title says so.
+    Titles give component | kind | position in the component | sparsity rate of the layer; colours range from -1 to 1 in every map. One
+    tinted band represents all suppressed rows, so that the others remain visible; the ticks are the rows' numbers. Layers with
+    more than `MAX_ROWS` surviving rows show equally spaced ones, and their title says so.
 
     Args:
-        table: of the sweep.
+        table: the table of the sweep.
         trial: a trial's id or its beginning; None takes the sparsest model close to the best dense one (`summary`).
 
     Raises:
-        ResultsError: no such trial, or its weights cannot be read.
+        ResultsError: there is no such trial, or its weights cannot be read.
 
     Source: Hotegni, Berkemeier, Peitz, IJCNN 2024, Figure 7.
     """
@@ -112,15 +112,15 @@ def _default_trial(table: ResultTable) -> str:
 
 @dataclass(frozen=True)
 class _Map:
-    """What is drawn of a layer."""
+    """The part of a layer that is drawn."""
 
     rows: NDArray[np.int64]
-    """Of the layer: survivors, in its order."""
+    """The surviving rows that are shown, in the layer's order."""
     step: int
-    """One of so many survivors is shown."""
+    """One of this many surviving rows is shown."""
     n_surviving: int
     n_band: int
-    """Width of the band that stands for all suppressed rows, in rows; 0 where there are none."""
+    """Width of the band that represents all suppressed rows, in rows; 0 without suppressed rows."""
 
 
 def _map_of(layer: PrunedLayer) -> _Map:
@@ -141,7 +141,7 @@ def _heatmap(layer: PrunedLayer) -> go.Heatmap:
 
 
 def _axis(layer: PrunedLayer) -> dict[str, Any]:
-    """An axis whose ticks are numbers of rows, 1 for the layer's first, and `zero` at the band of suppressed ones."""
+    """An axis with row numbers as ticks, starting at 1, and `zero` at the band of suppressed rows."""
     shown = _map_of(layer)
     n = len(shown.rows)
     places = np.unique(np.linspace(0, n - 1, min(n, _N_TICKS)).round().astype(np.int64)).tolist() if n else []
@@ -167,7 +167,7 @@ def _caption(table: ResultTable, trial_id: str, layers: list[PrunedLayer]) -> st
     return (
         f"Trial {trial_id}, k = {preference_text(row['k'])}, SR {100 * row['sparsity_rate']:.1f} %. Similarity of the rows of each layer "
         "that GrOWL may prune, w_i . w_j / max(|w_i|^2, |w_j|^2): white is equal, black opposite. The rows that survive are in the "
-        "layer's order; the tinted band stands for all suppressed rows, which are zero. "
+        "layer's order; the tinted band represents all suppressed rows, which are zero. "
         "Titles: component | kind | position in the component | sparsity rate of the layer."
         + (f" Layers with more than {MAX_ROWS} surviving rows are down-sampled to equally spaced ones." if sampled else "")
     )

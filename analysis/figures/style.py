@@ -1,4 +1,4 @@
-"""How a point looks and what it says: colour and symbol of its sparsity cluster, its hover text, names of axes."""
+"""Style and texts of points: colour and symbol of a sparsity cluster, hover texts, titles of axes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from analysis.formatting import as_text, preference_text
 from analysis.measures.convergence import UNCONVERGED, gap_text, gaps, residual_share
 from analysis.measures.labels import DENSE
-from analysis.results.table import ACCURACY, SPARSITY_COLUMN, SPARSITY_RATE, VALUE, ResultTable
+from analysis.results.columns import ACCURACY, MEAN, SPARSITY_OBJECTIVE, SPARSITY_RATE, accuracy_column, is_of, metric_column, task_of
+from analysis.results.table import VALUE, ResultTable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-"""Okabe and Ito's colours that colour-blind readers tell apart, without yellow (too faint on white)."""
+"""Okabe and Ito's colours, which colour-blind readers can distinguish, without yellow (too faint on white)."""
 SYMBOLS = ("circle", "diamond", "square", "cross", "circle-open", "diamond-open", "square-open")
 """Seven, so that with six colours 42 clusters differ. Not `x`: its glyph is missing in 3-D."""
 DENSE_COLOUR = "#000000"
@@ -25,7 +26,7 @@ _SHORT = 16
 
 
 def marker_of(group: str, cluster: int, has_sparsity: bool = True) -> dict[str, Any]:
-    """Plotly marker of a cluster (see `label_points`), the same in 2-D and 3-D; one colour in a sweep without sparsity."""
+    """Return the plotly marker of a cluster (see `label_points`), the same in 2-D and 3-D; one colour in a sweep without sparsity."""
     if group == DENSE:
         return {"color": DENSE_COLOUR, "symbol": "circle"}
     if not has_sparsity:
@@ -36,7 +37,7 @@ def marker_of(group: str, cluster: int, has_sparsity: bool = True) -> dict[str, 
 
 
 def cluster_name(table: ResultTable, group: str, cluster: int, rates: "pd.Series[float]") -> str:
-    """Legend entry of a cluster with these sparsity rates (fractions)."""
+    """Return the legend entry of a cluster with these sparsity rates (fractions)."""
     if group == DENSE:
         return "k0 = 0 or no k" if table.ok.frame["k_0"].isna().any() else "k0 = 0"
     if cluster < 0:
@@ -46,7 +47,7 @@ def cluster_name(table: ResultTable, group: str, cluster: int, rates: "pd.Series
 
 
 def axis_title(table: ResultTable, column: str) -> str:
-    """What an axis says, safe as plotly's pseudo-HTML."""
+    """Return the title of an axis, safe as plotly's pseudo-HTML."""
     if column == SPARSITY_RATE:
         return "sparsity rate"
     objective = next((o for o in table.objectives if o["column"] == column), None)
@@ -54,21 +55,21 @@ def axis_title(table: ResultTable, column: str) -> str:
         return as_text(column)
     unit = as_text(objective.get("unit") or "")
     name = as_text(objective.get("name") or column)
-    if column == SPARSITY_COLUMN:
+    if column == SPARSITY_OBJECTIVE:
         name = f"{name} objective"
-    elif column.startswith("loss.") and table.metrics.get(column.split(".", 2)[-1]) != VALUE:
+    elif is_of("loss", column) and table.metrics.get(task_of(column)) != VALUE:
         name = f"{name}: {as_text(column.split('.')[1])} loss"
     return f"{name} ({unit})" if unit else name
 
 
 def short_title(table: ResultTable, column: str) -> str:
-    """An axis in a few letters: the objective's name, cut to `_SHORT` of them, safe as plotly's pseudo-HTML."""
+    """Return a short title of an axis: the objective's name, cut to `_SHORT` letters, safe as plotly's pseudo-HTML."""
     name = next((str(o.get("name") or column) for o in table.objectives if o["column"] == column), column)
     return as_text(name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…")
 
 
 def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
-    """What a point says under the mouse: trial, k, sparsity, test results by name, whether it is unconverged, gap. Names are escaped."""
+    """Return the hover text of each trial: id, k, sparsity, test results, whether it is unconverged, gap; names are escaped."""
     results = _test_results(table, frame)
     own = replace(table, frame=frame)
     gap, residual = gaps(own), residual_share(own)
@@ -94,9 +95,9 @@ _RATES = (SPARSITY_RATE, "compression_rate", "parameter_sharing")
 def _test_results(table: ResultTable, frame: pd.DataFrame) -> list[tuple[str, float, NDArray[np.float64]]]:
     """(format of a line, factor, values of shape (n_points,)) of each task's accuracy or metric, and the mean accuracy."""
     results = []
-    for task, metric in [*table.metrics.items(), ("mean", ACCURACY)]:
+    for task, metric in [*table.metrics.items(), (MEAN, ACCURACY)]:
         is_accuracy = metric == ACCURACY
-        column = f"{'accuracy' if is_accuracy else 'metric'}.test.{task}"
+        column = accuracy_column("test", task) if is_accuracy else metric_column("test", task)
         number = "{:.2f} % test accuracy" if is_accuracy else f"{{:.4g}} test {_braced(metric)}"
         values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
         results.append((f"{_braced(task)}: {number}", 100.0 if is_accuracy else 1.0, values))

@@ -14,7 +14,7 @@ from analysis.results.table import ResultTable, pair_columns
 def attainment_surfaces(
     table: ResultTable, columns: Sequence[str] | None = None, percentiles: Sequence[float] = PERCENTILES
 ) -> pd.DataFrame:
-    """The attainment surfaces of each study with at least two seeds.
+    """Compute the attainment surfaces of each study with at least two seeds.
 
     Args:
         table: any table.
@@ -22,7 +22,7 @@ def attainment_surfaces(
         percentiles: of the seeds.
 
     Returns:
-        One row a corner: `study`, `percentile`, and the columns in their own sense; empty where no study has two seeds.
+        One row for each corner: `study`, `percentile`, and the columns in their own sense; empty where no study has two seeds.
 
     Raises:
         ValueError: another number of columns, or a percentile out of range.
@@ -41,7 +41,7 @@ def attainment_surfaces(
 
 
 def attainment_columns(table: ResultTable) -> tuple[str, str]:
-    """The two objectives that a plane shows: the first two tasks', or sparsity and the loss of a sweep with one task.
+    """Choose the two objectives that a plane shows: the first two tasks', or sparsity and the loss of a sweep with one task.
 
     Raises:
         ValueError: fewer than two objectives.

@@ -1,4 +1,4 @@
-"""At which sparsity the tasks begin to conflict: the measurement, and the same in words."""
+"""At what sparsity the tasks begin to conflict: the measurement, and the answer in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from analysis.pareto.intervals import Estimate, estimate
 from analysis.results.table import ResultTable
 
 N_DEVIATIONS = 3.5
-"""A task's extent beyond this many standard deviations of the training noise is no noise: of fronts of 30 trials that differ by normal
-noise alone 1 in 100 is wider in two tasks (of 10 trials 1 in 500, of 60 trials 1 in 50)."""
+"""A front is wider than noise in a task if its extent exceeds this many standard deviations of the training noise. Among fronts of 30
+trials that differ only by normal noise, 1 in 100 is wider in two tasks (1 in 500 with 10 trials, 1 in 50 with 60 trials)."""
 MIN_TRIALS = 5
-"""Fewer trials of a cluster may show that a front is wide, but not that it is narrow."""
+"""A cluster with fewer trials can show that its front is wide, but not that it is narrow."""
 
 
 @dataclass(frozen=True)
 class ClusterConflict:
-    """What the trials of one sparsity cluster say."""
+    """The evidence for a conflict in one sparsity cluster."""
 
     group: str
     """`dense` or `sparse`, as in `label_points`."""
@@ -34,29 +34,32 @@ class ClusterConflict:
     sparsity_max: float
     n_trials: int
     n_front: int
-    """Trials that no other one of the cluster dominates in the task losses alone."""
+    """Number of trials that no other trial of the cluster dominates in the task losses alone."""
     extents: tuple[float, ...]
-    """Greatest minus least loss of each task on that front, in units of the loss."""
+    """Largest minus smallest loss of each task on that front, in units of the loss."""
     hypervolume: float | None
-    """Of the task losses, below the tasks' part of the manifest's reference; None while there is none."""
+    """Hypervolume of the task losses below the tasks' part of the manifest's reference; None without a reference."""
     cosine: Estimate
-    """Mean over the trials of the cosine of `pair`, with its 95 % interval."""
+    """Mean over the trials of the gradient cosine of `pair`, with its 95 % interval."""
     pair: tuple[str, str]
-    """The two tasks whose mean cosine is the least."""
+    """The two tasks with the lowest mean cosine."""
     is_wide: bool | None
-    """Whether at least two extents are beyond training noise; None where that cannot be said."""
+    """Whether at least two extents exceed training noise; None where this cannot be judged."""
     is_opposed: bool | None
     """Whether the interval of the cosine lies below 0; None where it was not recorded."""
 
     @property
     def conflicts(self) -> bool | None:
-        """Both; the front alone where cosines were not recorded. None where it cannot be said."""
+        """Whether the front is wide and the gradients oppose each other; the front alone decides where cosines were not recorded.
+
+        None where this cannot be judged.
+        """
         return self.is_wide if self.is_opposed is None or not self.is_wide else self.is_opposed
 
 
 @dataclass(frozen=True)
 class StudyConflict:
-    """One study, its clusters from dense to sparse."""
+    """The clusters of one study, from dense to sparse."""
 
     study: str
     clusters: tuple[ClusterConflict, ...]
@@ -64,24 +67,24 @@ class StudyConflict:
 
     @property
     def tolerances(self) -> NDArray[np.float64]:
-        """What an extent has to exceed, shape (n_tasks,), in units of each loss."""
+        """The extent that a front must exceed in each task, shape (n_tasks,), in units of the loss."""
         return N_DEVIATIONS * self.noise.deviations
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """The answer of a whole sweep."""
+    """The answer for a whole sweep."""
 
     studies: tuple[StudyConflict, ...]
     tasks: tuple[str, ...]
     """Names of the task objectives, in the order of the extents."""
     units: tuple[str, ...]
     reference: tuple[float, ...] | None
-    """Of the hypervolumes, in the objectives' own sense."""
+    """Reference of the hypervolumes, in the objectives' own sense."""
 
 
 def task_conflict(table: ResultTable, sparsity_width: float = 0.02) -> Conflict | None:
-    """Where the tasks begin to conflict, for each study that trains for preferences between them.
+    """Find out at what sparsity the tasks begin to conflict, for each study that trains for preferences between them.
 
     Args:
         table: what `read_results` gave.
@@ -107,7 +110,7 @@ def task_conflict(table: ResultTable, sparsity_width: float = 0.02) -> Conflict 
 
 
 def _study(table: ResultTable, name: str, rows: NDArray[np.int64], reference: Sequence[float] | None, width: float) -> StudyConflict | None:
-    """One study; None where nothing of it has k0 > 0."""
+    """The evidence of one study; None if none of its trials has k0 > 0."""
     frame = table.frame
     rows = rows[frame["k_0"].iloc[rows].notna().to_numpy(dtype=bool) & frame["sparsity_rate"].iloc[rows].notna().to_numpy(dtype=bool)]
     sparse = is_sparse(table)[rows]
@@ -146,7 +149,7 @@ def _cluster(table: ResultTable, cluster: int, rows: NDArray[np.int64], noise: N
 
 
 def _least_cosine(tasks: Sequence[str], recorded: Sequence[object]) -> tuple[Estimate, tuple[str, str]]:
-    """Of the pairs of tasks the one with the least mean cosine over some trials."""
+    """The pair of tasks with the lowest mean cosine over some trials, and that mean."""
     pairs = list(combinations(tasks, 2))
     known = [np.asarray(cell, dtype=np.float64) for cell in recorded if isinstance(cell, (list, np.ndarray)) and len(cell) == len(pairs)]
     means = [estimate(cell[i] for cell in known) for i in range(len(pairs))]
@@ -155,23 +158,23 @@ def _least_cosine(tasks: Sequence[str], recorded: Sequence[object]) -> tuple[Est
 
 
 def conflict_sentences(conflict: Conflict) -> list[str]:
-    """The answer for each study; its name comes first where there are several."""
+    """Answer the question in one sentence for each study; the study's name comes first where there are several."""
     names = [f"{study.study}: " if len(conflict.studies) > 1 else "" for study in conflict.studies]
     return [f"{name}{_sentence(study, len(conflict.tasks))}" for name, study in zip(names, conflict.studies, strict=True)]
 
 
 def conflict_caption(conflict: Conflict) -> str:
-    """The rule and what the columns mean."""
+    """State the rule and the meaning of the columns."""
     reference = (
         "" if conflict.reference is None else f" Hypervolume of the task losses below ({', '.join(f'{r:g}' for r in conflict.reference)})."
     )
     noise = sources_text([study.noise.source for study in conflict.studies])
     noise_text = f" Noise is {noise}." if noise else ""
-    several = ", of the pair of tasks with the least mean" if len(conflict.tasks) > 2 else ""
+    several = ", for the pair of tasks with the lowest mean" if len(conflict.tasks) > 2 else ""
     return (
-        "Rule: the tasks conflict from the least sparsity on from which in every cluster the front of the task losses alone is "
-        f"wider than {N_DEVIATIONS:g} standard deviations of training noise in at least two tasks, and the 95 % interval of the mean "
-        f"cosine lies below 0; a narrow front of fewer than {MIN_TRIALS} trials says nothing.{noise_text} Extent: greatest minus least "
+        "Rule: the tasks conflict from the lowest sparsity at and above which, in every cluster, the front of the task losses alone is "
+        f"wider than {N_DEVIATIONS:g} standard deviations of training noise in at least two tasks and the 95 % interval of the mean "
+        f"cosine lies below 0; a narrow front of fewer than {MIN_TRIALS} trials is not judged.{noise_text} Extent: largest minus smallest "
         "validation loss on that front; it also depends on which preferences ended in a cluster. Cosine: between the gradients of two "
         f"tasks' validation losses over the weights that they share, of each finished network{several}.{reference}"
     )
@@ -184,7 +187,7 @@ def sparsity_text(cluster: ClusterConflict) -> str:
 
 
 def verdict_text(cluster: ClusterConflict) -> str:
-    """What a cluster says, in a few words."""
+    """The verdict on a cluster, in a few words."""
     if cluster.conflicts is None:
         return "too few trials"
     if cluster.conflicts:
@@ -195,7 +198,7 @@ def verdict_text(cluster: ClusterConflict) -> str:
 def _sentence(study: StudyConflict, n_tasks: int) -> str:
     judged = [cluster for cluster in study.clusters if cluster.conflicts is not None]
     if not judged:
-        return "Whether the tasks conflict cannot be said: there are too few finished trials."
+        return "Whether the tasks conflict cannot be judged: there are too few finished trials."
     tasks = "two tasks" if n_tasks == 2 else "at least two tasks"
     seen = [cluster for cluster in judged if cluster.conflicts]
     highest = f"{100 * judged[-1].sparsity_max:.1f} %"
@@ -205,7 +208,7 @@ def _sentence(study: StudyConflict, n_tasks: int) -> str:
     how = f"the front of the task losses is wider than training noise in {tasks}"
     opposed = [cluster for cluster in tail or seen if cluster.is_opposed]
     how += f" and their gradients oppose each other (mean cosine {_cosines(opposed)})" if opposed else ""
-    unsure = "" if opposed else " Cosines of the gradients were not recorded, so this rests on the fronts alone."
+    unsure = "" if opposed else " Cosines of the gradients were not recorded, so this conclusion rests on the fronts alone."
     if opposed and len(opposed) < len(tail or seen):
         unsure = " Cosines of the gradients were not recorded in all of these clusters; there this rests on the fronts alone."
     if not tail:
@@ -218,7 +221,7 @@ def _sentence(study: StudyConflict, n_tasks: int) -> str:
 
 
 def _last_run(judged: list[ClusterConflict]) -> list[ClusterConflict]:
-    """The clusters at the sparse end that all conflict."""
+    """The consecutive clusters up to the sparse end that all conflict."""
     n = next((i for i, cluster in enumerate(reversed(judged)) if not cluster.conflicts), len(judged))
     return judged[len(judged) - n :]
 

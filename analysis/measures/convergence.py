@@ -9,7 +9,7 @@ from analysis.measures.studies import WCAL, study_entries
 from analysis.results.table import ResultTable
 
 UNCONVERGED = 0.1
-"""A trial whose KKT residual is above this share of its largest weighted objective is called unconverged."""
+"""A trial is called unconverged if its KKT residual exceeds this fraction of its largest weighted objective."""
 RULE = (
     f"A trial is unconverged when the residual of its optimality conditions, max |max(g - t, -multipliers / penalty)|, is above "
     f"{100 * UNCONVERGED:.0f} % of its largest weighted objective max g."
@@ -18,14 +18,15 @@ _WITH_MULTIPLIERS = "chebyshev_al"
 
 
 def residual_share(table: ResultTable) -> NDArray[np.float64]:
-    """KKT residual of each trial, divided by its largest weighted objective.
+    """Divide the KKT residual of each trial by its largest weighted objective.
 
     Args:
         table: any table.
 
     Returns:
-        Shape (n_trials,), rows of `table.frame`; NaN where it means nothing: a method without multipliers, a scalarization other
-        than `chebyshev_al` (a weighted sum does not aim at these conditions), a trial without a value.
+        Shape (n_trials,), one entry for each row of `table.frame`. NaN where the residual has no meaning: for a method without
+        multipliers, for a scalarization other than `chebyshev_al` (a weighted sum does not aim at these conditions), and for a trial
+        without a value.
     """
     frame = table.frame
     share = np.full(len(frame), np.nan)
@@ -40,7 +41,7 @@ def residual_share(table: ResultTable) -> NDArray[np.float64]:
 
 
 def is_unconverged(table: ResultTable) -> NDArray[np.bool_]:
-    """Mark the trials with a `residual_share` above `UNCONVERGED`, shape (n_trials,); where it is not known, none."""
+    """Mark the trials whose `residual_share` is known and above `UNCONVERGED`, shape (n_trials,)."""
     return np.asarray(residual_share(table) > UNCONVERGED)
 
 
@@ -51,32 +52,32 @@ def _aims_at_it(entry: "dict[str, object]") -> bool:
 
 
 EXACT = 1e-3
-"""A trial whose relative gap to its optimum is at most this much is called exact."""
+"""A trial is called exact if its relative gap to its optimum is at most this."""
 _ROUNDING = 1e-12
-"""An optimum smaller than this is zero up to rounding and gives no unit; a gap smaller than this is shown as 0."""
+"""An optimum smaller than this is zero up to rounding and cannot serve as a unit; a smaller gap is shown as 0."""
 
 
 def gaps(table: ResultTable) -> NDArray[np.float64]:
-    """(scalarized - optimum) / |optimum| of every row, a fraction; the plain difference where the optimum is 0.
+    """Compute (scalarized - optimum) / |optimum| of every row, a fraction; the plain difference where the optimum is 0.
 
     Returns:
-        Shape (n_points,), one a row of `table.frame`; NaN where a value is not known. Below 0 (beyond rounding) a trial
-        beats its exact optimum, which cannot be: then the optimum or an objective is wrong.
+        Shape (n_points,), one entry for each row of `table.frame`; NaN where a value is not known. A gap below 0 (beyond rounding)
+        is impossible: the optimum or an objective is wrong then.
     """
     frame = table.frame[["scalarized", "optimum"]]
-    found, optimum = frame.to_numpy(dtype=np.float64, na_value=np.nan).T
-    known = np.isfinite(found) & np.isfinite(optimum)
+    value, optimum = frame.to_numpy(dtype=np.float64, na_value=np.nan).T
+    known = np.isfinite(value) & np.isfinite(optimum)
     scale = np.where(np.abs(optimum) > _ROUNDING, np.abs(optimum), 1.0)
-    return np.asarray(np.divide(found - optimum, scale, out=np.full(len(frame), np.nan), where=known))
+    return np.asarray(np.divide(value - optimum, scale, out=np.full(len(frame), np.nan), where=known))
 
 
 def gap_text(gap: float) -> str:
-    """A gap for people: two digits, and 0 for what is rounding."""
+    """Write a gap with two digits; 0 if it is only rounding."""
     return f"{gap:.2g}" if abs(gap) > _ROUNDING else "0"
 
 
 def exactness(table: ResultTable) -> dict[str, Any]:
-    """How exact the finished trials of a sweep are, plain values ready for JSON.
+    """Summarise how close the finished trials are to their exact optima, in plain values that JSON can hold.
 
     Returns:
         `n_optimum` (finished trials whose optimum is known), `n_exact` (of these, within `EXACT`), `median_gap`,

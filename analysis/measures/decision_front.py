@@ -1,4 +1,4 @@
-"""The front in the quantities that a decision is about, and the exchange rates between neighbouring points on it."""
+"""The front in the quantities that people decide by, and the trade-offs between neighbouring points on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,29 +11,30 @@ from analysis.measures.labels import label_points
 from analysis.measures.studies import compared_studies
 from analysis.pareto.dominance import nondominated
 from analysis.pareto.neighbors import neighbours, to_unit_range
-from analysis.results.table import ACCURACY, SPARSITY_RATE, VALUE, ResultTable
+from analysis.results.columns import SPARSITY_RATE, accuracy_column, is_of, task_of
+from analysis.results.table import VALUE, ResultTable
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One number that a model is chosen by."""
+    """A quantity by which people choose a model."""
 
     column: str
-    """Of the rows."""
+    """Its column in the rows."""
     name: str
-    """For people."""
+    """Its name for people."""
     is_maximised: bool
     unit: str
     """`points` for a fraction that is shown in percent, else as the manifest has it; may be empty."""
 
     @property
     def factor(self) -> float:
-        """From the column's numbers to the unit."""
+        """Factor from the column's numbers to the unit."""
         return 100.0 if self.unit == "points" else 1.0
 
 
 def quantities(table: ResultTable) -> tuple[Quantity, ...]:
-    """What the models of a sweep are decided by, sparsity first.
+    """List the quantities by which people choose among the models of a sweep, sparsity first.
 
     The sparsity rate stands for the sparsity objective: the norm of a network that nothing pruned says little. A task has its
     accuracy where it was measured, else its objective.
@@ -44,11 +45,11 @@ def quantities(table: ResultTable) -> tuple[Quantity, ...]:
         found.append(Quantity(SPARSITY_RATE, "sparsity", is_maximised=True, unit="points"))
     for objective in table.task_objectives:
         name, column = str(objective["name"]), objective["column"]
-        accuracy = f"accuracy.validation.{column.split('.', 2)[-1]}"
-        if column.startswith("loss.validation.") and accuracy in frame and frame[accuracy].notna().any():
+        accuracy = accuracy_column("validation", task_of(column))
+        if is_of("loss", column, "validation") and accuracy in frame and frame[accuracy].notna().any():
             found.append(Quantity(accuracy, name, is_maximised=True, unit="points"))
         else:
-            is_value = table.metrics.get(column.split(".", 2)[-1]) == VALUE or not column.startswith("loss.")
+            is_value = table.metrics.get(task_of(column)) == VALUE or not is_of("loss", column)
             found.append(
                 Quantity(column, name if is_value else f"{name} loss", objective.get("sense") == "max", str(objective.get("unit") or ""))
             )
@@ -56,15 +57,15 @@ def quantities(table: ResultTable) -> tuple[Quantity, ...]:
 
 
 def measure_name(quantity: Quantity) -> str:
-    """A quantity with what is measured, for people."""
-    if quantity.column.startswith(f"{ACCURACY}."):
+    """Name a quantity together with what is measured, for people."""
+    if is_of("accuracy", quantity.column):
         return f"{quantity.name} accuracy"
     return "sparsity rate" if quantity.column == SPARSITY_RATE else quantity.name
 
 
 @dataclass(frozen=True, eq=False)
 class DecisionFront:
-    """The trials of one study between which a decision is open."""
+    """The trials of one study among which a choice remains."""
 
     study: str
     quantities: tuple[Quantity, ...]
@@ -75,7 +76,7 @@ class DecisionFront:
 
 
 def decision_fronts(table: ResultTable, labels: pd.DataFrame | None = None) -> list[DecisionFront]:
-    """For each study the trials on its front that no other of them beats in the quantities of `quantities`.
+    """Select for each study the trials on its front that are non-dominated in `quantities`.
 
     Searches, their candidates and anchor runs are left out.
 
@@ -103,13 +104,13 @@ def decision_fronts(table: ResultTable, labels: pd.DataFrame | None = None) -> l
 
 
 def of_study(table: ResultTable, name: str) -> NDArray[np.bool_]:
-    """Mark the rows of a study, shape (n_trials,)."""
+    """Mark the trials of a study, shape (n_trials,)."""
     return np.asarray([(study if isinstance(study, str) else "") == name for study in table.frame["study"].to_list()], dtype=bool)
 
 
 @dataclass(frozen=True)
 class Step:
-    """From one point of a front to a neighbour."""
+    """The step from one point of a front to a neighbour."""
 
     study: str
     start: str
@@ -118,10 +119,10 @@ class Step:
     """Id of the trial that it reaches."""
     quantities: tuple[Quantity, ...]
     changes: tuple[float, ...]
-    """What changes in each quantity, in its unit and own sense (more accuracy is positive, and so is more loss)."""
+    """Change of each quantity, in its unit and own sense: an increase is positive, for an accuracy as for a loss."""
 
     def gain_of(self, index: int) -> float:
-        """The change of a quantity, positive when it is for the better."""
+        """The change of a quantity, positive if it is an improvement."""
         return self.changes[index] if self.quantities[index].is_maximised else -self.changes[index]
 
     def __str__(self) -> str:
@@ -132,7 +133,7 @@ class Step:
         return f"{_joined(gains) or 'nothing'} cost {_joined(costs) or 'nothing'}"
 
     def _part(self, index: int) -> str:
-        """A change with its sign; what is lost of a quantity that is maximised needs none."""
+        """A change with its sign; a loss of a maximised quantity is written without one."""
         quantity, change = self.quantities[index], self.changes[index]
         is_lost = quantity.is_maximised and change < 0
         size = -change if is_lost else change
@@ -142,7 +143,7 @@ class Step:
 
 
 def steps(front: DecisionFront) -> list[Step]:
-    """The steps between all neighbours of a front, each in the direction in which its first quantity that differs improves.
+    """List the steps between all neighbours of a front, each in the direction that improves the first quantity that differs.
 
     Neighbours are those of `neighbours`, every quantity divided by its range on the front.
     """
@@ -155,7 +156,7 @@ def steps(front: DecisionFront) -> list[Step]:
 
 
 def steps_from(front: DecisionFront, trial_id: str) -> list[Step]:
-    """The steps that leave one trial of a front, to each of its neighbours."""
+    """List the steps from one trial of a front to each of its neighbours."""
     names = front.frame["trial_id"].to_list()
     row = names.index(trial_id)
     pairs = neighbours(to_unit_range(front.values))
@@ -164,13 +165,13 @@ def steps_from(front: DecisionFront, trial_id: str) -> list[Step]:
 
 
 def trade_offs(table: ResultTable) -> pd.DataFrame:
-    """The steps between neighbours on each study's front, in the terms that people decide by (`quantities`).
+    """Tabulate the steps between neighbours on each study's front in the quantities that people decide by (`quantities`).
 
     Args:
         table: any table.
 
     Returns:
-        One row a step: `study`, `start`, `end` (trial ids), a column `change.<column>` for each quantity, in the column's
+        One row for each step: `study`, `start`, `end` (trial ids), a column `change.<column>` for each quantity, in the column's
         own unit (fractions), `rate.<column>` (change of this quantity for one unit of the first one; NaN where the first one
         does not change), and `text`, which says the same to people.
 

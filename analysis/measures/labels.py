@@ -1,4 +1,4 @@
-"""Where each finished trial stands: its front, its distance from it, its sparsity cluster."""
+"""Labels of the finished trials: group, distance from the front, sparsity cluster."""
 
 import numpy as np
 import pandas as pd
@@ -6,32 +6,33 @@ import pandas as pd
 from analysis.measures.selection import best_row, measured_metrics
 from analysis.measures.studies import check_one_scaling
 from analysis.pareto.dominance import Mode, slack, sparsity_clusters
+from analysis.results.columns import accuracy_column, metric_column
 from analysis.results.table import ResultTable
 
 SPARSE, DENSE = "sparse", "dense"
 
 
 def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02) -> pd.DataFrame:
-    """Filter and cluster the finished trials the way the paper's Figure 2 does.
+    """Filter and cluster the finished trials as in the paper's Figure 2.
 
-    Trials with k0 > 0 are filtered together in all objectives; trials without a sparsity preference (k0 = 0, or no k at
-    all) are filtered apart from them, in the task objectives only. Each study is filtered by itself: the GrOWL norms of
-    two architectures are not comparable. Without a sparsity objective all trials of a study form one group.
+    Trials with k0 > 0 are compared in all objectives; trials without a sparsity preference (k0 = 0, or no k at all) form a
+    separate group and are compared in the task objectives only. Each study is filtered separately, because the GrOWL norms of two
+    architectures are not comparable. Without a sparsity objective all trials of a study form one group.
 
     Args:
-        table: any table; its trials that are not `ok` or not finite are set aside.
+        table: any table; trials that are not `ok` or have an objective that is not finite are ignored.
         eps: >= 0, the tolerance of the filter, as in `eps_nondominated`.
         mode: what eps is relative to, within each group.
         sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
 
     Returns:
-        One row a row of `table.ok.frame`, same order: `group` ("sparse" or "dense"), `slack` (least eps at which the point
-        stays in its group), `kept` (slack <= eps), `cluster` (0 = least sparse; -1 for dense points and unknown rates).
+        One row for each row of `table.ok.frame`, in the same order: `group` ("sparse" or "dense"), `slack` (smallest eps at which
+        the point is kept), `kept` (slack <= eps), `cluster` (0 = least sparse; -1 for dense points and unknown rates).
 
     Raises:
         ValueError: eps or the width is not valid; the message names the value.
-        ResultsError: trials of one study have different scalings (`check_one_scaling`); everything that compares trials
-            comes through here, and reading a table does not, so that such a folder can still be looked at.
+        ResultsError: trials of one study have different scalings (`check_one_scaling`). Everything that compares trials calls this
+            function; reading a table does not, so such a folder can still be inspected.
     """
     if not (np.isfinite(eps) and eps >= 0):
         raise ValueError(f"label_points expects eps >= 0, found eps = {eps}")
@@ -54,14 +55,14 @@ def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", 
 
 
 def is_sparse(table: ResultTable) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Mark the trials with k0 > 0, shape (n_points,); all of them when the sweep has no sparsity objective."""
+    """Mark the trials with k0 > 0, or all trials if the sweep has no sparsity objective; shape (n_points,)."""
     if table.sparsity_objective is None:
         return np.ones(len(table.frame), dtype=bool)
     return np.asarray(table.frame["k_0"].to_numpy(dtype=np.float64, na_value=np.nan) > 0)
 
 
 def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
-    """One line a sparsity cluster, of the points that the filter kept (the table beside the paper's Figure 2).
+    """Summarise each sparsity cluster of the points that the filter kept (the table beside the paper's Figure 2).
 
     Args:
         table: the table that was labelled.
@@ -69,18 +70,18 @@ def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `cluster` (-1: dense), `sparsity_min`, `sparsity_max` (fractions), `n_points`, and of the point that is best on
-        *validation* data (by mean accuracy, by mean loss in a sweep without accuracies): `trial_id`, `k`, `accuracy` (its
+        *validation* data (`ResultTable.selection`): `trial_id`, `k`, `accuracy` (its
         mean accuracy on *test* data, a fraction, NaN without accuracies), and a column `metric.test.<task>` for each task
         with another metric. Dense first, then by sparsity; clusters without a kept point are left out.
     """
     cluster_of = labels["cluster"].to_numpy()
     kept = labels["kept"].to_numpy(dtype=bool)
-    metrics = [f"metric.test.{task}" for task in measured_metrics(table)]
+    metrics = [metric_column("test", task) for task in measured_metrics(table)]
     lines = []
     for cluster in np.unique(cluster_of[kept]):
         rows = table.ok.frame[kept & (cluster_of == cluster)]
         best = best_row(table, rows)
-        known = best if best is not None else {"accuracy.test.mean": np.nan, **dict.fromkeys(metrics, np.nan)}
+        known = best if best is not None else {accuracy_column("test"): np.nan, **dict.fromkeys(metrics, np.nan)}
         lines.append(
             {
                 "cluster": int(cluster),
@@ -89,7 +90,7 @@ def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
                 "n_points": len(rows),
                 "trial_id": best["trial_id"] if best is not None else None,
                 "k": best["k"] if best is not None else None,
-                "accuracy": known["accuracy.test.mean"],
+                "accuracy": known[accuracy_column("test")],
                 **{name: known[name] for name in metrics},
             }
         )

@@ -1,4 +1,4 @@
-"""How large and how fast the networks of a sweep really are once what is zero or equal has been removed."""
+"""How large and how fast the networks of a sweep are once zero rows are removed and equal rows are merged."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.measures.selection import chosen_by, mean_loss
+from analysis.measures.selection import mean_loss
+from analysis.results.columns import accuracy_column
 from analysis.results.latency import Latencies, read_latencies
 from analysis.results.table import ResultTable
 
@@ -15,7 +16,7 @@ BATCHES = (1, 256)
 
 @dataclass(frozen=True)
 class RealSize:
-    """The finished trials of a sweep."""
+    """Sizes and latencies of the finished trials of a sweep."""
 
     frame: pd.DataFrame
     """One row a row of `table.ok.frame`, same order, NaN where a value is not known: `value` (mean test accuracy, a fraction, or mean
@@ -27,12 +28,12 @@ class RealSize:
 
 
 def real_size(table: ResultTable) -> RealSize | None:
-    """What compression keeps of each finished trial; None where it removes nothing, or the rows do not say."""
+    """Tabulate what compression keeps of each finished trial; None where it removes nothing or the rows do not say."""
     rows = table.ok.frame
     params, macs = _numbers(rows, "n_params"), _numbers(rows, "n_macs")
     frame = pd.DataFrame(
         {
-            "value": _numbers(rows, "accuracy.test.mean") if chosen_by(table) == "accuracy" else mean_loss(table, rows, "test"),
+            "value": _numbers(rows, accuracy_column("test")) if table.selection.by == "accuracy" else mean_loss(table, rows, "test"),
             "params": params,
             "params_kept": _at_least_0(params - _numbers(rows, "removable_params")),
             "macs": macs,
@@ -46,7 +47,7 @@ def real_size(table: ResultTable) -> RealSize | None:
     for n in BATCHES:
         pairs = [_pair(latencies, trial_id, n) for trial_id in rows["trial_id"].astype(str)]
         frame[[f"ms_{n}", f"ms_{n}_kept"]] = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    return RealSize(frame, chosen_by(table) == "accuracy", latencies)
+    return RealSize(frame, table.selection.by == "accuracy", latencies)
 
 
 def _pair(latencies: Latencies, trial_id: str, batch: int) -> tuple[float, float]:

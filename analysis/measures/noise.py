@@ -1,4 +1,4 @@
-"""How much two trainings of the same preference differ: what a difference between trials has to exceed to mean something."""
+"""Training noise: how much the losses of two trainings with the same preference differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.results.columns import share_columns
 from analysis.results.table import ResultTable
 
 MIN_DIFFERENCES = 3
-"""Fewer differences between trials say nothing about their size."""
+"""Fewer differences between trials do not suffice for an estimate."""
 _DECIMALS = 9
 _NORMAL_QUARTILE = 0.6744897501960817
 """The median of |z| of a standard normal z."""
@@ -18,7 +19,7 @@ _NORMAL_QUARTILE = 0.6744897501960817
 
 @dataclass(frozen=True)
 class Noise:
-    """The standard deviation of a loss that is due to training alone."""
+    """The standard deviation of each loss that is due to training alone."""
 
     deviations: NDArray[np.float64]
     """Shape (n_tasks,), in units of each loss; NaN where it is not known."""
@@ -29,21 +30,21 @@ class Noise:
 def training_noise(table: ResultTable, rows: NDArray[np.int64], clusters: NDArray[np.int64]) -> Noise:
     """Estimate the noise of the task objectives among some trials of one study.
 
-    With several seeds: the pooled standard deviation of trials with the same preference vector. With one seed: a trial of a
-    sparsity cluster is compared with the straight line between its two neighbours in the task's share of the tasks'
-    preferences, so that the slope of a front is no noise; the deviation is the median distance / 0.674, each distance in
-    units of what independent noise of deviation 1 would make of it.
+    With several seeds it is the pooled standard deviation of trials with the same preference vector. With one seed, each trial of
+    a sparsity cluster is compared with the straight line between its two neighbours in the task's share of the tasks' preferences,
+    so that the slope of a front does not count as noise. The deviation is then the median distance / 0.674, each distance divided by
+    the standard deviation that it would have under independent noise of deviation 1.
 
     Args:
-        table: of finished trials only.
-        rows: positions in its frame.
-        clusters: shape (n_rows,), the sparsity cluster of each.
+        table: a table of finished trials only.
+        rows: positions in its frame, shape (n_rows,).
+        clusters: the sparsity cluster of each of these rows, shape (n_rows,).
 
     Source: Gasser, Sroka and Jennen-Steinmetz, Biometrika 73(3), 1986, with the median for the mean.
     """
     columns = [o["column"] for o in table.task_objectives]
     values, frame = table.values(columns)[rows], table.frame.iloc[rows]
-    k = frame[[f"k_{i}" for i in range(len(table.tasks) + 1)]].to_numpy(dtype=np.float64, na_value=np.nan)
+    k = frame[share_columns(len(table.tasks))].to_numpy(dtype=np.float64, na_value=np.nan)
     if (of_seeds := _between_seeds(values, k)) is not None:
         return Noise(of_seeds, "seeds")
     shares = k[:, 1:] / k[:, 1:].sum(axis=1, keepdims=True)
@@ -76,9 +77,9 @@ def _between_neighbours(values: NDArray[np.float64], share: NDArray[np.float64],
 
 
 def sources_text(sources: Sequence[str]) -> str:
-    """Where the noise of some studies comes from, for people."""
+    """Say how the noise of some studies was estimated."""
     texts = {
         "seeds": "the pooled standard deviation of trials with the same k and different seeds",
-        "neighbours": "estimated from how far trials are from their neighbours in k, as there is one seed",
+        "neighbours": "estimated from the distances between trials and their neighbours in k, because there is only one seed",
     }
     return "; or ".join(texts[source] for source in dict.fromkeys(sources) if source in texts)

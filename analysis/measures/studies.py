@@ -1,4 +1,4 @@
-"""The studies of a table: which can be compared, how they are called, and whether their losses have one scaling."""
+"""The studies of a table: which of them are compared, their labels, and whether their objectives have one scaling."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from analysis.results.manifest import ResultsError
 from analysis.results.table import ResultTable
 
 ANCHOR_STUDY = "anchor-runs"
-"""Its trials only settle the reference point."""
+"""The study whose trials only determine the reference point."""
 FIXED_ARCHITECTURE = "fixed_architecture"
 WCAL = "wcal_growl"
 _DEFAULT_SCALARIZATION = "chebyshev_al"
@@ -37,11 +37,11 @@ class Study:
     """One study of a sweep: a method that trains one architecture."""
 
     name: str
-    """Empty for rows that name none."""
+    """Empty for rows without a study."""
     model: str
     method: str
     scalarization: str | None = None
-    """How it makes one objective of many; None where the manifest does not say, or the method has its own way."""
+    """How it combines the objectives into one; None where the manifest does not say or the method does not scalarize."""
 
     @property
     def is_second(self) -> bool:
@@ -50,30 +50,30 @@ class Study:
 
 
 def compared_studies(table: ResultTable) -> tuple[Study, ...]:
-    """The studies of a sweep in the manifest's order; those that only rows name come last.
+    """List the studies of a sweep that are compared, in the manifest's order; those that only rows name come last.
 
-    Anchor runs are left out, and searches over settings with their candidates, which train on a part of the data.
+    Anchor runs are left out, and so are searches over settings and their candidates, which train on part of the data.
     """
     entries = [entry for entry in table.manifest.get("studies") or [] if isinstance(entry, dict)]
-    found = {study.name: study for study in (_of_manifest(entry) for entry in entries if not _is_left_out(entry))}
+    studies = {study.name: study for study in (_of_manifest(entry) for entry in entries if not _is_left_out(entry))}
     known = {str(entry.get("name") or "") for entry in entries}
     first_rows = table.frame[["study", "model", "method"]].astype(object).drop_duplicates("study")
     for row in first_rows.itertuples(index=False):
         name, model, method = (value if isinstance(value, str) else "" for value in row)
         if name not in known and name != ANCHOR_STUDY:
-            found[name] = Study(name, model, method)
-    return tuple(found.values())
+            studies[name] = Study(name, model, method)
+    return tuple(studies.values())
 
 
 def study_entries(table: ResultTable) -> dict[str, dict[str, Any]]:
-    """The manifest's entry of each study by name, and an empty one for a study that only rows name."""
+    """Map each study's name to its entry in the manifest; a study that only rows name has an empty one."""
     entries = {str(entry.get("name") or ""): entry for entry in table.manifest.get("studies") or [] if isinstance(entry, dict)}
     named = {study if isinstance(study, str) else "" for study in table.frame["study"].to_list()}
     return entries | {name: {} for name in named if name not in entries}
 
 
 def method_label(study: Study, prunes: bool) -> str:
-    """What people call a study's method; with k0 > 0 GrOWL prunes beside it."""
+    """Label a study's method for people; `prunes` adds GrOWL, for trials with k0 > 0."""
     if study.method == WCAL:
         scalarization = study.scalarization or _DEFAULT_SCALARIZATION
         label = _SCALARIZATIONS.get(scalarization, scalarization)
@@ -83,7 +83,7 @@ def method_label(study: Study, prunes: bool) -> str:
 
 
 def architecture_label(model: str) -> str:
-    """What people call an architecture: the product's own in capitals, a user's as it is."""
+    """Label an architecture for people: built-in ones in capitals, a user's own as it is."""
     return model.upper() if model in _ARCHITECTURES else model or "unknown"
 
 
@@ -99,19 +99,19 @@ def _of_manifest(entry: Mapping[str, Any]) -> Study:
 
 
 RELATIVE_TOLERANCE = 1e-3
-"""Anchors and reference points that differ by no more than this are the same: they are single-precision numbers."""
+"""Anchors and reference points that differ by at most this much count as equal: they were computed in single precision."""
 _MAX_IDS = 3
 _MAX_SCALINGS = 5
 
 Scaling = tuple[tuple[float, ...], tuple[float, ...]]
-"""Anchors and reference point of a trial."""
+"""Anchors and reference point of a trial, each of shape (n_objectives,)."""
 
 
 def check_one_scaling(table: ResultTable) -> None:
-    """Refuse finished trials of one study whose objectives were scaled or shifted differently.
+    """Refuse a table in which finished trials of one study have differently scaled or shifted objectives.
 
-    A preference means another thing under another scaling, so their trials answer different questions. Rows without
-    anchors (of schema 1) are not compared; a row without a reference point has the origin.
+    The same preference has a different meaning under another scaling, so such trials cannot be compared. Rows without anchors
+    (of schema 1) are not checked; a row without a reference point has the origin.
 
     Raises:
         ResultsError: the message names the values, the trials and what to do.
@@ -132,7 +132,7 @@ def check_one_scaling(table: ResultTable) -> None:
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:
-    """A list as stored, None when there is none or it holds something unknown."""
+    """The numbers of a stored list; None if there is no list or an entry is not finite."""
     if value is None or not hasattr(value, "__len__") or isinstance(value, str) or not len(value):
         return None
     numbers = np.asarray(value, dtype=np.float64)

@@ -20,28 +20,29 @@ from analysis.results.table import ResultTable
 
 @dataclass(frozen=True, eq=False)
 class StudyIndicators:
-    """How good one study's front is; numbers are over seeds, the front of each seed by itself."""
+    """Indicators of one study's front; each is computed for the front of every seed and averaged over seeds."""
 
     study: str
     seeds: tuple[int, ...]
-    """Those with a finished trial."""
+    """Seeds with a finished trial."""
     n_trials: int
-    """Finished ones, of all seeds."""
+    """Finished trials of all seeds."""
     hypervolume: Estimate | None
     """Mean and bootstrap interval; None where the manifest has no reference."""
     hypervolumes: dict[int, float]
-    """Of each seed; empty where the manifest has no reference."""
+    """Seed -> hypervolume; empty where the manifest has no reference."""
     igd_plus: Estimate | None
     """None where the exact front is not known."""
     spread: Estimate
-    """0: evenly filled."""
+    """Spread of the points; 0 means evenly filled."""
     front: DecisionFront
-    """Of all seeds together."""
+    """The front of all seeds together."""
     knee: int | None
-    """Row of `front`, None where there is none."""
+    """Row of the knee in `front`; None where there is no knee."""
     compromise: int | None
+    """Row of the compromise in `front`; None for an empty front."""
     n_unconverged: int
-    """Of the finished trials."""
+    """Finished trials that have not converged."""
 
     @property
     def knee_trial(self) -> str | None:
@@ -57,14 +58,14 @@ class StudyIndicators:
 def study_indicators(
     table: ResultTable, reference: Sequence[float] | None = None, confidence: float = CONFIDENCE, labels: pd.DataFrame | None = None
 ) -> list[StudyIndicators]:
-    """The indicators of each study that has a finished trial; searches and anchor runs are left out.
+    """Compute the indicators of each study that has a finished trial; searches and anchor runs are left out.
 
     Args:
         table: any table.
         reference: of the hypervolume, shape (n_objectives,) in the order and own sense of `table.objectives`; default: the
-            manifest's, which `sweep run` fixes once every trial of the grid file has ended. It is never taken from the results at hand.
+            manifest's, which `sweep run` fixes once every trial of the grid file has ended. It is never derived from the results.
         confidence: of the intervals over seeds (`bootstrap_mean`).
-        labels: what `label_points` returned for the table, if it is known already; the exact front is taken, whatever its eps.
+        labels: what `label_points` returned for the table, if it is known already; the exact front is used whatever its eps.
 
     Returns:
         Hypervolume and IGD+ are in the manifest's objectives; knee and compromise in what people decide by (`decision_fronts`).
@@ -73,9 +74,9 @@ def study_indicators(
         ResultsError: trials of one study have different scalings.
         ValueError: a reference of another shape, or that is not finite.
     """
-    found = []
-    asked = table.manifest.get("hypervolume_reference") if reference is None else reference
-    corner = None if asked is None else table.signed(np.asarray(asked, dtype=np.float64))
+    indicators = []
+    bound = table.manifest.get("hypervolume_reference") if reference is None else reference
+    corner = None if bound is None else table.signed(np.asarray(bound, dtype=np.float64))
     exact = None if table.true_front is None else table.signed(table.true_front)
     values, seeds = table.ok.values(), table.ok.frame["seed"].to_numpy(dtype=np.float64, na_value=np.nan)
     unconverged = is_unconverged(table.ok)
@@ -86,7 +87,7 @@ def study_indicators(
             continue
         of_seed = {int(seed): values[rows & (seeds == seed)] for seed in np.unique(seeds[rows & np.isfinite(seeds)])}
         volumes = {} if corner is None else {seed: hypervolume(points, corner) for seed, points in of_seed.items()}
-        found.append(
+        indicators.append(
             StudyIndicators(
                 study=front.study,
                 seeds=tuple(of_seed),
@@ -101,7 +102,7 @@ def study_indicators(
                 n_unconverged=int(unconverged[rows].sum()),
             )
         )
-    return found
+    return indicators
 
 
 def _spread_of_front(points: NDArray[np.float64]) -> float:

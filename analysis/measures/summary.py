@@ -1,4 +1,4 @@
-"""What a sweep found, in a few facts and one sentence; every one computed from the rows."""
+"""The results of a sweep in a few facts and one sentence, all computed from the rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,17 @@ import pandas as pd
 from analysis.formatting import preference_text
 from analysis.measures.convergence import EXACT, exactness, gap_text
 from analysis.measures.labels import DENSE, SPARSE, is_sparse, label_points
-from analysis.measures.selection import CLOSE_ACCURACY, CLOSE_LOSS, best_row, chosen_by, is_close, mean_loss, measured_metrics
+from analysis.measures.selection import CLOSE_ACCURACY, CLOSE_LOSS, best_row, is_close, mean_loss, measured_metrics
 from analysis.pareto.dominance import Mode
 from analysis.pareto.indicators import hypervolume, igd_plus, n_beyond
+from analysis.results.columns import ACCURACY, SPARSITY_RATE, accuracy_column, metric_column
 from analysis.results.table import ResultTable
 
 _MAX_METRICS = 3
 
 
 def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", labels: pd.DataFrame | None = None) -> dict[str, Any]:
-    """Facts about a sweep, plain values ready for JSON.
+    """Summarise a sweep in plain values that JSON can hold.
 
     Args:
         table: what `read_results` gave.
@@ -29,9 +30,10 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
     Returns:
         `name`, `folder`, `counts` (as `ResultTable.counts`), `eps`, `mode`, `n_front` (points kept), `n_front_sparse`,
         `n_front_dense`, `best_dense` and `best_sparse` (None, or trial_id, k, sparsity_rate, accuracy_validation and
-        accuracy_test, fractions, the mean losses loss_validation and loss_test, and metrics_test, a value for each task
-        that is no classification), `hypervolume` and `hypervolume_reference` (None when the manifest has no reference),
-        `n_beyond_reference` (finished trials that add nothing to it, as they are not better than the reference in every objective),
+        accuracy_test, fractions, the mean losses loss_validation and loss_test, accuracies_test, a fraction for each
+        classification task, and metrics_test, a value for each other task), `hypervolume` and `hypervolume_reference` (None
+        when the manifest has no reference),
+        `n_beyond_reference` (finished trials that are not better than the reference in every objective, so they add nothing to it),
         `igd_plus` (mean distance of the exact front from the finished trials, None when it is not known), the facts of
         `exactness` (`n_optimum`, `n_exact`, `largest_gap`, ...), and `sentence`, which says the same to people.
         Models are chosen on validation data and described on test data. `best_sparse` is the sparsest model close to the
@@ -88,12 +90,15 @@ def _describe(table: ResultTable, row: pd.Series | None) -> dict[str, Any] | Non
     return {
         "trial_id": str(row["trial_id"]),
         "k": [float(share) for share in row["k"]] if isinstance(row["k"], (list, np.ndarray)) else None,
-        "sparsity_rate": _number(row["sparsity_rate"]),
-        "accuracy_validation": _number(row["accuracy.validation.mean"]),
-        "accuracy_test": _number(row["accuracy.test.mean"]),
+        "sparsity_rate": _number(row[SPARSITY_RATE]),
+        "accuracy_validation": _number(row[accuracy_column("validation")]),
+        "accuracy_test": _number(row[accuracy_column("test")]),
         "loss_validation": losses["validation"],
         "loss_test": losses["test"],
-        "metrics_test": {task: _number(row[f"metric.test.{task}"]) for task in measured_metrics(table)},
+        "accuracies_test": {
+            task: _number(row[accuracy_column("test", task)]) for task, metric in table.metrics.items() if metric == ACCURACY
+        },
+        "metrics_test": {task: _number(row[metric_column("test", task)]) for task in measured_metrics(table)},
     }
 
 
@@ -128,7 +133,7 @@ def _sentence(table: ResultTable, facts: dict[str, Any], close: bool) -> str:
 
 
 def _exact_part(table: ResultTable, facts: dict[str, Any]) -> str:
-    """How exact the sweep is, for people."""
+    """How many trials reach their exact optimum, for people."""
     k = preference_text(facts["largest_gap_k"], table.sparsity_objective is not None)
     return (
         f"{facts['n_exact']} of {facts['n_optimum']} finished trials reach the exact optimum of their preference "
@@ -137,8 +142,8 @@ def _exact_part(table: ResultTable, facts: dict[str, Any]) -> str:
 
 
 def _model_parts(table: ResultTable, facts: dict[str, Any], close: bool) -> list[str]:
-    """What the best dense and the best sparse model reach."""
-    has_accuracy = chosen_by(table) == "accuracy"
+    """The results of the best dense and the best sparse model, for people."""
+    has_accuracy = table.selection.by == "accuracy"
     near = f"{CLOSE_ACCURACY * 100:.0f} points of it" if has_accuracy else f"{CLOSE_LOSS * 100:.0f} % of its loss"
     dense, sparse = facts["best_dense"], facts["best_sparse"]
     parts = []
@@ -147,7 +152,7 @@ def _model_parts(table: ResultTable, facts: dict[str, Any], close: bool) -> list
     if sparse and sparse["sparsity_rate"] is not None and (reached := _reached(table, sparse, is_second=bool(parts))):
         what = f", with {_percent(sparse['sparsity_rate'])} of its rows zero, reaches {reached}"
         if not parts:
-            parts.append(f"The {'most accurate sparse model' if has_accuracy else 'sparse model of least loss'}{what}")
+            parts.append(f"The {'most accurate sparse model' if has_accuracy else 'sparse model with the lowest loss'}{what}")
         elif close:
             parts.append(f"the sparsest model within {near} on validation data{what}")
         else:
@@ -156,18 +161,23 @@ def _model_parts(table: ResultTable, facts: dict[str, Any], close: bool) -> list
 
 
 def _reached(table: ResultTable, model: dict[str, Any], is_second: bool = False) -> str | None:
-    """What a model reaches on test data: accuracy, else up to three metrics by name, else the mean loss; None if unknown."""
-    if chosen_by(table) == "accuracy":
+    """What a model reaches on test data: the mean accuracy, or up to three tasks by name, or the mean loss; None if nothing is known."""
+    if table.selection.by == "accuracy":
         accuracy = model["accuracy_test"]
         return None if accuracy is None else f"{_percent(accuracy)}{'' if is_second else ' mean test accuracy'}"
-    metrics = {task: value for task, value in model["metrics_test"].items() if value is not None}
-    if metrics and len(metrics) <= _MAX_METRICS:
-        return " and ".join(f"{value:.4g} test {table.metrics[task]}{_of_task(table, task)}" for task, value in metrics.items())
+    tasks = [text for task in table.tasks if (text := _task_reached(table, task, model)) is not None]
+    if tasks and len(tasks) <= _MAX_METRICS:
+        return " and ".join(tasks)
     return None if model["loss_test"] is None else f"a mean test loss of {model['loss_test']:.4g}"
 
 
-def _of_task(table: ResultTable, task: str) -> str:
-    return f" for {task}" if len(table.tasks) > 1 else ""
+def _task_reached(table: ResultTable, task: str, model: dict[str, Any]) -> str | None:
+    """What a model reaches on a task's test data, None if it is not known."""
+    which = f" for {task}" if len(table.tasks) > 1 else ""
+    metric, accuracies = model["metrics_test"].get(task), model["accuracies_test"]
+    if metric is not None:
+        return f"{metric:.4g} test {table.metrics[task]}{which}"
+    return None if accuracies.get(task) is None else f"{_percent(accuracies[task])} test accuracy{which}"
 
 
 def _percent(fraction: float) -> str:

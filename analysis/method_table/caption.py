@@ -1,4 +1,4 @@
-"""What a reader of the table of methods must know: how its numbers came about, and what is missing from them."""
+"""What a reader of the method table must know: how its numbers were obtained, and what is missing from them."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,12 @@ from analysis.measures.studies import architecture_label
 from analysis.method_table.lines import Line
 from analysis.method_table.table import DatasetLines, MethodTable
 
-SECOND_STUDY = "Second study: a sparse network that was found before, trained afresh"
+SECOND_STUDY = "Second study: sparse architectures found earlier, retrained from scratch"
 """Heading of the second block."""
 
 
 def caption(table: MethodTable) -> str:
-    """How the numbers came about, in a few sentences; warnings are apart from it (`warnings`)."""
+    """Explain in a few sentences how the numbers were obtained; `warnings` says what is missing."""
     lines = table.lines
     if not lines:
         return "No trial was planned or trained yet."
@@ -21,14 +21,14 @@ def caption(table: MethodTable) -> str:
         *_schedules(table),
         *_choice(table),
         _marks(table),
-        "Seconds are a trial's own share of those of the pack that it was trained in; methods of one phase have them under retrain.",
+        "Seconds are a trial's own share of the seconds of its pack; methods with a single phase report them under retrain.",
     ]
     return " ".join(part for part in parts if part)
 
 
 def warnings(table: MethodTable) -> tuple[str, ...]:
-    """What is missing from the table, one sentence each: seeds, preferences, the time of what was taken over, files."""
-    found: list[str] = []
+    """Say what is missing from the table, in one sentence each: seeds, preferences, the time of inherited trials, files."""
+    texts: list[str] = []
     for dataset in table.datasets:
         where = f"{dataset.name}, " if len(table.datasets) > 1 else ""
         empty = []
@@ -37,14 +37,14 @@ def warnings(table: MethodTable) -> tuple[str, ...]:
             if line.counts["missing"] == sum(line.counts.values()):
                 empty.append(name)
             else:
-                found += [f"{name}: {text}." for text in _missing(line)]
+                texts += [f"{name}: {text}." for text in _missing(line)]
         if empty:
-            found.append(f"No result yet: {'; '.join(empty)}.")
-    return (*found, *(f"Could not be read: {reason}." for reason in table.unreadable))
+            texts.append(f"No result yet: {'; '.join(empty)}.")
+    return (*texts, *(f"Could not be read: {reason}." for reason in table.unreadable))
 
 
 def seeds_text(line: Line) -> str:
-    """`3`, or `2 of 3` where the shown preference lacks some."""
+    """Number of seeds as text: `3`, or `2 of 3` where the shown preference has no result for some."""
     return str(line.n_seeds) if line.is_complete else f"{line.n_seeds} of {line.n_seeds_planned}"
 
 
@@ -64,7 +64,7 @@ def _seeds(lines: tuple[Line, ...]) -> str:
 
 
 def _schedules(table: MethodTable) -> Iterator[str]:
-    """How much was trained: a short schedule on a part of the data is another experiment than a long one on all of it."""
+    """How much data and how many epochs were used: a short schedule on part of the data is a different experiment."""
     for dataset in table.datasets:
         samples = " or ".join(f"{n:,} training samples" for n in dataset.n_train)
         least, most = dataset.n_epochs or (0, 0)
@@ -74,15 +74,15 @@ def _schedules(table: MethodTable) -> Iterator[str]:
 
 
 def _choice(table: MethodTable) -> Iterator[str]:
-    """How k was chosen, where some line has one."""
-    how = {dataset.chosen_by for dataset in table.datasets for line in (*dataset.lines, *dataset.second) if line.preference is not None}
-    if not how:
+    """How k was chosen, if any line has a preference."""
+    lines = ((dataset, line) for dataset in table.datasets for line in (*dataset.lines, *dataset.second))
+    goals = sorted({dataset.selection.goal for dataset, line in lines if line.preference is not None})
+    if not goals:
         return
-    goals = {"accuracy": "the highest mean validation accuracy", "loss": "the least mean validation loss"}
-    goal = " (or, without accuracies, ".join(goals[name] for name in sorted(how)) + (")" if len(how) > 1 else "")
+    goal = " (or, unless all tasks have accuracies, ".join(goals) + (")" if len(goals) > 1 else "")
     yield (
-        f"k was chosen on validation data: of a method's preferences with a result for every seed, the one with {goal} over "
-        "tasks and seeds, and of equal ones the first in the plan."
+        f"k was chosen on validation data: of a method's preferences with a result for every seed, the one with {goal}, "
+        "averaged over tasks and seeds; the first in the plan where several are equal."
     )
 
 
@@ -91,7 +91,7 @@ def _marks(table: MethodTable) -> str:
         return ""
     return (
         "The best number of an architecture is boxed and the best of a dataset is bold, compared before rounding; equal ones are all "
-        "marked, and what a network has untouched (SR 0, CR 1) is not."
+        "marked, and the values of an untouched network (SR 0, CR 1) are not."
     )
 
 
@@ -112,7 +112,7 @@ def _missing(line: Line) -> Iterator[str]:
         yield "no preference has a result for every seed, so k was chosen among those with the most"
     if line.taken_over_s is not None:
         seconds = "" if line.taken_over_s.mean is None else f", {line.taken_over_s.mean:.3g} s"
-        yield f"its time leaves out the trials that it began from ({', '.join(line.taken_from)}{seconds})"
+        yield f"its time excludes the trials that it started from ({', '.join(line.taken_from)}{seconds})"
 
 
 def _count(n: int, word: str) -> str:
@@ -120,7 +120,7 @@ def _count(n: int, word: str) -> str:
 
 
 def blocks(dataset: DatasetLines) -> Iterator[tuple[str, tuple[Line, ...]]]:
-    """The blocks of a dataset that have lines: (heading, lines); the first one's heading is empty."""
+    """The non-empty blocks of a dataset as (heading, lines); the first block has an empty heading."""
     for heading, lines in (("", dataset.lines), (SECOND_STUDY, dataset.second)):
         if lines:
             yield heading, lines

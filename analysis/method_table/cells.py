@@ -1,4 +1,4 @@
-"""The table of methods as people read it: headings and rounded cells, whatever they are written in."""
+"""Headings and rounded cells of the method table, for every output format."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from analysis.method_table.table import DatasetLines
 from analysis.pareto.intervals import Estimate
 
 NOTHING = "–"
-"""Stands for what was not measured, and for the k of a method without one."""
+"""Placeholder for a value that was not measured and for the k of a method without preferences."""
 LEADING = ("architecture", "method", "k")
-"""Headings of the columns of text, before the numbers."""
+"""Headings of the text columns before the numbers."""
 TRAILING = "seeds"
 _FACTORS: dict[Look, float] = {"percent": 100.0, "ratio": 1.0, "number": 1.0, "seconds": 1.0}
 
@@ -25,29 +25,29 @@ class Cell:
 
     text: str
     spread: str = ""
-    """Half of its interval, empty where there is none."""
+    """Half the width of its interval; empty without one."""
     is_boxed: bool = False
     is_bold: bool = False
 
 
 def shown_columns(dataset: DatasetLines, lines: Sequence[Line]) -> list[Column]:
-    """The columns in which some line has a number."""
+    """List the columns in which some line has a number."""
     return [column for column in dataset.columns if any(_estimate(line, column).mean is not None for line in lines)]
 
 
 def cells_of(line: Line, columns: Sequence[Column]) -> list[Cell]:
-    """A line's numbers."""
+    """Format a line's numbers."""
     return [_cell(line, column) for column in columns]
 
 
 def leading_texts(line: Line, dataset: DatasetLines) -> tuple[str, str, str]:
-    """Architecture, method and k of a line."""
+    """Format architecture, method and k of a line."""
     k = NOTHING if line.preference is None else preference_text(line.preference, dataset.has_sparsity)
     return architecture_label(line.study.model), line.label, k
 
 
 def trailing_text(line: Line) -> str:
-    """The number of seeds."""
+    """Format the number of seeds of a line."""
     return seeds_text(line)
 
 
@@ -66,7 +66,7 @@ def _cell(line: Line, column: Column) -> Cell:
 
 
 def _formats(look: Look, mean: float) -> tuple[str, str]:
-    """How a mean and its spread are rounded; seconds above a hundred need no fraction."""
+    """Number of decimals of a mean and its interval; seconds above a hundred need none."""
     if look == "number":
         return ".4g", ".2g"
     digits = ".0f" if look == "seconds" and mean >= 100 else ".2f"

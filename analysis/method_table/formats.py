@@ -1,4 +1,4 @@
-"""The table of methods as plain text, LaTeX, CSV and JSON."""
+"""The method table as plain text, Markdown, LaTeX, CSV and JSON."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ _GAP = "  "
 
 
 def as_text(table: MethodTable) -> str:
-    """Aligned columns, `[boxed]` and `*bold*`; a block each dataset, the caption last."""
+    """Write aligned columns with `[boxed]` and `*bold*` numbers: a block for each dataset, the caption last."""
     parts = []
     for dataset in table.datasets:
         for heading, lines in blocks(dataset):
@@ -31,7 +31,7 @@ def as_text(table: MethodTable) -> str:
 
 
 def as_markdown(table: MethodTable) -> str:
-    """Pipe tables, `[boxed]` and `**bold**`; names are escaped."""
+    """Write pipe tables with `[boxed]` and `**bold**` numbers; names are escaped."""
     parts = []
     for dataset in table.datasets:
         for heading, lines in blocks(dataset):
@@ -47,7 +47,7 @@ def as_markdown(table: MethodTable) -> str:
 
 
 def _rows(dataset: DatasetLines, lines: Sequence[Line], show: Callable[[Cell], str], escape: Callable[[str], str] = str) -> list[list[str]]:
-    """Header and lines; an architecture is named in the first of its lines only."""
+    """Header and lines; only the first line of an architecture names it."""
     columns = shown_columns(dataset, lines)
     rows = [[*LEADING, *(escape(column.title) for column in columns), TRAILING]]
     before = None
@@ -61,7 +61,7 @@ def _rows(dataset: DatasetLines, lines: Sequence[Line], show: Callable[[Cell], s
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Text to the left, numbers to the right."""
+    """Rows with text aligned left and numbers aligned right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     n_text = len(LEADING)
     return [
@@ -86,7 +86,7 @@ _NEEDS = "% \\usepackage{booktabs} \\usepackage{graphicx} \\usepackage[T1]{fonte
 
 
 def as_latex(table: MethodTable) -> str:
-    """One `table*` with a tabular for each dataset and block; a comment says which packages it needs."""
+    """Write one `table*` with a tabular for each dataset and block; a comment names the packages it needs."""
     parts = [part for dataset in table.datasets for heading, lines in blocks(dataset) for part in _block(dataset, heading, lines)]
     text = latex_escaped(" ".join([caption(table), *warnings(table)]))
     return "\n".join([_NEEDS, r"\begin{table*}", r"\centering", *parts, rf"\caption{{{text}}}", r"\end{table*}"])
@@ -132,7 +132,7 @@ _LISTS = ("k", *_MARKS)
 
 
 def as_json(table: MethodTable) -> str:
-    """An object with `confidence`, `caption`, `warnings` and `lines` (`records`)."""
+    """Write a JSON object with `confidence`, `caption`, `warnings` and `lines` (`records`)."""
     found = {
         "confidence": table.confidence,
         "hypervolume_reference": list(REFERENCE),
@@ -144,7 +144,7 @@ def as_json(table: MethodTable) -> str:
 
 
 def as_csv(table: MethodTable) -> str:
-    """One row a line: a number's mean under its own name, its interval under `<name>.low` and `<name>.high`; lists as JSON."""
+    """Write CSV with one row for each line: a mean under its column's name, its interval under `<name>.low` and `<name>.high`."""
     names = dict.fromkeys(column.name for dataset in table.datasets for column in dataset.columns)
     numbers = [part for name in (*names, HYPERVOLUME, TAKEN_OVER) for part in (name, f"{name}.low", f"{name}.high")]
     file = io.StringIO()
@@ -160,7 +160,7 @@ def as_csv(table: MethodTable) -> str:
 
 
 def records(table: MethodTable) -> list[dict[str, Any]]:
-    """One dictionary a line, plain values: what it is, its counts, `values` (name -> mean, low, high, n), `boxed`, `bold`.
+    """Convert each line to a dictionary of plain values: what it is, its counts, `values` (name -> mean, low, high, n), `boxed`, `bold`.
 
     `block` is `methods` or `second study`; `kind` is `none`, `dense` (k0 = 0) or `sparse` (k0 > 0); `k` has k0 first.
     """
@@ -200,14 +200,14 @@ _WRITERS: dict[str, Callable[[MethodTable], str]] = {
 
 
 def method_text(table: MethodTable, form: Form | str = "text") -> str:
-    """A table of methods as text, without a newline at its end.
+    """Write a method table as text, without a newline at its end.
 
     Args:
         table: what `method_table` gave.
         form: `text` and `markdown` for people, `latex` for a paper, `csv` and `json` for programs.
 
     Raises:
-        ValueError: another form.
+        ValueError: the form is unknown.
     """
     if form not in _WRITERS:
         raise ValueError(f"method_text expects form one of {', '.join(_WRITERS)}, found form = {form!r}")
@@ -215,7 +215,7 @@ def method_text(table: MethodTable, form: Form | str = "text") -> str:
 
 
 def folders_text(folders: Sequence[str | Path], form: Form | str = "text") -> tuple[str, tuple[str, ...]]:
-    """The table of methods of results folders as text, and the files that could not be read.
+    """Write the method table of results folders as text; also returns the files that could not be read.
 
     Raises:
         ResultsError: a folder has no readable results, or is given twice.

@@ -1,4 +1,4 @@
-"""The table of methods as a fragment of HTML, with the hypervolumes of test losses below it."""
+"""The method table as a fragment of HTML, followed by the hypervolumes of test losses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class _Block:
 
 
 def as_html(table: MethodTable) -> Markup:
-    """The first block of each dataset, the caption, warnings, and a table of hypervolumes; names are escaped.
+    """Render the first block of each dataset, the caption, warnings, and a table of hypervolumes; names are escaped.
 
     The fragment has no heading; its classes are those of the report's style sheet.
     """
@@ -47,7 +47,7 @@ def as_html(table: MethodTable) -> Markup:
 
 
 def second_as_html(table: MethodTable) -> Markup:
-    """The lines of the second study alone; what was said of the first block's numbers holds."""
+    """Render the lines of the second study alone; the first block's caption applies to them too."""
     blocks = [_block(dataset, dataset.second, f"Second study on {dataset.name}") for dataset in table.datasets if dataset.second]
     text = f"{SECOND_STUDY}. Numbers are as in the table of methods; the best ones are marked among these lines alone."
     return _rendered(blocks, text, (), ())

@@ -1,4 +1,4 @@
-"""A line of the method table: the trials it stands for, the preference that was chosen for it, and its numbers over seeds."""
+"""A line of the method table: its trials, the preference chosen among them, and that preference's numbers over seeds."""
 
 import math
 from collections import Counter
@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.measures.costs import TOTAL
 from analysis.measures.selection import quality
 from analysis.measures.studies import Study, compared_studies, method_label
 from analysis.method_table.columns import measurements
 from analysis.pareto.indicators import hypervolume
 from analysis.pareto.intervals import Estimate, estimate
-from analysis.results.table import ACCURACY, ResultTable
+from analysis.results.columns import ACCURACY, DEVICE_SECONDS, is_of, loss_column
+from analysis.results.table import ResultTable
 
 Preference = tuple[float, ...] | None
 """k with k0 first, as stored; None for a method without one."""
@@ -28,30 +28,30 @@ _NO_SEED = -1
 
 @dataclass(frozen=True)
 class LineTrials:
-    """What one line is made of."""
+    """The trials behind one line."""
 
     study: Study
     kind: Kind
     seeds: tuple[int, ...]
     """All seeds of the study, in the order of the plan."""
     preferences: tuple[Preference, ...]
-    """All of this kind, in the order of the plan; (None,) for a method without."""
+    """All preferences of this kind, in the order of the plan; (None,) for a method without preferences."""
     rows: Mapping[tuple[Preference, int], int]
-    """(preference, seed) -> row of `table.ok.frame`, of the trials that finished with finite objectives."""
+    """(preference, seed) -> row of `table.ok.frame`, for the trials that finished with finite objectives."""
     states: Mapping[tuple[Preference, int], State]
-    """Of every trial of the line; `error` also where an objective is not finite."""
+    """State of every trial of the line; `error` also where an objective is not finite."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials by state; all four states are there."""
-        found = Counter(self.states.values())
-        return {state: found[state] for state in get_args(State)}
+        """Number of trials in each of the four states."""
+        counts = Counter(self.states.values())
+        return {state: counts[state] for state in get_args(State)}
 
 
 def line_trials(table: ResultTable) -> list[LineTrials]:
-    """The trials of each line, studies in the manifest's order, of each first those without k, then k0 = 0, then k0 > 0.
+    """Group the trials of a sweep into lines: studies in the manifest's order, in each those without k, with k0 = 0, with k0 > 0.
 
-    Trials of earlier plans count too. A study that has neither a planned nor a trained trial has no line.
+    Trials of earlier plans are included. A study without any planned or trained trial has no line.
     """
     states: dict[str, dict[tuple[Preference, int], State]] = {}
     rows: dict[str, dict[tuple[Preference, int], int]] = {}
@@ -86,7 +86,7 @@ _Trial = tuple[str, tuple[Preference, int], State, int | None]
 
 
 def _planned(table: ResultTable) -> Iterator[_Trial]:
-    """Trials of the latest plan that have no row; those with a row keep its place, and the row says the rest."""
+    """The trials of the latest plan, all as missing; `_trained` then replaces the state of those that have a row."""
     for trial in (table.plan or {}).get("trials", []):
         yield _name_of(trial.get("study")), (_preference_of(trial.get("k")), _seed_of(trial.get("seed"))), "missing", None
 
@@ -125,24 +125,24 @@ _CROSS_ENTROPY_UNIT = "nats"
 
 def has_loss_hypervolume(table: ResultTable) -> bool:
     """Whether a sweep has exactly two tasks and both are classification with cross-entropy as their loss."""
-    units = [o.get("unit") for o in table.task_objectives if o["column"].startswith("loss.")]
+    units = [o.get("unit") for o in table.task_objectives if is_of("loss", o["column"])]
     return len(table.tasks) == 2 and set(table.metrics.values()) == {ACCURACY} and units == [_CROSS_ENTROPY_UNIT] * 2
 
 
 def loss_hypervolumes(table: ResultTable, trials: LineTrials) -> list[float]:
-    """For each seed the area below `REFERENCE` that the test losses of a line's trials dominate.
+    """Compute for each seed the area below `REFERENCE` that the test losses of a line's trials dominate.
 
-    Area of the union over trials i of [L1_i, 2] x [L2_i, 2], in nats squared: the non-dominated losses alone make it.
+    It is the area of the union over trials i of [L1_i, 2] x [L2_i, 2], in nats squared; only non-dominated losses contribute.
 
     Returns:
-        One a seed that has a finished trial; higher is better, 4 at most.
+        One area for each seed with a finished trial, at most 4; higher is better.
 
     Raises:
         ValueError: the sweep has other tasks (`has_loss_hypervolume`).
     """
     if not has_loss_hypervolume(table):
         raise ValueError(f"loss_hypervolumes expects two classification tasks, found {', '.join(table.tasks)}")
-    losses = table.ok.frame[[f"loss.test.{task}" for task in table.tasks]].to_numpy(dtype=np.float64, na_value=np.nan)
+    losses = table.ok.frame[[loss_column("test", task) for task in table.tasks]].to_numpy(dtype=np.float64, na_value=np.nan)
     of_seed: dict[int, list[int]] = {}
     for (_, seed), row in trials.rows.items():
         of_seed.setdefault(seed, []).append(row)
@@ -151,27 +151,27 @@ def loss_hypervolumes(table: ResultTable, trials: LineTrials) -> list[float]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The preference that a line shows."""
+    """The preference whose numbers a line shows."""
 
     preference: Preference
     rows: tuple[int, ...]
-    """Its rows of `table.ok.frame`, one a seed that finished."""
+    """Its rows of `table.ok.frame`, one for each finished seed."""
     n_incomplete: int
-    """Preferences of the line that some seed has no result for."""
+    """Number of the line's preferences without a result for some seed."""
 
 
 def chosen_preference(trials: LineTrials, quality: NDArray[np.float64]) -> Chosen:
-    """The preference of the highest mean quality over seeds.
+    """Choose the preference with the highest mean quality over seeds.
 
-    Only preferences with a result for every seed of the study are compared: a mean over fewer seeds is another number.
-    Where none is complete, those with the most seeds are compared, and `n_incomplete` tells.
+    Only preferences with a result for every seed of the study are compared, because means over different seeds are not comparable.
+    Where none is complete, those with the most seeds are compared; `n_incomplete` counts the others.
 
     Args:
-        trials: of one line.
-        quality: what `choosing.quality` says of `table.ok.frame` on *validation* data, shape (n_rows,), higher is better.
+        trials: the trials of one line.
+        quality: `analysis.measures.selection.quality` of `table.ok.frame` on *validation* data, shape (n_rows,), higher is better.
 
     Returns:
-        Of equal ones the first in the order of the plan.
+        The best preference; the first in the order of the plan where several are equal.
     """
     rows = {
         preference: tuple(trials.rows[preference, seed] for seed in trials.seeds if (preference, seed) in trials.rows)
@@ -184,52 +184,52 @@ def chosen_preference(trials: LineTrials, quality: NDArray[np.float64]) -> Chose
 
 
 def _mean(quality: NDArray[np.float64], rows: tuple[int, ...]) -> float:
-    """Mean over seeds, the same in whatever order; what was not measured is never best."""
+    """Mean over seeds, independent of their order; -inf where a value was not measured, so that it is never best."""
     values = [float(quality[row]) for row in rows]
     return math.fsum(values) / len(values) if values and all(map(math.isfinite, values)) else -math.inf
 
 
 @dataclass(frozen=True)
 class Line:
-    """A method that trained one architecture, as one preference over all seeds shows it."""
+    """One method on one architecture, represented by one preference over all seeds."""
 
     sweep: str
-    """Name of the sweep that it is from."""
+    """Name of its sweep."""
     study: Study
     kind: Kind
     label: str
-    """The method, for people; unlike every other label of the same architecture."""
+    """The method's name for people, unique among the lines of its architecture."""
     preference: Preference
     """k with k0 first; None for a method without one."""
     values: Mapping[str, Estimate]
     """Column's name -> mean over seeds and interval; fractions, ratios and seconds."""
     n_seeds: int
-    """Seeds that finished with this preference."""
+    """Number of seeds that finished with this preference."""
     n_seeds_planned: int
-    """All seeds of the study."""
+    """Number of seeds of the study."""
     counts: Mapping[str, int]
-    """Trials of the line by state: ok, diverged, error, missing; all preferences."""
+    """Number of trials by state (ok, diverged, error, missing), over all preferences of the line."""
     n_incomplete: int
-    """Preferences that some seed has no result for; they could not be chosen while others are complete."""
+    """Number of preferences without a result for some seed; they cannot be chosen while others are complete."""
     hypervolume: Estimate | None
-    """Of test losses (`loss_hypervolumes`), one value a seed; None where the sweep has other tasks."""
+    """Hypervolume of the test losses over seeds (`loss_hypervolumes`); None where the sweep has other tasks."""
     taken_over_s: Estimate | None
-    """Seconds of the trials that these began from, which are in no other number of the line; None when there were none."""
+    """Seconds of the trials that these inherited from, which no other number of the line includes; None without such trials."""
     taken_from: tuple[str, ...] = ()
     """Names of those trials' studies."""
     boxed: frozenset[str] = frozenset()
-    """Columns in which it is the best of its architecture."""
+    """Columns in which it is best among the lines of its architecture."""
     bold: frozenset[str] = frozenset()
-    """Columns in which it is the best of its dataset."""
+    """Columns in which it is best among the lines of its dataset."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether the shown preference has a result for every seed."""
+        """Whether the preference has a result for every seed."""
         return self.n_seeds == self.n_seeds_planned
 
 
 def lines_of(table: ResultTable, confidence: float) -> list[Line]:
-    """The lines of a sweep, in the order of `line_trials`; nothing is marked yet.
+    """Build the lines of a sweep in the order of `line_trials`, without marks.
 
     Raises:
         ValueError: the confidence is not between 0 and 1.
@@ -266,4 +266,4 @@ def lines_of(table: ResultTable, confidence: float) -> list[Line]:
 
 
 def _seconds(table: ResultTable) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return table.frame[TOTAL].to_numpy(dtype=np.float64, na_value=np.nan)
+    return table.frame[DEVICE_SECONDS].to_numpy(dtype=np.float64, na_value=np.nan)

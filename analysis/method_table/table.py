@@ -3,21 +3,20 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from analysis.measures.selection import chosen_by
 from analysis.method_table.columns import Column, columns_of
 from analysis.method_table.lines import Line, lines_of
 from analysis.pareto.intervals import CONFIDENCE, check_confidence
-from analysis.results.manifest import ResultsError
+from analysis.results.manifest import ResultsError, SelectionRule
 from analysis.results.table import ResultTable
 
 
 def with_marks(lines: Sequence[Line], columns: Sequence[Column]) -> tuple[Line, ...]:
     """The lines of one dataset with their best numbers marked.
 
-    Means are compared before they are rounded, and equal ones are all marked. A best one needs another line to be better
-    than: an architecture with a single line has no box. What a network has to which nothing was done (SR 0, CR 1) is no best.
+    Means are compared before rounding, and ties are all marked. A best number needs a competitor: an architecture with a single
+    line has no box. The values of an untouched network (SR 0, CR 1) are never marked.
     """
     boxed: list[set[str]] = [set() for _ in lines]
     bold: list[set[str]] = [set() for _ in lines]
@@ -34,7 +33,7 @@ def with_marks(lines: Sequence[Line], columns: Sequence[Column]) -> tuple[Line, 
 
 
 def _best(lines: Sequence[Line], members: Iterable[int], column: Column) -> list[int]:
-    """Which of some lines are best in a column; none where nothing is compared."""
+    """Indices of the lines that are best in a column; empty where fewer than two lines have a value."""
     means = {i: mean for i in members if (mean := _mean(lines[i], column)) is not None}
     if len(means) < 2 or column.higher_is_better is None:
         return []
@@ -43,13 +42,13 @@ def _best(lines: Sequence[Line], members: Iterable[int], column: Column) -> list
 
 
 def _mean(line: Line, column: Column) -> float | None:
-    found = line.values.get(column.name)
-    return None if found is None else found.mean
+    value = line.values.get(column.name)
+    return None if value is None else value.mean
 
 
 @dataclass(frozen=True)
 class DatasetLines:
-    """The lines of one dataset; those of one architecture stand together."""
+    """The lines of one dataset, grouped by architecture."""
 
     name: str
     """The problem's name, with the sweep's where two datasets share it."""
@@ -59,11 +58,11 @@ class DatasetLines:
     lines: tuple[Line, ...]
     """The first block, the paper's Table I."""
     second: tuple[Line, ...]
-    """The second study: sparse networks trained afresh, which the paper keeps out of its table. Marked among themselves."""
-    chosen_by: Literal["accuracy", "loss"]
-    """What the shown preferences were chosen by, on validation data."""
+    """The second study: sparse networks retrained from scratch, which the paper keeps out of its table; its best numbers are marked too."""
+    selection: SelectionRule
+    """How the shown preferences were chosen on validation data."""
     has_sparsity: bool
-    """Whether k0 means something."""
+    """Whether the problem has a sparsity objective, so that k0 may be positive."""
     n_train: tuple[int, ...] = ()
     """Training samples of the sweeps, as far as they say; different numbers once each."""
     n_epochs: tuple[int, ...] = ()
@@ -76,9 +75,9 @@ class MethodTable:
 
     datasets: tuple[DatasetLines, ...]
     confidence: float
-    """Of the intervals, a fraction."""
+    """Confidence of the intervals, a fraction."""
     unreadable: tuple[str, ...] = ()
-    """Files that could not be read, so that trials may be missing."""
+    """Files that could not be read; trials may be missing because of them."""
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -118,7 +117,7 @@ def method_table(table: ResultTable | Sequence[ResultTable], confidence: float =
 
 
 def _dataset_of(table: ResultTable) -> tuple[str, str, tuple[str, ...]]:
-    """What makes two sweeps comparable: problem, data and tasks. The problem's name comes first."""
+    """What two comparable sweeps share: problem, data and tasks. The problem's name comes first."""
     problem = table.manifest.get("problem")
     if isinstance(problem, dict):
         return str(problem.get("name")), str(problem.get("fingerprint")), table.tasks
@@ -135,8 +134,8 @@ def _dataset(tables: Sequence[ResultTable], problem: str, name: str, confidence:
     lines = [line for one in tables for line in lines_of(one, confidence)]
     first, second = (_arranged((line for line in lines if line.study.is_second == is_second), columns) for is_second in (False, True))
     has_sparsity = any(one.sparsity_objective is not None for one in tables)
-    given = {options.get("n_train") for one in tables if isinstance(options := _problem_of(one).get("options"), dict)}
-    n_train = tuple(sorted(n for n in given if isinstance(n, int)))
+    sizes = {options.get("n_train") for one in tables if isinstance(options := _problem_of(one).get("options"), dict)}
+    n_train = tuple(sorted(n for n in sizes if isinstance(n, int)))
     shown = {(line.sweep, line.study.name) for line in lines}
     epochs = [
         value
@@ -145,19 +144,19 @@ def _dataset(tables: Sequence[ResultTable], problem: str, name: str, confidence:
         if (one.name, study) in shown and value == value
     ]
     n_epochs = (int(min(epochs)), int(max(epochs))) if epochs else ()
-    return DatasetLines(name, problem, columns, first, second, chosen_by(tables[0]), has_sparsity, n_train, n_epochs)
+    return DatasetLines(name, problem, columns, first, second, tables[0].selection, has_sparsity, n_train, n_epochs)
 
 
 def _arranged(lines: Iterable[Line], columns: Sequence[Column]) -> tuple[Line, ...]:
-    """Lines of one architecture together, each with a label of its own, the best numbers marked."""
-    given = list(lines)
-    models = list(dict.fromkeys(line.study.model for line in given))
-    together = sorted(given, key=lambda line: models.index(line.study.model))  # stable: methods keep their order
+    """Group lines by architecture, make their labels unique and mark the best numbers."""
+    ordered = list(lines)
+    models = list(dict.fromkeys(line.study.model for line in ordered))
+    together = sorted(ordered, key=lambda line: models.index(line.study.model))  # stable: methods keep their order
     return with_marks(_with_own_labels(together), columns)
 
 
 def _with_own_labels(lines: Sequence[Line]) -> list[Line]:
-    """Labels that two lines of an architecture share are completed by the study's name, then by the sweep's."""
+    """Complete labels that two lines of an architecture share by the study's name, then by the sweep's."""
     longer: tuple[Callable[[Line], str], ...] = (
         lambda line: f"{line.label} ({line.study.name})",
         lambda line: f"{line.label}, {line.sweep}",

@@ -14,7 +14,7 @@ _MAX_OBJECTIVES = 3
 
 
 def attainment_surface(values: ArrayLike, sets: ArrayLike, percentiles: Sequence[float] = PERCENTILES) -> NDArray[np.float64]:
-    """The non-dominated corners of what at least a share of several fronts attains.
+    """Compute the non-dominated corners of the region that a given share of several fronts attains.
 
     Args:
         values: shape (n_points, n_objectives), minimised; two or three objectives. Rows that are not finite are left out.
@@ -47,25 +47,25 @@ def attainment_surface(values: ArrayLike, sets: ArrayLike, percentiles: Sequence
 
 @dataclass(frozen=True, eq=False)
 class AttainmentDifference:
-    """How much more often one group of fronts attains a point than another, on a grid of cells in two objectives."""
+    """How much more often one group of fronts attains a point than another group, on a grid of cells in two objectives."""
 
     x: NDArray[np.float64]
-    """Edges of the cells, shape (n_x + 1,), ascending; minimised."""
+    """Edges of the cells in the first objective, shape (n_x + 1,), ascending; minimised."""
     y: NDArray[np.float64]
-    """Shape (n_y + 1,)."""
+    """Edges of the cells in the second objective, shape (n_y + 1,)."""
     share: NDArray[np.float64]
     """Shape (n_y, n_x): share of the first group's fronts that attain the cell minus the second's; within [-1, 1]."""
 
 
 def attainment_difference(first: Sequence[ArrayLike], second: Sequence[ArrayLike]) -> AttainmentDifference:
-    """Where one group of fronts is better than another.
+    """Compute where one group of fronts attains more than another.
 
     Args:
-        first: fronts (one a seed) of shape (n_points, 2), minimised; rows that are not finite are left out.
+        first: fronts (one for each seed) of shape (n_points, 2), minimised; rows that are not finite are left out.
         second: likewise, of any number of seeds.
 
     Returns:
-        Exact on its cells; beyond the largest coordinates nothing changes, so the last cells stand for all that is worse.
+        The difference, exact on its cells; nothing changes beyond the largest coordinates, so the last cells cover everything worse.
 
     Raises:
         ValueError: a front of another shape, or no point at all.
@@ -90,7 +90,7 @@ def _front(points: ArrayLike) -> NDArray[np.float64]:
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Every coordinate, and one more a twentieth of the range beyond the last."""
+    """All coordinates, and one more that lies a twentieth of the range beyond the last."""
     edges = np.unique(values)
     return np.append(edges, edges[-1] + (0.05 * (edges[-1] - edges[0]) or 1.0))
 

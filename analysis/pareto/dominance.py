@@ -1,7 +1,7 @@
-"""Which points are on the front, how far the others are from it, and groups of like sparsity.
+"""Which points are on the front, how far the others are from it, and clusters of similar sparsity.
 
-Everywhere `values` has shape (n_points, n_objectives) and is minimised. Rows with a value that is not finite are set
-aside first: they are never kept and drop nobody (one NaN makes moocore wrong for *other* rows).
+Everywhere `values` has shape (n_points, n_objectives) and is minimised. Rows with a value that is not finite are removed first: they
+are never kept and dominate nothing (one NaN makes moocore's result wrong for *other* rows).
 """
 
 from typing import Literal, get_args
@@ -22,11 +22,11 @@ def nondominated(values: ArrayLike) -> NDArray[np.bool_]:
         values: shape (n_points, n_objectives), minimised.
 
     Returns:
-        Shape (n_points,): finite and no other row is at least as good everywhere and better somewhere. Equal rows share
-        their fate.
+        Shape (n_points,): True for a finite row if no other row is at least as good in every objective and better in one. Equal
+        rows get equal marks.
 
     Raises:
-        ValueError: `values` has another number of dimensions, or no objective.
+        ValueError: `values` does not have two dimensions, or has no objective.
     """
     points = _as_points(values)
     finite = np.isfinite(points).all(axis=1)
@@ -41,18 +41,18 @@ def nondominated(values: ArrayLike) -> NDArray[np.bool_]:
 def eps_nondominated(values: ArrayLike, eps: ArrayLike = 0.0, mode: Mode = "absolute") -> NDArray[np.bool_]:
     """Mark the points that no other point beats by eps or more in every objective.
 
-    Row i is dropped when some row j differs from it and F_j <= F_i - eps in every objective (computed as
-    F_i - F_j >= eps). eps is a tolerance: the larger it is, the *more* points stay, since training is noisy.
+    Row i is dropped if some row j differs from it and F_j <= F_i - eps in every objective (computed as F_i - F_j >= eps). eps is a
+    tolerance for noisy training: a larger eps keeps *more* points.
 
     Args:
         values: shape (n_points, n_objectives), minimised.
         eps: >= 0, a scalar or shape (n_objectives,), in units of the objective for `absolute`, else a fraction.
-        mode: what eps is relative to: nothing, the size of the ideal point (the paper's rule) or the range of the
-            exact front. An objective whose ideal value or range is 0 then has no tolerance.
+        mode: what eps is relative to: nothing, the absolute value of the ideal point (the paper's rule) or the range of the exact
+            front. In the latter two an objective whose ideal value or range is 0 has no tolerance.
 
     Returns:
-        Shape (n_points,). eps = 0 is exactly `nondominated`; larger eps never drops a point; never empty when a row is
-        finite; for scalar eps the same as `slack(values, mode) <= eps`.
+        Shape (n_points,). eps = 0 gives exactly `nondominated`; a larger eps never drops a point; at least one point is kept if a
+        row is finite; for scalar eps the result equals `slack(values, mode) <= eps`.
 
     Raises:
         ValueError: a negative or non-finite eps, a wrong shape or an unknown mode; the message names it.
@@ -71,7 +71,7 @@ def eps_nondominated(values: ArrayLike, eps: ArrayLike = 0.0, mode: Mode = "abso
 
 
 def slack(values: ArrayLike, mode: Mode = "absolute", unit: ArrayLike | None = None) -> NDArray[np.float64]:
-    """The smallest scalar eps at which each point stays.
+    """Compute the smallest scalar eps at which each point is kept.
 
     Args:
         values: shape (n_points, n_objectives), minimised.
@@ -79,10 +79,10 @@ def slack(values: ArrayLike, mode: Mode = "absolute", unit: ArrayLike | None = N
         unit: shape (n_objectives,), >= 0: what eps = 1 means in each objective; default: what `mode` says.
 
     Returns:
-        Shape (n_points,): 0 on the exact front; elsewhere the number right above
-        max over j of min over m of (F_im - F_jm) / unit_m, because at that number itself the point is dropped; infinite
-        where no eps keeps the point (not finite, or beaten in objectives without tolerance). So a slider in a report is
-        a comparison: `slack <= eps`.
+        Shape (n_points,): 0 on the exact front; elsewhere the floating-point number right above
+        max over j of min over m of (F_im - F_jm) / unit_m, because at that number itself the point is dropped; infinite if no eps
+        keeps the point (it is not finite, or dominated in objectives without tolerance). A slider in a report needs only the
+        comparison `slack <= eps`.
 
     Raises:
         ValueError: a negative or non-finite unit, a wrong shape or an unknown mode.
@@ -100,7 +100,7 @@ def slack(values: ArrayLike, mode: Mode = "absolute", unit: ArrayLike | None = N
 
 
 def unit_of_eps(values: ArrayLike, mode: Mode = "absolute") -> NDArray[np.float64]:
-    """What eps = 1 means in each objective, shape (n_objectives,): 1, |ideal point|, or the range of the exact front.
+    """Compute what eps = 1 means in each objective: 1, |ideal point|, or the range of the exact front; shape (n_objectives,).
 
     Raises:
         ValueError: an unknown mode.
@@ -110,15 +110,16 @@ def unit_of_eps(values: ArrayLike, mode: Mode = "absolute") -> NDArray[np.float6
 
 
 def thin_front(values: ArrayLike, eps: ArrayLike) -> NDArray[np.bool_]:
-    """Mark a sparse selection of the exact front: at most one point an eps-box, from boxes that no other box dominates.
+    """Mark a sparse selection of the exact front: at most one point in each eps-box, from non-dominated boxes.
 
     Args:
         values: shape (n_points, n_objectives), minimised.
-        eps: >= 0, a scalar or shape (n_objectives,): edge length of a box, in units of the objective. 0: no boxes there.
+        eps: >= 0, a scalar or shape (n_objectives,): edge length of a box, in units of the objective; 0 means no boxes in that
+            objective.
 
     Returns:
-        Shape (n_points,), a subset of `nondominated` that grows sparser with eps; of one box the point nearest to its
-        lower corner stays, with rows equal to it.
+        Shape (n_points,), a subset of `nondominated` that becomes sparser as eps grows; the point nearest to the lower corner of
+        its box is kept, and so are rows equal to it.
 
     Raises:
         ValueError: a negative or non-finite eps, or a wrong shape.
@@ -144,15 +145,15 @@ def thin_front(values: ArrayLike, eps: ArrayLike) -> NDArray[np.bool_]:
 
 
 def sparsity_clusters(sparsity_rate: ArrayLike, width: float = 0.02) -> NDArray[np.int64]:
-    """Group points by sparsity rate: sort, cut where the gap between neighbours exceeds a width.
+    """Cluster points by sparsity rate: sort them and cut where the gap between neighbours exceeds a width.
 
     Args:
         sparsity_rate: shape (n_points,), fractions.
         width: > 0, a fraction.
 
     Returns:
-        Labels, shape (n_points,): 0 for the least sparse group, then upwards; -1 where the rate is not finite. The
-        same partition whatever the order of the rows.
+        Labels, shape (n_points,): 0 for the least sparse cluster, then ascending; -1 where the rate is not finite. The partition
+        does not depend on the order of the rows.
 
     Raises:
         ValueError: width is not a positive number.

@@ -1,4 +1,4 @@
-"""Additive epsilon-dominance among many points: by how much each point is beaten, and which points are."""
+"""Additive epsilon-dominance among many points: by how much each point is dominated, and which points are."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _BLOCK = 128  # leads of one block over another stay in a core's cache
 
 
 def lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
-    """(worse - better) / unit; without a unit any lead is enough for every eps, and any lag too much."""
+    """Compute (worse - better) / unit; where the unit is 0, any lead counts as infinite and any lag as minus infinity."""
     with np.errstate(over="ignore"):
         difference = worse - better
         if unit == 0:
@@ -18,10 +18,10 @@ def lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: float) -
 
 
 def largest_lead(points: NDArray[np.float64], front: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
-    """max over front rows j of min over objectives m of (points_im - front_jm) / unit_m, shape (n_points,).
+    """Compute max over front rows j of min over objectives m of (points_im - front_jm) / unit_m, shape (n_points,).
 
-    Only the exact front needs to be asked: subtraction and division round monotonically, so whoever beats a point by
-    eps is itself beaten, or equalled, by a front point that leads by as much.
+    The exact front is enough: subtraction and division round monotonically, so a row that leads a point by eps is itself dominated
+    or equalled by a front row that leads by at least as much.
     """
     front = np.unique(front, axis=0)
     if not len(points):

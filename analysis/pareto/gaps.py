@@ -1,4 +1,4 @@
-"""Preference vectors for the gaps of a front: between neighbours, and between its ends and what nobody has reached."""
+"""Preference vectors for the gaps of a front: between neighbours, and beyond its ends."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from analysis.pareto.indicators import hypervolume
 from analysis.pareto.neighbors import MAX_POINTS, farthest_points, neighbours, to_unit_range
 
 CLOSE = 0.05
-"""A vector whose every entry differs from that of a tried one by no more than this share of it would give the same point."""
+"""A vector is taken to give the same point as a tried one if no entry differs by more than this fraction."""
 _MAX_VOLUMES = 4
-"""Objectives up to which hypervolumes are compared; with more they take too long, and lengths are compared instead."""
+"""Largest number of objectives for which hypervolumes are compared; with more, they take too long and lengths are compared instead."""
 _MARGIN = 0.05
 _ZERO = 1e-6
 _DIGITS = 4
@@ -27,17 +27,17 @@ class Gap:
     between: tuple[int, int]
     """Rows of the values given; -1 - i: the end in objective i; n_points + j: the middle of the j-th gap returned."""
     gain: float
-    """Hypervolume that a point in its middle would add, as a share of the box between reference point and corner. Of more than four
-    objectives: the distance of the two, every objective divided by its length in the box."""
+    """Hypervolume that a point in its middle would add, as a fraction of the box between reference point and corner. With more than
+    four objectives: the distance between the two ends, each objective divided by its length in the box."""
 
 
 def fill_gaps(
     values: ArrayLike, preferences: ArrayLike, n: int, origin: ArrayLike, corner: ArrayLike | None = None, tried: ArrayLike | None = None
 ) -> list[Gap]:
-    """Propose preferences for the n gaps of a front that promise most, one after the other, each in the middle of its gap.
+    """Propose preferences for the n most promising gaps of a front, one after the other, each for the middle of its gap.
 
     A gap lies between two neighbours (`analysis.pareto.neighbors.neighbours`) of the front, or between one of its ends and the point
-    that is ideal in one objective and at the corner in the others. The gap comes first whose middle adds most hypervolume. The
+    that is ideal in one objective and at the corner in the others. The gap whose middle adds most hypervolume comes first. The
     middle between two points counts as a point from then on; an end gets one preference, as its middle may be out of reach.
 
     The preference is proportional to b_i / (M_i - a_i), M being the middle and b_i the share of objective i in the neighbours'
@@ -47,9 +47,9 @@ def fill_gaps(
 
     Args:
         values: shape (n_points, n_objectives), minimised; rows that are not finite or dominated are left out, and of a front of
-            more than `neighbours.MAX_POINTS` those that are near to others.
+            more than `neighbors.MAX_POINTS` points those that are close to others.
         preferences: shape (n_points, n_objectives), >= 0; what each point was trained for.
-        n: at most so many.
+        n: the largest number of gaps.
         origin: a, shape (n_objectives,), in units of the values.
         corner: shape (n_objectives,), what bounds the front from above, as a hypervolume's reference does; None, or where a
             point does not lie below it: a little beyond the worst of the front.
@@ -79,7 +79,7 @@ def fill_gaps(
 
 
 class _Front:
-    """The points between which gaps are looked for: trials, ends, and the middles of gaps that were proposed."""
+    """The points between which gaps are searched: trials, ends, and the middles of proposed gaps."""
 
     def __init__(
         self, values: NDArray[np.float64], k: NDArray[np.float64], origin: NDArray[np.float64], corner: NDArray[np.float64] | None
@@ -103,7 +103,7 @@ class _Front:
         self.closed: set[int] = set()
 
     def best_gap(self, done: NDArray[np.float64]) -> Gap | None:
-        """The gap that promises most of those whose middle needs a preference that was not tried yet."""
+        """The most promising gap whose preference has not been tried yet; None if there is none."""
         unit = self.corner - self.origin
         pairs = neighbours(to_unit_range(self.values))
         promised = self._gains(pairs, unit)
@@ -128,7 +128,7 @@ class _Front:
         return np.asarray([hypervolume([*scaled, (scaled[i] + scaled[j]) / 2], corner) - before for i, j in pairs], dtype=np.float64)
 
     def _preference(self, i: int, j: int) -> NDArray[np.float64] | None:
-        """None where the balance is not known, or the numbers are too small to divide by."""
+        """The preference for the middle of a gap; None if the balance is not known or the numbers are too small to divide by."""
         with np.errstate(all="ignore"):
             k = self._balance(i, j) / (self._middle(i, j) - self.origin)
             shares = k / k.sum()
@@ -157,13 +157,13 @@ class _Front:
 
 
 def _shares(weighted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each row divided by its sum; NaN where that is nothing."""
+    """Each row divided by its sum; NaN where the sum is 0."""
     total = weighted.sum(axis=1, keepdims=True)
     return np.asarray(np.divide(weighted, total, out=np.full_like(weighted, np.nan), where=total > 0))
 
 
 def _rounded(k: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Four significant digits, the largest entry what is missing to 1."""
+    """Round to four significant digits; the largest entry is adjusted so that the sum is 1."""
     short = np.array([float(f"{entry:.{_DIGITS}g}") for entry in k])
     largest = int(short.argmax())
     short[largest] = round(1 - float(np.delete(short, largest).sum()), 12)

@@ -1,4 +1,4 @@
-"""Numbers that say how good a whole front is."""
+"""Quality indicators of a whole front."""
 
 import moocore
 import numpy as np
@@ -6,14 +6,14 @@ from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 MAX_EXACT_OBJECTIVES = 5
-"""The exact hypervolume takes seconds for 90 points in eight objectives and hours for more; above this it is estimated."""
+"""The exact hypervolume takes seconds for 90 points in eight objectives and hours for more; beyond this number it is estimated."""
 _N_DIRECTIONS = 100_000
 NO_REFERENCE = "there is no reference yet; `sweep run` fixes it once every trial of the grid file has ended"
-"""Why a sweep has no hypervolume."""
+"""Says why a sweep has no hypervolume."""
 
 
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
-    """The volume that a set of points dominates below a reference point; higher is better.
+    """Compute the volume that a set of points dominates below a reference point; higher is better.
 
     Args:
         values: shape (n_points, n_objectives), minimised. Rows that are not finite, and rows that are not better than
@@ -21,8 +21,8 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
         reference: shape (n_objectives,), the corner that bounds the volume.
 
     Returns:
-        The volume, in the product of the objectives' units; 0.0 for no points. Of more than `MAX_EXACT_OBJECTIVES` an
-        estimate, right to about three digits and the same each time.
+        The volume, in the product of the objectives' units; 0.0 for no points. For more than `MAX_EXACT_OBJECTIVES` objectives it
+        is a deterministic estimate, accurate to about three digits.
 
     Raises:
         ValueError: the shapes do not fit, or the reference is not finite.
@@ -48,7 +48,7 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
 
 
 def n_beyond(values: ArrayLike, reference: ArrayLike) -> int:
-    """How many points add nothing to the hypervolume, as they are not better than the reference in every objective.
+    """Count the points that add nothing to the hypervolume because they are not better than the reference in every objective.
 
     Args:
         values: shape (n_points, n_objectives), minimised; rows that are not finite do not count.
@@ -63,13 +63,13 @@ def n_beyond(values: ArrayLike, reference: ArrayLike) -> int:
 
 
 def beyond_text(n_points: int) -> str:
-    """A clause about the points that `n_beyond` counts; empty for none."""
+    """Write a clause about the points that `n_beyond` counts; empty if there are none."""
     what = "trial lies" if n_points == 1 else "trials lie"
     return f"{n_points:,} finished {what} beyond the reference and add nothing" if n_points else ""
 
 
 def igd_plus(values: ArrayLike, true_front: ArrayLike) -> float:
-    """Mean distance from a known front to a set of points, counting only what is worse (IGD+); lower is better.
+    """Compute the mean distance from a known front to a set of points, counting only what is worse (IGD+); lower is better.
 
     Args:
         values: shape (n_points, n_objectives), minimised; rows that are not finite are left out.
@@ -91,7 +91,7 @@ def igd_plus(values: ArrayLike, true_front: ArrayLike) -> float:
 
 
 def epsilon_additive(values: ArrayLike, others: ArrayLike) -> float:
-    """How far a set of points must be shifted, by one number in every objective, to weakly dominate another set; lower is better.
+    """Compute how far a set of points must be shifted, equally in every objective, to weakly dominate another set; lower is better.
 
     Args:
         values: shape (n_points, n_objectives), minimised; rows that are not finite are left out.
@@ -114,7 +114,7 @@ def epsilon_additive(values: ArrayLike, others: ArrayLike) -> float:
 
 
 def spread(values: ArrayLike) -> float:
-    """How unevenly a front is filled: 0 when every point is equally far from its nearest one; lower is better.
+    """Measure how unevenly a front is filled: 0 if all points are equally far from their nearest neighbour; lower is better.
 
     Args:
         values: shape (n_points, n_objectives), minimised: the points of a front. Rows that are not finite are left out,
@@ -125,7 +125,7 @@ def spread(values: ArrayLike) -> float:
         objectives divided by their range. NaN with fewer than three points.
 
     Raises:
-        ValueError: no shape of a set.
+        ValueError: `values` does not have two dimensions.
 
     Source: the spread of Zhou et al., CEC 2006, without its distance to the true extremes, which are not known here.
     """

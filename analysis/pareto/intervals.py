@@ -1,4 +1,4 @@
-"""Estimates over seeds with confidence intervals: Student's t, and the bootstrap."""
+"""Means over seeds with confidence intervals: Student's t and the bootstrap."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,16 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a number over seeds, with an interval; in the number's own unit."""
+    """The mean of a quantity over seeds with its interval, in the quantity's own unit."""
 
     mean: float | None
     """None when no seed has a value."""
     low: float | None
     """Lower end of the confidence interval; None with fewer than two seeds."""
     high: float | None
+    """Upper end; None with fewer than two seeds."""
     n: int
-    """Seeds that have a value."""
+    """Number of seeds with a value."""
 
     @property
     def half_width(self) -> float | None:
@@ -30,15 +31,15 @@ class Estimate:
 
 
 def estimate(values: Iterable[float], confidence: float = CONFIDENCE) -> Estimate:
-    """Mean and Student's t interval of one number measured with several seeds.
+    """Compute the mean and Student's t interval of a quantity measured with several seeds.
 
     Args:
-        values: one a seed; those that are not finite are left out.
+        values: one for each seed; those that are not finite are left out.
         confidence: share of such intervals that would hold the true mean, if the values were normal.
 
     Returns:
         mean +- t * s / sqrt(n), s with n - 1 in its denominator and t the (1 + confidence) / 2 quantile of Student's
-        distribution with n - 1 degrees of freedom. The sum is exact before it is rounded, so the order does not matter.
+        distribution with n - 1 degrees of freedom. The sum is exact before rounding, so the order of the values does not matter.
 
     Raises:
         ValueError: the confidence is not between 0 and 1.
@@ -57,7 +58,7 @@ def estimate(values: Iterable[float], confidence: float = CONFIDENCE) -> Estimat
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuse a confidence that is no fraction between 0 and 1.
+    """Refuse a confidence that is not between 0 and 1.
 
     Raises:
         ValueError: the message names the value.
@@ -70,16 +71,16 @@ N_RESAMPLES = 10_000
 
 
 def bootstrap_mean(values: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -> Estimate:
-    """Mean and percentile bootstrap interval of a number measured with several seeds.
+    """Compute the mean and the percentile bootstrap interval of a quantity measured with several seeds.
 
     Args:
         values: shape (n_seeds,); those that are not finite are left out.
         confidence: share of the resampled means between the ends.
-        seed: of the resampling, so that an interval can be computed twice.
+        seed: seed of the resampling, so that results are reproducible.
 
     Returns:
         The mean; its interval from `N_RESAMPLES` means of as many values drawn with replacement, None with fewer than two
-        seeds. The interval lies within the range of the values, so with three seeds it is rather too narrow.
+        seeds. The interval lies within the range of the values, so with three seeds it tends to be too narrow.
 
     Raises:
         ValueError: the confidence is not between 0 and 1.
@@ -90,17 +91,17 @@ def bootstrap_mean(values: ArrayLike, confidence: float = CONFIDENCE, seed: int 
 
 
 def bootstrap_difference(first: ArrayLike, second: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -> Estimate:
-    """Mean of the first numbers minus mean of the second, with an interval; the two are resampled apart from each other.
+    """Compute the mean of the first numbers minus that of the second, with an interval; both are resampled independently.
 
     Args:
-        first: shape (n_first,), one a seed.
-        second: shape (n_second,), one a seed; equal seeds are not taken for pairs, as two sweeps share nothing but a number.
+        first: shape (n_first,), one for each seed.
+        second: shape (n_second,), one for each seed; equal seeds are not paired, because two sweeps share only the number.
         confidence: share of the resampled differences between the ends.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Returns:
-        The difference; None where one side has no value, no interval where one side has fewer than two. `n` counts the
-        side with fewer values.
+        The difference; its mean is None if one side has no value, and it has no interval if one side has fewer than two. `n` is the
+        number of values on the side with fewer.
 
     Raises:
         ValueError: the confidence is not between 0 and 1.
@@ -109,7 +110,7 @@ def bootstrap_difference(first: ArrayLike, second: ArrayLike, confidence: float 
 
 
 def _estimate(groups: Sequence[ArrayLike], confidence: float, seed: int) -> Estimate:
-    """The first group's mean minus those of the others."""
+    """The mean of the first group minus the means of the others."""
     check_confidence(confidence)
     known = [_finite(group) for group in groups]
     n = min(map(len, known))

@@ -1,4 +1,4 @@
-"""The two points of a front that people look at first: its knee and its compromise, each by a stated rule."""
+"""Two points of a front that deserve a first look, each defined by a rule: the knee and the compromise."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,14 +16,14 @@ _TOLERANCE = 1e-9
 
 
 def knee(values: ArrayLike) -> int | None:
-    """The knee of a front: where giving up a little of one objective stops paying off in the others.
+    """Find the knee of a front: the point where giving up more of one objective stops paying off in the others.
 
     Args:
         values: shape (n_points, n_objectives), minimised and finite: the points of a front.
 
     Returns:
-        The row that is farthest below the plane sum z_i = 1, z being the objectives less their least value, divided by their
-        range (in two objectives: the line through the ends). None for fewer than three points, or where none lies below it.
+        The row farthest below the plane sum z_i = 1, where z are the objectives minus their smallest value, divided by their range
+        (in two objectives: the line through the ends). None for fewer than three points, or if no point lies below the plane.
 
     Source: Das, Structural Optimization 18, 1999 (the bulge below the hull of the minima), with the corners of the range for
     the minima, so that the plane exists when one point is best in two objectives.
@@ -37,13 +37,13 @@ def knee(values: ArrayLike) -> int | None:
 
 
 def compromise(values: ArrayLike) -> int | None:
-    """The point of a front that is nearest to the ideal point in the Chebyshev distance.
+    """Find the point of a front that is nearest to the ideal point in the Chebyshev distance.
 
     Args:
         values: shape (n_points, n_objectives), minimised and finite: the points of a front.
 
     Returns:
-        The row with the least max_i z_i (z as in `knee`), of equal ones that with the least sum; None for no points.
+        The row with the smallest max_i z_i (z as in `knee`), among equal ones the one with the smallest sum; None without points.
     """
     scaled = to_unit_range(values)
     return int(np.lexsort((scaled.sum(axis=1), scaled.max(axis=1)))[0]) if scaled.size else None

@@ -4,24 +4,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MAX_POINTS = 400
-"""Of larger fronts a selection is compared, as the work grows with the third power of the points."""
+"""Larger fronts are thinned to this many points, because the work grows with their third power."""
 
 
 def neighbours(values: ArrayLike) -> NDArray[np.int64]:
-    """Pairs of points with no third point in the ball between them (the Gabriel graph).
+    """Find the pairs of points with no third point in the ball between them (the Gabriel graph).
 
-    In two objectives the neighbours on a front are those that follow each other; in more each point has several.
+    In two objectives the neighbours on a front are consecutive points; with more objectives each point has several neighbours.
 
     Args:
         values: shape (n_points, n_objectives), finite, in units that may be compared: divide objectives by their range first
-            (`to_unit_range`). Of equal rows the first stands for all. Of more than `MAX_POINTS` rows, those are compared that
-            are farthest from each other.
+            (`to_unit_range`). The first of equal rows represents them all. More than `MAX_POINTS` rows are reduced to those that are
+            farthest from each other.
 
     Returns:
-        Shape (n_pairs, 2), rows of `values`, the smaller one first, in ascending order; every point that is compared has a pair.
+        Shape (n_pairs, 2), rows of `values`, the smaller one first, in ascending order; every compared point has at least one pair.
 
     Raises:
-        ValueError: another shape, or a value that is not finite.
+        ValueError: `values` does not have two dimensions, or a value is not finite.
 
     Source: Gabriel and Sokal, Systematic Zoology 18(3), 1969.
     """
@@ -44,7 +44,7 @@ def neighbours(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def to_unit_range(values: ArrayLike) -> NDArray[np.float64]:
-    """Objectives less their least value, divided by their range; 0 where all points are equal.
+    """Subtract the smallest value of each objective and divide by its range; 0 where all points are equal.
 
     Args:
         values: shape (n_points, n_objectives), finite.

@@ -1,15 +1,21 @@
-"""Where a report's numbers come from: objectives, filter, reference, seeds, command, versions."""
+"""The report's section on the sweep itself: objectives, filter, reference, seeds, command, versions."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from analysis.measures.convergence import EXACT, gap_text
 from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES, NO_REFERENCE, beyond_text
+from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
 
+def about_section(table: ResultTable, facts: dict[str, Any]) -> Section:
+    """What the sweep is; arguments as in `about`."""
+    return Section("about", "About this sweep", rendered("facts.html", sentence="", facts=about(table, facts), hints=()))
+
+
 def about(table: ResultTable, facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """(term, text) pairs for people, what is unknown left out.
+    """List facts about a sweep as (term, text) pairs for people; unknown facts are left out.
 
     Args:
         table: what `read_results` gave.
@@ -35,7 +41,7 @@ def about(table: ResultTable, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Versions", _versions(plan.get("versions"))),
         ("Git commit", plan.get("git_sha")),
         ("Host", plan.get("host")),
-        ("Of earlier plans", f"{n_unplanned} trials that the latest plan does not ask for" if n_unplanned else None),
+        ("From earlier plans", f"{n_unplanned} trials that are not in the latest plan" if n_unplanned else None),
         ("Sweep created", manifest.get("created")),
         ("Report written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
     ]
@@ -62,11 +68,11 @@ def _hypervolume(facts: dict[str, Any]) -> str:
 
 
 def _reference_point(manifest: dict[str, Any]) -> str | None:
-    """What was asked for, and the numbers that `auto` became."""
-    asked, values = manifest.get("reference_point"), manifest.get("reference_point_values")
-    numbers = values if isinstance(values, list) else asked
+    """The reference point of the grid file, and the numbers that `auto` was resolved to."""
+    setting, values = manifest.get("reference_point"), manifest.get("reference_point_values")
+    numbers = values if isinstance(values, list) else setting
     shown = f"({', '.join(_number(value) for value in numbers)})" if isinstance(numbers, list) else None
-    return ": ".join(text for text in (asked if isinstance(asked, str) else None, shown) if text) or None
+    return ": ".join(text for text in (setting if isinstance(setting, str) else None, shown) if text) or None
 
 
 def _number(value: Any) -> str:

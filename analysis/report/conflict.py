@@ -1,12 +1,11 @@
-"""The conflict of the tasks as a fragment of the report: the answer, the place of its picture, every cluster, the rule."""
+"""The report's section on the conflict of the tasks: the answer, its figure, every cluster, the rule."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from analysis.figures.conflict import conflict_panels
 from analysis.measures.conflict import (
     ClusterConflict,
     Conflict,
@@ -14,9 +13,12 @@ from analysis.measures.conflict import (
     conflict_caption,
     conflict_sentences,
     sparsity_text,
+    task_conflict,
     verdict_text,
 )
 from analysis.measures.labels import DENSE
+from analysis.report.section import Section, rendered
+from analysis.results.table import ResultTable
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,32 @@ class _Row:
     verdict: str
 
 
+def conflict_section(table: ResultTable, sparsity_width: float) -> Section | None:
+    """At what sparsity the tasks begin to conflict; None where that cannot be asked.
+
+    Args:
+        table: what `read_results` gave.
+        sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
+    """
+    conflict = task_conflict(table, sparsity_width)
+    if conflict is None:
+        return None
+    panels = conflict_panels(conflict)
+    figure = panels if len(panels.data) else None
+    title = "At what sparsity do the tasks begin to conflict?"
+    return Section("conflict", title, conflict_as_html(conflict, has_figure=figure is not None), figure)
+
+
 def conflict_as_html(conflict: Conflict, has_figure: bool = True) -> Markup:
-    """The section without its heading, with a place for its picture if it has one; names are escaped, classes are the style sheet's."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = files("analysis.templates").joinpath("html/conflict.html").read_text(encoding="utf-8")
-    return Markup(
-        environment.from_string(template).render(
-            sentences=conflict_sentences(conflict),
-            has_figure=has_figure,
-            caption=conflict_caption(conflict),
-            has_studies=len(conflict.studies) > 1,
-            titles=list(_titles(conflict)),
-            rows=[_row(conflict, study, cluster) for study in conflict.studies for cluster in study.clusters],
-        )
+    """The section without its heading, with a place for its figure if it has one; names are escaped."""
+    return rendered(
+        "conflict.html",
+        sentences=conflict_sentences(conflict),
+        has_figure=has_figure,
+        caption=conflict_caption(conflict),
+        has_studies=len(conflict.studies) > 1,
+        titles=list(_titles(conflict)),
+        rows=[_row(conflict, study, cluster) for study in conflict.studies for cluster in study.clusters],
     )
 
 

@@ -1,34 +1,44 @@
-"""The report's section "What it cost": what the sweep used, its price, and beside it what its sparse networks save."""
+"""The report's section "What it cost": what the sweep used, its price, and what its sparse networks save."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from analysis.formatting import energy_text, significant
 from analysis.measures.costs import NEAR_ACCURACY, Costs, Saving, Spent, costs_of, savings, spent
-from analysis.measures.selection import CLOSE_LOSS, chosen_by
+from analysis.measures.selection import CLOSE_LOSS
+from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
 _ESTIMATED = "others used the device too"
 
 
 @dataclass(frozen=True)
-class CostSection:
-    """Texts for people."""
+class CostTexts:
+    """What a sweep cost, as texts for people."""
 
     sentence: str
-    """What the sweep used, and the best of what it saved."""
+    """What the sweep used, and its largest saving."""
     facts: tuple[tuple[str, str], ...]
     """(term, text) pairs."""
     hints: tuple[str, ...]
-    """What the numbers leave out."""
+    """What the numbers include and leave out."""
 
 
-def cost_section(table: ResultTable, given: Costs | None = None) -> CostSection | None:
-    """None where no row has a device time.
+def cost_section(table: ResultTable, given: Costs | None = None) -> Section | None:
+    """What the sweep cost and saved; arguments as in `cost_texts`."""
+    texts = cost_texts(table, given)
+    if texts is None:
+        return None
+    html = rendered("facts.html", sentence=texts.sentence, facts=texts.facts, hints=texts.hints)
+    return Section("cost", "What it cost", html)
+
+
+def cost_texts(table: ResultTable, given: Costs | None = None) -> CostTexts | None:
+    """Say what a sweep used, its price and what its sparse networks save; None where no row has a device time.
 
     Args:
         table: what `read_results` gave.
-        given: prices and factors that a person gave; for the others the grid file's hold.
+        given: prices and factors that take the place of the grid file's, one by one.
     """
     used, costs = spent(table), costs_of(table.plan, given)
     if not used.n_timed:
@@ -37,7 +47,7 @@ def cost_section(table: ResultTable, given: Costs | None = None) -> CostSection 
     pairs = [("Device hours", _device_hours(used)), ("Energy", _energy(used)), ("CO2", _co2(used, costs)), ("Money", _money(used, costs))]
     pairs += [(f"Saved, {saving.study or 'study without a name'}", _saved(table, saving)) for saving in saved]
     facts = tuple((term, text) for term, text in pairs if text is not None)
-    return CostSection(_sentence(table, used, saved), facts, tuple(_hints(used, saved)))
+    return CostTexts(_sentence(table, used, saved), facts, tuple(_hints(used, saved)))
 
 
 def _sentence(table: ResultTable, used: Spent, saved: tuple[Saving, ...]) -> str:
@@ -51,7 +61,7 @@ def _sentence(table: ResultTable, used: Spent, saved: tuple[Saving, ...]) -> str
 
 
 def _near(table: ResultTable) -> str:
-    if chosen_by(table) == "accuracy":
+    if table.selection.by == "accuracy":
         return f"{100 * NEAR_ACCURACY:.0f} point of the best mean accuracy"
     return f"{100 * CLOSE_LOSS:.0f} % of the best mean loss"
 
@@ -64,7 +74,7 @@ def _fewer(saving: Saving) -> str:
 def _saved(table: ResultTable, saving: Saving) -> str:
     reached = ""
     if saving.accuracy_test is not None and saving.best_accuracy_test is not None:
-        reached = f"; mean test accuracy {_percent(saving.accuracy_test, 1)}, of the best trial {_percent(saving.best_accuracy_test, 1)}"
+        reached = f"; mean test accuracy {_percent(saving.accuracy_test, 1)}, best trial {_percent(saving.best_accuracy_test, 1)}"
     if saving.params == 0:
         return f"nothing: no trial with zero rows is within {_near(table)}"
     than = "the dense network" if saving.has_dense else "the whole network, which no trial of this study is"
@@ -115,12 +125,12 @@ def _money(used: Spent, costs: Costs) -> str | None:
 def _hints(used: Spent, saved: tuple[Saving, ...]) -> Iterator[str]:
     yield (
         "Device time is each trial's share of the seconds of its pack; a device is what one worker trains on, a GPU or its CPU cores. "
-        "Not in it: starting workers, reading data, epochs that were lost to a fault, and trials that were forgotten."
+        "It excludes starting workers, reading data, epochs lost to a fault, and trials that were removed."
     )
     if used.kwh is not None:
-        yield "Energy is that of the GPU or of the processors alone, without memory, disks, network, power supply and cooling."
+        yield "Energy covers the GPU or the processors alone, without memory, disks, network, power supply and cooling."
     if saved:
-        yield "Saved is what compression removes from the network; where a row does not say that, the weights in rows that are all zero."
+        yield "Savings are what compression removes from the network or, where a row does not say that, the weights in zero rows."
 
 
 def _part_of(used: Spent) -> str:

@@ -1,4 +1,4 @@
-"""What a report embeds for its scripts: which trials, their columns, and their training curves."""
+"""The data that a report embeds for its scripts: a choice of trials, their columns, and their training curves."""
 
 import json
 import math
@@ -11,43 +11,44 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.measures.convergence import gaps
+from analysis.results.columns import accuracy_column, loss_column
 from analysis.results.json_text import json_value
 from analysis.results.parquet import MAPPINGS
 from analysis.results.table import ResultTable
 
 MAX_VALUES = 24_000
-"""Trials times objectives that a report embeds: 8,000 trials of three objectives, about 1 kB each. More make a file that is slow to
-send and to open; what a trial takes grows with the objectives."""
+"""Limit of trials times objectives: 8,000 trials with three objectives, at about 1 kB each. A larger file is slow to send and to open, and
+the size of a trial grows with the number of objectives."""
 MAX_FRONT_POINTS = 1_500
-"""Points of the exact front that a report embeds."""
+"""Largest number of embedded points of the exact front."""
 _NOT_EMBEDDED = ("versions", "pack_id")
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """The trials of a report: finished ones first, in the table's order, then the others."""
+    """The trials that a report embeds: finished ones first, in the table's order, then the others."""
 
     points: ResultTable
-    """The finished trials that are embedded; row i of its frame is row i of the report."""
+    """The finished trials; row i of its frame is row i of the report."""
     labels: pd.DataFrame
-    """What `label_points` said of them, in the same order."""
+    """What `label_points` returned for them, in the same order."""
     others: pd.DataFrame
-    """Embedded trials without a usable result: diverged, failed, not finite."""
+    """The trials without a usable result: diverged, failed, not finite."""
     note: str
-    """What was left out, for people; empty when nothing was."""
+    """Says what was left out, for people; empty if nothing was."""
 
 
 def choose_rows(table: ResultTable, labels: pd.DataFrame, max_rows: int | None = None, seed: int = 0) -> Embedded:
     """Choose the trials to embed: all of them, or the front, those nearest to it, a sample of the rest and some failures.
 
-    Of the places for finished trials a tenth is always a sample of all that are left; at least half goes by distance from
-    the front. Of trials at the same distance, and of a front that is larger than its places, a sample is taken too.
+    A tenth of the places for finished trials always goes to a random sample of the rest, and at least half are filled by distance from
+    the front. Trials at the same distance are sampled too, and so is a front that is larger than its places.
 
     Args:
         table: what `read_results` gave.
         labels: what `label_points` returned for it.
         max_rows: more trials than this are thinned; default: so that there are at most `MAX_VALUES` values.
-        seed: of the samples, so that a report can be made twice.
+        seed: seed of the samples, so that a report is reproducible.
     """
     max_rows = MAX_VALUES // max(3, len(table.objectives)) if max_rows is None else max_rows
     frame = table.frame
@@ -68,16 +69,16 @@ def choose_rows(table: ResultTable, labels: pd.DataFrame, max_rows: int | None =
     note = (
         f"{len(rows) + len(shown_others):,} of {len(frame):,} trials are embedded in this page: {front} on the front, "
         f"{n_near - n_embedded:,} nearest to it, a sample of {len(sample):,} of the {len(labels) - n_near:,} other finished ones "
-        f"(seed {seed}) and {len(shown_others):,} of {len(others):,} without a result. The pictures, the table of trials and its CSV "
-        "hold no others; counts, the summary, methods, health and the hypervolume are of all trials."
+        f"(seed {seed}) and {len(shown_others):,} of {len(others):,} without a result. The figures, the table of trials and its CSV "
+        "contain no others; counts, the summary, methods, health and the hypervolume cover all trials."
     )
     return Embedded(points, labels.iloc[rows].reset_index(drop=True), shown_others, note)
 
 
 def to_columns(embedded: Embedded) -> dict[str, Any]:
-    """Columns of the embedded trials for JSON: `{"all": value}` where all rows agree, else a list; empty ones left out.
+    """Convert the embedded trials to columns for JSON: `{"all": value}` if all rows agree, else a list; empty columns are left out.
 
-    Beside the store's columns there are those of `label_points`, and the `gap` of `gaps` where an optimum is known.
+    They are the store's columns, those of `label_points`, and the `gap` of `gaps` where an optimum is known.
     """
     labels = embedded.labels[["group", "slack", "cluster"]].assign(gap=gaps(embedded.points))
     points = pd.concat([embedded.points.frame.reset_index(drop=True), labels], axis=1)
@@ -97,7 +98,7 @@ def to_columns(embedded: Embedded) -> dict[str, Any]:
 
 
 def exact_front_columns(table: ResultTable) -> dict[str, list[float]]:
-    """The exact front as columns of the objectives, thinned evenly to `MAX_FRONT_POINTS`; empty where it is not known."""
+    """Convert the exact front to columns of the objectives, thinned evenly to `MAX_FRONT_POINTS`; empty if it is not known."""
     front = table.true_front
     if front is None:
         return {}
@@ -106,7 +107,7 @@ def exact_front_columns(table: ResultTable) -> dict[str, list[float]]:
 
 
 def _cells(column: "pd.Series[Any]") -> list[Any]:
-    """A column as JSON has it; numbers, which are most of it, all at once."""
+    """Convert a column for JSON; columns of numbers are converted at once."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
         values = column.to_numpy()
         return [cell if known else None for cell, known in zip(values.tolist(), np.isfinite(values).tolist(), strict=True)]
@@ -114,9 +115,9 @@ def _cells(column: "pd.Series[Any]") -> list[Any]:
 
 
 MAX_CURVE_VALUES = 250_000
-"""Numbers of all curves together, about 7 bytes each in the page."""
+"""Largest number of values of all curves together, about 7 bytes each in the page."""
 MAX_EPOCHS = 60
-"""Epochs of one trial that are embedded; longer curves are thinned evenly."""
+"""Largest number of embedded epochs of one trial; longer curves are thinned evenly."""
 SPARSITY = -1
 """`task` of a line that belongs to sparsity."""
 _DIGITS = 4
@@ -129,14 +130,14 @@ class _Line:
     panel: str
     name: str
     task: int
-    """Its index, which gives the colour; `SPARSITY` for sparsity's own."""
+    """Index of the task, which determines the colour; `SPARSITY` for sparsity."""
     is_dashed: bool
     of: Callable[[pd.DataFrame], NDArray[np.float64]]
-    """Values of some epochs, shape (n_epochs,)."""
+    """Computes the values of some epochs, shape (n_epochs,)."""
 
 
 def embedded_curves(table: ResultTable, embedded: Embedded) -> dict[str, Any]:
-    """The curves for JSON: of the trials without a result and of the front first, then by distance from the front.
+    """Convert curves for JSON: first those of trials without a result and on the front, then by distance from the front.
 
     Args:
         table: what `read_results` gave; its epochs are read from the folder.
@@ -160,7 +161,7 @@ def embedded_curves(table: ResultTable, embedded: Embedded) -> dict[str, Any]:
 
 
 def _chosen(embedded: Embedded, n_values: int) -> list[tuple[str, int]]:
-    """(trial, its row in the report) of those whose curves there is room for, an epoch taking `n_values`."""
+    """(trial, its row in the report) of the trials whose curves fit, where an epoch takes `n_values`."""
     ordered = _by_interest(embedded)
     known = pd.concat([embedded.points.frame["n_epochs"], embedded.others["n_epochs"]]).to_numpy(dtype=np.float64, na_value=np.nan)
     n_epochs = np.fmin(known, MAX_EPOCHS)[[row for _, row in ordered]]
@@ -169,7 +170,7 @@ def _chosen(embedded: Embedded, n_values: int) -> list[tuple[str, int]]:
 
 
 def _by_interest(embedded: Embedded) -> list[tuple[str, int]]:
-    """(trial, its row in the report), those that need explaining or deciding first."""
+    """(trial, its row in the report), failed trials first, then by distance from the front."""
     points = embedded.points.frame["trial_id"].to_list()
     failed = [(str(name), len(points) + i) for i, name in enumerate(embedded.others["trial_id"])]
     order = np.argsort(embedded.labels["slack"].to_numpy(dtype=np.float64), kind="stable").tolist()
@@ -180,10 +181,11 @@ def _lines(table: ResultTable) -> list[_Line]:
     lines = []
     for task, name in enumerate(table.tasks):
         lines += [
-            _Line("Loss", f"{name}, {split}", task, split == "train", _column(f"loss.{split}.{name}")) for split in ("validation", "train")
+            _Line("Loss", f"{name}, {split}", task, split == "train", _column(loss_column(split, name)))
+            for split in ("validation", "train")
         ]
     for task, name in enumerate(table.tasks):
-        lines.append(_Line("Validation accuracy", name, task, False, _column(f"accuracy.validation.{name}")))
+        lines.append(_Line("Validation accuracy", name, task, False, _column(accuracy_column("validation", name))))
     if table.sparsity_objective is not None:
         lines.append(_Line("Sparsity rate", "SR", SPARSITY, False, _column("sparsity_rate")))
         lines.append(_Line("Multipliers", "sparsity", SPARSITY, False, _multiplier(SPARSITY, len(table.tasks))))
@@ -200,7 +202,7 @@ def _column(name: str) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
 
 
 def _multiplier(task: int, n_tasks: int) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
-    """Of a task or of sparsity; an epoch has those of the tasks alone, or sparsity's before them."""
+    """The multiplier of a task or of sparsity; an epoch has those of the tasks alone or with sparsity's first."""
 
     def of_epoch(cell: Any) -> float:
         n_found = len(cell) if isinstance(cell, (list, tuple, np.ndarray)) else 0

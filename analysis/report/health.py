@@ -1,4 +1,4 @@
-"""What a reader of a report must know before believing it: what failed, diverged, missed its target or cannot be read."""
+"""The report's section on problems with the results: what failed, diverged, missed its target or cannot be read."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -10,41 +10,47 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.measures.convergence import EXACT, UNCONVERGED, gap_text, gaps, is_unconverged, residual_share
+from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
 MAX_LINES = 50
-"""Lines that one finding lists; the count tells of the rest."""
+"""Largest number of lines that one finding lists; its count includes the others."""
 _MAX_IDS = 8
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of trouble."""
+    """One kind of problem."""
 
     title: str
     """What happened, for people."""
     count: int
-    """How many trials or files."""
+    """Number of trials or files."""
     lines: tuple[tuple[str, str], ...]
     """(trial or file, message) of at most `MAX_LINES` of them; (note, trials) for notes."""
     serious: bool
-    """Whether a result is lost; the others are still in the front, and marked."""
+    """Whether a result is lost; otherwise the trials stay on the front and are marked."""
     n_lines: int | None = None
-    """How many lines there would be without `MAX_LINES`; None: `count`."""
+    """Number of lines without the limit `MAX_LINES`; None means `count`."""
 
     @property
     def lists_texts(self) -> bool:
-        """Whether its lines begin with texts, not with trials or files."""
+        """Whether its lines begin with texts rather than trials or files."""
         return self.n_lines is not None
 
     @property
     def n_left_out(self) -> int:
-        """Lines beyond `MAX_LINES`."""
+        """Number of lines beyond `MAX_LINES`."""
         return (self.count if self.n_lines is None else self.n_lines) - len(self.lines)
 
 
+def health_section(table: ResultTable) -> Section:
+    """Everything that is wrong with the results, or that nothing is."""
+    return Section("health", "Health", rendered("health.html", findings=health(table), is_empty=table.ok.frame.empty))
+
+
 def health(table: ResultTable) -> list[Finding]:
-    """All kinds of trouble that a results folder has, the serious ones first; empty for a clean sweep."""
+    """List the problems of a results folder, serious ones first; empty for a clean sweep."""
     frame = table.frame
     ok = (frame["state"] == "ok").to_numpy(dtype=bool)
     diverged = (frame["state"] == "diverged").to_numpy(dtype=bool)
@@ -77,7 +83,7 @@ def _of_trials(title: str, rows: pd.DataFrame, serious: bool) -> Finding:
 
 
 def _of_gaps(table: ResultTable, is_wrong: Callable[[NDArray[np.float64]], NDArray[np.bool_]], title: str, serious: bool) -> Finding:
-    """Trials whose gap to the optimum is too large, the farthest first."""
+    """Trials whose gap to the optimum is too large, the largest gap first."""
     gap = gaps(table.ok)
     rows = np.flatnonzero(is_wrong(gap))
     worst = rows[np.argsort(-np.abs(gap[rows]), kind="stable")][:MAX_LINES]
@@ -86,7 +92,7 @@ def _of_gaps(table: ResultTable, is_wrong: Callable[[NDArray[np.float64]], NDArr
 
 
 def _of_residuals(table: ResultTable) -> Finding:
-    """Unconverged trials, the farthest first."""
+    """Unconverged trials, the largest residual first."""
     share = residual_share(table.ok)
     rows = np.flatnonzero(is_unconverged(table.ok))
     worst = rows[np.argsort(-share[rows], kind="stable")][:MAX_LINES]
@@ -97,7 +103,7 @@ def _of_residuals(table: ResultTable) -> Finding:
 
 
 def _of_notes(frame: pd.DataFrame) -> Finding:
-    """What trials say of themselves, each text once with its trials, the most frequent first."""
+    """The trials' notes, each text once with its trials, the most frequent first."""
     trials = defaultdict(list)
     n_trials = 0
     for trial_id, notes in zip(frame["trial_id"].to_list(), frame["notes"].to_list(), strict=True):
@@ -111,7 +117,7 @@ def _of_notes(frame: pd.DataFrame) -> Finding:
 
 
 def notes_of(cell: Any) -> list[str]:
-    """The notes of a row as text, none where there is nothing."""
+    """Return the notes of a row as a list of texts; empty without notes."""
     if isinstance(cell, str):
         return [cell]
     return [str(note) for note in cell if note is not None] if isinstance(cell, Iterable) else []
@@ -123,7 +129,7 @@ def _count_and_names(ids: list[str]) -> str:
 
 
 def _is_false(frame: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Where a nullable flag is there and false, shape (n_trials,)."""
+    """Mark the rows in which a nullable flag is false rather than null, shape (n_trials,)."""
     if column not in frame:
         return np.zeros(len(frame), dtype=bool)
     return np.asarray([cell is not None and cell is not pd.NA and cell == False for cell in frame[column].to_list()], dtype=bool)  # noqa: E712

@@ -1,25 +1,24 @@
-"""The report's section on indicators and trade-offs, as a fragment of HTML."""
+"""The report's section on indicators and trade-offs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from analysis.figures.attainment import ATTAINMENT_CAPTION
+from analysis.figures.attainment import ATTAINMENT_CAPTION, attainment_figure
 from analysis.measures.convergence import RULE
 from analysis.measures.decision_front import DecisionFront, Step, measure_name, steps_from
 from analysis.measures.study_indicators import StudyIndicators, study_indicators
 from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES, NO_REFERENCE, beyond_text, n_beyond
 from analysis.pareto.intervals import CONFIDENCE, Estimate
 from analysis.pareto.knee import COMPROMISE_RULE, KNEE_RULE
+from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
 MAX_STEPS = 60
-"""Trade-offs that a report lists; `trade_offs` gives all of them."""
+"""Largest number of trade-offs in a report; `trade_offs` returns all of them."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,20 @@ class _Row:
     compromise: str
 
 
+def indicators_section(table: ResultTable, labels: pd.DataFrame) -> Section | None:
+    """Each study's indicators and trade-offs, with attainment surfaces where there are seeds to compare; None without a finished trial.
+
+    Args:
+        table: what `read_results` gave.
+        labels: what `label_points` returned for it.
+    """
+    figure = attainment_figure(table) if len(table.objectives) > 1 else None
+    html = indicators_as_html(table, has_figure=figure is not None, labels=labels)
+    return None if html is None else Section("indicators", "Indicators and trade-offs", html, figure)
+
+
 def indicators_as_html(table: ResultTable, has_figure: bool, labels: pd.DataFrame | None = None) -> Markup | None:
-    """A table of each study's indicators, the steps from knee and compromise to their neighbours, and the rules.
+    """Render a table of each study's indicators, the steps from knee and compromise to their neighbours, and the rules.
 
     Args:
         table: any table.
@@ -44,7 +55,7 @@ def indicators_as_html(table: ResultTable, has_figure: bool, labels: pd.DataFram
         labels: what `label_points` returned for the table, if it is known already.
 
     Returns:
-        None where no trial has finished. Names are escaped.
+        The section without its heading, names escaped; None if no trial has finished.
 
     Raises:
         ResultsError: trials of one study have different scalings.
@@ -54,19 +65,16 @@ def indicators_as_html(table: ResultTable, has_figure: bool, labels: pd.DataFram
         return None
     rows = [_row(one) for one in found]
     steps = [(label, step) for one in found for label, step in _steps(one)]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("analysis.templates").joinpath("html/indicators.html").read_text(encoding="utf-8"))
-    return Markup(
-        template.render(
-            rows=rows,
-            steps=[(label, step.study, step.start, str(step), step.end) for label, step in steps[:MAX_STEPS]],
-            n_left_out=max(0, len(steps) - MAX_STEPS),
-            has_igd=any(one.igd_plus is not None for one in found),
-            has_unconverged=any(one.n_unconverged for one in found),
-            has_figure=has_figure,
-            attainment_caption=ATTAINMENT_CAPTION,
-            caption=_caption(table, found),
-        )
+    return rendered(
+        "indicators.html",
+        rows=rows,
+        steps=[(label, step.study, step.start, str(step), step.end) for label, step in steps[:MAX_STEPS]],
+        n_left_out=max(0, len(steps) - MAX_STEPS),
+        has_igd=any(one.igd_plus is not None for one in found),
+        has_unconverged=any(one.n_unconverged for one in found),
+        has_figure=has_figure,
+        attainment_caption=ATTAINMENT_CAPTION,
+        caption=_caption(table, found),
     )
 
 
@@ -92,7 +100,7 @@ def _text(found: Estimate | None, digits: int) -> str:
 
 
 def _point(front: DecisionFront, row: int | None) -> str:
-    """A trial with what people decide by."""
+    """A trial with the quantities that people decide by."""
     if row is None:
         return "none"
     trial = front.frame.iloc[row]

@@ -1,20 +1,19 @@
-"""Real size and time as a fragment of the report: the place of the picture, a table of the front, where the times come from."""
+"""The report's section on the real size and speed of networks: a figure, a table of the front, where the times come from."""
 
 import shlex
 from dataclasses import dataclass
-from importlib.resources import files
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from analysis.figures.model_size import MAX_POINTS, value_title
-from analysis.measures.model_size import BATCHES, RealSize
+from analysis.figures.model_size import MAX_POINTS, real_size_figure, value_title
+from analysis.measures.model_size import BATCHES, RealSize, real_size
+from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
 MAX_ROWS = 40
-"""Trials of the front that the table lists."""
+"""Largest number of trials in the table."""
 _NONE = "–"
 
 
@@ -27,30 +26,40 @@ class _Row:
     cells: tuple[str, ...]
 
 
-def real_size_as_html(table: ResultTable, sizes: RealSize, labels: pd.DataFrame) -> Markup:
-    """The section without its heading; names are escaped, classes are those of the report's style sheet.
+def real_size_section(table: ResultTable, labels: pd.DataFrame) -> Section | None:
+    """What compression leaves of the networks; None where it removes nothing.
 
     Args:
-        table: what `sizes` and `labels` are of.
-        sizes: from `real_size`.
-        labels: from `label_points`.
+        table: what `read_results` gave.
+        labels: what `label_points` returned for it.
+    """
+    sizes = real_size(table)
+    if sizes is None:
+        return None
+    return Section("real-size", "Real size", real_size_as_html(table, sizes, labels), real_size_figure(table, sizes, labels))
+
+
+def real_size_as_html(table: ResultTable, sizes: RealSize, labels: pd.DataFrame) -> Markup:
+    """The section without its heading; names are escaped.
+
+    Args:
+        table: what `read_results` gave.
+        sizes: what `real_size` returned for it.
+        labels: what `label_points` returned for it.
     """
     frame = pd.concat([table.ok.frame[["trial_id", "study", "sparsity_rate"]], sizes.frame], axis=1)[labels["kept"].to_numpy(dtype=bool)]
     frame = frame[frame["params_kept"].notna() | frame["macs_kept"].notna()].sort_values(
         ["sparsity_rate", "trial_id"], ascending=[False, True]
     )
     is_measured = bool(sizes.latencies.of_trials)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = files("analysis.templates").joinpath("html/real_size.html").read_text(encoding="utf-8")
-    return Markup(
-        environment.from_string(template).render(
-            rows=[_row(sizes, row, is_measured) for _, row in frame.head(MAX_ROWS).iterrows()],
-            n_left_out=max(0, len(frame) - MAX_ROWS),
-            has_studies=frame["study"].nunique() > 1,
-            value_title=value_title(sizes),
-            batches=BATCHES if is_measured else (),
-            captions=_captions(sizes, shlex.quote(table.place)),
-        )
+    return rendered(
+        "real_size.html",
+        rows=[_row(sizes, row, is_measured) for _, row in frame.head(MAX_ROWS).iterrows()],
+        n_left_out=max(0, len(frame) - MAX_ROWS),
+        has_studies=frame["study"].nunique() > 1,
+        value_title=value_title(sizes),
+        batches=BATCHES if is_measured else (),
+        captions=_captions(sizes, shlex.quote(table.place)),
     )
 
 
@@ -58,21 +67,23 @@ def _captions(sizes: RealSize, place: str) -> list[str]:
     n_trials = int(sizes.frame["value"].notna().sum())
     sample = f" {MAX_POINTS} of {n_trials:,} trials are drawn." if n_trials > MAX_POINTS else ""
     texts = [
-        "What is left when zero rows and what only they read are removed and equal rows are kept once, as `sweep export` does. Strong "
+        "What remains when zero rows and their exclusive inputs are removed and equal rows are kept once, as `sweep export` does. Strong "
         f"points are on the front, faint ones are not.{sample} A click opens the trial."
     ]
     latencies = sizes.latencies
     if not latencies.of_trials:
-        texts.append(f"How fast the networks are was not measured: `sweep measure {place}` does it for the front.")
+        texts.append(f"Latencies were not measured: `sweep measure {place}` measures those of the front.")
         return texts
     host, processor, torch = next(iter(latencies.of_trials.values())).machine
     texts.append(
         f"Times: medians of a call on one core of {processor} ({host}), PyTorch {torch}, as trained → compressed; "
         f"{len(latencies.of_trials):,} of {len(sizes.frame):,} finished trials were measured. "
-        f"`sweep measure {place} TRIAL` measures another one."
+        f"`sweep measure {place} TRIAL` measures another trial."
     )
     if latencies.n_elsewhere:
-        texts.append(f"{latencies.n_elsewhere:,} more were measured on other machines, or with another PyTorch, and are not shown.")
+        texts.append(
+            f"{latencies.n_elsewhere:,} more were measured on other machines or with another version of PyTorch and are not shown."
+        )
     return texts
 
 

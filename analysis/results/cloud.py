@@ -1,9 +1,9 @@
-"""Google's and Azure's object stores through pyarrow's clients: where they are, with whose rights, and do they answer?
+"""Google's and Azure's object stores through pyarrow's clients: their addresses, credentials, and whether they answer.
 
-These clients try for minutes where nobody answers, and pyarrow's for Azure ends the whole process where it finds no credentials
-(pyarrow 26). So a store is asked for the first time by a process of its own, which is waited for, but not for long.
+These clients retry for minutes if nobody answers, and pyarrow's client for Azure ends the whole process if it finds no credentials
+(pyarrow 26). The first request therefore runs in a process of its own with a time limit.
 
-Nothing here shows a credential, and none comes from an address.
+Messages never show a credential, and no credential is taken from an address.
 """
 
 import base64
@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 _FIRST_ANSWER_S = 30.0
-_FIRST_RETRIES_S = 5.0  # of Google's client, while nobody knows whether the address is right
+_FIRST_RETRIES_S = 5.0  # for Google's client, as long as the address is unverified
 _RETRIES_S = 25.0
 _AZURE = "abfs://container@account.dfs.core.windows.net/prefix"
 _AZURE_RIGHTS = (
@@ -34,7 +34,7 @@ if "retry_time_limit" in options:
     options["retry_time_limit"] = datetime.timedelta(seconds=options["retry_time_limit"])
 try:
     system = getattr(fs, kind)(**options)
-    if kind == "GcsFileSystem":  # not the bucket itself: to ask for that is a right of its own, which writers often lack
+    if kind == "GcsFileSystem":  # list the bucket: reading its metadata needs a permission that writers often lack
         system.get_file_info(fs.FileSelector(bucket))
         found = "Directory"
     else:
@@ -46,12 +46,12 @@ except Exception as error:
 
 
 class CloudError(Exception):
-    """A store that cannot be used as it is named.
+    """An object store that cannot be used.
 
     Args:
         problem: what is wrong.
         hint: what to do.
-        may_pass: it did not answer, and may later.
+        may_pass: whether the failure is transient, because the store did not answer.
     """
 
     def __init__(self, problem: str, hint: str, *, may_pass: bool = False) -> None:
@@ -62,21 +62,21 @@ class CloudError(Exception):
 
 
 class Client(NamedTuple):
-    """What makes one of pyarrow's file systems."""
+    """The kind and the arguments of one of pyarrow's file systems."""
 
     kind: str
     """`AzureFileSystem` or `GcsFileSystem`."""
     options: dict[str, Any]
-    """Its arguments, JSON only; may hold credentials."""
+    """Its arguments, JSON values only; they may hold credentials."""
     bucket: str
 
 
 def azure_client(authority: str, given: Mapping[str, str], environment: Mapping[str, str]) -> Client:
-    """The client of an address of Azure's.
+    """Build the client for an address of Azure.
 
     Args:
         authority: `container@account.dfs.core.windows.net`, `container@account`, or `container` of the account AZURE_STORAGE_ACCOUNT.
-        given: what stands behind the question mark.
+        given: the parameters after the question mark.
         environment: os.environ.
 
     Raises:
@@ -97,7 +97,7 @@ def azure_client(authority: str, given: Mapping[str, str], environment: Mapping[
 
 
 def _azure_place(domain: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Hosts and schemes; what is not named of the data lake's is as that of the blobs'."""
+    """Hosts and schemes; the data lake's default to those of the blobs."""
     names = ("blob_storage_authority", "dfs_storage_authority", "blob_storage_scheme", "dfs_storage_scheme")
     place = {name: given[name] for name in names if name in given}
     if given.get("enable_tls") == "false":
@@ -113,7 +113,7 @@ def _azure_place(domain: str, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _azure_rights(environment: Mapping[str, str]) -> dict[str, str]:
-    """As the environment says; none means Azure's default credential."""
+    """Credentials from the environment; none means Azure's default credential."""
     key = environment.get("AZURE_STORAGE_KEY", "")
     token = environment.get("AZURE_STORAGE_SAS_TOKEN", "")
     if key:
@@ -121,20 +121,20 @@ def _azure_rights(environment: Mapping[str, str]) -> dict[str, str]:
             base64.b64decode(key, validate=True)  # pyarrow's client would end the process
         except (binascii.Error, ValueError):
             raise CloudError(
-                "cannot be used: AZURE_STORAGE_KEY is no key", "copy the account's key, 88 characters that end with =="
+                "cannot be used: AZURE_STORAGE_KEY is not a key", "copy the account's key, 88 characters that end with =="
             ) from None
         return {"account_key": key}
     return {"sas_token": token if token.startswith("?") else f"?{token}"} if token else {}
 
 
 def google_client(authority: str, given: Mapping[str, str], environment: Mapping[str, str]) -> Client:
-    """The client of an address of Google's: `bucket`, or `anonymous@bucket`.
+    """Build the client for an address of Google: `bucket` or `anonymous@bucket`.
 
     Args:
         authority, given, environment: as for `azure_client`. STORAGE_EMULATOR_HOST is read where no endpoint is given.
 
     Raises:
-        CloudError: `retry_limit_seconds` is no number.
+        CloudError: `retry_limit_seconds` is not a number.
     """
     who, _, bucket = authority.rpartition("@")
     options: dict[str, Any] = {name: given[name] for name in ("endpoint_override", "scheme", "project_id") if name in given}
@@ -142,21 +142,21 @@ def google_client(authority: str, given: Mapping[str, str], environment: Mapping
     if emulator and "endpoint_override" not in options:
         scheme, _, host = emulator.rpartition("://")
         options |= {"endpoint_override": host.rstrip("/"), "scheme": scheme or "http"}
-    if who == "anonymous" or options.get("scheme") == "http":  # no token leaves without TLS
+    if who == "anonymous" or options.get("scheme") == "http":  # never send a token without TLS
         options["anonymous"] = True
     try:
         options["retry_time_limit"] = float(given.get("retry_limit_seconds", _RETRIES_S))
     except ValueError:
-        raise CloudError("cannot be used: `retry_limit_seconds` is no number", "write `?retry_limit_seconds=25`") from None
+        raise CloudError("cannot be used: `retry_limit_seconds` is not a number", "write `?retry_limit_seconds=25`") from None
     return Client("GcsFileSystem", options, bucket)
 
 
 def opened_cloud(client: Client) -> Any:
-    """pyarrow's file system, once the store has answered.
+    """Open pyarrow's file system once the store has answered.
 
     Raises:
-        CloudError: no container, no credentials, no answer within half a minute.
-        OSError: what else the store said.
+        CloudError: no container, no credentials, or no answer within half a minute.
+        OSError: any other error of the store.
     """
     from pyarrow import fs
 
@@ -170,12 +170,12 @@ def opened_cloud(client: Client) -> Any:
 
 
 def put_aside(system: Any, place: str, data: bytes) -> None:
-    """Put an object into Azure's store whole: beside its place, and from there by one copy.
+    """Write an object of Azure's store as a whole: under a temporary name, then by one copy.
 
-    The client's own writing makes an object empty first and fills it by later requests.
+    The client itself creates an empty object first and fills it by later requests.
 
     Raises:
-        OSError: it was not put; `place` holds what it held.
+        OSError: the object was not written; `place` is unchanged.
     """
     folder, _, name = place.rpartition("/")
     aside = f"{folder}/.{name}.{secrets.token_hex(4)}.tmp"
@@ -185,7 +185,7 @@ def put_aside(system: Any, place: str, data: bytes) -> None:
         system.copy_file(aside, place)
     except OSError as error:
         if "BlobNotFound" in str(error):
-            raise OSError("what was put beside it was removed") from error
+            raise OSError("the temporary object was removed") from error
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -198,7 +198,7 @@ def _ask_first(client: Client) -> None:
         options["retry_time_limit"] = min(options["retry_time_limit"], _FIRST_RETRIES_S)
     question = json.dumps([client.kind, options, client.bucket])
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             [sys.executable, "-P", "-c", _FIRST_QUESTION],
             input=question,
             capture_output=True,
@@ -211,9 +211,9 @@ def _ask_first(client: Client) -> None:
         problem = f"cannot be used: no answer within {_FIRST_ANSWER_S:g} s"
         raise CloudError(problem, "check the network, the address and its endpoint", may_pass=True) from None
     try:
-        found, error = json.loads(asked.stdout)
+        found, error = json.loads(answer.stdout)
     except ValueError:
-        raise _of_an_ended_client(client, asked.stderr) from None
+        raise _error_of_ended_client(client, answer.stderr) from None
     if error and re.search(r"GetBucketMetadata.*PERMISSION_DENIED|PERMISSION_DENIED.*GetBucketMetadata", error):
         return  # the bucket is empty and could be listed
     if found == "NotFound" or re.search(r"google::cloud::Status\(NOT_FOUND|ContainerNotFound", error):
@@ -226,10 +226,10 @@ def _ask_first(client: Client) -> None:
         raise OSError(error)
 
 
-def _of_an_ended_client(client: Client, said: str) -> CloudError:
-    """A client that ended its process instead of raising an error."""
-    if re.search(r"AuthenticationException|credential", said, re.IGNORECASE):
+def _error_of_ended_client(client: Client, output: str) -> CloudError:
+    """The error of a client that ended its process instead of raising one."""
+    if re.search(r"AuthenticationException|credential", output, re.IGNORECASE):
         hint = _AZURE_RIGHTS if client.kind == "AzureFileSystem" else "set GOOGLE_APPLICATION_CREDENTIALS"
         return CloudError("cannot be used: no credentials were found", hint)
-    lines = said.strip().splitlines()
-    return CloudError(f"cannot be used: pyarrow's client failed ({lines[-1][:200] if lines else 'without a word'})", "check the address")
+    lines = output.strip().splitlines()
+    return CloudError(f"cannot be used: pyarrow's client failed ({lines[-1][:200] if lines else 'without a message'})", "check the address")

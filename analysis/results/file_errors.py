@@ -1,4 +1,4 @@
-"""The one place where an error of the file system becomes a message: which path, whether it was read or written, why, and what to do."""
+"""Messages for errors of the file system: which path, whether it was read or written, why it failed, and what to do."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ _OWNER = "check its owner and permissions, and those of the folders above it"
 _READ_HINTS: dict[int | None, str] = {
     errno.EACCES: _OWNER,
     errno.EPERM: _OWNER,
-    errno.ESTALE: "the network file system has lost it: try again, or mount it anew",
+    errno.ESTALE: "the network file system has lost it: try again, or mount it again",
     errno.ENOTDIR: "a file stands where a folder is expected: check the path",
     errno.EISDIR: "a folder stands where a file is expected: check the path",
     errno.ELOOP: "links lead in a circle: name the folder itself",
@@ -38,17 +38,17 @@ _WRITE_RULES: dict[int | None, tuple[str, str]] = {
 
 
 def read_problem(error: OSError, verb: str = "read") -> tuple[str, str]:
-    """What is wrong and what to do, where a file or folder could not be read.
+    """Explain why a file or folder could not be read; returns the problem and a hint.
 
     Args:
-        error: what the system said.
-        verb: what was tried: `read`, `listed` or `looked at`.
+        error: the error of the system.
+        verb: what was attempted: `read`, `listed` or `looked at`.
     """
     return f"cannot be {verb}: {error.strerror or error}", _READ_HINTS.get(error.errno, _READ_HINT)
 
 
 def write_problem(error: OSError) -> tuple[str, str]:
-    """What is wrong and what to do, where a file or folder could not be written."""
+    """Explain why a file or folder could not be written; returns the problem and a hint."""
     system = error.strerror or str(error)
     if error.errno not in _WRITE_RULES:
         return f"cannot write: {system}", "check the disk, then run again"
@@ -58,10 +58,10 @@ def write_problem(error: OSError) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def reading(path: object, verb: str = "read") -> Iterator[None]:
-    """Errors inside the block are of reading this path; arguments as for `read_problem`.
+    """Report errors inside the block as errors of reading this path; arguments as for `read_problem`.
 
     Raises:
-        FileNotFoundError: as it was raised: the caller knows whether it matters.
+        FileNotFoundError: unchanged, because only the caller knows whether it matters.
         ReadError: any other OSError.
     """
     try:
@@ -75,7 +75,7 @@ def reading(path: object, verb: str = "read") -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(path: object) -> Iterator[None]:
-    """Errors inside the block are of writing this path.
+    """Report errors inside the block as errors of writing this path.
 
     Raises:
         WriteError: any OSError.
@@ -88,14 +88,14 @@ def writing(path: object) -> Iterator[None]:
 
 
 def mode_of(path: Path, *, follow: bool = True) -> int | None:
-    """The `st_mode` of what is at a path; None where nothing is. (`Path.exists` and its like take a refusal for an absence.)
+    """Return the `st_mode` of a path, or None if nothing is there. (`Path.exists` mistakes a refusal for an absence.)
 
     Args:
         path: where to look.
-        follow: False looks at a link itself.
+        follow: False inspects a link itself.
 
     Raises:
-        ReadError: the system does not say.
+        ReadError: the system refuses to tell.
     """
     try:
         with reading(path, "looked at"):
@@ -105,22 +105,22 @@ def mode_of(path: Path, *, follow: bool = True) -> int | None:
 
 
 def is_folder(path: Path) -> bool:
-    """Is a folder, or a link to one, at this path? Errors as for `mode_of`."""
+    """Return whether a path is a folder or a link to one; errors as for `mode_of`."""
     mode = mode_of(path)
     return mode is not None and stat.S_ISDIR(mode)
 
 
 def is_link(path: Path) -> bool:
-    """Is a link at this path? Errors as for `mode_of`."""
+    """Return whether a path is a link; errors as for `mode_of`."""
     mode = mode_of(path, follow=False)
     return mode is not None and stat.S_ISLNK(mode)
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names in a folder, in order; none where there is no folder.
+    """List the names in a folder in order; empty if there is no folder.
 
     Raises:
-        ReadError: it cannot be listed.
+        ReadError: the folder cannot be listed.
     """
     try:
         with reading(folder, "listed"):

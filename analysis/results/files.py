@@ -14,15 +14,15 @@ _MAX_JSON_BYTES = 256 * 2**20
 
 
 class NotPlainError(ValueError):
-    """Something that no run wrote where a file is expected; the text says what."""
+    """Something other than a plain file where one is expected; the text says what."""
 
 
 def check_plain(path: Path, max_bytes: int | None = None) -> int:
-    """The size of a file, in bytes.
+    """Check that a path is a plain file and return its size in bytes.
 
     Raises:
-        FileNotFoundError, OSError: there is none, or it cannot be looked at.
-        NotPlainError: a link (it could lead out of the folder), a pipe, a folder; or larger than `max_bytes`.
+        FileNotFoundError, OSError: there is no file, or it cannot be inspected.
+        NotPlainError: it is a link (which could lead out of the folder), a pipe or a folder, or larger than `max_bytes`.
     """
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
@@ -33,11 +33,11 @@ def check_plain(path: Path, max_bytes: int | None = None) -> int:
 
 
 def read_json(path: Path, max_bytes: int = _MAX_JSON_BYTES) -> Any:
-    """What a JSON file of at most so many bytes holds.
+    """Read a JSON file of at most `max_bytes` bytes.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: no plain file, or no JSON.
+        OSError: the file cannot be read.
+        ValueError: it is not a plain file, or not JSON.
     """
     check_plain(path, max_bytes)
     try:
@@ -47,10 +47,10 @@ def read_json(path: Path, max_bytes: int = _MAX_JSON_BYTES) -> Any:
 
 
 def write_whole(target: Path, data: bytes) -> None:
-    """Write aside, sync, and put it in place of what is there; a link that is there is replaced, not written through.
+    """Write a file as a whole: write a temporary file, sync it and rename it; an existing link is replaced, not followed.
 
     Raises:
-        WriteError: the disk did not take it; what was there stays, and nothing else is left.
+        WriteError: the file cannot be written; an existing one is unchanged, and no temporary file is left.
     """
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     with writing(target):

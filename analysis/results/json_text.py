@@ -1,4 +1,4 @@
-"""Values as JSON: cells of a table, and data inside a page's script element."""
+"""Conversion of values to JSON: cells of a table, and data inside a page's script element."""
 
 import json
 import math
@@ -12,12 +12,12 @@ from analysis.results.parquet import MAPPINGS
 
 
 def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row as JSON has it: its cells as `plain` has them, the JSON text of mappings as objects."""
+    """Convert a row for JSON: cells by `plain`, and the JSON text of mappings to objects."""
     return {str(name): json.loads(cell) if name in MAPPINGS and isinstance(cell, str) else plain(cell) for name, cell in row.items()}
 
 
 def plain(value: Any) -> Any:
-    """A cell as JSON has it, lists too; what is not known or not finite is None, a time its ISO text."""
+    """Convert a cell or a list for JSON; unknown or non-finite values become None and times their ISO text."""
     if hasattr(value, "__len__") and not isinstance(value, str):
         pairs = len(value) > 0 and all(isinstance(item, tuple) and len(item) == 2 for item in value)
         return {str(key): plain(item) for key, item in value} if pairs else [plain(item) for item in value]
@@ -31,7 +31,7 @@ def plain(value: Any) -> Any:
 
 
 def script_json(value: Any) -> str:
-    """JSON that may stand inside a script element: no `<`, `>` or `&` can end it or open another; NaN and infinity are null."""
+    """Write JSON that is safe inside a script element: `<`, `>` and `&` are escaped; NaN and infinity become null."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError):
@@ -42,7 +42,7 @@ def script_json(value: Any) -> str:
 
 
 def json_value(value: Any) -> Any:
-    """A value as JSON has it, at full precision; what is not finite or not measured is None."""
+    """Convert a value for JSON at full precision; non-finite and missing values become None."""
     if value is None or value is pd.NA or value is pd.NaT:
         return None
     if isinstance(value, (bool, np.bool_)):

@@ -1,4 +1,4 @@
-"""What `sweep measure` wrote into `latency/`: milliseconds of a trial's network as trained and compressed, on one core of some machine."""
+"""Latencies that `sweep measure` wrote into `latency/`: milliseconds of trained and compressed networks on one core of a machine."""
 
 import re
 from collections import Counter
@@ -19,31 +19,31 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True)
 class Latency:
-    """One trial's."""
+    """The latency of one trial's network."""
 
     milliseconds: Mapping[int, tuple[float, float]]
-    """Batch -> of the trained network and of the compressed one."""
+    """Batch size -> milliseconds of the trained network and of the compressed one."""
     machine: tuple[str, str, str]
-    """Host, processor, version of PyTorch: times of two machines are not compared."""
+    """Host, processor and version of PyTorch; times of different machines are not compared."""
     measured: str
-    """When, ISO 8601."""
+    """Time of the measurement, ISO 8601."""
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """Those of one machine."""
+    """The latencies measured on one machine."""
 
     of_trials: Mapping[str, Latency]
-    """trial_id -> its latency; only trials whose weights are those that were measured."""
+    """trial_id -> latency, for the trials whose current weights were measured."""
     n_elsewhere: int
-    """Trials that were measured on other machines, which are left out."""
+    """Number of trials measured on other machines, which are left out."""
 
 
 def read_latencies(table: ResultTable) -> Latencies:
-    """The latencies of a table's finished trials, of the machine that measured most of them (the last one of several).
+    """Read the latencies of a table's finished trials from the machine that measured most of them (the latest of several).
 
-    Nothing in the folder is trusted: what is no plain small file, has a number that is none, or does not fit the weights of its row,
-    is left out; `sweep verify` names it.
+    Nothing in the folder is trusted: a file that is not plain and small, holds an invalid number, or does not match the weights of
+    its row is left out; `sweep verify` names it.
     """
     if table.mirror is not None:
         table.mirror.copy_latencies()
@@ -66,7 +66,7 @@ def _measured_ids(table: ResultTable) -> list[str]:
 
 
 def _read(table: ResultTable, trial_id: str, weights_sha256: Any) -> Latency | None:
-    """None where the file is not what `sweep measure` writes of these weights."""
+    """One trial's latency; None if the file is not what `sweep measure` writes for these weights."""
     try:
         record = read_json(table.folder / "latency" / f"{trial_id}.json", _MAX_BYTES)
     except (OSError, ValueError):
@@ -89,5 +89,5 @@ def _is_pair(pair: object) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    """Also false for NaN."""
+    """Whether a value is a duration in milliseconds; NaN is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_MS

@@ -1,30 +1,32 @@
-"""The manifest of a results folder: reading it, and the rules that it has to follow."""
+"""The manifest of a results folder: reading it, checking it, and the rule by which it chooses the best trial."""
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.errors import ResultsError as ResultsError
+from analysis.results.columns import ACCURACY, READABLE_VERSIONS, SPARSITY_OBJECTIVE, accuracy_column, loss_column
 from analysis.results.file_errors import is_folder, is_link, mode_of, names_in, read_problem
 from analysis.results.files import read_json
-from analysis.results.parquet import READABLE_VERSIONS
 
 _HALF = re.compile("[\ud800-\udfff]")
-_SPARSITY = "objective.sparsity"
 _MAX_NAMES = 1_000
 _MAX_TEXT = 1_000
 
 
 def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a manifest, one sentence a key; nothing for one that a run wrote."""
+    """List what is wrong with a manifest, in one sentence for each key; empty for one that a run wrote."""
     wrong = [f"`{key}` {rule}" for key, (rule, is_kept) in _RULES.items() if key in manifest and not is_kept(manifest[key])]
-    if not wrong and sum(item["column"] != _SPARSITY for item in manifest["objectives"]) > len(manifest["tasks"]):
+    if not wrong and sum(item["column"] != SPARSITY_OBJECTIVE for item in manifest["objectives"]) > len(manifest["tasks"]):
         wrong.append("`objectives` are sparsity and at most one for each of `tasks`")
+    if not wrong and not is_selection(manifest.get("selection"), len(manifest["tasks"])):
+        wrong.append("`selection` is a mapping: `by` is accuracy or loss, and `guess_losses`, if given, has one number for each of `tasks`")
     reference = manifest.get("hypervolume_reference")
     if not wrong and reference is not None and len(reference) != len(manifest["objectives"]):
         wrong.append(f"`hypervolume_reference` has one number for each of `objectives`, which are {len(manifest['objectives'])}")
@@ -32,7 +34,7 @@ def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def plan_mistake(plan: object) -> str | None:
-    """What is wrong with a plan, None for one that a run wrote."""
+    """Say what is wrong with a plan; None for one that a run wrote."""
     trials = plan.get("trials") if isinstance(plan, dict) else None
     if not isinstance(trials, list):
         return "`trials` is a list"
@@ -50,12 +52,12 @@ def _is_trial(trial: object) -> bool:
 
 
 def _is_line(value: object) -> bool:
-    """Text of a length that can be shown, and that can be written as UTF-8; whoever shows it escapes it."""
+    """Whether a value is text short enough to show and valid in UTF-8; whoever shows it must escape it."""
     return isinstance(value, str) and len(value) <= _MAX_TEXT and not _HALF.search(value)
 
 
 def _are_lines(item: object, *needed: str, others: tuple[str, ...] = ()) -> bool:
-    """A mapping with text under some keys, and under others if they are there."""
+    """Whether an item is a mapping with text under the needed keys, and under the others if they are present."""
     if not isinstance(item, dict) or not all(_is_line(item.get(key)) for key in needed):
         return False
     return all(item.get(key) is None or _is_line(item[key]) for key in others)
@@ -111,14 +113,14 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
-    """`manifest.json` of a results folder.
+    """Read `manifest.json` of a results folder.
 
     Args:
-        folder: where it is read.
-        name: what messages call the folder; None: as it is.
+        folder: the folder to read from.
+        name: the folder's name in messages; None for its path.
 
     Raises:
-        ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version.
+        ResultsError: there is no such folder or no manifest, or the manifest is torn, invalid or of an unknown schema version.
     """
     path, shown = folder / "manifest.json", name or str(folder)
     if not is_folder(folder):
@@ -145,19 +147,101 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
         raise ResultsError(f"{shown}: manifest.json: no {' and no '.join(wrong)}\n  hint: the file is damaged; restore it from a copy")
     mistakes = manifest_mistakes(manifest)
     if mistakes:
-        raise ResultsError(f"{shown}: manifest.json: {'; '.join(mistakes)}\n  hint: no run wrote it so; restore it from a copy")
+        raise ResultsError(
+            f"{shown}: manifest.json: {'; '.join(mistakes)}\n  hint: a run did not write it like this; restore it from a copy"
+        )
     for inner in ("rows", "epochs", "plans", "latency"):
         if is_link(folder / inner):
             raise ResultsError(f"{folder / inner}: a link where a folder is expected\n  hint: put the folder itself here, or mount it here")
     return dict(manifest)
 
 
+@dataclass(frozen=True)
+class SelectionRule:
+    """How the best of several trials is chosen on validation data: one rule for all trials of a sweep, whatever their rows hold.
+
+    Accuracy decides only where every task has one. In a problem that mixes classification with other tasks the mean accuracy says nothing
+    about the other tasks, so there, and without any accuracy, all tasks count by their losses. Each loss is divided by that of a
+    constant guess, because losses of different tasks have different units and cannot be averaged otherwise.
+    """
+
+    by: Literal["accuracy", "loss"]
+    tasks: tuple[str, ...]
+    guess_losses: tuple[float, ...]
+    """Loss of a constant guess for each task, in the task's own unit; ones where it is not known, as for folders of earlier versions."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a row that decide."""
+        return (accuracy_column("validation"),) if self.by == "accuracy" else tuple(loss_column("validation", task) for task in self.tasks)
+
+    @property
+    def goal(self) -> str:
+        """What the best trial has, for people."""
+        if self.by == "accuracy":
+            return "the highest mean validation accuracy"
+        relative = "" if set(self.guess_losses) == {1.0} else " relative to a constant guess"
+        return f"the lowest mean validation loss{relative}"
+
+    def scores(self, values: ArrayLike) -> NDArray[np.float64]:
+        """How good trials are; higher is better.
+
+        Args:
+            values: of `columns`, shape (n_trials, n_columns); NaN where a value was not measured.
+
+        Returns:
+            The mean accuracy, a fraction, or minus the mean loss, shape (n_trials,); NaN where a value is missing.
+        """
+        found = np.asarray(values, dtype=np.float64).reshape(-1, len(self.columns))
+        if self.by == "accuracy":
+            return found[:, 0]
+        units = np.array([abs(loss) or 1.0 for loss in self.guess_losses])
+        return np.asarray(-(found / units).sum(axis=1) / len(self.tasks))
+
+    def record(self) -> dict[str, Any]:
+        """The rule as the manifest holds it under `selection`."""
+        return {"by": self.by} if self.by == "accuracy" else {"by": self.by, "guess_losses": list(self.guess_losses)}
+
+
+def selection_rule(tasks: Sequence[str], metrics: Mapping[str, str], guess_losses: Sequence[float] | None = None) -> SelectionRule:
+    """The rule by which the best trials of a problem are chosen.
+
+    Args:
+        tasks: names of the tasks.
+        metrics: name of each task's metric; a task that is not named has an accuracy.
+        guess_losses: loss of a constant guess for each task, in the task's own unit; None where it is not known.
+    """
+    by_accuracy = all(metrics.get(task, ACCURACY) == ACCURACY for task in tasks)
+    guesses = (1.0,) * len(tasks) if guess_losses is None else tuple(float(loss) for loss in guess_losses)
+    return SelectionRule("accuracy" if by_accuracy else "loss", tuple(tasks), guesses)
+
+
+def selection_of(manifest: Mapping[str, Any]) -> SelectionRule:
+    """The rule that a manifest names; manifests of earlier versions name none, and it follows from their metrics."""
+    tasks = tuple(map(str, manifest["tasks"]))
+    stored = manifest.get("selection")
+    if stored is None:
+        named = manifest.get("metrics") or {}
+        return selection_rule(tasks, {str(task): str(metric) for task, metric in named.items() if metric})
+    return SelectionRule(stored["by"], tasks, tuple(map(float, stored.get("guess_losses") or [1.0] * len(tasks))))
+
+
+def is_selection(value: object, n_tasks: int) -> bool:
+    """Whether a value is one that a run writes under the manifest's `selection`."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or value.get("by") not in ("accuracy", "loss"):
+        return False
+    guesses = value.get("guess_losses")
+    return guesses is None or (isinstance(guesses, list) and len(guesses) == n_tasks and all(map(_is_number, guesses)))
+
+
 def true_front_of(manifest: dict[str, Any]) -> tuple[NDArray[np.float64] | None, str | None]:
-    """The exact front that a manifest holds, and what is wrong with it.
+    """Return the exact front that a manifest holds, and what is wrong with it.
 
     Returns:
-        Shape (n_points, n_objectives) in the order of the manifest's objectives and in their own sense; two objectives
-        sorted by the first one. None where there is none, or with a reason where it is no list of finite points.
+        The points, shape (n_points, n_objectives), in the order and sense of the manifest's objectives, sorted by the first one if
+        there are two objectives; None without a front. The second item says why a stored front is not a list of finite points.
     """
     points = manifest.get("true_front")
     if points is None:
@@ -173,7 +257,7 @@ def true_front_of(manifest: dict[str, Any]) -> tuple[NDArray[np.float64] | None,
 
 
 def read_latest_plan(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The plan with the highest number that can be read, and the names of higher ones that cannot.
+    """Read the readable plan with the highest number; also returns `path: reason` of higher ones that cannot be read.
 
     Raises:
         ReadError: the folder of plans cannot be listed.

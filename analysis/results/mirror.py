@@ -1,7 +1,7 @@
-"""Results in object stores: the tables and JSON of one are copied into a temporary folder, and read there like any other.
+"""Results in object stores: tables and JSON are copied into a temporary folder and read there like any other results folder.
 
 Addresses are `s3://bucket/prefix`, `gs://bucket/prefix` and `abfs://container@account.../prefix`, through pyarrow. Credentials
-come from the environment, as pyarrow reads them, never from an address. Weights are not copied: nothing here reads them.
+come from the environment, as pyarrow reads them, never from an address. Weights are copied only on request (`Mirror.copy_blob`).
 """
 
 import contextlib
@@ -26,63 +26,63 @@ _HINT = "check the address, and what the environment says of credentials, region
 
 
 def trial_of(name: str) -> str:
-    """The trial whose rows or curves are in a loose file `<trial_id>.<attempt>-<retry>.parquet`."""
+    """Return the id of the trial whose rows or curves a loose file `<trial_id>.<attempt>-<retry>.parquet` holds."""
     return PurePosixPath(name).name.rsplit(".", 2)[0]
 
 
 def is_address(place: str | Path) -> bool:
-    """Is it an address, not a folder?"""
+    """Return whether a place is an address of an object store rather than a folder."""
     return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
 
 
 class Mirror:
-    """Copies of a results folder's tables and JSON; they go with this object.
+    """Copies of a results folder's tables and JSON, which are deleted together with this object.
 
     Args:
-        address: of the results folder.
+        address: the address of the results folder.
 
     Raises:
-        ResultsError: no such kind of address, credentials in it, or the object store does not let us read.
+        ResultsError: the kind of address is unknown, it contains credentials, or the object store cannot be read.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self._system, self._root = _opened(address)
         self.folder = Path(tempfile.mkdtemp(prefix="sweep-results-"))
-        """Looks like the results folder."""
+        """The folder of the copies, laid out like the results folder."""
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        # Loose rows first, as everywhere: a row that compaction moves meanwhile is then seen twice, never missed.
+        # Loose rows first, as everywhere: a row that compaction moves in the meantime is then read twice and never missed.
         for folder in ("rows", "plans"):
             self._copy(self._names(folder))
         self._copy(["manifest.json", "trials.parquet"])
 
     def copy_curves(self, trials: Collection[str] | None = None) -> None:
-        """The curves too, as they are now; loose ones of these trials only, None: of all."""
+        """Copy the curves as they are now; of the loose files only those of these trials, or (None) all of them."""
         names = self._names("epochs")
         self._copy(name for name in names if trials is None or trial_of(name) in trials)
         self._copy(["epochs.parquet"])
 
     def copy_latencies(self) -> None:
-        """What `sweep measure` wrote, as it is now."""
+        """Copy the latencies as they are now."""
         self._copy(self._names("latency", _MAX_LATENCY_BYTES))
 
     def copy_blob(self, sha256: str) -> None:
-        """The weights of this name, where there are some."""
+        """Copy the weights with this digest, if there are any."""
         self._copy([f"blobs/{sha256}"])
 
     def _names(self, folder: str, max_bytes: int | None = None) -> list[str]:
-        """Of the objects in a folder, without those that are larger."""
+        """Names of the objects in a folder, without those larger than `max_bytes`."""
         from pyarrow import fs
 
-        with _told(self.address):
+        with _errors_as_messages(self.address):
             found = self._system.get_file_info(fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True))
         files = [info for info in found if info.is_file and not info.base_name.startswith(".")]
         return [f"{folder}/{info.base_name}" for info in files if max_bytes is None or info.size <= max_bytes]
 
     def _content(self, name: str) -> bytes:
-        """The client opens and then reads; what is replaced in between is gone for it, and is opened again."""
+        """Read an object; if it is replaced between opening and reading, open it again."""
         for is_last in (False, False, True):
-            with _told(self.address), self._system.open_input_file(f"{self._root}/{name}") as file:
+            with _errors_as_messages(self.address), self._system.open_input_file(f"{self._root}/{name}") as file:
                 try:
                     return bytes(file.read())
                 except (FileNotFoundError, ValueError):
@@ -97,7 +97,7 @@ class Mirror:
                 data = self._content(name)
             except FileNotFoundError:
                 target.unlink(missing_ok=True)
-                return  # compacted meanwhile; or there never was one
+                return  # compacted in the meantime, or there never was one
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(data)
 
@@ -106,13 +106,13 @@ class Mirror:
 
 
 def put(address: str, name: str, data: bytes) -> str:
-    """Write one file of a results folder whole; returns its address.
+    """Write one file of a results folder as a whole and return its address.
 
     Raises:
         ResultsError: as for `Mirror`.
     """
     system, root = _opened(address)
-    with _told(address):
+    with _errors_as_messages(address):
         if address.startswith("abfs"):
             put_aside(system, f"{root}/{name}", data)
         else:
@@ -122,21 +122,21 @@ def put(address: str, name: str, data: bytes) -> str:
 
 
 def below(address: str, name: str) -> str:
-    """The address of a file of a results folder."""
+    """Return the address of a file in a results folder."""
     start, mark, query = address.partition("?")
     return f"{start.rstrip('/')}/{name}{mark}{query}"
 
 
 @contextlib.contextmanager
-def _told(address: str) -> Iterator[None]:
-    """What an object store says becomes a message; what is not there stays FileNotFoundError."""
+def _errors_as_messages(address: str) -> Iterator[None]:
+    """Turn the errors of an object store into ResultsError; a missing object stays FileNotFoundError."""
     try:
         yield
     except (FileNotFoundError, ResultsError):
         raise
     except CloudError as error:
         raise ResultsError(f"{address}: {error.problem}\n  hint: {error.hint}") from error
-    except (OSError, ValueError) as error:  # ValueError: pyarrow's word for an address that it does not take
+    except (OSError, ValueError) as error:  # pyarrow raises ValueError for an address that it does not accept
         text = " ".join(str(error).partition("; Details")[0].split())[:300]
         if "NO_SUCH_KEY" in text:
             raise FileNotFoundError(text) from error
@@ -144,28 +144,28 @@ def _told(address: str) -> Iterator[None]:
 
 
 def _opened(address: str) -> tuple[Any, str]:
-    """pyarrow's file system, and where the folder is in it."""
+    """Open pyarrow's file system of an address; returns it with the path of the folder in it."""
     from pyarrow import fs
 
     split = urlsplit(address)
-    given = dict(parse_qsl(split.query))
+    query = dict(parse_qsl(split.query))
     who = split.netloc.rpartition("@")[0]
     is_azure = split.scheme.startswith("abfs")
     if split.scheme not in _SCHEMES or not split.netloc:
         raise ResultsError(f"{split.scheme}://...: unknown kind of address\n  hint: use s3://, gs:// or abfs://, or a folder")
     if (who and (not is_azure or ":" in who) and who != "anonymous") or any(
-        re.search("key|secret|token|sig|client", name) for name in given
+        re.search("key|secret|token|sig|client", name) for name in query
     ):
         raise ResultsError(f"{split.scheme}://...: credentials do not belong in an address\n  hint: set them in the environment")
-    with _told(address):
+    with _errors_as_messages(address):
         if split.scheme != "s3":
-            client = (azure_client if is_azure else google_client)(split.netloc, given, os.environ)
+            client = (azure_client if is_azure else google_client)(split.netloc, query, os.environ)
             return opened_cloud(client), f"{client.bucket}/{split.path.strip('/')}".rstrip("/")
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        options = {name: given[name] for name in ("endpoint_override", "scheme") if name in given}
+        options = {name: query[name] for name in ("endpoint_override", "scheme") if name in query}
         if "endpoint_override" not in options and endpoint:
             options = {"endpoint_override": urlsplit(endpoint).netloc, "scheme": urlsplit(endpoint).scheme}
-        region = given.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        region = query.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if region is None:
             region = "us-east-1" if "endpoint_override" in options else fs.resolve_s3_region(split.netloc)
         retries = fs.AwsDefaultS3RetryStrategy(max_attempts=8)

@@ -1,7 +1,6 @@
 """Reading the Parquet files of a results folder: the types that columns may have, and files that are damaged."""
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,33 +11,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.results.columns import READABLE_VERSIONS, columns_of, kind_of
 from analysis.results.file_errors import names_in
 from analysis.results.files import check_plain
 
-_REALS = re.compile(
-    r"(k_\d+|(loss|accuracy|metric|objective)\..+|(sparsity|compression)_rate(_params)?|parameter_sharing(_params)?|wall_s(_\w+)?)"
-)
-_REAL_NAMES = (
-    *("scalarized", "optimum", "residual", "spread", "penalty", "device_s", "energy_wh", "peak_memory_mb"),
-    *("n_rows", "n_params", "n_macs", "removable_params", "removable_macs", "compact_bytes"),
-)
 _WHOLE_NAMES = ("attempt", "retry", "seed", "epoch", "best_epoch", "n_epochs")
-_TEXT_NAMES = ("trial_id", "pack_id", "state", "error", "problem", "model", "method", "study", "host", "device", "weights_sha256")
-_NUMBER_LISTS = ("k", "anchors", "reference_point", "multipliers", "gradient_cosine")
-_LISTS = dict.fromkeys(_NUMBER_LISTS, "number") | dict.fromkeys(("notes", "taken_over"), "text")
-_NUMBER_MAPPING = "layer_sparsity"
-MAPPINGS = (_NUMBER_MAPPING, "versions")
+"""Whole numbers that order rows or count; one that is infinite makes its file unreadable, unlike a measurement."""
+_LISTS = dict.fromkeys(columns_of("numbers"), "number") | dict.fromkeys(columns_of("texts"), "text")
+_NUMBER_MAPPINGS = columns_of("number_mapping")
+MAPPINGS = (*_NUMBER_MAPPINGS, *columns_of("text_mapping"))
 """Columns of JSON objects: of numbers, and of texts."""
 
 
 def check_types(schema: pa.Schema) -> None:
-    """Refuse a file whose columns hold other kinds of values than the store's contract says; columns of nulls fit everything.
+    """Refuse a file whose columns have other types than `analysis.results.columns` says; columns of nulls are always accepted.
 
     Raises:
-        ValueError: the first such column, or one that is there twice.
+        ValueError: names the first such column, or one that occurs twice.
     """
     if len(set(schema.names)) != len(schema.names):
-        raise ValueError("a column is in it twice")
+        raise ValueError("a column occurs twice")
     for field in schema:
         wanted, fits = _rule(field.name)
         if not (pa.types.is_null(field.type) or fits(field.type)):
@@ -46,10 +38,10 @@ def check_types(schema: pa.Schema) -> None:
 
 
 def check_values(table: pa.Table) -> None:
-    """Refuse rows without a name, and infinite numbers where whole ones are expected (pandas writes whole numbers with gaps as real ones).
+    """Refuse rows without a trial_id, and infinite whole numbers (pandas writes whole numbers with gaps as real ones).
 
     Raises:
-        ValueError: the first such column.
+        ValueError: names the first such column.
     """
     if table["trial_id"].null_count:
         raise ValueError("a row without a trial_id")
@@ -60,13 +52,13 @@ def check_values(table: pa.Table) -> None:
 
 
 def with_one_type(table: pa.Table) -> pa.Table:
-    """The same rows with Arrow lists in the columns of lists, and JSON text in those of mappings, however the file holds them.
+    """Convert columns of lists to Arrow lists and columns of mappings to JSON text, however the file stores them.
 
     Args:
-        table: a file's, of the types that `check_types` allows.
+        table: the table of a file, of types that `check_types` allows.
 
     Raises:
-        ValueError: a text is not the JSON of what its column holds; the message names the column.
+        ValueError: a text is not the JSON that its column should hold; the message names the column.
     """
     columns = table.columns
     for i, name in enumerate(table.column_names):
@@ -84,7 +76,9 @@ def with_one_type(table: pa.Table) -> pa.Table:
         else:
             continue
         columns[i] = changed
-    return pa.table(columns, names=table.column_names)  # once: to set a column of a wide table takes as long as to read a small file
+    return pa.table(
+        columns, names=table.column_names
+    )  # once, because setting one column of a wide table takes as long as reading a small file
 
 
 def _parsed_lists(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -99,12 +93,12 @@ def _parsed_lists(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _parsed(name: str, column: pa.ChunkedArray) -> tuple[list[Any], pa.Array]:
-    """The different values of a column of JSON text, and which of them each row has: most texts of a sweep are alike."""
+    """The distinct values of a column of JSON text and the index of each row's value; most texts of a sweep are equal."""
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     try:
         values = [json.loads(text) for text in encoded.dictionary.to_pylist()]
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"column {name}: no JSON: {error}") from error
+        raise ValueError(f"column {name}: not JSON: {error}") from error
     for value in values if name in MAPPINGS else ():
         _mapping(name, value)
     if name in _LISTS and not all(isinstance(value, list) for value in values):
@@ -113,7 +107,7 @@ def _parsed(name: str, column: pa.ChunkedArray) -> tuple[list[Any], pa.Array]:
 
 
 def _mapping(name: str, cell: Any) -> dict[str, Any]:
-    """A cell of a mapping: JSON's object, Arrow's map (pairs), or pairs under the names `key` and `value`, as polars writes them."""
+    """A cell of a mapping as a dict: from a JSON object, an Arrow map (pairs), or objects with `key` and `value`, as polars writes."""
     pairs: Any = cell
     if isinstance(cell, list) and all(isinstance(item, dict) and item.keys() == {"key", "value"} for item in cell):
         pairs = [(item["key"], item["value"]) for item in cell]
@@ -121,7 +115,7 @@ def _mapping(name: str, cell: Any) -> dict[str, Any]:
         found = dict(pairs)
     except (TypeError, ValueError) as error:
         raise ValueError(f"column {name}: {_rule(name)[0]} expected, found {str(cell)[:40]}") from error
-    is_number = name == _NUMBER_MAPPING
+    is_number = name in _NUMBER_MAPPINGS
     for key, value in found.items():
         fits = (isinstance(value, (int, float)) and not isinstance(value, bool)) if is_number else isinstance(value, str)
         if not isinstance(key, str) or not (value is None or fits):
@@ -134,10 +128,11 @@ def _rule(name: str) -> tuple[str, Callable[[pa.DataType], bool]]:
         is_list = _is_list_of(_is_number if _LISTS[name] == "number" else _is_text)
         return f"lists of {_LISTS[name]}s", lambda kind: _is_text(kind) or is_list(kind)
     if name in MAPPINGS:
-        return f"mappings of names to {'numbers' if name == _NUMBER_MAPPING else 'texts'}", lambda kind: _is_text(kind) or _is_nested(kind)
-    if name in (*_REAL_NAMES, *_WHOLE_NAMES) or _REALS.fullmatch(name):
+        return f"mappings of names to {'numbers' if name in _NUMBER_MAPPINGS else 'texts'}", lambda kind: _is_text(kind) or _is_nested(kind)
+    kind = kind_of(name)
+    if kind in ("real", "whole"):
         return "numbers", _is_number
-    return ("text", _is_text) if name in _TEXT_NAMES else ("anything", lambda kind: True)
+    return ("text", _is_text) if kind == "text" else ("anything", lambda kind: True)
 
 
 def _is_nested(kind: pa.DataType) -> bool:
@@ -161,24 +156,22 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-# A file with less a row would only fill the memory. A result has a name and numbers of its own, diverged epochs are alike.
+# A file with fewer bytes for each row would only fill memory: a result has its own name and numbers, while diverged epochs are equal.
 _LEAST_ROW_BYTES, _LEAST_EPOCH_BYTES = 8, 0.25
-READABLE_VERSIONS = frozenset({1, 2, 3})
-"""Values of `schema_version` that this release understands."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a list of files gave."""
+    """The contents of a list of files."""
 
     table: pa.Table
-    """The union of the readable files' rows and columns, in the order of the files; a column that a file lacks is null there."""
+    """Rows and columns of all readable files, in the order of the files; a column is null in the rows of a file that lacks it."""
     unreadable: tuple[str, ...]
-    """One `path: reason` for each file left out, relative to the folder read."""
+    """`path: reason` of each file left out, relative to the folder."""
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The `.parquet` files of a folder by name; hidden (temporary) ones left out, none if the folder does not exist.
+    """List the `.parquet` files of a folder by name without hidden (temporary) ones; empty if the folder does not exist.
 
     Raises:
         ReadError: the folder cannot be listed.
@@ -187,12 +180,12 @@ def parquet_files(folder: Path) -> list[Path]:
 
 
 def read_files(paths: Iterable[Path], folder: Path, required: Sequence[str], trials: Collection[str] | None = None) -> Reading:
-    """Read files of possibly different columns, verifying page checksums.
+    """Read files with possibly different columns and verify their page checksums.
 
     Args:
-        paths: files to read. One that has vanished is left out without a word: the compactor publishes
+        paths: files to read. One that has vanished is skipped silently: the compactor publishes
             `trials.parquet` before it deletes loose rows, and readers look there last.
-        folder: the results folder, to name files relative to it.
+        folder: the results folder; messages name files relative to it.
         required: columns without which a file is unreadable.
         trials: keep the rows of these trials only; None keeps all.
 
@@ -219,7 +212,7 @@ def read_files(paths: Iterable[Path], folder: Path, required: Sequence[str], tri
 
 
 def latest_attempts(frame: pd.DataFrame) -> pd.DataFrame:
-    """All rows of each trial's highest (attempt, retry), in their order; a missing attempt or retry ranks lowest."""
+    """Keep the rows of each trial's highest (attempt, retry) in their order; a missing attempt or retry ranks lowest."""
     if frame.empty:
         return frame
     stamp = frame[["trial_id", "attempt", "retry"]].copy()
@@ -230,7 +223,7 @@ def latest_attempts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """An Arrow table as pandas; the cells of lists are Python's, whose text in a CSV holds every digit, unlike NumPy's."""
+    """Convert an Arrow table to pandas with Python lists in its cells, whose text in a CSV has all digits, unlike NumPy's."""
     frame: pd.DataFrame = table.to_pandas()
     for field in table.schema:
         if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
@@ -259,7 +252,7 @@ def _read_file(path: Path, required: Sequence[str], trials: Collection[str] | No
 
 
 def _read_some(file: pq.ParquetFile, trials: Collection[str]) -> pa.Table:
-    """The rows of these trials; one row group at a time, as all curves of a large sweep need gigabytes."""
+    """Read the rows of these trials one row group at a time, because all curves of a large sweep need gigabytes."""
     wanted = pa.array(list(trials), pa.string())
     groups = (file.read_row_group(i) for i in range(file.num_row_groups))
     found = [group.filter(pa.compute.is_in(group["trial_id"].cast(pa.string()), value_set=wanted)) for group in groups]

@@ -1,4 +1,4 @@
-"""Numbers that can be computed with: what is infinite or beyond all measure is not known, and becomes NaN where results are read."""
+"""Removal of unusable numbers: infinite and absurdly large values become NaN when results are read."""
 
 import json
 from typing import Any
@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 LARGEST = 1e40
-"""Beyond the largest number that networks compute in (3.4e38), and small enough for products of seven of them."""
+"""Larger than any single-precision number (3.4e38), and small enough for products of seven such numbers."""
 SMALLEST = 1e-40
-"""Below the smallest normal number of theirs (1.2e-38); plotly draws no axis over less than 1e-300."""
+"""Smaller than the smallest normal single-precision number (1.2e-38); plotly draws no axis over less than 1e-300."""
 _WHOLE_OR_NONE = ("anchors", "reference_point")
 _PREFERENCE = "k"
 _GAPPED = ("gradient_cosine", "multipliers")
@@ -18,16 +18,15 @@ _LAYERS = "layer_sparsity"
 
 
 def only_usable(table: pa.Table, n_shares: int) -> pa.Table:
-    """Rows whose real numbers are all at most `LARGEST` in size; everything that draws and prints may rely on it.
+    """Replace real numbers larger than `LARGEST`, so that everything that draws and prints may rely on usable numbers.
 
     Args:
         table: rows as stored, of the types that `analysis.results.parquet` allows.
-        n_shares: of a preference.
+        n_shares: number of entries of a preference vector.
 
     Returns:
-        The same rows: NaN (in lists and mappings null) in place of other real numbers, 0 in place of those below `SMALLEST`, and
-        no list in place of a preference, anchors or a reference point that hold a number beyond `LARGEST`, or of a preference of
-        another length.
+        The same rows: larger numbers are NaN (null in lists and mappings), numbers smaller than `SMALLEST` are 0, and a preference,
+        anchors or a reference point that hold a larger number are null, as is a preference of another length.
     """
     for i, name in enumerate(table.column_names):
         column = table.column(i)
@@ -70,7 +69,7 @@ def _lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _mappings(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """JSON objects of numbers, as text."""
+    """Replace unusable numbers in JSON objects, which are stored as text."""
     encoded = column.combine_chunks().dictionary_encode()
     texts = encoded.dictionary.to_pylist()
     changed = [_usable_mapping(text) for text in texts]
@@ -84,13 +83,13 @@ def _usable_mapping(text: str) -> str:
 
 
 def _are_usable(entries: pa.Array, smallest: float) -> bool:
-    """Whether none is null, NaN, beyond `LARGEST`, or smaller than a number and not 0."""
+    """Whether no entry is null, NaN, larger than `LARGEST`, or nonzero and smaller than `smallest`."""
     sizes = np.abs(entries.to_numpy(zero_copy_only=False).astype(np.float64))
     return bool(((sizes <= LARGEST) & ((sizes >= smallest) | (sizes == 0))).all())
 
 
 def _has_unusable(column: pa.ChunkedArray, smallest: float = 0.0) -> bool:
-    """Whether a list holds an entry that `_are_usable` refuses."""
+    """Whether some list holds an entry that `_are_usable` rejects."""
     if pa.types.is_null(column.type.value_type):
         return True
     return not all(_are_usable(chunk.flatten(), smallest) for chunk in column.chunks)

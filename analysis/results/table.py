@@ -1,4 +1,4 @@
-"""The results folder as one table: each trial once, what is missing counted, what cannot be read named."""
+"""The results folder as one table: each trial once, missing trials counted, unreadable files named."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,43 +10,54 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.results.columns import (
+    ACCURACY,
+    DEVICE_SECONDS,
+    MEAN,
+    PHASES,
+    SPARSITY_OBJECTIVE,
+    SPARSITY_RATE,
+    SPLITS,
+    accuracy_column,
+    loss_column,
+    metric_column,
+    share_columns,
+    wall_column,
+)
 from analysis.results.manifest import ResultsError as ResultsError
-from analysis.results.manifest import read_latest_plan, read_manifest, true_front_of
+from analysis.results.manifest import SelectionRule, read_latest_plan, read_manifest, selection_of, true_front_of
 from analysis.results.mirror import Mirror, is_address, trial_of
 from analysis.results.parquet import latest_attempts, parquet_files, read_files, to_frame
 from analysis.results.sanitize import only_usable
 
-SPARSITY_COLUMN = "objective.sparsity"
-ACCURACY = "accuracy"
-SPLITS = ("train", "validation", "test")
 _ATTEMPT_COLUMNS = ("trial_id", "attempt", "retry")
 _TEXT_COLUMNS = ("state", "error", "problem", "model", "method", "study", "weights_sha256")
 _LIST_COLUMNS = ("k", "notes", "anchors", "reference_point", "taken_over", "gradient_cosine")
 _FLAG_COLUMNS = ("energy_estimated",)
-_RATE_COLUMNS = ("sparsity_rate", "compression_rate", "parameter_sharing")
-_TIME_COLUMNS = ("device_s", "wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain")
+_RATE_COLUMNS = (SPARSITY_RATE, "compression_rate", "parameter_sharing")
+_TIME_COLUMNS = (DEVICE_SECONDS, *map(wall_column, (None, *PHASES)))
 _SIZE_COLUMNS = ("sparsity_rate_params", "n_params", "removable_params", "n_macs", "removable_macs", "compact_bytes")
 _REAL_COLUMNS = (*_RATE_COLUMNS, *_SIZE_COLUMNS, "scalarized", "optimum", "n_epochs", *_TIME_COLUMNS, "energy_wh")
 
 
 @dataclass(frozen=True, eq=False)
 class ResultTable:
-    """The results of one sweep, read once; it does not follow the folder afterwards."""
+    """The results of one sweep at the time of reading; later changes of the folder do not appear."""
 
     folder: Path
-    """Where its files are read: the results folder, or the copies of one in an object store."""
+    """The folder that its files are read from: the results folder, or the copies of one in an object store."""
     manifest: dict[str, Any]
     """`manifest.json` as written."""
     frame: pd.DataFrame
     """One row a trial, its latest (attempt, retry), in the order of the latest plan. Columns of `docs/store.md`; null, NaN,
-    infinities and real numbers beyond `usable_numbers.LARGEST` are all NaN here, so `state` tells diverged from not measured.
+    infinities and real numbers beyond `sanitize.LARGEST` are all NaN here, so `state` tells diverged from not measured.
     Lists are Python lists; `layer_sparsity` and `versions` are JSON text. So pandas, polars, DuckDB, Feather and CSV carry it both ways."""
     plan: dict[str, Any] | None = None
     """The latest readable `plans/<n>.json`, None before the first run."""
     unreadable: tuple[str, ...] = ()
     """`path: reason` of every file that could not be read, relative to `folder`."""
     mirror: Mirror | None = field(default=None, repr=False)
-    """The copies, which go with the last table that uses them; None for a folder on a disk."""
+    """The copies, which are deleted with the last table that uses them; None for a folder on a disk."""
 
     @property
     def name(self) -> str:
@@ -55,7 +66,7 @@ class ResultTable:
 
     @property
     def place(self) -> str:
-        """Where the results are, for people: the folder as it was named, or its address."""
+        """Where the results are, for people: the folder as the user named it, or its address."""
         return str(self.folder) if self.mirror is None else self.mirror.address
 
     @property
@@ -65,18 +76,18 @@ class ResultTable:
 
     @property
     def objectives(self) -> list[dict[str, str]]:
-        """What the front is made of: name, column, sense (min or max) and unit of each objective."""
+        """Name, column, sense (min or max) and unit of each objective."""
         return list(self.manifest["objectives"])
 
     @property
     def sparsity_objective(self) -> dict[str, str] | None:
         """The objective read from `objective.sparsity`, None when the sweep has none (analytic problems)."""
-        return next((o for o in self.objectives if o["column"] == SPARSITY_COLUMN), None)
+        return next((o for o in self.objectives if o["column"] == SPARSITY_OBJECTIVE), None)
 
     @property
     def task_objectives(self) -> list[dict[str, str]]:
-        """All objectives but sparsity, in the manifest's order."""
-        return [o for o in self.objectives if o["column"] != SPARSITY_COLUMN]
+        """All objectives except sparsity, in the manifest's order."""
+        return [o for o in self.objectives if o["column"] != SPARSITY_OBJECTIVE]
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -85,25 +96,32 @@ class ResultTable:
         return {task: str((named.get(task) if isinstance(named, dict) else None) or ACCURACY) for task in self.tasks}
 
     @cached_property
+    def selection(self) -> SelectionRule:
+        """How the best of several trials is chosen on validation data."""
+        return selection_of(self.manifest)
+
+    @cached_property
     def true_front(self) -> NDArray[np.float64] | None:
-        """Points of the exact front, shape (n_points, n_objectives), in the order and the own sense of `objectives`; None
-        where it is not known. Two objectives: sorted by the first one, one curve."""
+        """Points of the exact front, shape (n_points, n_objectives), in the order and sense of `objectives`; None if unknown.
+
+        With two objectives the points are sorted by the first one and form a curve.
+        """
         return true_front_of(self.manifest)[0]
 
     @cached_property
     def planned_ids(self) -> tuple[str, ...]:
-        """Trials of the latest plan, each once; those of the rows when there is no plan."""
+        """Ids of the trials of the latest plan, each once; those of the rows if there is no plan."""
         if self.plan is None:
             return tuple(self.frame["trial_id"].to_list())
         return tuple(dict.fromkeys(str(trial["trial_id"]) for trial in self.plan.get("trials", [])))
 
     @property
     def planned(self) -> int:
-        """How many trials the latest plan asks for."""
+        """Number of trials in the latest plan."""
         return len(self.planned_ids)
 
     def values(self, columns: Sequence[str] | None = None) -> NDArray[np.float64]:
-        """Objectives as numbers to minimise.
+        """Return objectives as numbers to minimise.
 
         Args:
             columns: columns of `frame`; default: those the manifest names as objectives. One that the manifest gives
@@ -119,27 +137,29 @@ class ResultTable:
         return np.asarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan) * self.signs(names))
 
     def signs(self, columns: Sequence[str]) -> NDArray[np.float64]:
-        """-1 for a column that the manifest names as an objective to maximise, else 1, shape (n_columns,)."""
+        """Return -1 for each column that the manifest names as an objective to maximise, else 1; shape (n_columns,)."""
         maximised = {o["column"] for o in self.objectives if o.get("sense", "min") == "max"}
         return np.array([-1.0 if name in maximised else 1.0 for name in columns])
 
     def signed(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points in the own sense of `objectives`, shape (..., n_objectives), as numbers to minimise, as `values` has them."""
+        """Convert points from the sense of `objectives` to numbers to minimise, as in `values`; shape (..., n_objectives)."""
         return np.asarray(points * self.signs([o["column"] for o in self.objectives]))
 
     @cached_property
     def is_ok(self) -> NDArray[np.bool_]:
-        """Mark the trials in state `ok` whose objectives are all finite, shape (n_trials,)."""
+        """Marks the trials in state `ok` whose objectives are all finite, shape (n_trials,)."""
         return np.isfinite(self.values()).all(axis=1) & (self.frame["state"] == "ok").to_numpy(dtype=bool)
 
     @cached_property
     def ok(self) -> "ResultTable":
-        """Only the trials that `is_ok` marks."""
+        """The table of the trials that `is_ok` marks."""
         return replace(self, frame=self.frame[self.is_ok].reset_index(drop=True))
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Trials by outcome: planned, ok, diverged, error (any other state), non_finite (of ok), missing, unreadable (files)."""
+        """Number of trials by outcome: planned, ok, diverged, error (any other state), non_finite (among ok), missing; and the number
+        of unreadable files.
+        """
         state = self.frame["state"]
         ok, diverged = int((state == "ok").sum()), int((state == "diverged").sum())
         return {
@@ -153,13 +173,13 @@ class ResultTable:
         }
 
     def read_epochs(self, trials: str | Collection[str] | None = None) -> pd.DataFrame:
-        """Curves, one row an epoch, ordered by trial and epoch; read from disk at each call.
+        """Read the curves from disk: one row for each epoch, ordered by trial and epoch.
 
         Args:
-            trials: the id of one, or the ids of several; None reads all of them.
+            trials: the id of one trial or the ids of several; None reads all of them.
 
         Returns:
-            Columns of `docs/store.md`; empty when nothing was published. `attrs["unreadable"]` names the files left out.
+            The columns of `EPOCH_COLUMNS`; empty if nothing was published. `attrs["unreadable"]` names the files left out.
         """
         wanted = None if trials is None else frozenset([trials] if isinstance(trials, str) else trials)
         if self.mirror is not None:
@@ -176,7 +196,7 @@ class ResultTable:
 
 
 def read_results(folder: str | Path) -> ResultTable:
-    """Read a results folder, also while a sweep writes into it.
+    """Read a results folder, even while a sweep is writing to it.
 
     Args:
         folder: a sweep's output folder, or its address in an object store as text (s3://bucket/prefix).
@@ -206,14 +226,14 @@ def read_results(folder: str | Path) -> ResultTable:
 
 
 def _with_contract_columns(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:
-    """The frame with every column that pictures need, so that a store without rows reads like any other."""
+    """Add every column that figures need, so that a store without rows reads like any other."""
     tasks = [str(task) for task in manifest["tasks"]]
-    real = [*(f"k_{i}" for i in range(len(tasks) + 1)), *(o["column"] for o in manifest["objectives"]), *_REAL_COLUMNS]
+    real = [*share_columns(len(tasks)), *(o["column"] for o in manifest["objectives"]), *_REAL_COLUMNS]
     for split in SPLITS:
-        real += [f"{kind}.{split}.{task}" for kind in ("loss", "metric") for task in tasks]
-        real += [f"accuracy.{split}.{name}" for name in (*tasks, "mean")]
+        real += [column(split, task) for column in (loss_column, metric_column) for task in tasks]
+        real += [accuracy_column(split, task) for task in (*tasks, MEAN)]
     real += ["attempt", "retry", "seed"]
-    # A column of nulls of no type, as other programs write it, is one of numbers that are not known.
+    # Other programs write a column of unknown numbers as nulls without a type.
     frame = frame.drop(columns=[name for name in set(real) if name in frame and frame[name].dtype == object and frame[name].isna().all()])
     missing = {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in real if name not in frame}
     others = ("trial_id", *_TEXT_COLUMNS, *_LIST_COLUMNS, *_FLAG_COLUMNS)
@@ -231,32 +251,31 @@ def _check_objectives(frame: pd.DataFrame, manifest: dict[str, Any], place: str)
 
 
 def _in_plan_order(frame: pd.DataFrame, planned_ids: Sequence[str]) -> pd.DataFrame:
-    """Planned trials first, in their order; trials of earlier plans after them, by id."""
+    """Sort planned trials in the order of the plan, followed by trials of earlier plans by id."""
     ids = frame["trial_id"].to_numpy(dtype=object)
     place = pd.Index(list(planned_ids), dtype="object").get_indexer(pd.Index(ids, dtype="object"))
     order = np.lexsort((ids, np.where(place < 0, len(planned_ids), place)))
     return frame.iloc[order].reset_index(drop=True)
 
 
-SPARSITY_RATE = "sparsity_rate"
 VALUE = "value"
-"""Metric of a task whose loss is the function itself, not an error on data (analytic problems)."""
+"""Metric of a task whose loss is a function value rather than an error on data (analytic problems)."""
 
 
 def axis_columns(table: ResultTable) -> list[str]:
-    """Columns to draw: task objectives first, sparsity last."""
+    """List the columns to draw: task objectives first, sparsity last."""
     sparsity = table.sparsity_objective
     return [*(o["column"] for o in table.task_objectives), *([sparsity["column"]] if sparsity else [])]
 
 
 def height_column(table: ResultTable) -> str:
-    """What the 3-D front draws upwards: sparsity, or the third objective of a sweep without it."""
+    """Choose the vertical axis of the 3-D front: sparsity, or the third objective of a sweep without it."""
     columns = axis_columns(table)
     return columns[2] if table.sparsity_objective is None else columns[-1]
 
 
 def pair_columns(table: ResultTable) -> tuple[str, str]:
-    """What a sweep of two objectives draws across and upwards: sparsity and the loss, or the first and the second one.
+    """Choose the axes of a sweep with two objectives: sparsity and the loss, or the first and the second objective.
 
     Raises:
         ValueError: fewer than two objectives.
@@ -267,7 +286,7 @@ def pair_columns(table: ResultTable) -> tuple[str, str]:
 
 
 def two_of(columns: Sequence[str]) -> tuple[str, str]:
-    """The first two columns; a ValueError when there are fewer."""
+    """Return the first two columns; raises ValueError if there are fewer."""
     if len(columns) < 2:
         raise ValueError(f"a 2-D front expects two objectives, found {len(columns)}: {', '.join(columns)}")
     return columns[0], columns[1]

@@ -1,4 +1,4 @@
-"""A trained network of a results folder, read without torch: its pruned layers as matrices of rows."""
+"""The pruned layers of a trained network as matrices of rows, read without torch."""
 
 import hashlib
 import json
@@ -25,27 +25,27 @@ class PrunedLayer:
     """One layer that GrOWL may prune."""
 
     name: str
-    """Of its weight tensor."""
+    """Name of its weight tensor."""
     component: str
-    """The part of the network that it belongs to, for people: `Shared network`, `Monitor (left)`."""
+    """The part of the network that it belongs to, for people, such as `Shared network` or `Monitor (left)`."""
     kind: str
     """`Linear`, `Convolutional`, or the number of its weight's dimensions."""
     position: int
-    """1 for the first weighted layer of the component, pruned or not."""
+    """Position among the component's layers with weights, pruned or not; the first one is 1."""
     rows: NDArray[np.float64]
-    """Shape (n_rows, row_length): one row an input unit; rows of zeros are suppressed."""
+    """Shape (n_rows, row_length), one row for each input unit; rows of zeros are suppressed."""
 
     @property
     def sparsity(self) -> float:
-        """Share of suppressed rows."""
+        """Fraction of suppressed rows."""
         return float((self.rows == 0).all(axis=1).mean()) if len(self.rows) else 0.0
 
 
 def read_pruned_layers(table: ResultTable, trial_id: str) -> list[PrunedLayer]:
-    """The layers of a trial's network that GrOWL may prune, in the network's order.
+    """Read the layers of a trial's network that GrOWL may prune, in the network's order.
 
     Raises:
-        ResultsError: the trial has no weights, they are not in the folder or damaged, or nothing of the network may be pruned.
+        ResultsError: the trial has no weights, they are missing or damaged, or the network has no layer that may be pruned.
     """
     tensors, metadata = _read(table, trial_id)
     names = [name for name in metadata.get("growl_layers", []) if name in tensors]
@@ -67,10 +67,10 @@ def read_pruned_layers(table: ResultTable, trial_id: str) -> list[PrunedLayer]:
 
 
 def find_trial(table: ResultTable, trial: str) -> str:
-    """The id of a finished trial that begins with some letters.
+    """Find the finished trial whose id begins with some letters.
 
     Raises:
-        ResultsError: none, or several.
+        ResultsError: no trial or several trials match.
     """
     ids = [str(found) for found in table.ok.frame["trial_id"]]
     matching = [found for found in ids if found == trial] or [found for found in ids if found.startswith(trial)]
@@ -114,12 +114,12 @@ def _read(table: ResultTable, trial_id: str) -> tuple[dict[str, NDArray[Any]], d
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sorts layer 10 behind layer 9."""
+    """A sort key by which layer 10 comes after layer 9."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.split(".")]
 
 
 def _stem(name: str) -> str:
-    """What the weights of one component have in common: `monitors.0` of `monitors.0.4.weight`."""
+    """The common prefix of a component's weights: `monitors.0` for `monitors.0.4.weight`."""
     parts = name.removeprefix("network.").split(".")
     return ".".join(parts[:2]) if parts[0] in _OF_TASK else parts[0]
 

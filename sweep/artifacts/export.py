@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.formatting import preference_text
 from sweep.artifacts.latency import keep_latency, processor_name
 from sweep.artifacts.networks import TrainedNetwork, TrainedTrials
 from sweep.errors import SweepError
@@ -30,7 +31,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"# {card['model']} for {card['problem']}, trial {card['trial_id']}",
         "",
         f"Made by {card['product']} from the sweep {card['sweep']}: method {card['method']}, study {card['study']}, seed {card['seed']}, "
-        f"k = {_vector(card['k'])}.",
+        f"k = {preference_text(card['k'])}.",
         "",
         f"Input: a batch of shape ({', '.join(str(n) for n in card['inputs'])}). Outputs: {', '.join(card['tasks'])}, in this order.",
         "",
@@ -66,10 +67,6 @@ def _sizes(title: str, pair: Mapping[str, int]) -> str:
 
 def _times(title: str, pair: Mapping[str, float]) -> str:
     return f"| {title} | {pair['before']:.3g} | {pair['after']:.3g} | {pair['before'] / pair['after']:.2f} times as fast |"
-
-
-def _vector(k: Any) -> str:
-    return "none" if k is None else f"({', '.join(f'{value:.4g}' for value in k)})"
 
 
 def _share(value: float | None) -> str:

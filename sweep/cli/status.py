@@ -3,7 +3,8 @@
 import sys
 from datetime import datetime, timedelta
 
-from sweep.monitor.progress import LiveTable, PlainLines, Progress, duration, k_text, pack_columns, summary_line
+from analysis.formatting import preference_text
+from sweep.monitor.progress import LiveTable, PlainLines, Progress, duration, pack_columns, summary_line
 from sweep.monitor.status import Failure, Status, watched
 from sweep.monitor.usage import used_line
 from sweep.store.remote.path import StorePath
@@ -79,5 +80,5 @@ def _packs(status: Status) -> list[str]:
 
 
 def _failure(failure: Failure) -> str:
-    k = "" if failure.k is None else f", k={k_text(failure.k)}"
+    k = "" if failure.k is None else f", k={preference_text(failure.k)}"
     return one_line(f"{failure.trial_id} ({failure.study}{k}, seed {failure.seed}) {failure.state}: {failure.error or 'no reason given'}")

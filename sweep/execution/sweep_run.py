@@ -21,6 +21,7 @@ from sweep.planning.pack_job import PackJob, TrialJob
 from sweep.planning.packs import PackPlan, Plan
 from sweep.planning.reference_point import anchor_trials, below_anchor_runs, padded
 from sweep.planning.trials import trials_of
+from sweep.store.manifest import selection_of
 from sweep.store.remote.path import StorePath
 from sweep.store.store import Store
 from sweep.worker.pack_run import versions
@@ -210,7 +211,7 @@ class Member:
         rows = self.store.read_rows(wanted).to_pylist()
         # A trial that two studies ask for is in the store under the first one's name.
         named = [row | {"study": wanted[row["trial_id"]].study} for row in rows]
-        return inherit(study, seed, self._studies, named, self.config.problem.facts)
+        return inherit(study, seed, self._studies, named, selection_of(self.store.manifest() or {}))
 
     def _trials(self, pack: PackPlan) -> list[TrialJob]:
         """The pack's trials, each with the network that it starts from; the trials that these networks come from are complete."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
+from analysis.formatting import preference_text
 from sweep.terminal import echo, fitted
 
 
@@ -13,12 +14,7 @@ def pack_label(pack_id: str, trial_ids: Sequence[str], preferences: Sequence[Seq
     """For example `pack-0a1b2c3d-2 4f5e6d7c8b9a0f1e k=(0.02, 0.49, 0.49) and 1 more`; a method without preferences stands by its name."""
     k = preferences[0]
     more = f" and {len(trial_ids) - 1} more" if len(trial_ids) > 1 else ""
-    return f"{pack_id} {trial_ids[0]} {method if k is None else f'k={k_text(k)}'}{more}"
-
-
-def k_text(preference: Sequence[float | None]) -> str:
-    """Four digits are enough to tell vectors apart. A number that a damaged row lacks is `?`."""
-    return f"({', '.join('?' if value is None else f'{value:.4g}' for value in preference)})"
+    return f"{pack_id} {trial_ids[0]} {method if k is None else f'k={preference_text(k)}'}{more}"
 
 
 _PLAIN_EVERY_S = 10.0
@@ -203,7 +199,7 @@ def pack_columns(pack: Mapping[str, Any]) -> dict[str, str]:
     values = (
         str(pack["pack_id"]),
         str(len(trial_ids)),
-        f"{k_text(preferences[0])}{more}" if preferences[0] is not None else "",
+        f"{preference_text(preferences[0])}{more}" if preferences[0] is not None else "",
         str(pack.get("phase", "starting")),
         f"{pack['epoch']}/{pack['n_epochs']}" if "epoch" in pack else "",
         f"{100 * best:.1f} %" if best is not None else "",

@@ -5,11 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.formatting import preference_text
 from sweep.grid.load import Study
 from sweep.grid.resolve import with_values_of
 from sweep.planning.pack_job import NetworkStart
+from sweep.store.manifest import SelectionRule
 from trainer.catalog import METHODS
-from trainer.problems.facts import ProblemFacts
 from trainer.settings import TrainingSettings
 
 Row = Mapping[str, Any]
@@ -30,7 +34,7 @@ class Inherited:
     """Why nothing can be inherited; the trials cannot be trained in this case."""
 
 
-def inherit(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequence[Row], facts: ProblemFacts) -> Inherited:
+def inherit(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequence[Row], selection: SelectionRule) -> Inherited:
     """Choose the settings and the network that the trials of one study and seed start with.
 
     Networks come from trials of the same seed if there are any, otherwise from trials of all seeds.
@@ -40,7 +44,7 @@ def inherit(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequenc
         seed: the seed of its trials.
         studies: all studies by name.
         rows: the rows of the sweep's complete trials.
-        facts: the problem's tasks, metrics and losses of a constant guess.
+        selection: how the best trials are chosen, as the manifest of the folder says.
 
     Returns:
         The settings and the network, or a `fault` if no trial to inherit from ended ok.
@@ -48,7 +52,7 @@ def inherit(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequenc
     training, notes = study.training, []
     if study.tuned_by is not None:
         parts = [name for name, other in studies.items() if other.candidate_of == study.tuned_by]
-        scores = {name: _mean_score([row for row in rows if row["study"] == name], facts) for name in parts}
+        scores = {name: _mean_score([row for row in rows if row["study"] == name], selection) for name in parts}
         best = max(parts, key=lambda name: scores[name])
         if not math.isfinite(scores[best]):
             return Inherited(training, fault=f"no candidate of {study.tuned_by} ended ok")
@@ -66,8 +70,8 @@ def inherit(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequenc
         return Inherited(training, fault=f"{study.name} inherits the network of a trial of {source}{which}, but no such trial ended ok")
     if method.takes == "architecture":  # prefer trials that reached the requested sparsity
         usable = [row for row in usable if row.get("sparsity_reached")] or usable
-    row = max(usable, key=lambda row: score(row, facts))
-    k = "" if row["k"] is None else f", k = ({', '.join(f'{value:.4g}' for value in row['k'])})"
+    row = usable[int(np.argmax(_scores(usable, selection)))]  # the first of equal ones
+    k = "" if row["k"] is None else f", k = {preference_text(row['k'])}"
     notes.append(f"{_WHAT[method.takes]} of trial {row['trial_id']} (study {source}, seed {row['seed']}{k})")
     return Inherited(training, row["weights_sha256"], (row["trial_id"],), tuple(notes))
 
@@ -75,23 +79,11 @@ def inherit(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequenc
 _WHAT = {"teachers": "teachers: the networks", "architecture": "the sparse architecture", "start": "began from the weights"}
 
 
-def score(row: Row, facts: ProblemFacts) -> float:
-    """How good a trial is on validation data; higher is better.
-
-    Args:
-        row: of a complete trial.
-        facts: the problem's tasks and metrics, and the losses of a constant guess.
-
-    Returns:
-        The mean accuracy if every task has one; otherwise minus the mean loss, each task's in units of its loss for a constant guess.
-    """
-    accuracy = row.get("accuracy.validation.mean")
-    if accuracy is not None and all(metric == "accuracy" for metric in facts.metrics.values()):
-        return float(accuracy)
-    losses = [
-        float(row[f"loss.validation.{task}"]) / (abs(guess) or 1) for task, guess in zip(facts.tasks, facts.guess_losses, strict=True)
-    ]
-    return -sum(losses) / len(losses)
+def _scores(rows: Sequence[Row], selection: SelectionRule) -> NDArray[np.float64]:
+    """How good trials are on validation data, higher is better, shape (n_rows,); -inf where that was not measured."""
+    values = [[math.nan if (value := row.get(column)) is None else float(value) for column in selection.columns] for row in rows]
+    scores = selection.scores(values)
+    return np.where(np.isnan(scores), -np.inf, scores)
 
 
 def _is_usable(row: Row, takes: str) -> bool:
@@ -102,8 +94,8 @@ def _is_usable(row: Row, takes: str) -> bool:
     return takes == "teachers" or row["k_0"] == 0
 
 
-def _mean_score(rows: Sequence[Row], facts: ProblemFacts) -> float:
-    scores = [score(row, facts) for row in rows if row["state"] == "ok"]
+def _mean_score(rows: Sequence[Row], selection: SelectionRule) -> float:
+    scores = _scores([row for row in rows if row["state"] == "ok"], selection).tolist()
     finite = [value for value in scores if math.isfinite(value)]
     return sum(finite) / len(finite) if len(finite) == len(rows) and rows else -math.inf
 
@@ -148,5 +140,5 @@ def network_start(row: Mapping[str, Any]) -> NetworkStart:
     """
     if row["state"] == "ok" and row["weights_sha256"] is not None:
         return NetworkStart(row["trial_id"], row["weights_sha256"])
-    name = f"trial {row['trial_id']} (k = ({', '.join(f'{value:.4g}' for value in row['k'])}), seed {row['seed']})"
+    name = f"trial {row['trial_id']} (k = {preference_text(row['k'])}, seed {row['seed']})"
     return NetworkStart(row["trial_id"], None, f"began with the initial network, since {name} ended {row['state']}")

@@ -7,6 +7,7 @@ from typing import Any
 from sweep.errors import SweepError
 from sweep.grid.load import Study, SweepConfig
 from sweep.grid.resolve import ANCHOR_STUDY
+from sweep.store.manifest import selection_rule
 from sweep.store.remote.path import StorePath
 from sweep.store.schema import SCHEMA_VERSION
 from sweep.store.store import StoreError
@@ -75,6 +76,7 @@ def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
         "problem": problem,
         "tasks": list(facts.tasks),
         "metrics": dict(facts.metrics),
+        "selection": selection_rule(facts.tasks, facts.metrics, facts.guess_losses).record(),
         "studies": [_study_identity(study) for study in config.resolved_studies],
         "scaling": config.scaling,
         "reference_point": config.reference_point if config.has_auto_reference else reference,

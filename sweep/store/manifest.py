@@ -4,6 +4,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from analysis.results.manifest import SelectionRule as SelectionRule
+from analysis.results.manifest import is_selection
+from analysis.results.manifest import selection_of as selection_of
+from analysis.results.manifest import selection_rule as selection_rule
 from sweep.store.errors import StoreError, UnreadableError
 from sweep.store.files import checked_name, finite, read_json, write_first, write_json
 from sweep.store.folder import Folder
@@ -12,7 +16,7 @@ from sweep.store.remote.path import StorePath
 from sweep.store.schema import READABLE_VERSIONS, SCHEMA_VERSION
 
 _NOT_IDENTITY = (
-    *("schema_version", "created", "name", "versions", "true_front", "studies", "backends"),
+    *("schema_version", "created", "name", "versions", "true_front", "studies", "backends", "selection"),
     *("hypervolume_reference", "hypervolume_reference_given", "reference_point_values"),
 )
 _ABSENT = object()
@@ -172,6 +176,7 @@ def manifest_mistake(manifest: Mapping[str, Any]) -> str | None:
         "hypervolume_reference": is_point(manifest.get("hypervolume_reference")),
         "hypervolume_reference_given": isinstance(manifest.get("hypervolume_reference_given", False), bool),
         "reference_point_values": is_point(manifest.get("reference_point_values")),
+        "selection": is_selection(manifest.get("selection"), len(manifest["tasks"])),
         "backends": isinstance(backends, dict) and all(isinstance(one, dict) and is_line(one.get("backend")) for one in backends.values()),
     }
     return next((key for key, is_kept in rules.items() if not is_kept), None)
@@ -210,9 +215,9 @@ def check_manifest(manifest: Mapping[str, Any], path: StorePath) -> None:
 def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: StorePath) -> dict[str, Any]:
     """The stored manifest with the new studies and the schema version of the one asked for.
 
-    Everything else has to be equal, except `created`, `name`, `true_front` (which follows from the problem) and the points
-    that are fixed later (`hypervolume_reference`, `reference_point_values`); those stay as stored. Stored studies that this
-    run does not ask for stay.
+    Everything else has to be equal, except `created`, `name`, `true_front` and `selection` (which follow from the problem) and
+    the points that are fixed later (`hypervolume_reference`, `reference_point_values`); those stay as stored. A folder of an
+    earlier version, which has no `selection`, gets it. Stored studies that this run does not ask for stay.
 
     Raises:
         StoreError: another sweep; the message names each key that differs, with both values.
@@ -226,7 +231,9 @@ def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Stor
         hint = "choose another `output`, or undo the change in the grid file"
         raise StoreError(f"this folder holds another sweep, which differs in:{named}", root, hint)
     new = [study for study in asked["studies"] if study["name"] not in studies]
-    return {**stored, "schema_version": asked["schema_version"], "studies": [*stored["studies"], *new]}
+    selection = stored.get("selection") or asked.get("selection")
+    added = {} if selection is None else {"selection": selection}
+    return {**stored, **added, "schema_version": asked["schema_version"], "studies": [*stored["studies"], *new]}
 
 
 def _is_same_data(key: str, old: object, new: object) -> bool:

@@ -26,8 +26,8 @@ def test_the_section_fits_and_its_figure_is_drawn(browser, folder, resize, width
     after_drawing(browser)
     assert run(browser, "return document.documentElement.scrollWidth") <= width
     assert browser.find_element("id", "indicators-title").text == "Indicators and trade-offs"
-    names = run(browser, "return document.getElementById('attainment-figure').data.map(trace => trace.name)")
+    names = run(browser, "return document.getElementById('indicators-figure').data.map(trace => trace.name)")
     assert names == ["25 % of the seeds", "50 % of the seeds", "75 % of the seeds"]
-    lines = run(browser, "return document.querySelectorAll('#attainment-figure .scatterlayer .trace path.js-line').length")
+    lines = run(browser, "return document.querySelectorAll('#indicators-figure .scatterlayer .trace path.js-line').length")
     assert lines == 3
     assert problems(browser) == []

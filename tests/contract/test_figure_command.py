@@ -113,7 +113,7 @@ def test_mistakes_are_one_message(results: Path, tmp_path: Path) -> None:
     is_refused(call(tmp_path / "nowhere", "front"), "no such folder")
     is_refused(call(results, "second-study"), "cannot be drawn", "hint: `sweep figure --list`")
     is_refused(call(results, "similarity", "--trial", "ffff"), "no trial is called ffff", "hint: ")
-    is_refused(call(results, "front-2d", "--trial", "0001"), "is of the whole sweep")
+    is_refused(call(results, "front-2d", "--trial", "0001"), "shows the whole sweep")
     is_refused(call(results, "front-2d", "--out", tmp_path / "no" / "a.html"), "hint: ")
     assert not list(tmp_path.glob("*.html"))
 

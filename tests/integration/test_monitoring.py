@@ -18,8 +18,8 @@ import pytest
 from ruamel.yaml import YAML
 from sweep_process import REPOSITORY, SweepProcess, live_of, sweep_process, write_grid
 
+from analysis.formatting import preference_text
 from sweep.cluster import gauges
-from sweep.monitor.progress import k_text
 
 pytestmark = [
     pytest.mark.ray,
@@ -92,7 +92,8 @@ def until(run: Watched, what: str, path: str, wanted: str) -> str:
 
 def labels_of(run: Watched) -> list[str]:
     """What the running packs should be called."""
-    return [f"{pack['pack_id']} {pack['trial_ids'][0]} k={k_text(pack['k'][0])} and 1 more" for pack in live_of(run.folder / "out")]
+    packs = live_of(run.folder / "out")
+    return [f"{pack['pack_id']} {pack['trial_ids'][0]} k={preference_text(pack['k'][0])} and 1 more" for pack in packs]
 
 
 def exported(run: Watched) -> dict[str, list[tuple[dict[str, str], float]]]:

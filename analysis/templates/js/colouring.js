@@ -9,7 +9,7 @@ const colourings = [
   { key: "model", title: "model", show: String },
 ].filter((one) => distinct(one).length > 1 && distinct(one).length <= MAX_COLOURS);
 
-// Shares that were computed differ in their last digits.
+// Computed shares may differ in their last digits.
 function groupValue(by, row) {
   const value = cell(by.key, row);
   return by.digits && value !== null ? Number(value.toPrecision(by.digits)) : value;
@@ -22,13 +22,13 @@ function distinct(by) {
 
 const colouring = () => colourings.find((one) => one.key === choice.colour);
 
-// The legend's entry of a point; hidden entries are named by it.
+// The key of a point's legend entry; hidden entries are stored by this key.
 function groupKey(row) {
   const by = colouring();
   return by ? `${by.key} ${groupValue(by, row)}` : clusterKey(cell("group", row), cell("cluster", row));
 }
 
-// The traces of a view, one an entry of the legend.
+// The traces of a view, one for each legend entry.
 function tracesBy(view) {
   const by = colouring();
   if (!by) return view.traces.map((trace) => ({ ...trace, key: clusterKey(trace.meta.group, trace.meta.cluster) }));
@@ -40,7 +40,7 @@ function tracesBy(view) {
   });
 }
 
-// Numbers in order run from orange over pink to blue, which colour-blind readers tell apart by lightness.
+// Ordered numbers range from orange over pink to blue, which colour-blind readers distinguish by lightness.
 function colourOf(by, i, n) {
   if (!by.isOrdered) return report.palette.colours[i % report.palette.colours.length];
   const stops = [[230, 159, 0], [204, 121, 167], [0, 114, 178]];

@@ -1,5 +1,5 @@
 "use strict";
-// The embedded trials and how a number reads; rounding happens here and nowhere else.
+// The embedded trials and the formatting of numbers; nothing is rounded elsewhere.
 const report = JSON.parse(document.getElementById("report-data").textContent);
 
 function cell(name, row) {
@@ -34,21 +34,23 @@ function meanLoss(split, row) {
   return losses.includes(null) ? null : losses.reduce((a, b) => a + b, 0) / losses.length;
 }
 
-// What models are chosen by, higher is better, as Python chooses them.
+// How good a model is on validation data, higher is better: the rule of the manifest, as SelectionRule.scores in Python.
 function quality(row) {
   if (report.chosen_by === "accuracy") return cell("accuracy.validation.mean", row);
-  const loss = meanLoss("validation", row);
-  return loss === null ? null : -loss;
+  const losses = report.tasks.map((task) => cell(`loss.validation.${task}`, row));
+  if (losses.includes(null)) return null;
+  return -losses.reduce((sum, loss, i) => sum + loss / (Math.abs(report.guess_losses[i]) || 1), 0) / losses.length;
 }
 
-// What a model is described by, on test data: mean accuracy, and other metrics by their names.
+// What describes a model on test data: the mean accuracy where all tasks have one; otherwise each task's accuracy or metric.
 const results = [
   ...(report.chosen_by === "accuracy" ? [{ title: "Mean test accuracy", of: (row) => cell("accuracy.test.mean", row), show: (value) => percent(value, 2) }] : []),
+  ...(report.chosen_by === "accuracy" ? [] : report.tasks.filter((task) => has(`accuracy.test.${task}`)).map((task) => ({ title: `${task} test accuracy`, of: (row) => cell(`accuracy.test.${task}`, row), show: (value) => percent(value, 2) }))),
   ...Object.entries(report.measured).map(([task, metric]) => ({ title: `${task} test ${metric}`, of: (row) => cell(`metric.test.${task}`, row), show: (value) => number(value) })),
 ];
 if (!results.length) results.push({ title: "Mean test loss", of: (row) => meanLoss("test", row), show: (value) => number(value) });
 
-// What the reader has chosen; every part of the page draws itself from this.
+// The reader's choices; every part of the page draws itself from them.
 const choice = { eps: report.eps, accuracy: 0, sparsity: 0, study: "", colour: "cluster", axes: {}, plane: "projection", hidden: new Set(), selected: null };
 
 const clusterKey = (group, cluster) => `${group} ${cluster}`;

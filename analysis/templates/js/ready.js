@@ -1,6 +1,6 @@
-// Figures that come ready from Python; here they get their size and the page's colours.
-function drawReady(id, spec) {
-  const plot = document.getElementById(id);
+// Figures that Python has finished; here they get their size and the page's colours.
+function drawReady(name, spec = report.figures[name]) {
+  const plot = document.getElementById(`${name}-figure`);
   if (!plot || !spec) return null;
   const [ink, muted, line] = ["--ink", "--muted", "--line"].map(themed);
   const layout = structuredClone(spec.layout);
@@ -16,11 +16,11 @@ function drawReady(id, spec) {
   return plot;
 }
 
-const drawConflict = () => drawReady("conflict-figure", report.conflict);
-const drawAttainment = () => drawReady("attainment-figure", report.attainment);
+const drawConflict = () => drawReady("conflict");
+const drawIndicators = () => drawReady("indicators");
 
 function drawSecond() {
-  const plot = drawReady("second-figure", report.second);
+  const plot = drawReady("second");
   if (plot && !plot.dataset.ready) {
     plot.dataset.ready = "yes";
     plot.on("plotly_click", (event) => {

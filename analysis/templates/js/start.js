@@ -1,8 +1,8 @@
-// Wires the controls to what they choose, then draws everything once.
+// Connects the controls to the choices they change, then draws everything once.
 const finite = (name) => Array.from({ length: report.n_points }, (_, row) => cell(name, row)).filter((value) => value !== null);
 const greatest = (values) => values.reduce((a, b) => Math.max(a, b), 0);
 
-// `curve` > 1 gives the small values most of the slider's way.
+// `curve` > 1 gives small values most of the slider's range.
 function wireSlider(id, key, low, high, factor, curve) {
   const [range, field] = [document.getElementById(`${id}-range`), document.getElementById(id)];
   if (!(high > low)) {
@@ -97,11 +97,11 @@ function recolour() {
   refresh();
   drawSecond();
   drawConflict();
-  drawAttainment();
+  drawIndicators();
   drawRealSize();
 }
 
-// A very large sweep is embedded in part, and every count says so.
+// A very large sweep is embedded only in part, and every count says so.
 const leftOut = (n) => (n > 0 ? `; ${n.toLocaleString("en")} more are not on this page` : "");
 
 function refresh() {
@@ -124,7 +124,7 @@ list();
 drawConflict();
 refresh();
 drawSecond();
-drawAttainment();
+drawIndicators();
 drawRealSize();
 document.getElementById("search").addEventListener("input", () => { listing.page = 0; list(); });
 document.getElementById("only-shown").addEventListener("change", () => { listing.page = 0; list(); });

@@ -1,4 +1,4 @@
-// One line a sparsity cluster of the points shown, its best model chosen on validation data.
+// One line for each sparsity cluster of the points shown, with its best model on validation data.
 const glyphs = { circle: "●", diamond: "◆", square: "■", cross: "✚", "circle-open": "○", "diamond-open": "◇", "square-open": "□" };
 
 function drawClusters() {
@@ -26,7 +26,7 @@ function clusterColumns() {
   return [[report.has_sparsity ? "Cluster" : "Points of"], ...rate, ["Points", "n"], ...best, ["with k"], ["Trial"]];
 }
 
-// One button an entry, for all views at once.
+// One button for each entry, for all views at once.
 function drawLegend() {
   const chips = tracesBy(report.views[0]).map((trace) => chip(trace.key, swatch(trace), legendText(trace)));
   if (hasExact) chips.push(chip(report.exact.name, element("span", report.exact.is_curve ? "—" : "∴", "swatch exact"), report.exact.name));

@@ -1,4 +1,4 @@
-// How a trial got there: its losses, accuracies, sparsity and multipliers over the epochs, one small picture below the other.
+// A trial's training curves: losses, accuracies, sparsity and multipliers over the epochs, one small plot below the other.
 const CURVE_PX = 132;
 
 function curvePart(row) {
@@ -20,7 +20,7 @@ function curveHint() {
   return part;
 }
 
-// Colours are those of the tasks, sparsity is in ink; a dashed line is of training data.
+// Colours are those of the tasks, sparsity is in the text colour; dashed lines are training data.
 function drawCurves(plot, trial) {
   const [ink, muted, line] = ["--ink", "--muted", "--line"].map(themed);
   const panels = [...new Set(report.curves.lines.map((one) => one.panel))];

@@ -75,7 +75,7 @@ function detailParts(row) {
   return parts.filter(Boolean);
 }
 
-// What to type to have the trial's network as a file, and to see how its rows are tied.
+// Commands that export the trial's network and show how its rows are tied.
 function commandPart(row) {
   if (!cell("weights_sha256", row)) return null;
   const trial = cell("trial_id", row);
@@ -100,7 +100,7 @@ function command(title, text) {
   return part;
 }
 
-// Without access to the clipboard the text is selected, so that the keyboard copies it.
+// Without access to the clipboard, the text is selected so that the keyboard can copy it.
 async function copied(text, node) {
   try {
     await navigator.clipboard.writeText(text);
@@ -125,7 +125,7 @@ function facts(title, pairs) {
   return part;
 }
 
-// The metric's name when all tasks share one; else it stands beside each task.
+// The metric's name if all tasks share one; otherwise it appears beside each task.
 const metricNames = [...new Set(Object.values(report.measured))];
 const metricTitle = () => (metricNames.length === 1 ? metricNames[0].replace(/^./u, (letter) => letter.toUpperCase()) : "Metrics");
 

@@ -2,7 +2,7 @@
 const exactColumns = report.exact.columns;
 const hasExact = Object.keys(exactColumns).length > 0;
 
-// Null where an axis shows something else than an objective, or the reader has put it away.
+// Null if an axis shows something other than an objective, or if the reader has hidden the front.
 function exactTrace(axes, space) {
   if (!hasExact || choice.hidden.has(report.exact.name)) return null;
   const places = Object.entries(axes);

@@ -1,7 +1,7 @@
-// More objectives than space has: side by side, and two at a time.
+// More than three objectives: side by side, and two at a time.
 const MATRIX_POINTS = 2000;
 
-// Each axis from the least to the largest value shown; a gap after each trial ends its line.
+// Each axis covers the values shown; a gap after each trial ends its line.
 function parallelTraces(view) {
   const shown = shownRows();
   const scale = view.columns.map((name) => {
@@ -56,7 +56,7 @@ function smallRing(view, axes) {
   return { ...trace, marker: { ...trace.marker, size: 12, line: { ...trace.marker.line, width: 2 } } };
 }
 
-// Fifteen panels of very many points would stop the page; its caption says what was left out.
+// Fifteen panels with very many points would freeze the page; the caption says what was left out.
 function nearest(view, rows) {
   const isCut = rows.length > MATRIX_POINTS;
   document.getElementById(`view-note-${report.views.indexOf(view)}`).textContent = isCut ? `the ${MATRIX_POINTS} points nearest to the front, of ${rows.length}` : "";

@@ -1,8 +1,8 @@
-// Real size: a ready figure whose points, and a table whose trials, open.
+// Real size: a finished figure and a table; clicking a point or a trial opens the trial.
 function drawRealSize() {
-  const spec = report.real_size;
+  const spec = report.figures["real-size"];
   const traces = spec?.traces.map((trace) => ({ ...trace, marker: inked(trace) }));
-  const plot = drawReady("real-size-figure", spec && { ...spec, traces });
+  const plot = drawReady("real-size", spec && { ...spec, traces });
   if (!plot || plot.dataset.ready) return;
   plot.dataset.ready = "yes";
   plot.on("plotly_click", (event) => openTrial(event.points[0].customdata, plot));

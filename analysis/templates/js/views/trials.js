@@ -24,14 +24,14 @@ const tableColumns = [
 const searchTexts = Array.from({ length: report.n_rows }, (_, row) =>
   ["trial_id", "study", "state", "model", "method", "error", "seed", "notes"].map((name) => cell(name, row) ?? "").concat(preference(row)).join(" ").toLowerCase());
 
-// An analytic problem has no data, so its test value is the objective once more.
+// An analytic problem has no data, so its test value repeats the objective.
 function isRepeated(task) {
   const [metric, loss] = [`metric.test.${task}`, `loss.validation.${task}`];
   const rows = [...Array(report.n_rows).keys()];
   return report.metrics[task] === "value" && rows.every((row) => cell(metric, row) === cell(loss, row));
 }
 
-// `value` is the metric of a function that is the objective itself, not a loss on data.
+// The metric `value` is a function value, the objective itself, not a loss on data.
 function objectiveTitle(objective) {
   const [kind, split, ...task] = objective.column.split(".");
   if (objective.column === "objective.sparsity") return "Sparsity objective";

@@ -1,4 +1,4 @@
-// The pictures: figures come ready from Python without their points; here the points that pass are filled in.
+// The views: Python sends figures without points; the points that pass the filters are filled in here.
 const plotConfig = {
   displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, scrollZoom: false,
   modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toggleSpikelines", "hoverClosestCartesian", "hoverCompareCartesian", "hoverClosest3d", "resetCameraLastSave3d"],
@@ -49,7 +49,7 @@ function placed(trace, rows, axes) {
   return { ...trace, customdata: rows, hovertext: rows.map((row) => report.hover[row]) };
 }
 
-// The selected trial is marked even where the filters drop it.
+// The selected trial is marked even if the filters drop it.
 const selectedPoint = () => choice.selected !== null && choice.selected < report.n_points;
 
 const inked = (trace) => (trace.meta.group === "dense" ? { ...trace.marker, color: themed("--ink") } : trace.marker);
@@ -67,7 +67,7 @@ function axesOf(view) {
   return axes;
 }
 
-// The exact front of the two losses drawn, of all points that pass the other filters; eps has no part in it.
+// The exact front of the two losses drawn, over all points that pass the other filters; eps plays no role.
 function planarFronts(view, axes) {
   const fronts = {};
   const rows = new Set(view.traces.flatMap((trace) => trace.rows).filter(passes));
@@ -94,7 +94,7 @@ function staircase(group, rows, axes) {
   return { ...placed(trace, rows, axes), hoverinfo: "skip", hovertext: undefined };
 }
 
-// Axis titles stick out of the cube, so a narrow screen gets a smaller one.
+// Axis titles extend beyond the cube, so a narrow screen gets a smaller cube.
 function fitNarrow(scene, plot) {
   const share = Math.min(1, plot.clientWidth / 520);
   for (const axis of ["x", "y", "z"]) scene.aspectratio[axis] *= share;

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_plan, write_row, write_store
 
-from analysis.decide.compare import ROWS_LEFT, compare, comparison_json, comparison_text
+from analysis.decide.compare import ROWS_KEPT, compare, comparison_json, comparison_text
 from analysis.figures.export import write_html
 from analysis.results.manifest import ResultsError
 from analysis.results.table import ResultTable, read_results
@@ -75,7 +75,7 @@ def test_the_reference_is_common_stated_and_never_taken_from_the_results(tmp_pat
 def test_two_architectures_are_compared_by_the_rows_that_are_left(tmp_path):
     a, b = sweep_of(tmp_path / "a", 2), sweep_of(tmp_path / "b", 2, model="hps")
     found = compare(a, b)
-    assert found.objectives[0] == ROWS_LEFT
+    assert found.objectives[0] == ROWS_KEPT
     assert found.reference[0] == 1.0
     seed = found.first.of_seed[0]
     assert np.allclose(np.sort(seed[:, 0]), np.sort(1 - a.frame.loc[a.frame["seed"] == 0, "sparsity_rate"]))

@@ -55,7 +55,7 @@ def test_a_figure_that_does_not_fit_the_sweep_is_refused_with_the_reason(tmp_pat
 
 
 def test_a_trial_is_refused_where_the_figure_is_of_the_sweep(store):
-    with pytest.raises(ResultsError, match="figure front-2d is of the whole sweep, found trial = 0001"):
+    with pytest.raises(ResultsError, match="figure front-2d shows the whole sweep, found trial = 0001"):
         draw_figure(read_results(store(n_trials=12)), "front-2d", "0001")
 
 

@@ -1,4 +1,4 @@
-"""The second study's figure: sparse networks trained afresh against their originals."""
+"""The second study's figure: sparse networks retrained from scratch against their originals."""
 
 import numpy as np
 import pytest

@@ -212,4 +212,4 @@ def test_a_cluster_without_preferences_has_no_noise(tmp_path):
     assert noise.source == ""
     assert np.isnan(noise.deviations).all()
     _, (sentence,) = answer(table)
-    assert sentence == "Whether the tasks conflict cannot be said: there are too few finished trials."
+    assert sentence == "Whether the tasks conflict cannot be judged: there are too few finished trials."

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from other_stores import write_analytic_store
 from sized_stores import write_latency, write_sized_store
-from synthetic_store import write_store
+from synthetic_store import TWO_TASKS, write_manifest, write_store
 
 from analysis.figures.model_size import MAX_POINTS, real_size_figure
 from analysis.measures.labels import label_points
@@ -75,7 +75,7 @@ def test_the_table_lists_the_front(tmp_path):
     front = list(table.frame["trial_id"][labels["kept"].to_numpy()])
     assert all(f'data-trial="{trial_id}"' in page for trial_id in front)
     assert page.count("data-trial=") == len(front)
-    assert f"<code>sweep measure {tmp_path}</code> does it for the front" in page
+    assert f"<code>sweep measure {tmp_path}</code> measures those of the front" in page
     assert "ms, batch" not in page
     write_latency(tmp_path, rows[0])
     page = real_size_as_html(table, real_size(table), labels)
@@ -88,6 +88,7 @@ def test_the_table_lists_the_front(tmp_path):
 def test_without_accuracies_the_loss_is_shown(tmp_path):
     splits = ("train", "validation", "test")
     write_sized_store(tmp_path, 8, **{f"accuracy.{split}.{name}": None for split in splits for name in ("left", "right", "mean")})
+    write_manifest(tmp_path, TWO_TASKS, metrics=dict.fromkeys(TWO_TASKS, "root mean squared error"))
     table = read_results(tmp_path)
     sizes = real_size(table)
     assert not sizes.is_accuracy

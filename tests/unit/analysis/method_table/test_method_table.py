@@ -166,7 +166,7 @@ def test_without_accuracies_the_least_mean_validation_loss_is_chosen(tmp_path):
     rows = write_regression_store(tmp_path, {"depth": "rmse", "pose": "mean angle", "age": "rmse"})
     table = method_table(read_results(tmp_path))
     (dataset,) = table.datasets
-    assert (dataset.chosen_by, [line.kind for line in dataset.lines]) == ("loss", ["dense", "sparse"])
+    assert (dataset.selection.by, [line.kind for line in dataset.lines]) == ("loss", ["dense", "sparse"])
     for line in dataset.lines:
         mine = [row for row in rows if (row["k"][0] > 0) == (line.kind == "sparse")]
         best = min(mine, key=lambda row: sum(row[f"loss.validation.{task}"] for task in ("depth", "pose", "age")))
@@ -179,7 +179,7 @@ def test_without_accuracies_the_least_mean_validation_loss_is_chosen(tmp_path):
     marked = frozenset().union(*(line.boxed | line.bold for line in dataset.lines))
     assert "loss.test.mean" in marked
     assert not any(name.startswith("metric.") for name in marked)  # its name does not say which way is better
-    assert "least mean validation loss" in caption(table)
+    assert "lowest mean validation loss" in caption(table)
 
 
 # -- which numbers ------------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_what_a_method_began_from_is_told_with_its_time(tmp_path):
     table = method_table(read_results(tmp_path))
     kdmtl = next(line for line in table.lines if line.study.name == "kdmtl")
     assert (kdmtl.taken_from, kdmtl.taken_over_s.mean) == (("stl",), 0.5)
-    assert "KDMTL, KDMTL: its time leaves out the trials that it began from (stl, 0.5 s)." in warnings(table)
+    assert "KDMTL, KDMTL: its time excludes the trials that it started from (stl, 0.5 s)." in warnings(table)
     assert all(line.taken_over_s is None for line in table.lines if line is not kdmtl)
 
 

@@ -19,7 +19,7 @@ from analysis.figures.catalog import FIGURES
 from analysis.figures.export import draw_figure, page_of
 from analysis.measures.costs import Costs
 from analysis.method_table.formats import folders_text
-from analysis.report.cost import cost_section
+from analysis.report.cost import cost_texts
 from analysis.report.page import render_report
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("error")]
@@ -173,7 +173,7 @@ def test_vectors_are_suggested_or_the_reason_is_told(table: ResultTable) -> None
 
 def test_the_cost_is_told(table: ResultTable) -> None:
     for prices in (None, _PRICES):
-        section = cost_section(table, prices)
+        section = cost_texts(table, prices)
         if section is not None:
             is_for_people("\n".join(texts_of([section.sentence, section.facts, section.hints])))
 

@@ -35,16 +35,16 @@ def test_a_sweep_of_several_seeds_has_intervals_trade_offs_and_a_figure(tmp_path
     assert one.compromise_trial is not None
     assert f"{one.compromise_trial}: sparsity rate" in page
     assert "points of" in page
-    assert 'id="attainment-figure"' in page
-    assert len(embedded(page)["attainment"]["traces"]) == 3
+    assert 'id="indicators-figure"' in page
+    assert len(embedded(page)["figures"]["indicators"]["traces"]) == 3
     assert "Knee: the point farthest below" in page
 
 
 def test_a_sweep_of_one_seed_has_no_interval_and_no_figure(tmp_path):
     page = render_report(write_seeds(tmp_path, 1))
     assert 'id="indicators"' in page
-    assert 'id="attainment-figure"' not in page
-    assert embedded(page)["attainment"] is None
+    assert 'id="indicators-figure"' not in page
+    assert "indicators" not in embedded(page)["figures"]
 
 
 def test_unconverged_trials_are_counted_listed_and_marked(tmp_path):

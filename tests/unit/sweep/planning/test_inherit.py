@@ -10,6 +10,7 @@ from sweep.planning.inherit import inherit
 from sweep.planning.manifest import manifest_of
 from sweep.planning.packs import plan_packs
 from sweep.planning.trials import Trial, trials_of
+from sweep.store.manifest import selection_of, selection_rule
 from trainer.settings import TrainingSettings
 
 TASKS = {"simplex": {"divisions": 4, "k0": [0]}}
@@ -58,7 +59,8 @@ def row(study: str, accuracy: float | None, seed: int = 0, **changes: Any) -> di
 
 def taken(name: str, rows: list[dict[str, Any]], seed: int = 0, config: SweepConfig | None = None) -> Any:
     config = config or config_of()
-    return inherit(study_of(config, name), seed, {study.name: study for study in config.resolved_studies}, rows, config.problem.facts)
+    studies = {study.name: study for study in config.resolved_studies}
+    return inherit(study_of(config, name), seed, studies, rows, selection_of(manifest_of(config, "now")))
 
 
 def test_a_search_is_a_study_a_candidate() -> None:
@@ -221,10 +223,14 @@ def test_an_architecture_that_is_as_sparse_as_was_asked_for_comes_first() -> Non
     assert taken("second", rows[:1]).weights_sha256 == "ours-0.97"
 
 
-def test_without_accuracies_the_least_mean_loss_counts() -> None:
-    losses = [{"loss.validation.left": 0.3, "loss.validation.right": 0.2}, {"loss.validation.left": 0.2, "loss.validation.right": 0.2}]
+def test_without_accuracies_the_least_mean_loss_counts_each_in_units_of_a_guess() -> None:
+    """In plain numbers trial 0 has the lower mean loss; relative to the constant guesses 10 and 0.1, trial 1 has."""
+    losses = [{"loss.validation.left": 1.0, "loss.validation.right": 0.1}, {"loss.validation.left": 2.0, "loss.validation.right": 0.05}]
     rows = [row("ours", None, sparsity_rate=0.1, weights_sha256=str(i), **values) for i, values in enumerate(losses)]
-    assert taken("second", rows).weights_sha256 == "1"
+    config, metrics = config_of(), dict.fromkeys(("left", "right"), "root mean squared error")
+    for guesses, best in (((1.0, 1.0), "0"), ((10.0, 0.1), "1")):
+        rule = selection_rule(("left", "right"), metrics, guesses)
+        assert inherit(study_of(config, "second"), 0, {s.name: s for s in config.resolved_studies}, rows, rule).weights_sha256 == best
 
 
 def test_the_manifest_says_what_comes_after_what_and_what_was_searched() -> None:

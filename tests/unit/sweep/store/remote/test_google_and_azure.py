@@ -208,7 +208,7 @@ def test_credentials_that_are_none_end_no_process() -> None:
     emulator = "abfs://bucket@a/x?blob_storage_authority=127.0.0.1:9&blob_storage_scheme=http"
     for address, more, said in (
         (emulator, {}, "set AZURE_STORAGE_KEY"),
-        (emulator, {"AZURE_STORAGE_KEY": "hello"}, "AZURE_STORAGE_KEY is no key"),
+        (emulator, {"AZURE_STORAGE_KEY": "hello"}, "AZURE_STORAGE_KEY is not a key"),
         ("abfs://bucket@a/x?blob_storage_authority=127.0.0.1:9", {}, "no credentials were found"),
         ("gs://bucket/x", {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere.json"}, "no credentials were found"),
     ):
