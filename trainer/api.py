@@ -119,8 +119,8 @@ def start(
     """
     _check(specs, problem, state)
     entry = METHODS[specs[0].method]
-    if (entry.takes is None) != (given is None):
-        raise ValueError(f"method {specs[0].method} takes over {entry.takes or 'nothing'}, found given = {given and list(given)}")
+    if (entry.inherits is None) != (given is None):
+        raise ValueError(f"method {specs[0].method} takes over {entry.inherits or 'nothing'}, found given = {given and list(given)}")
     is_warm = entry.prunes and not specs[0].is_dense and specs[0].settings.warm_start == "neighbour"
     if is_warm != (starts is not None):
         rule = "a network or None for each trial" if is_warm else "no networks, as warm_start is none or nothing is pruned"
@@ -139,7 +139,7 @@ def fits(specs: Sequence[TrialSpec], problem: Problem, *, device: str, backend: 
         share: of the device that this process may use, in (0, 1].
     """
     where = resolve_device(device)
-    if where.type != "cuda" or METHODS[specs[0].method].path != METHODS["wcal_growl"].path:
+    if where.type != "cuda" or not METHODS[specs[0].method].packable:
         return None
     with turn_on(where):
         return largest_pack(specs, problem, Place(where, backend), CudaMemory(where), share)
@@ -152,7 +152,7 @@ def timed_backend(specs: Sequence[TrialSpec], problem: Problem, *, device: str) 
         RuntimeError: no backend can train this network there.
     """
     where = resolve_device(device)
-    if where.type != "cuda" or problem.is_small or METHODS[specs[0].method].path != METHODS["wcal_growl"].path:
+    if where.type != "cuda" or problem.is_small or not METHODS[specs[0].method].packable:
         return None
     with turn_on(where):
         found = fastest_backend(specs, problem, Place(where), CudaMemory(where), len(specs))

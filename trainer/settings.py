@@ -6,7 +6,7 @@ for its error messages and for the JSON Schema. This module imports neither torc
 """
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, get_type_hints
 
 
@@ -203,7 +203,7 @@ class EvolutionSettings(Checked):
 
 @dataclass(frozen=True)
 class TrainingSettings(Checked):
-    """All constants of one trial's training. Each method reads some of them (`read_by`)."""
+    """All constants of one trial's training. Each method reads some of them (`trainer.catalog.MethodEntry.reads`)."""
 
     batch_size: PositiveInt = 256
     """Samples a step."""
@@ -236,40 +236,3 @@ class TrainingSettings(Checked):
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
     cosmos: CosmosSettings = field(default_factory=CosmosSettings)
     evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
-
-
-_ALL = frozenset(item.name for item in fields(TrainingSettings))
-_TWO_PHASES = _ALL - {"one_phase", "distillation", "cosmos", "evolution"}
-_ONE_PHASE = frozenset(
-    ("batch_size", "learning_rate", "learning_rate_decay", "data_share", "optimizer", "selection", "growl", "lsuv", "one_phase")
-)
-_READ = {
-    "wcal_growl": _TWO_PHASES,
-    "fixed_architecture": _TWO_PHASES - {"tying", "warm_start"},
-    "stl": _ONE_PHASE,
-    "mgda": _ONE_PHASE,
-    "epo": _ONE_PHASE,
-    "kdmtl": _ONE_PHASE | {"distillation"},
-    "cosmos": _ONE_PHASE | {"cosmos"},
-    "moead": frozenset(("batch_size", "data_share", "growl", "lsuv", "evolution")),
-}
-_LATER = {"data_share": 1.0, "warm_start": "none"}
-_LATER_OF_GROWL = {"groups": "unit"}
-"""Settings that came after results were published, with the value that changes nothing: it is left out of a trial's identity."""
-
-
-def read_by(method: str, settings: TrainingSettings) -> dict[str, Any]:
-    """What a method reads of the settings, as plain values: what its results depend on, and nothing else."""
-    read = {name: value for name, value in asdict(settings).items() if name in _READ[method]}
-    if "growl" in read:
-        read["growl"] = _without(read["growl"], _LATER_OF_GROWL)
-    return _without(read, _LATER)
-
-
-def takes_steps(method: str) -> bool:
-    """Whether a method moves its networks by an optimiser's steps on minibatches."""
-    return "optimizer" in _READ[method]
-
-
-def _without(read: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in read.items() if later.get(name, _ALL) != value}

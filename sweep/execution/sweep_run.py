@@ -202,7 +202,7 @@ class Member:
 
     def _taken_over(self, study: Study, seed: int) -> Taken:
         """What a study that waits for others has from them; they are complete."""
-        if study.tuned_by is None and METHODS[study.method].takes is None:
+        if study.tuned_by is None and METHODS[study.method].inherits is None:
             return Taken(study.training)
         wanted = {trial.trial_id: trial for trial in self.trials if trial.study in study.after}
         rows = self.store.read_rows(wanted).to_pylist()

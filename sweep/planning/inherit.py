@@ -51,20 +51,20 @@ def taken_over(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequ
         training = with_values_of(training, studies[best].training, study.searched)
         notes.append(f"settings of {best}, the best candidate of {study.tuned_by} on validation data")
     method = METHODS[study.method]
-    if method.takes is None:
+    if method.inherits is None:
         return Taken(training, notes=tuple(notes))
-    giver = next(name for name in study.after if studies[name].method == method.giver)
+    giver = next(name for name in study.after if studies[name].method == method.inherits_from)
     of_giver = [row for row in rows if row["study"] == giver]
     of_seed = [row for row in of_giver if row["seed"] == seed] or of_giver
-    usable = [row for row in of_seed if _can_give(row, method.takes)]
+    usable = [row for row in of_seed if _can_give(row, method.inherits)]
     if not usable:
-        which = {"teachers": "", "architecture": " with a suppressed row", "start": " with k0 = 0"}[method.takes]
+        which = {"teachers": "", "architecture": " with a suppressed row", "start": " with k0 = 0"}[method.inherits]
         return Taken(training, fault=f"{study.name} takes over the network of a trial of {giver}{which}, but none ended ok")
-    if method.takes == "architecture":  # those that are as sparse as was asked for, where there are any
+    if method.inherits == "architecture":  # those that are as sparse as was asked for, where there are any
         usable = [row for row in usable if row.get("sparsity_reached")] or usable
     row = max(usable, key=lambda row: score(row, facts))
     k = "" if row["k"] is None else f", k = ({', '.join(f'{value:.4g}' for value in row['k'])})"
-    notes.append(f"{_WHAT[method.takes]} of trial {row['trial_id']} (study {giver}, seed {row['seed']}{k})")
+    notes.append(f"{_WHAT[method.inherits]} of trial {row['trial_id']} (study {giver}, seed {row['seed']}{k})")
     return Taken(training, row["weights_sha256"], (row["trial_id"],), tuple(notes))
 
 

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from sweep.store.manifest import is_count
 from sweep.store.store import Checkpoint, Store, StoreError
 from sweep.worker.faults import Kind, kind_of
-from trainer.catalog import find_problem
+from trainer.catalog import METHODS, find_problem
 from trainer.problems.custom.factory import OwnProblem
 from trainer.problems.custom.source import SourceError, described
 from trainer.settings import TrainingSettings
@@ -239,7 +239,8 @@ class PackRun:
         if job.problem_source is not None:
             entry.refuse_other_source(job.problem_source)
         try:
-            return entry.prepare(options, job.model, job.method, TypeAdapter(TrainingSettings).validate_python(dict(job.training)))
+            settings = TypeAdapter(TrainingSettings).validate_python(dict(job.training))
+            return entry.prepare(options, job.model, settings, trains=METHODS[job.method].takes_steps)
         except (OutOfMemoryError, MemoryError, OSError, SourceError):
             raise
         except Exception as error:  # noqa: BLE001 - the worker's edge: what the user's code raises becomes a row

@@ -34,7 +34,7 @@ from trainer.problems.custom.source import (
 )
 from trainer.problems.custom.task_names import check_task_names
 from trainer.problems.facts import ProblemFacts
-from trainer.settings import TrainingSettings, takes_steps
+from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from trainer.problems.problem import Problem
@@ -124,7 +124,7 @@ class OwnProblem:
             self._facts[key] = self._built_facts(options) if given is None else self._given_facts(given, options)
         return self._facts[key]
 
-    def check_batches(self, options: Any, model: str, method: str, training: TrainingSettings) -> None:
+    def check_batches(self, options: Any, model: str, training: TrainingSettings, *, trains: bool = True) -> None:
         """Try a network on the sizes of batch that a training will meet; each combination once in a process.
 
         Nothing is tried where the factory has `facts`: planning does not build the problem then, and its workers try them.
@@ -135,7 +135,7 @@ class OwnProblem:
         """
         if getattr(self._factory, "facts", None) is not None:
             return
-        key = (self._identity(options), model, training.batch_size, training.data_share, takes_steps(method))
+        key = (self._identity(options), model, training.batch_size, training.data_share, trains)
         if key not in self._tried:
             self._tried[key] = self._called("", self._found_in_batches, options, *key[1:])
         error = self._tried[key]
@@ -181,14 +181,15 @@ class OwnProblem:
         return built
 
     def prepare(
-        self, options: Any, model: str, method: str | None = None, training: TrainingSettings | None = None
+        self, options: Any, model: str, training: TrainingSettings | None = None, *, trains: bool = True
     ) -> "tuple[Problem, list[str]]":
         """The problem as a worker trains it, and what a reader of its rows should know. The folders stay on Python's path, last.
 
         Args:
             options: of the problem.
             model: the network that is trained, or was.
-            method, training: how it is going to be trained; None where it only is looked at.
+            training: the settings that it is going to be trained with; None where it is only inspected.
+            trains: whether the method takes optimizer steps on minibatches.
 
         Raises:
             ProblemError: it cannot be trained; the message names what is wrong.
@@ -203,8 +204,8 @@ class OwnProblem:
             _compare(self.facts(options), problem)
         with importing(self.source):
             notes = check_problem(problem, model)
-            if was_planned_unbuilt and method is not None and training is not None:  # otherwise planning has tried the batches
-                check_batches(problem, model, training.batch_size, training.data_share, trains=takes_steps(method))
+            if was_planned_unbuilt and training is not None:  # otherwise planning has tried the batches
+                check_batches(problem, model, training.batch_size, training.data_share, trains=trains)
             return prunable_only(problem), notes
 
     def _identity(self, options: Any) -> str:

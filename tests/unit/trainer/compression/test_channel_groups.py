@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from trainer.api import Problem, Split, TrainingSettings, TrialResult, TrialSpec, classification, model_tensors, start, train
+from trainer.catalog import read_by
 from trainer.compression.channels import positions_of_channels
 from trainer.compression.compress import compress, largest_difference
 from trainer.models.published import MULTIMNIST
 from trainer.objectives.structure import Structure
-from trainer.settings import GrowlSettings, RetrainSettings, SparsifySettings, read_by
+from trainer.settings import GrowlSettings, RetrainSettings, SparsifySettings
 
 SETTINGS = TrainingSettings(
     batch_size=64,

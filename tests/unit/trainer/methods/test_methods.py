@@ -22,11 +22,11 @@ from trainer.api import (
     to_bytes,
     train,
 )
-from trainer.catalog import METHODS
+from trainer.catalog import METHODS, read_by
 from trainer.methods.cosmos import equal_ray
 from trainer.methods.kdmtl import Distillation
 from trainer.methods.task_gradients import GradientMethod
-from trainer.settings import CosmosSettings, DistillationSettings, EvolutionSettings, OnePhaseSettings, read_by
+from trainer.settings import CosmosSettings, DistillationSettings, EvolutionSettings, OnePhaseSettings
 
 KS = ((0.0, 0.2, 0.8), (0.0, 0.5, 0.5), (0.0, 0.8, 0.2))
 MODEL = {"stl": "stl", "kdmtl": "kdmtl"}
@@ -73,7 +73,7 @@ def given(problem: Problem) -> dict[str | None, Given]:
 
 def begun(method: str, problem: Problem, short: TrainingSettings, given: dict[str | None, Given], state: State | None = None) -> Training:
     settings = settings_of(method, short)
-    return start(specs_of(method, settings), problem, state=state, given=given.get(METHODS[method].takes))
+    return start(specs_of(method, settings), problem, state=state, given=given.get(METHODS[method].inherits))
 
 
 def finished(training: Training) -> list[TrialResult]:
@@ -107,8 +107,8 @@ def test_a_neighbour_in_the_pack_changes_nothing(
     method: str, problem: Problem, short: TrainingSettings, given: dict[str | None, Given]
 ) -> None:
     settings = settings_of(method, short)
-    together = train(specs_of(method, settings), problem, given=given.get(METHODS[method].takes))
-    (alone,) = train(specs_of(method, settings)[2:], problem, given=given.get(METHODS[method].takes))
+    together = train(specs_of(method, settings), problem, given=given.get(METHODS[method].inherits))
+    (alone,) = train(specs_of(method, settings)[2:], problem, given=given.get(METHODS[method].inherits))
     assert load_weights(alone) == load_weights(together[2])
 
 
@@ -133,7 +133,7 @@ def test_a_row_has_what_every_row_has(method: str, problem: Problem, short: Trai
 @pytest.mark.parametrize("method", ["stl", "mgda", "kdmtl", "epo", "cosmos"])
 def test_a_diverged_network_is_said_to_be(method: str, problem: Problem, short: TrainingSettings, given: dict[str | None, Given]) -> None:
     settings = dataclasses.replace(settings_of(method, short), learning_rate=1e30, optimizer="sgd")
-    for result in train(specs_of(method, settings), problem, given=given.get(METHODS[method].takes)):
+    for result in train(specs_of(method, settings), problem, given=given.get(METHODS[method].inherits)):
         assert result.state == "diverged"
         assert result.weights is None
         assert math.isnan(result.columns["loss.test.left"])

@@ -9,7 +9,7 @@ from trial_specs import spec
 
 from tests.unit.trainer.training.test_two_phase import comparable, load_weights
 from trainer.api import Problem, TrainingSettings, from_bytes, model_tensors, start, to_bytes, train
-from trainer.settings import read_by
+from trainer.catalog import read_by
 from trainer.training.two_phase import TwoPhase
 
 Network = dict[str, Tensor]
