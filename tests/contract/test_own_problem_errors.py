@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import call
 
 import sweep
-from sweep.cli.commands import cli
 from sweep.grid.load import ConfigError, load_config
 from sweep.planning.manifest import manifest_of
 from sweep.planning.trials import trials_of
@@ -226,11 +225,6 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.path[:] = path
     for name in ("own", "problem", "evil"):
         sys.modules.pop(name, None)
-
-
-def call(*arguments: object) -> Result:
-    """A command, in this process; exceptions that it lets through are raised here."""
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
