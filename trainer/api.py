@@ -7,7 +7,7 @@ entry = PROBLEMS["multidigits"]
 problem = entry.build(entry.options(n_train=3000))
 spec = TrialSpec("a", "mdmtn", "wcal_growl", (0.003, 0.5, 0.497), seed=0, settings=TrainingSettings())
 (result,) = train([spec], problem)
-print(result.columns["accuracy.test.mean"], result.columns["sparsity_rate"])
+print(result.mean_accuracy("test"), result.measurements.rows.sparsity_rate)
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,11 +28,13 @@ from trainer.problems.problem import Problem, Split, Stream, Task, classificatio
 from trainer.settings import TrainingSettings
 from trainer.training.autotune import CudaMemory, fastest_backend, largest_pack
 from trainer.training.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
-from trainer.training.trial import TrialResult, TrialSpec
+from trainer.training.trial import EpochMeasurements, TrialMeasurements, TrialResult, TrialSpec
+from trainer.training.usage import Usage
 
 __all__ = [
     "CheckpointError",
     "EnergyMeter",
+    "EpochMeasurements",
     "Problem",
     "ProblemError",
     "ProblemFacts",
@@ -42,8 +44,10 @@ __all__ = [
     "Task",
     "Training",
     "TrainingSettings",
+    "TrialMeasurements",
     "TrialResult",
     "TrialSpec",
+    "Usage",
     "check_batches",
     "check_problem",
     "classification",
@@ -79,8 +83,8 @@ class Training(Protocol):
     def progress(self) -> dict[str, float | str]:
         """Where it stands, for a person who watches."""
 
-    def spent(self) -> dict[str, float | bool | None]:
-        """Columns of each row on the time and energy so far."""
+    def usage(self) -> Usage:
+        """Return the time and energy that each trial has used so far."""
 
     def results(self) -> list[TrialResult]:
         """What the trials leave, in the order of the specs."""

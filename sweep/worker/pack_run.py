@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from sweep.store.manifest import is_count
 from sweep.store.store import Checkpoint, Store, StoreError
+from sweep.worker.columns import epoch_columns, row_columns, usage_columns
 from sweep.worker.faults import Kind, kind_of
 from trainer.catalog import METHODS, find_problem
 from trainer.problems.custom.factory import OwnProblem
@@ -370,17 +371,18 @@ class PackRun:
     def _publish_error(self, part: _Part, trial_id: str, error: str, **columns: Any) -> None:
         from trainer.training.measurements import storable
 
-        spent = {} if part.training is None else part.training.spent()
-        self._store.publish(self._row(trial_id) | spent | {"state": "error", "error": storable(error)} | columns)
+        usage = {} if part.training is None else usage_columns(part.training.usage())
+        self._store.publish(self._row(trial_id) | usage | {"state": "error", "error": storable(error)} | columns)
 
     def _publish(self, part: _Part, results: list[Any]) -> None:
         """One row after the other: one that the store refuses costs the others nothing."""
         for result in results:
-            row = self._row(result.trial_id) | result.columns | {"state": result.state, "error": result.error}
+            columns = row_columns(result)
+            row = self._row(result.trial_id) | columns | {"state": result.state, "error": result.error}
             own = self.job.starts.get(result.trial_id, {}).get("note")
-            row["notes"] = [*self._notes, *([own] if own else ()), *(result.columns.get("notes") or ())] or None
+            row["notes"] = [*self._notes, *([own] if own else ()), *result.measurements.notes] or None
             try:
-                self._store.publish(row, result.epochs, result.weights)
+                self._store.publish(row, epoch_columns(result), result.weights)
             except Exception as error:
                 self._keep_whole_epochs(part)
                 if kind_of(error) is not Kind.TRIAL:

@@ -13,7 +13,7 @@ from trainer.problems.data import Split
 from trainer.problems.problem import Problem
 from trainer.training.base import PackTraining
 from trainer.training.checkpoint import State, nest
-from trainer.training.trial import TrialSpec
+from trainer.training.trial import EpochMeasurements, TrialSpec
 
 _JITTER = 0.1  # of the first individuals, in units of the radius: without it all are alike and crossover changes nothing
 
@@ -55,8 +55,8 @@ class Evolved(PackTraining):
             index = [state.trial_ids.index(spec.trial_id) for spec in specs]
             first, values = (state.tensors[f"population/{name}"][index].numpy() for name in ("positions", "values"))
             generation = self.epoch = state.epoch
-            self._records = [state.scalars["records"][i] for i in index]
-            self._spending.load(state.scalars, len(state.trial_ids))
+            self._records = self._stored_records(state, index)
+            self._usage.load(state.scalars, len(state.trial_ids))
         self._evolution = Evolution(
             preferences, first, start - reach, start + reach, self._seed, self._losses_of, values=values, generation=generation
         )
@@ -64,7 +64,7 @@ class Evolved(PackTraining):
 
     def step(self) -> None:
         """One generation."""
-        with turn_on(self._device), self._spending.on("dense"):
+        with turn_on(self._device), self._usage.on("dense"):
             self._next_generation()
 
     def _next_generation(self) -> None:
@@ -76,17 +76,17 @@ class Evolved(PackTraining):
         for i, (records, spec) in enumerate(zip(self._records, self.specs, strict=True)):
             assert spec.preference is not None
             records.append(
-                {
-                    "epoch": self.epoch,
-                    "phase": self._phase_name,
-                    "outer_iteration": self.epoch,
-                    "objective.sparsity": float(penalty[i]),
-                    "sparsity_rate": 0.0,
-                    "loss.train": self._evolution.values[i].tolist(),
-                    "loss.validation": losses[i].tolist(),
-                    "metric.validation": metrics[i].tolist(),
-                    "scalarized": max(k * loss for k, loss in zip(spec.preference[1:], losses[i].tolist(), strict=True)),
-                }
+                EpochMeasurements(
+                    epoch=self.epoch,
+                    phase=self._phase_name,
+                    outer_iteration=self.epoch,
+                    sparsity=float(penalty[i]),
+                    sparsity_rate=0.0,
+                    train_losses=self._evolution.values[i].tolist(),
+                    validation_losses=losses[i].tolist(),
+                    validation_metrics=metrics[i].tolist(),
+                    scalarized=max(k * loss for k, loss in zip(spec.preference[1:], losses[i].tolist(), strict=True)),
+                )
             )
 
     def state_dict(self) -> State:
@@ -95,7 +95,7 @@ class Evolved(PackTraining):
             "positions": torch.from_numpy(self._evolution.positions.copy()),
             "values": torch.from_numpy(self._evolution.values.copy()),
         }
-        scalars = {"records": self._records, **self._spending.scalars()}
+        scalars = {"records": self._records_as_json(), **self._usage.scalars()}
         return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest({"population": population}), scalars)
 
     @property

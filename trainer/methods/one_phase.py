@@ -12,7 +12,7 @@ from trainer.problems.problem import Problem
 from trainer.training.base import PackTraining
 from trainer.training.best_epoch import Kept
 from trainer.training.checkpoint import State, group_of, nest
-from trainer.training.trial import TrialSpec
+from trainer.training.trial import EpochMeasurements, TrialSpec
 
 
 class OnePhase(PackTraining):
@@ -67,7 +67,7 @@ class OnePhase(PackTraining):
 
     def step(self) -> None:
         """Train one epoch, measure it, keep it where it is the best."""
-        with turn_on(self._device), self._spending.on("dense"):
+        with turn_on(self._device), self._usage.on("dense"):
             self._train_and_measure()
 
     def _train_and_measure(self) -> None:
@@ -117,18 +117,18 @@ class OnePhase(PackTraining):
         penalty = self.structure.penalty().double().cpu()
         for n, records in enumerate(self._records):
             records.append(
-                {
-                    "epoch": self.epoch + 1,
-                    "phase": self._phase_name,
-                    "outer_iteration": self.epoch // self._settings.one_phase.decay_every + 1,
-                    "learning_rate": self._learning_rate(),
-                    "objective.sparsity": float(penalty[n]),
-                    "sparsity_rate": 0.0,
-                    "loss.train": train_losses[n].tolist(),
-                    "loss.validation": losses[n].tolist(),
-                    "metric.validation": metrics[n].tolist(),
-                    "scalarized": -float(torch.stack([score[n] for score in scores]).mean()),
-                }
+                EpochMeasurements(
+                    epoch=self.epoch + 1,
+                    phase=self._phase_name,
+                    outer_iteration=self.epoch // self._settings.one_phase.decay_every + 1,
+                    sparsity=float(penalty[n]),
+                    sparsity_rate=0.0,
+                    train_losses=train_losses[n].tolist(),
+                    validation_losses=losses[n].tolist(),
+                    validation_metrics=metrics[n].tolist(),
+                    scalarized=-float(torch.stack([score[n] for score in scores]).mean()),
+                    learning_rate=self._learning_rate(),
+                )
             )
 
     def _current(self, part: str) -> dict[str, Tensor]:
@@ -150,7 +150,7 @@ class OnePhase(PackTraining):
             **{f"kept{number}": {name: value.clone() for name, value in kept.state().items()} for number, kept in enumerate(self._kept)},
             "pack": {"alive": self.pack.alive},
         }
-        scalars = {"n_steps": self._optimiser.n_steps, "records": self._records, **self._spending.scalars()}
+        scalars = {"n_steps": self._optimiser.n_steps, "records": self._records_as_json(), **self._usage.scalars()}
         return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest(groups), scalars)
 
     def _load(self, state: State) -> None:
@@ -167,5 +167,5 @@ class OnePhase(PackTraining):
         for number, kept in enumerate(self._kept):
             kept.load(group(f"kept{number}"))
         self.pack.alive = group("pack")["alive"]
-        self._records = [state.scalars["records"][i] for i in index]
-        self._spending.load(state.scalars, len(state.trial_ids))
+        self._records = self._stored_records(state, index)
+        self._usage.load(state.scalars, len(state.trial_ids))

@@ -22,9 +22,9 @@ from trainer.training.gradient_cosine import Cosines, fixed_samples, gradient_co
 from trainer.training.lsuv import initialise_lsuv
 from trainer.training.measurements import Measurements
 from trainer.training.notes import data_notes
-from trainer.training.result import Lagrange, Measured, result_of
-from trainer.training.trial import TrialResult, TrialSpec
-from trainer.training.usage import Spending
+from trainer.training.result import FinishedModel, Lagrange, result_of
+from trainer.training.trial import EpochMeasurements, TrialResult, TrialSpec
+from trainer.training.usage import Usage, UsageMeter
 
 _ANCHOR_SEED = 0
 
@@ -67,8 +67,8 @@ class PackTraining(ABC):
         anchors = self._initial_anchors() if first.scaling == "anchors" else [1.0] * (1 + len(problem.tasks))
         self._anchors = torch.tensor(anchors, dtype=self._dtype, device=device)
 
-        self._records: list[list[dict[str, Any]]] = [[] for _ in range(self._n_networks)]
-        self._spending = Spending(len(self.specs), place.meter)
+        self._records: list[list[EpochMeasurements]] = [[] for _ in range(self._n_networks)]
+        self._usage = UsageMeter(len(self.specs), place.meter)
         self._classifies = [task.metric_name == "accuracy" for task in problem.tasks]
         of_data = Measurements()
         no_notes: tuple[str, ...] = ()
@@ -83,14 +83,23 @@ class PackTraining(ABC):
     def state_dict(self) -> State:
         """Everything that is needed to go on after the last finished epoch, bit for bit on a CPU."""
 
+    def _records_as_json(self) -> list[list[dict[str, Any]]]:
+        """Return the curves as a checkpoint stores them."""
+        return [[record.to_json() for record in records] for records in self._records]
+
+    @staticmethod
+    def _stored_records(state: State, index: Sequence[int]) -> list[list[EpochMeasurements]]:
+        """Return the curves that a checkpoint holds of some networks."""
+        return [[EpochMeasurements.from_json(record) for record in state.scalars["records"][i]] for i in index]
+
     @property
     def done(self) -> bool:
         """True after the last epoch."""
         return self.epoch >= self.n_epochs
 
-    def spent(self) -> dict[str, float | bool | None]:
-        """Columns of each row on the time and energy so far."""
-        return self._spending.columns()
+    def usage(self) -> Usage:
+        """Return the time and energy that each trial has used so far."""
+        return self._usage.usage()
 
     def results(self) -> list[TrialResult]:
         """What the trials leave, in the order of the specs; the only place where test data is read.
@@ -101,7 +110,7 @@ class PackTraining(ABC):
         """
         if not self.done:
             raise RuntimeError(f"a training expects done before results(), found epoch = {self.epoch} of {self.n_epochs}")
-        with turn_on(self._device), self._spending.on("results"):
+        with turn_on(self._device), self._usage.on("results"):
             parts = {"train": self._train, "validation": self._validation, "test": self._problem.test.on(self._device)}
             evaluated = {name: self._measure(part) for name, part in parts.items()}
             penalty = self.structure.penalty().double().cpu()
@@ -121,7 +130,7 @@ class PackTraining(ABC):
             result_of(
                 spec,
                 self._problem,
-                Measured(
+                FinishedModel(
                     alive=bool(self.pack.alive[n]),
                     weights={name: value[n].detach() for name, value in self.pack.parameters.items()},
                     buffers={name: value[n] for name, value in self.pack.buffers.items()},
@@ -142,7 +151,7 @@ class PackTraining(ABC):
                     data_notes=(*self._data_notes, *self._own_notes, *of_pack.notes),
                     backend=self.pack.backend,
                     epochs=self._records[n],
-                    spent=self.spent(),
+                    usage=self.usage(),
                     measurements=measurements[i],
                 ),
             )
@@ -154,9 +163,9 @@ class PackTraining(ABC):
         last = [records[-1] for records in self._records if records]
         figures: dict[str, float | str] = {"phase": self._phase_name, "epoch": self.epoch, "n_epochs": self.n_epochs}
         if last and any(self._classifies):
-            figures["best_metric"] = max(self._mean_accuracy(record["metric.validation"]) for record in last)
+            figures["best_metric"] = max(self._mean_accuracy(record.validation_metrics) for record in last)
         if last:
-            figures["sparsity_rate"] = sum(record["sparsity_rate"] for record in last) / len(last)
+            figures["sparsity_rate"] = sum(record.sparsity_rate for record in last) / len(last)
         return figures
 
     @property

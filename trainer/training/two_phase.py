@@ -28,7 +28,7 @@ from trainer.training.base import PackTraining
 from trainer.training.best_epoch import Kept
 from trainer.training.checkpoint import State, group_of, nest
 from trainer.training.result import Lagrange
-from trainer.training.trial import TrialSpec
+from trainer.training.trial import EpochMeasurements, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class TwoPhase(PackTraining):
         """Train one epoch; at the end of an outer iteration move the multipliers, at the end of phase 1 cluster."""
         phase, outer = self._phases[self._phase], self._outer
         with turn_on(self._device):
-            with self._spending.on(phase.name):
+            with self._usage.on(phase.name):
                 self._train_and_measure(phase)
             if self._epoch_of_phase < phase.n_epochs and self._outer != outer:
                 self._optimiser.set_learning_rate(self._learning_rate())
@@ -235,20 +235,20 @@ class TwoPhase(PackTraining):
         self._kept.offer(self.epoch, torch.where(finite, score, torch.nan), reached, self._current())
         for i, records in enumerate(self._records):
             records.append(
-                {
-                    "epoch": self.epoch,
-                    "phase": phase.name,
-                    "outer_iteration": self._outer + 1,
-                    "learning_rate": self._learning_rate(),
-                    "penalty": self._lagrangian.penalty,
-                    "multipliers": self._lagrangian.multipliers[i].tolist(),
-                    "objective.sparsity": float(sparsity[i]),
-                    "sparsity_rate": float(rate[i]),
-                    "loss.train": train_losses[i].tolist(),
-                    "loss.validation": losses[i].tolist(),
-                    "metric.validation": metrics[i].tolist(),
-                    "scalarized": float(value[i]),
-                }
+                EpochMeasurements(
+                    epoch=self.epoch,
+                    phase=phase.name,
+                    outer_iteration=self._outer + 1,
+                    sparsity=float(sparsity[i]),
+                    sparsity_rate=float(rate[i]),
+                    train_losses=train_losses[i].tolist(),
+                    validation_losses=losses[i].tolist(),
+                    validation_metrics=metrics[i].tolist(),
+                    scalarized=float(value[i]),
+                    learning_rate=self._learning_rate(),
+                    penalty=self._lagrangian.penalty,
+                    multipliers=self._lagrangian.multipliers[i].tolist(),
+                )
             )
 
     def _scalarized(self, losses: Tensor, sparsity: Tensor) -> Tensor:
@@ -284,7 +284,7 @@ class TwoPhase(PackTraining):
         if self._phases[self._phase].name == "sparsify":
             self._has_reached = self._kept.reached.clone()
         if self._phase + 1 < len(self._phases):
-            with self._spending.on("tying", uses_device=self._device.type == "cpu"):
+            with self._usage.on("tying", uses_device=self._device.type == "cpu"):
                 with large_pieces_apart():
                     self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive, self._place.n_threads)
                 self.structure.tie()
@@ -329,8 +329,8 @@ class TwoPhase(PackTraining):
             "epoch_of_phase": self._epoch_of_phase,
             "n_steps": self._optimiser.n_steps,
             "lagrangian": self._lagrangian.scalars(),
-            "records": self._records,
-            **self._spending.scalars(),
+            "records": self._records_as_json(),
+            **self._usage.scalars(),
         }
         return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest(groups), scalars)
 
@@ -355,5 +355,5 @@ class TwoPhase(PackTraining):
         self.pack.alive = pack["alive"]
         self._prox_step.length = pack["step_length"].to(self._device)
         self._has_converged, self._has_reached = pack["tying_converged"], pack["sparsity_reached"]
-        self._records = [state.scalars["records"][i] for i in index]
-        self._spending.load(state.scalars, len(state.trial_ids))
+        self._records = self._stored_records(state, index)
+        self._usage.load(state.scalars, len(state.trial_ids))
