@@ -257,7 +257,7 @@ def test_a_network_that_decides_by_its_numbers_cannot_be_followed(tmp_path: Path
         assert done.returncode == 2, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         assert done.stderr.count("Error: ") == 1
-        assert f"trial {row['trial_id']}: its network, net, cannot be compressed: torch.export cannot follow this network" in done.stderr
+        assert f"trial {row['trial_id']}: its network, net, cannot be compressed: torch.export cannot trace this network" in done.stderr
     assert not list(tmp_path.glob("model*"))
     assert files(store.root) == []
 

@@ -195,7 +195,7 @@ CASES = {
     ),
     "a layer that is not there": Case(
         "problem: own:layer",
-        "1:10: problem: network small: growl_layers names d, which is no module of it",
+        "1:10: problem: network small: growl_layers names d, which is not one of its modules",
         "own:layer",
         "docs/own-problem.md",
     ),
@@ -310,7 +310,9 @@ def test_a_batch_that_the_network_cannot_take_is_one_message(case: tuple[str, st
     assert (result.exit_code, result.stdout) == (2, "built\n"), "one build for the facts and the batches"
     message, hint = result.stderr.splitlines()
     rule = f"the last batch of an epoch has 1 sample ({n_samples} training samples in batches of {batch_size}), which network small"
-    assert message.startswith(f"Error: grid.yaml:{where}: {rule} cannot take in training: it raised ValueError: Expected more than 1 value")
+    assert message.startswith(
+        f"Error: grid.yaml:{where}: {rule} cannot process in training: it raised ValueError: Expected more than 1 value"
+    )
     assert message.endswith(f"(got {batch_size})")
     assert hint == f"  hint: set training.batch_size to {other}, for example, or change the number of training samples"
     assert not Path("out").exists()
