@@ -124,7 +124,7 @@ def start(
     _check(specs, problem, state)
     entry = METHODS[specs[0].method]
     if (entry.inherits is None) != (given is None):
-        raise ValueError(f"method {specs[0].method} takes over {entry.inherits or 'nothing'}, found given = {given and list(given)}")
+        raise ValueError(f"method {specs[0].method} inherits {entry.inherits or 'nothing'}, found given = {given and list(given)}")
     is_warm = entry.prunes and not specs[0].is_dense and specs[0].settings.warm_start == "neighbour"
     if is_warm != (starts is not None):
         rule = "a network or None for each trial" if is_warm else "no networks, as warm_start is none or nothing is pruned"

@@ -118,11 +118,11 @@ class Evolution:
         self.generation += 1
 
     def _objectives(self, positions: Array) -> Array:
-        found = np.asarray(self._evaluate(positions), dtype=np.float64)
+        values = np.asarray(self._evaluate(positions), dtype=np.float64)
         expected = (len(positions), self._weights.shape[1])
-        if found.shape != expected:
-            raise ValueError(f"Evolution expects evaluate to return shape {expected}, found shape {found.shape}")
-        return np.where(np.isfinite(found), found, _WORST)
+        if values.shape != expected:
+            raise ValueError(f"Evolution expects evaluate to return shape {expected}, found shape {values.shape}")
+        return np.where(np.isfinite(values), values, _WORST)
 
     def _settle(self, positions: Array, values: Array) -> None:
         """Assign the best individual to each weight vector, and its own one in a tie."""

@@ -155,27 +155,25 @@ class Construction:
 
     def _summaries(self, options: TwoLabelOptions, originals: Sequence[Original]) -> list[Summary]:
         summaries = [original.summary(cache_folder(options.cache)) for original in originals]
-        for original, found in zip(originals, summaries, strict=True):
-            for rule, asked, there in (
-                ("n_train + n_validation", options.n_train + options.n_validation, found.n_train),
-                ("n_test", options.n_test, found.n_test),
+        for original, summary in zip(originals, summaries, strict=True):
+            for rule, n_needed, n_available in (
+                ("n_train + n_validation", options.n_train + options.n_validation, summary.n_train),
+                ("n_test", options.n_test, summary.n_test),
             ):
-                if asked > there:
-                    kind = "test" if rule == "n_test" else "training"
-                    raise DataError(
-                        f"{rule} <= {there:,} expected, the {kind} images of {original.name} in {original.files[0].parent}, found {asked:,}"
-                    )
+                if n_needed > n_available:
+                    images = f"the {'test' if rule == 'n_test' else 'training'} images of {original.name} in {original.files[0].parent}"
+                    raise DataError(f"{rule} <= {n_available:,} expected, {images}, found {n_needed:,}")
         return summaries
 
     def _identity(self, options: TwoLabelOptions, summaries: Sequence[Summary]) -> str:
-        asked = [options.n_train, options.n_validation, options.n_test, options.data_seed]
-        return hashlib.sha256(json.dumps([self.name, self.version, asked, [found.digest for found in summaries]]).encode()).hexdigest()
+        sizes = [options.n_train, options.n_validation, options.n_test, options.data_seed]
+        return hashlib.sha256(json.dumps([self.name, self.version, sizes, [summary.digest for summary in summaries]]).encode()).hexdigest()
 
     def _tensors(self, options: TwoLabelOptions, originals: Sequence[Original], summaries: Sequence[Summary]) -> "dict[str, Tensor]":
         import torch
 
         folder = cache_folder(options.cache)
-        contents = [original.read(folder, found) for original, found in zip(originals, summaries, strict=True)]
+        contents = [original.read(folder, summary) for original, summary in zip(originals, summaries, strict=True)]
         pairs = self.make(contents, options)
         kinds = {f"{name}.{kind}": array for name in _SPLITS for kind, array in zip(("images", "labels"), pairs[name], strict=True)}
         return {name: torch.from_numpy(array) for name, array in kinds.items()}

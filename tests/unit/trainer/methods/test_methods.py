@@ -269,7 +269,7 @@ def test_a_fixed_architecture_keeps_its_rows_of_zeros_and_ties_nothing(
         ("mgda", "hps", (0.0, 0.5, 0.5), "has no preference"),
         ("epo", "hps", None, "has a preference"),
         ("epo", "hps", (0.2, 0.4, 0.4), "does not prune"),
-        ("kdmtl", "kdmtl", None, "takes over teachers"),
+        ("kdmtl", "kdmtl", None, "inherits teachers"),
         ("nothing", "hps", None, "has methods"),
         ("stl", "hps", None, "expects the model stl"),
     ],
