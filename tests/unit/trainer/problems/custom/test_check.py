@@ -361,8 +361,8 @@ BATCHES: dict[str, tuple[Problem, int, float, str, str]] = {
         of_sizes(Squeezed, n_validation=513),
         4,
         1.0,
-        "the last batch of the validation data has 1 sample (513 validation samples in batches of 512), which network net cannot take in "
-        "evaluation: it raised",
+        "the last batch of the validation data has 1 sample (513 validation samples in batches of 512), which network net cannot "
+        "process in evaluation: it raised",
         "in evaluation a network has to process a batch of any size: fix it, or change the number of validation samples",
     ),
     "the last of the test data": (of_sizes(Squeezed, n_test=1), 4, 1.0, "the last batch of the test data has 1 sample", "test samples"),
