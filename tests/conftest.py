@@ -1,6 +1,6 @@
 """Small originals of the paper's data sets and an object store, for tests in any folder; how the whole set is run.
 
-(This file also puts `original_files`, `object_store` and `waiting` on Python's path.)
+(This file also puts `commands`, `original_files`, `object_store` and `waiting` on Python's path.)
 """
 
 import os
@@ -16,6 +16,14 @@ from original_files import write_cifar_binary, write_idx
 pytest_plugins = ["rerun_alone"]  # what fails beside others runs once more alone
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton's functions are made: the GPU's kernel runs on the CPU
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make `tmp_path` the working folder and the place of caches."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The trainer's door: `start` a pack and `step` it epoch by epoch, or `train` it to the end.
+"""The public interface of the trainer: `start` a pack and `step` it epoch by epoch, or `train` it to the end.
 
 from trainer.api import TrainingSettings, TrialSpec, train
 from trainer.catalog import PROBLEMS
@@ -7,7 +7,7 @@ entry = PROBLEMS["multidigits"]
 problem = entry.build(entry.options(n_train=3000))
 spec = TrialSpec("a", "mdmtn", "wcal_growl", (0.003, 0.5, 0.497), seed=0, settings=TrainingSettings())
 (result,) = train([spec], problem)
-print(result.columns["accuracy.test.mean"], result.columns["sparsity_rate"])
+print(result.mean_accuracy("test"), result.measurements.rows.sparsity_rate)
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from torch import Tensor
 from trainer.catalog import METHODS, resolve
 from trainer.energy.device import energy_meter
 from trainer.energy.meter import EnergyMeter
-from trainer.pack.device import DeviceMissingError, Place, turn_on
+from trainer.pack.device import DeviceMissingError, Place, exclusive_use
 from trainer.problems.custom.check import check_batches, check_problem
 from trainer.problems.custom.source import ProblemError
 from trainer.problems.facts import ProblemFacts
@@ -28,11 +28,13 @@ from trainer.problems.problem import Problem, Split, Stream, Task, classificatio
 from trainer.settings import TrainingSettings
 from trainer.training.autotune import CudaMemory, fastest_backend, largest_pack
 from trainer.training.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
-from trainer.training.trial import TrialResult, TrialSpec
+from trainer.training.trial import EpochMeasurements, TrialMeasurements, TrialResult, TrialSpec
+from trainer.training.usage import Usage
 
 __all__ = [
     "CheckpointError",
     "EnergyMeter",
+    "EpochMeasurements",
     "Problem",
     "ProblemError",
     "ProblemFacts",
@@ -42,8 +44,10 @@ __all__ = [
     "Task",
     "Training",
     "TrainingSettings",
+    "TrialMeasurements",
     "TrialResult",
     "TrialSpec",
+    "Usage",
     "check_batches",
     "check_problem",
     "classification",
@@ -61,29 +65,29 @@ __all__ = [
 
 
 class Training(Protocol):
-    """A pack on its way: call `step` until `done`, then read `results`."""
+    """The training of one pack: call `step` until `done`, then read `results`."""
 
     epoch: int
     n_epochs: int
 
     @property
     def done(self) -> bool:
-        """True after the last epoch."""
+        """Whether the last epoch is over."""
 
     def step(self) -> None:
         """Train one epoch."""
 
     def state_dict(self) -> State:
-        """Everything that is needed to go on later."""
+        """Return everything that is needed to continue later."""
 
     def progress(self) -> dict[str, float | str]:
-        """Where it stands, for a person who watches."""
+        """Return the current phase, epoch and figures, for display."""
 
-    def spent(self) -> dict[str, float | bool | None]:
-        """Columns of each row on the time and energy so far."""
+    def usage(self) -> Usage:
+        """Return the time and energy that each trial has used so far."""
 
     def results(self) -> list[TrialResult]:
-        """What the trials leave, in the order of the specs."""
+        """Return the results of the trials, in the order of the specs."""
 
 
 def start(
@@ -98,65 +102,74 @@ def start(
     given: Mapping[str, Tensor] | None = None,
     starts: Sequence[Mapping[str, Tensor] | None] | None = None,
 ) -> Training:
-    """Begin to train a pack, or go on with one.
+    """Start to train a pack, or continue from a checkpoint.
 
     Args:
-        specs: the trials. They share everything but `trial_id` and `preference`, and all have k0 = 0 or none.
+        specs: the trials. They differ only in `trial_id` and `preference`, and either all of them or none have k0 = 0.
         problem: data and networks.
         device: `auto`, `cpu`, `cuda`, `mps` or another torch device.
-        backend: how the pack's passes are computed, one of `trainer.pack.device.BACKENDS`; `auto` takes the device's default.
-        n_threads: CPU threads that cluster the rows of a pack's models, side by side; results do not depend on it.
-        meter: counts the energy of the device, for the rows; `energy_meter` finds the machine's. None: it is not measured.
-        state: an earlier `state_dict()` that includes these trials (it may hold more); None to begin.
-        given: the parameters of an earlier trial's network, name -> tensor, for a method that takes something over
-            (`trainer.catalog.METHODS` says which): `model_tensors` reads them from its file.
-        starts: for each sparse trial with `warm_start: neighbour` the parameters and buffers of the network that it begins with, or
-            None for the initial one; for all other trials None as a whole.
+        backend: how the pack's passes are computed, one of `trainer.pack.device.BACKENDS`; `auto` is the default of the device.
+        n_threads: CPU threads that cluster the rows of the pack's models in parallel; results do not depend on it.
+        meter: measures the energy of the device; `energy_meter` returns the machine's. None: energy is not measured.
+        state: an earlier `state_dict()` that includes these trials (it may include more); None to start from the beginning.
+        given: the parameters of an earlier trial's network, name -> tensor, for a method that inherits a network
+            (`trainer.catalog.METHODS` says which); `model_tensors` reads them from its file.
+        starts: for each sparse trial with `warm_start: neighbour` the parameters and buffers of the network that it starts from, or
+            None for the initial network. None as a whole for all other trials.
 
     Raises:
-        ValueError: the specs do not fit together or the problem; the message names the value.
-        ImportError: this machine or device lacks what the backend needs.
+        ValueError: the specs do not fit together, or do not fit the problem; the message names the value.
+        ImportError: this machine or device lacks a package that the backend needs.
     """
     _check(specs, problem, state)
     entry = METHODS[specs[0].method]
-    if (entry.takes is None) != (given is None):
-        raise ValueError(f"method {specs[0].method} takes over {entry.takes or 'nothing'}, found given = {given and list(given)}")
+    if (entry.inherits is None) != (given is None):
+        raise ValueError(f"method {specs[0].method} inherits {entry.inherits or 'nothing'}, found given = {given and list(given)}")
     is_warm = entry.prunes and not specs[0].is_dense and specs[0].settings.warm_start == "neighbour"
     if is_warm != (starts is not None):
         rule = "a network or None for each trial" if is_warm else "no networks, as warm_start is none or nothing is pruned"
         raise ValueError(f"start expects starts to be {rule}, found {starts and len(starts)}")
-    taken = given if starts is None else starts
-    arguments = (specs, problem, Place(resolve_device(device), backend, n_threads, meter), state, *(() if taken is None else (taken,)))
+    inherited = given if starts is None else starts
+    arguments = (
+        specs,
+        problem,
+        Place(resolve_device(device), backend, n_threads, meter),
+        state,
+        *(() if inherited is None else (inherited,)),
+    )
     training: Training = resolve(entry.path)(*arguments)
     return training
 
 
 def fits(specs: Sequence[TrialSpec], problem: Problem, *, device: str, backend: str = "auto", share: float = 1.0) -> int | None:
-    """How many of these trials one pack may hold on a CUDA device; None elsewhere, and for methods that train otherwise.
+    """Return how many of these trials fit into one pack on a CUDA device; None elsewhere, and for methods that are not packable.
 
     Args:
         specs, problem, device, backend: as for `start`.
-        share: of the device that this process may use, in (0, 1].
+        share: the share of the device's memory that this process may use, in (0, 1].
     """
-    where = resolve_device(device)
-    if where.type != "cuda" or METHODS[specs[0].method].path != METHODS["wcal_growl"].path:
+    torch_device = resolve_device(device)
+    if torch_device.type != "cuda" or not METHODS[specs[0].method].packable:
         return None
-    with turn_on(where):
-        return largest_pack(specs, problem, Place(where, backend), CudaMemory(where), share)
+    with exclusive_use(torch_device):
+        return largest_pack(specs, problem, Place(torch_device, backend), CudaMemory(torch_device), share)
 
 
 def timed_backend(specs: Sequence[TrialSpec], problem: Problem, *, device: str) -> tuple[str, dict[str, float]] | None:
-    """The fastest backend for these trials on a CUDA device, and seconds a step and model of each; None as for `fits`.
+    """Measure the fastest backend for these trials on a CUDA device; None as for `fits`.
+
+    Returns:
+        The name of the fastest backend, and backend -> seconds for each step and model.
 
     Raises:
-        RuntimeError: no backend can train this network there.
+        RuntimeError: no backend can train this network on this device.
     """
-    where = resolve_device(device)
-    if where.type != "cuda" or problem.is_small or METHODS[specs[0].method].path != METHODS["wcal_growl"].path:
+    torch_device = resolve_device(device)
+    if torch_device.type != "cuda" or problem.is_small or not METHODS[specs[0].method].packable:
         return None
-    with turn_on(where):
-        found = fastest_backend(specs, problem, Place(where), CudaMemory(where), len(specs))
-    return found.backend, dict(found.step_s)
+    with exclusive_use(torch_device):
+        fastest = fastest_backend(specs, problem, Place(torch_device), CudaMemory(torch_device), len(specs))
+    return fastest.backend, dict(fastest.step_s)
 
 
 def train(
@@ -168,7 +181,7 @@ def train(
     given: Mapping[str, Tensor] | None = None,
     starts: Sequence[Mapping[str, Tensor] | None] | None = None,
 ) -> list[TrialResult]:
-    """Train a pack to its end; arguments and errors as for `start`."""
+    """Train a pack to the end; arguments and errors are those of `start`."""
     training = start(specs, problem, device=device, backend=backend, given=given, starts=starts)
     while not training.done:
         training.step()
@@ -185,7 +198,7 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = next(kind for kind, is_there in available.items() if is_there)
     if not available.get(name.partition(":")[0], True):
-        raise DeviceMissingError(f"device {name} is not available here; resources.device: auto takes what is there")
+        raise DeviceMissingError(f"device {name} is not available here; resources.device: auto uses what is available")
     return torch.device(name)
 
 

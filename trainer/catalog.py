@@ -1,11 +1,11 @@
-"""What can be asked for by name: problems, models, methods. Known without importing torch.
+"""Names that a grid file may use: problems, models and methods. Imports no torch.
 
-Planning a sweep of thousands of trials, completing a grid file in an editor and `sweep --help` all need the names and
-the tasks, none of them needs a tensor; so an entry holds strings that are imported when a worker needs them.
+Planning a sweep of thousands of trials, completing a grid file in an editor and `sweep --help` need the names and the tasks,
+but no tensor. An entry therefore holds import paths as strings, which are imported when a worker needs them.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
 from typing import Any, Literal, Protocol
 
@@ -24,68 +24,145 @@ from trainer.problems.facts import ProblemFacts
 from trainer.problems.images.cifar10mnist import Cifar10MnistOptions
 from trainer.problems.images.multidigits import MultiDigitsOptions
 from trainer.problems.images.overlap import OverlapOptions
+from trainer.settings import TrainingSettings
 
-Takes = Literal["teachers", "architecture", "start"]
+Inherited = Literal["teachers", "architecture", "start"]
+
+_ALL = frozenset(item.name for item in fields(TrainingSettings))
+_TWO_PHASES = _ALL - {"one_phase", "distillation", "cosmos", "evolution"}
+_ONE_PHASE = frozenset(
+    ("batch_size", "learning_rate", "learning_rate_decay", "data_share", "optimizer", "selection", "growl", "lsuv", "one_phase")
+)
 
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """Where a method is, and what a grid file must know of it."""
+    """Everything that the product knows of a method besides its code; a new method is registered by one entry in `METHODS`.
+
+    `sweep` reads the entry to check a grid file, to plan and to export; `analysis` finds the label in the manifest.
+    """
 
     path: str
-    about: str
-    """In a few words, for people."""
+    """`package.module:Class` of its `trainer.api.Training`, imported when a worker trains with it."""
+    label: str
+    """The name of the method in tables and figures."""
+    reads: frozenset[str]
+    """The fields of `TrainingSettings` that its results depend on; they are part of a trial's identity."""
+    scalarization_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that replace `label` for some values of `training.scalarization`."""
     has_preferences: bool = True
-    """Whether it trains for a preference vector; otherwise there is one trial a seed."""
+    """Whether it trains for a preference vector; otherwise there is one trial for each seed."""
     prunes: bool = False
     """Whether k0 may be above 0."""
-    model: str | None = None
-    """The only model that it trains; None for any."""
-    takes: Takes | None = None
-    """What it takes over from a study that it comes after: single-task networks to learn from, the masks of a sparse network,
-    or weights to begin with."""
-    giver: str | None = None
-    """The method of that study."""
+    packable: bool = False
+    """Whether the size and the backend of its packs on a GPU are found by measurement (trainer/training/autotune.py), which trains the
+    pack with `trainer.training.two_phase.TwoPhase`."""
     shares_network: bool = False
-    """Whether one network serves all preference vectors of a seed, which are one pack then."""
-    needs: tuple[str, str] | None = None
-    """A package that is no dependency of ours, and the extra that brings it."""
+    """Whether one network serves all preference vectors of a seed, which then form one pack."""
     depends_on_grid: bool = False
     """Whether a trial's result depends on the other preference vectors of its study."""
+    compression_obstacle: str | None = None
+    """Why its networks cannot be compressed; None where they can."""
+    model: str | None = None
+    """The only model that it trains; None for any model."""
+    owns_model: bool = False
+    """Whether no other method trains `model`."""
+    inherits: Inherited | None = None
+    """What it inherits from a study that comes before it: single-task networks to learn from, the masks of a sparse network, or weights
+    to start from."""
+    inherits_from: str | None = None
+    """The method of that study."""
+    needs: tuple[str, str] | None = None
+    """A package that is not a dependency of this product, and the extra that installs it."""
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the networks are trained by an optimizer's steps on minibatches."""
+        return "optimizer" in self.reads
+
+    def label_of(self, settings: TrainingSettings) -> str:
+        """Return the name of the method in tables and figures when it trains with these settings."""
+        return self.scalarization_labels.get(settings.scalarization, self.label)
 
 
 METHODS = {
-    "wcal_growl": MethodEntry(
-        "trainer.training.two_phase:TwoPhase", "weighted Chebyshev by an augmented Lagrangian, with GrOWL", prunes=True
+    "wcal_growl": MethodEntry(  # weighted Chebyshev by an augmented Lagrangian, with GrOWL
+        "trainer.training.two_phase:TwoPhase",
+        label="WC-AL",
+        reads=_TWO_PHASES,
+        scalarization_labels={
+            "weighted_sum": "Weighted sum",
+            "smooth_chebyshev": "Smooth Chebyshev",
+            "paper": "WC-AL (paper's Lagrangian)",
+        },
+        prunes=True,
+        packable=True,
     ),
-    "fixed_architecture": MethodEntry(
+    "fixed_architecture": MethodEntry(  # a sparse network of an earlier study, retrained from scratch
         "trainer.methods.fixed_architecture:FixedArchitecture",
-        "a sparse network of an earlier study, trained afresh",
-        takes="architecture",
-        giver="wcal_growl",
+        label="Fixed architecture",
+        reads=_TWO_PHASES - {"tying", "warm_start"},
+        inherits="architecture",
+        inherits_from="wcal_growl",
     ),
-    "stl": MethodEntry("trainer.methods.stl:SingleTask", "one network a task", has_preferences=False, model="stl"),
-    "mgda": MethodEntry("trainer.methods.mgda:MGDA", "least common gradient (multiple-gradient descent)", has_preferences=False),
-    "kdmtl": MethodEntry(
+    "stl": MethodEntry(  # one network for each task
+        "trainer.methods.stl:SingleTask", label="STL", reads=_ONE_PHASE, has_preferences=False, model="stl"
+    ),
+    "mgda": MethodEntry(  # multiple-gradient descent
+        "trainer.methods.mgda:MGDA", label="MGDA", reads=_ONE_PHASE, has_preferences=False
+    ),
+    "kdmtl": MethodEntry(  # knowledge distillation from single-task networks
         "trainer.methods.kdmtl:Distillation",
-        "knowledge distillation from single-task networks",
+        label="KDMTL",
+        reads=_ONE_PHASE | {"distillation"},
         has_preferences=False,
         model="kdmtl",
-        takes="teachers",
-        giver="stl",
+        owns_model=True,
+        inherits="teachers",
+        inherits_from="stl",
     ),
-    "epo": MethodEntry("trainer.methods.epo:EPO", "exact Pareto optimal search"),
-    "cosmos": MethodEntry("trainer.methods.cosmos:COSMOS", "one network conditioned on the preference", shares_network=True),
-    "moead": MethodEntry(
+    "epo": MethodEntry("trainer.methods.epo:EPO", label="EPO", reads=_ONE_PHASE),  # exact Pareto optimal search
+    "cosmos": MethodEntry(  # one network conditioned on the preference
+        "trainer.methods.cosmos:COSMOS",
+        label="COSMOS",
+        reads=_ONE_PHASE | {"cosmos"},
+        shares_network=True,
+        compression_obstacle="its network reads the preference beside the inputs",
+    ),
+    "moead": MethodEntry(  # evolution of the weights by decomposition
         "trainer.methods.moead:Evolved",
-        "evolution of the weights by decomposition",
-        takes="start",
-        giver="wcal_growl",
+        label="MOEA/D",
+        reads=frozenset(("batch_size", "data_share", "growl", "lsuv", "evolution")),
         shares_network=True,
         depends_on_grid=True,
+        inherits="start",
+        inherits_from="wcal_growl",
         needs=("pymoo", "moead"),
     ),
 }
+_ADDED = {"data_share": 1.0, "warm_start": "none"}
+_ADDED_TO_GROWL = {"groups": "unit"}
+"""Settings that were added after results had been published, each with the value that keeps the earlier behaviour. A setting with that
+value is left out of a trial's identity, so that earlier trials keep their ids."""
+
+
+def read_by(method: str, settings: TrainingSettings) -> dict[str, Any]:
+    """Return the settings that a method's results depend on, as plain values.
+
+    Args:
+        method: a name of `METHODS`.
+        settings: all settings of a study.
+    """
+    values = {name: value for name, value in asdict(settings).items() if name in METHODS[method].reads}
+    if "growl" in values:
+        values["growl"] = _without_defaults(values["growl"], _ADDED_TO_GROWL)
+    return _without_defaults(values, _ADDED)
+
+
+def _without_defaults(values: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if added.get(name, _ALL) != value}
+
+
 MODELS = {
     "mdmtn": "trainer.models.mdmtn:MDMTN",
     "hps": "trainer.models.hps:HPS",
@@ -97,39 +174,39 @@ MODELS = {
 
 
 class ProblemOptions(Protocol):
-    """Options of a problem: a frozen dataclass, each field with a default and a rule."""
+    """The options of a problem: a frozen dataclass in which each field has a default and a rule."""
 
     def facts(self) -> ProblemFacts:
-        """What these options settle; imports no torch."""
+        """Return what these options determine; imports no torch."""
 
 
 class Entry(Protocol):
-    """A problem that a grid file can name: the catalog's, or a user's own."""
+    """A problem that a grid file can name: one of the catalog, or a user's own."""
 
     @property
     def name(self) -> str:
-        """As the grid file has it."""
+        """The name in the grid file."""
 
     @property
     def options(self) -> type[Any]:
-        """A dataclass."""
+        """The dataclass of the problem's options."""
 
     def models_of(self, options: Any) -> tuple[str, ...]:
-        """Names of its networks, the default first."""
+        """Return the names of its networks, the default first."""
 
     def facts(self, options: Any) -> ProblemFacts:
-        """Tasks and objectives."""
+        """Return its tasks and objectives."""
 
     def build(self, options: Any) -> Any:
-        """The `trainer.problems.problem.Problem` itself."""
+        """Build the `trainer.problems.problem.Problem`."""
 
     def fingerprint(self, options: Any) -> str:
-        """SHA-256 over all that the data and networks depend on."""
+        """Return the SHA-256 of everything that the data and the networks depend on."""
 
 
 @dataclass(frozen=True)
 class ProblemEntry:
-    """Where a problem is, and what can be asked of it by name."""
+    """A problem of the catalog, with the import paths of the functions that build it."""
 
     name: str
     models: tuple[str, ...]
@@ -139,29 +216,29 @@ class ProblemEntry:
     fingerprint_path: str = field(repr=False)
 
     def models_of(self, options: Any) -> tuple[str, ...]:
-        """`models`, whatever the options."""
+        """Return `models`, which do not depend on the options."""
         return self.models
 
     def facts(self, options: Any) -> ProblemFacts:
-        """What the options settle."""
+        """Return what the options determine."""
         facts: ProblemFacts = options.facts()
         return facts
 
     def build(self, options: Any) -> Any:
-        """The `trainer.problems.problem.Problem` itself (imports torch, loads or makes the data)."""
+        """Build the `trainer.problems.problem.Problem` (imports torch, loads or generates the data)."""
         return resolve(self.build_path)(options)
 
     def fingerprint(self, options: Any) -> str:
-        """SHA-256 over the data's source files and the options; reads no more than it must and imports no torch."""
+        """Return the SHA-256 of the data's source files and the options; reads no more than necessary and imports no torch."""
         digest: str = resolve(self.fingerprint_path)(options)
         return digest
 
 
 def resolve(path: str) -> Callable[..., Any]:
-    """Import `package.module:name`."""
+    """Import the object at `package.module:name`."""
     module, _, name = path.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
-    return found
+    target: Callable[..., Any] = getattr(import_module(module), name)
+    return target
 
 
 _ANALYTIC = (Zdt1Options, Zdt2Options, Dtlz1Options, Dtlz2Options, Vlmop2Options, QuadraticsOptions, OwlOptions)
@@ -207,14 +284,14 @@ PROBLEMS: dict[str, ProblemEntry] = {
 
 
 def find_problem(name: str, folders: Sequence[str] = ()) -> Entry:
-    """A problem of the catalog, or a user's own, whose module is imported.
+    """Return a problem of the catalog, or a user's own, whose module is imported.
 
     Args:
         name: a name of the catalog, or `my_package.my_module:factory`.
-        folders: where an own problem's module is looked for, before Python's own path.
+        folders: folders that are searched for the module of a user's own problem, before Python's own path.
 
     Raises:
-        KeyError: no such name in the catalog.
-        ProblemError: an own problem that cannot be imported.
+        KeyError: the catalog has no problem of this name.
+        ProblemError: a user's own problem cannot be imported.
     """
     return own_problem(name, folders) if is_own(name) else PROBLEMS[name]

@@ -1,4 +1,4 @@
-"""The public door to `trainer.compression.compress`: this import path is kept for code outside the project."""
+"""Re-exports `trainer.compression.compress` under the import path that code outside the project uses."""
 
 from trainer.compression.compress import (
     TOLERANCE,

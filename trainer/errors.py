@@ -1,20 +1,20 @@
-"""What goes wrong with training in a way that a user can mend. Imports nothing, so that whoever shows errors can name the class."""
+"""The base class of errors of the trainer that a user can fix. Imports nothing, so that any module that shows errors can import it."""
 
 _HINT = "\n  hint: "
 
 
 class TrainerError(Exception):
-    """Something that the user has to know and can mend: what is wrong, where, and what to do.
+    """An error that the user can fix: what is wrong, where, and what to do.
 
     Args:
-        problem: what is wrong, in words. A last line `  hint: ...` in it counts as `hint`.
-        where: a path or an address; None where the problem names it.
-        hint: what to do.
+        problem: a description of the problem. A last line `  hint: ...` in it counts as `hint`.
+        where: a path or an address; None if the description names it.
+        hint: advice on what to do.
     """
 
     kind = "trial"
-    """Who can do something about it: `trial` (nobody but its owner, so it is not trained again), `node` (another machine may have what
-    this one lacks), `passing` (it may work later)."""
+    """What can be done about it: `trial` (only the user can fix it, so the trial is not repeated), `node` (another machine may have what
+    this one lacks), `passing` (transient: it may work later)."""
 
     def __init__(self, problem: str, where: object = None, hint: str | None = None) -> None:
         super().__init__(problem, where, hint)

@@ -1,4 +1,4 @@
-"""The public door to `trainer.problems.facts`: this import path is kept for code outside the project."""
+"""Re-exports `trainer.problems.facts` under the import path that code outside the project uses."""
 
 from trainer.problems.facts import SPARSITY, ProblemFacts
 

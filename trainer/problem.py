@@ -1,4 +1,4 @@
-"""The public door to `trainer.problems.problem`: this import path is kept for code outside the project."""
+"""Re-exports `trainer.problems.problem` under the import path that code outside the project uses."""
 
 from trainer.problems.problem import Part, Problem, Split, Stream, Task, classification, regression
 

@@ -1,18 +1,18 @@
-"""Every constant of the method, with its default, its rule and where it comes from.
+"""Every constant of the methods, with its default, its rule and its source.
 
-Plain frozen dataclasses, so that the trainer needs nothing but torch. A rule such as `Range(gt=0)` rides on the
-annotation: the dataclass checks it in `__post_init__`, and pydantic (which the grid file uses) reads the same object
+The settings are plain frozen dataclasses, so that the trainer needs no package but torch. A rule such as `Range(gt=0)` is part of
+the annotation: the dataclass checks it in `__post_init__`, and pydantic (which the grid file uses) reads the same object
 for its error messages and for the JSON Schema. This module imports neither torch nor numpy.
 """
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, get_type_hints
 
 
 @dataclass(frozen=True)
 class Range:
-    """The closed or open interval that a number must lie in."""
+    """A closed or open interval that a number must lie in."""
 
     ge: float | None = None
     gt: float | None = None
@@ -20,7 +20,7 @@ class Range:
     lt: float | None = None
 
     def broken_rule(self, value: float) -> str | None:
-        """The rule that `value` breaks, in words, or None."""
+        """Return the rule that `value` breaks, in words, or None."""
         if not math.isfinite(value):
             return "a finite number"
         rules = (
@@ -38,7 +38,7 @@ class Range:
 
 
 class Checked:
-    """Base of the settings: checks each annotated range when an object is made in Python."""
+    """Base of the settings: checks each annotated range when an object is created in Python."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)
@@ -52,7 +52,7 @@ class Checked:
 
 
 def _rules(hint: Any) -> tuple[Any, ...]:
-    """What rides on an annotation, or on one of the choices of `X | None`."""
+    """Return the rules of an annotation, or of the alternatives of `X | None`."""
     return (*getattr(hint, "__metadata__", ()), *(rule for choice in getattr(hint, "__args__", ()) for rule in _rules(choice)))
 
 
@@ -77,7 +77,7 @@ class LagrangianSettings(Checked):
     """Decay of the running mean of the weighted values that the step's weights are computed from."""
 
     def start_penalty(self, scalarization: str) -> float:
-        """mu_0, the default filled in."""
+        """Return mu_0, or its default where it is None."""
         return self.penalty if self.penalty is not None else PAPER_PENALTY if scalarization == "paper" else 1.0
 
 
@@ -96,7 +96,7 @@ class RetrainSettings(Checked):
     """Phase 2: retrain with fixed masks and tied rows."""
 
     outer_iterations: Annotated[int, Range(ge=0)] = 10
-    """M2: multiplier updates in phase 2; 0 leaves phase 2 and the tying out."""
+    """M2: multiplier updates in phase 2; 0 omits phase 2 and the tying."""
     epochs: PositiveInt = 3
     """s: epochs in each outer iteration."""
     objectives: Literal["tasks", "all"] = "tasks"
@@ -108,25 +108,25 @@ class GrowlSettings(Checked):
     """The group ordered weighted l1 penalty and how hard it may prune."""
 
     pattern: Literal["spike", "linear", "pld"] = "spike"
-    """`spike`: the largest row weighs beta1 + beta2, the others beta2; `linear` (OSCAR): falling evenly from beta1 + beta2 to beta2;
-    `pld` (piecewise linear decay): falling so over the first `pld_share` of the rows, then beta2."""
+    """`spike`: the largest row has the weight beta1 + beta2, the others beta2; `linear` (OSCAR): the weights decrease evenly from
+    beta1 + beta2 to beta2; `pld` (piecewise linear decay): they decrease over the first `pld_share` of the rows, then stay at beta2."""
     pld_share: Annotated[float, Range(gt=0, le=1)] = 0.5
-    """Share of the rows over which the pattern `pld` falls."""
+    """Share of the rows over which the weights of the pattern `pld` decrease."""
     beta1: Annotated[float, Range(ge=0)] = 0.8
     """Weight of the ordered part; unit: loss per unit of row norm."""
     beta2: Annotated[float, Range(ge=0)] = 0.2
     """Weight of every row; unit: loss per unit of row norm."""
     groups: Literal["unit", "channel"] = "unit"
-    """What one row is in a Linear layer that reads flattened channels: a single position, or all positions of a channel, so that
-    whole channels vanish (docs/compress.md)."""
+    """One row of a Linear layer that reads flattened channels: a single position (`unit`), or all positions of a channel (`channel`), so
+    that whole channels are removed (docs/compress.md)."""
     prox: Literal["epoch", "step"] = "epoch"
-    """When rows are shrunk: at each epoch's end, or after each optimiser step."""
+    """When rows are shrunk: at the end of each epoch, or after each optimizer step."""
     step_rule: Literal["layer_rms", "row_rms", "row_rms_root", "plain"] = "layer_rms"
     """How the prox's step follows Adam (trainer/objectives/prox_step.py); with SGD the step is always `plain`, which is exact."""
     masks: Literal["epoch", "phase"] = "epoch"
-    """When suppressed rows are fixed at zero: at each epoch's end, or at the end of phase 1; until then gradients may bring them back."""
+    """When suppressed rows are fixed at zero: at the end of each epoch, or at the end of phase 1; until then gradients can revive them."""
     layer_sparsity_max: Annotated[float, Range(ge=0, lt=1)] = 0.8
-    """s_lmax: the largest share of its rows that a layer may lose in phase 1, and no more than its even part in one epoch."""
+    """s_lmax: the largest share of its rows that a layer may lose in phase 1; in one epoch it loses at most an equal part of that."""
     sparsity_min: Annotated[float, Range(ge=0, lt=1)] = 0.2
     """s_min: phase 1 prefers models whose sparsity rate reaches it."""
 
@@ -148,11 +148,11 @@ class LsuvSettings(Checked):
     """Layer-sequential unit-variance initialisation (Mishkin and Matas 2016)."""
 
     tolerance: Annotated[float, Range(gt=0)] = 0.1
-    """A layer is done when the standard deviation of its output is this close to 1."""
+    """A layer has converged when the standard deviation of its output is this close to 1."""
     max_tries: PositiveInt = 10
     """Rescalings of one layer."""
     n_samples: PositiveInt = 1000
-    """Training samples that the deviation is measured on."""
+    """Training samples on which the deviation is measured."""
 
 
 @dataclass(frozen=True)
@@ -164,19 +164,19 @@ class OnePhaseSettings(Checked):
     decay_every: PositiveInt = 30
     """Epochs between two decays of the learning rate by `learning_rate_decay`."""
     momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9
-    """Of stochastic gradient descent; Adam has its own."""
+    """Momentum of stochastic gradient descent; Adam has its own."""
 
 
 @dataclass(frozen=True)
 class DistillationSettings(Checked):
-    """Knowledge distillation (method kdmtl): how near the shared features are drawn to each task's teacher."""
+    """Knowledge distillation (method kdmtl): how strongly the shared features are drawn to those of each task's teacher."""
 
     weights: tuple[Annotated[float, Range(ge=0)], ...] = ()
-    """Of each task's squared distance, beside the task losses, which weigh 1; empty: 0.025 a task."""
+    """Weights of the squared distances, one for each task, beside the task losses, whose weight is 1; empty: 0.025 for each task."""
     adaptor_learning_rate: Annotated[float, Range(gt=0)] = 1e-4
-    """Of the adaptors, which Adam trains."""
+    """Learning rate of the adaptors, which Adam trains."""
     adaptor_weight_decay: Annotated[float, Range(ge=0)] = 5e-4
-    """Of the adaptors."""
+    """Weight decay of the adaptors."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class CosmosSettings(Checked):
     """One network for all preferences (method cosmos)."""
 
     concentration: Annotated[float, Range(gt=0)] = 1.2
-    """Parameter of the Dirichlet distribution that each minibatch's preference is drawn from; 1 is even, more is central."""
+    """Parameter of the Dirichlet distribution that each minibatch's preference is drawn from; 1 is uniform, more is central."""
     cosine: Annotated[float, Range(ge=0)] = 2.0
     """Weight of the cosine between the losses and the ray on which all weighted losses are equal; it spreads the front."""
 
@@ -194,38 +194,39 @@ class EvolutionSettings(Checked):
     """Evolution of the weights themselves (method moead)."""
 
     generations: PositiveInt = 100
-    """Generations, each of one new individual a preference vector."""
+    """Generations, each with one new individual for each preference vector."""
     radius: Annotated[float, Range(gt=0)] = 0.5
-    """How far a weight may go from where it starts, in standard deviations of its tensor."""
+    """How far a weight may move from its initial value, in standard deviations of its tensor."""
     n_samples: PositiveInt = 2048
-    """Training samples that an individual is measured on, the same for all."""
+    """Training samples on which an individual is measured, the same for all."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings(Checked):
-    """All constants of one trial's training. Each method reads some of them (`read_by`)."""
+    """All constants of one trial's training. Each method reads some of them (`trainer.catalog.MethodEntry.reads`)."""
 
     batch_size: PositiveInt = 256
-    """Samples a step."""
+    """Samples in each step."""
     learning_rate: Annotated[float, Range(gt=0)] = 2.5e-3
-    """The optimiser's learning rate in the first outer iteration of each phase."""
+    """The optimizer's learning rate in the first outer iteration of each phase."""
     learning_rate_decay: Annotated[float, Range(gt=0, le=1)] = 0.5
     """Factor on the learning rate after each outer iteration, or every `one_phase.decay_every` epochs."""
     data_share: Annotated[float, Range(gt=0, le=1)] = 1.0
-    """The first so large a share of the training data; for a search over settings on a part of it."""
+    """Share of the training data that is used, from the first sample; for a search over settings on a part of the data."""
     optimizer: Literal["adam", "sgd"] = "adam"
-    """`adam`, or stochastic gradient descent, with which the prox of each step is exact (no momentum where there is a prox)."""
+    """`adam`, or `sgd` (stochastic gradient descent), with which the prox of each step is exact (no momentum where there is a prox)."""
     scalarization: Literal["chebyshev_al", "weighted_sum", "smooth_chebyshev", "paper"] = "chebyshev_al"
-    """How the weighted objectives become one: augmented Lagrangian of the Chebyshev problem, plain mean, softmax, or the
+    """How the weighted objectives are combined into one: augmented Lagrangian of the Chebyshev problem, plain mean, softmax, or the
     paper's Lagrangian for equalities with a learned t."""
     augmentation: Annotated[float, Range(ge=0)] = 1e-4
     """e of the modified Chebyshev form; above 0 every minimiser is Pareto optimal, at 0 only weakly."""
     selection: Literal["scalarized", "accuracy"] = "scalarized"
-    """The epoch that is kept: least scalarised validation value (without a preference: least mean validation loss), or highest
-    mean validation accuracy (the paper's rule)."""
+    """The epoch that is kept: the one with the least scalarised validation value (without a preference: the least mean validation loss),
+    or with the highest mean validation accuracy (the paper's rule)."""
     warm_start: Literal["none", "neighbour"] = "none"
-    """Where a sparse trial (k0 > 0) starts: the initial network, or the trained network of the dense trial (k0 = 0) of its seed whose
-    task weights are nearest, of its study or of one that this comes after. It prunes more at the same k0 then, and needs fewer epochs."""
+    """The network that a sparse trial (k0 > 0) starts from: the initial one (`none`), or the trained network of the dense trial (k0 = 0) of
+    the same seed with the nearest task weights (`neighbour`), in its own study or in one that it comes after. With a warm start a trial
+    prunes more at the same k0, and needs fewer epochs."""
     lagrangian: LagrangianSettings = field(default_factory=LagrangianSettings)
     sparsify: SparsifySettings = field(default_factory=SparsifySettings)
     retrain: RetrainSettings = field(default_factory=RetrainSettings)
@@ -236,40 +237,3 @@ class TrainingSettings(Checked):
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
     cosmos: CosmosSettings = field(default_factory=CosmosSettings)
     evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
-
-
-_ALL = frozenset(item.name for item in fields(TrainingSettings))
-_TWO_PHASES = _ALL - {"one_phase", "distillation", "cosmos", "evolution"}
-_ONE_PHASE = frozenset(
-    ("batch_size", "learning_rate", "learning_rate_decay", "data_share", "optimizer", "selection", "growl", "lsuv", "one_phase")
-)
-_READ = {
-    "wcal_growl": _TWO_PHASES,
-    "fixed_architecture": _TWO_PHASES - {"tying", "warm_start"},
-    "stl": _ONE_PHASE,
-    "mgda": _ONE_PHASE,
-    "epo": _ONE_PHASE,
-    "kdmtl": _ONE_PHASE | {"distillation"},
-    "cosmos": _ONE_PHASE | {"cosmos"},
-    "moead": frozenset(("batch_size", "data_share", "growl", "lsuv", "evolution")),
-}
-_LATER = {"data_share": 1.0, "warm_start": "none"}
-_LATER_OF_GROWL = {"groups": "unit"}
-"""Settings that came after results were published, with the value that changes nothing: it is left out of a trial's identity."""
-
-
-def read_by(method: str, settings: TrainingSettings) -> dict[str, Any]:
-    """What a method reads of the settings, as plain values: what its results depend on, and nothing else."""
-    read = {name: value for name, value in asdict(settings).items() if name in _READ[method]}
-    if "growl" in read:
-        read["growl"] = _without(read["growl"], _LATER_OF_GROWL)
-    return _without(read, _LATER)
-
-
-def takes_steps(method: str) -> bool:
-    """Whether a method moves its networks by an optimiser's steps on minibatches."""
-    return "optimizer" in _READ[method]
-
-
-def _without(read: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in read.items() if later.get(name, _ALL) != value}

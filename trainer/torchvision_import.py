@@ -1,4 +1,4 @@
-"""The public door to `trainer.problems.images.downloads`: this import path is kept for code outside the project."""
+"""Re-exports `trainer.problems.images.downloads` under the import path that code outside the project uses."""
 
 from trainer.problems.images.downloads import import_torchvision
 

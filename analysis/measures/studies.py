@@ -13,6 +13,7 @@ ANCHOR_STUDY = "anchor-runs"
 """The study whose trials only determine the reference point."""
 FIXED_ARCHITECTURE = "fixed_architecture"
 WCAL = "wcal_growl"
+# Labels for manifests of earlier versions, which do not hold them; those of today are in trainer/catalog.py.
 _DEFAULT_SCALARIZATION = "chebyshev_al"
 _SCALARIZATIONS = {
     "chebyshev_al": "WC-AL",
@@ -42,6 +43,8 @@ class Study:
     method: str
     scalarization: str | None = None
     """How it combines the objectives into one; None where the manifest does not say or the method does not scalarize."""
+    label: str | None = None
+    """The method's name for people, with these settings; None in manifests of earlier versions."""
 
     @property
     def is_second(self) -> bool:
@@ -74,7 +77,9 @@ def study_entries(table: ResultTable) -> dict[str, dict[str, Any]]:
 
 def method_label(study: Study, prunes: bool) -> str:
     """Label a study's method for people; `prunes` adds GrOWL, for trials with k0 > 0."""
-    if study.method == WCAL:
+    if study.label:
+        label = study.label
+    elif study.method == WCAL:
         scalarization = study.scalarization or _DEFAULT_SCALARIZATION
         label = _SCALARIZATIONS.get(scalarization, scalarization)
     else:
@@ -95,7 +100,8 @@ def _of_manifest(entry: Mapping[str, Any]) -> Study:
     training = entry.get("training")
     scalarization = training.get("scalarization") if isinstance(training, dict) else None
     name, model, method = (str(entry.get(key) or "") for key in ("name", "model", "method"))
-    return Study(name, model, method, None if scalarization is None else str(scalarization))
+    label = entry.get("label")
+    return Study(name, model, method, None if scalarization is None else str(scalarization), None if label is None else str(label))
 
 
 RELATIVE_TOLERANCE = 1e-3

@@ -81,7 +81,7 @@ def _are_objectives(value: object) -> bool:
 
 def _are_studies(value: object) -> bool:
     if not isinstance(value, list) or not all(
-        _are_lines(item, "name", others=("model", "method", "candidate_of", "tuned_by")) for item in value
+        _are_lines(item, "name", others=("model", "method", "label", "candidate_of", "tuned_by")) for item in value
     ):
         return False
     return all(isinstance(item.get("training", {}), dict) for item in value)

@@ -9,6 +9,7 @@ from sweep.errors import SweepError
 from sweep.grid.load import SweepConfig
 from sweep.planning.manifest import fingerprint_of
 from sweep.store.store import Store, StoreError
+from trainer.catalog import METHODS
 from trainer.problems.custom.factory import OwnProblem
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ class TrainedTrials:
         """
         if self.config.problem.name.startswith("analytic/"):
             raise SweepError(f"trial {row['trial_id']}: it is a point of an analytic problem, not a network that could be compressed")
-        if row["method"] == "cosmos":
+        method = METHODS.get(row["method"])
+        if method is not None and method.compression_obstacle is not None:
             raise SweepError(
-                f"trial {row['trial_id']}: its network reads the preference beside the inputs (method cosmos), and is not compressed\n"
+                f"trial {row['trial_id']}: {method.compression_obstacle} (method {row['method']}), and is not compressed\n"
                 "  hint: choose a trial of another method"
             )
         blob = self.store.get_blob(row["weights_sha256"])

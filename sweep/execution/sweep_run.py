@@ -205,7 +205,7 @@ class Member:
 
     def _inherited(self, study: Study, seed: int) -> Inherited:
         """What the study inherits from the studies that it waits for, which are complete."""
-        if study.tuned_by is None and METHODS[study.method].takes is None:
+        if study.tuned_by is None and METHODS[study.method].inherits is None:
             return Inherited(study.training)
         wanted = {trial.trial_id: trial for trial in self.trials if trial.study in study.after}
         rows = self.store.read_rows(wanted).to_pylist()

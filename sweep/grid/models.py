@@ -16,11 +16,12 @@ from pydantic import (
     TypeAdapter,
     WithJsonSchema,
 )
+from pydantic_core import PydanticKnownError
 
 from sweep.grid.json_schema import METHOD_NAMES, MODEL_NAMES
 from sweep.grid.preferences import Preferences
 from sweep.grid.study import Study
-from trainer.catalog import Entry, find_problem
+from trainer.catalog import METHODS, Entry, find_problem
 from trainer.problems.facts import ProblemFacts
 from trainer.settings import Range, TrainingSettings
 
@@ -83,9 +84,15 @@ Name = Annotated[
     AfterValidator(_check_name),
     WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$", "examples": ["multidigits-mdmtn"]}),
 ]
-Method = Annotated[
-    Literal["wcal_growl", "fixed_architecture", "mgda", "kdmtl", "stl", "epo", "cosmos", "moead"], WithJsonSchema(METHOD_NAMES)
-]
+
+
+def _check_method(name: str) -> str:
+    if name not in METHODS:
+        raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, METHODS))})
+    return name
+
+
+Method = Annotated[str, AfterValidator(_check_method), WithJsonSchema(METHOD_NAMES)]
 ModelName = Annotated[str, WithJsonSchema(MODEL_NAMES)]
 Seeds = Annotated[tuple[Annotated[int, Range(ge=0, le=2**31 - 1)], ...], Field(min_length=1, examples=[[0, 1, 2]])]
 Point = tuple[Annotated[float, Range()], ...]

@@ -242,7 +242,7 @@ def _method_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Map
     if method.needs is not None and find_spec(method.needs[0]) is None:
         rule = f"a method whose packages are installed expected, {values['method']} needs {method.needs[0]}"
         return [Mistake(paths["method"], rule, values["method"], f"pip install 'pareto-sweep[{method.needs[1]}]', or leave the study out")]
-    owner = next((name for name, entry in METHODS.items() if entry.model == values["model"] == "kdmtl"), None)
+    owner = next((name for name, entry in METHODS.items() if entry.owns_model and entry.model == values["model"]), None)
     if method.model not in (None, values["model"]):
         rule = f"the model {method.model} expected for the method {values['method']}"
         return [Mistake(paths["model"], rule, values["model"], f"write `model: {method.model}`")]
@@ -304,13 +304,13 @@ def _inheritance_mistakes(studies: Sequence[Study]) -> list[Mistake]:
     mistakes = []
     for index, study in enumerate(studies):
         method = METHODS[study.method]
-        sources = [by_name[name] for name in study.after if by_name[name].method == method.giver]
+        sources = [by_name[name] for name in study.after if by_name[name].method == method.inherits_from]
         path: Path = ("studies", index, "after")
-        if method.takes is not None and len(sources) != 1:
-            rule = f"one study of the method {method.giver} expected, whose {_INHERITED[method.takes]} the method {study.method} inherits"
+        if method.inherits is not None and len(sources) != 1:
+            rule = f"one study of the method {method.inherits_from} expected, whose {_INHERITED[method.inherits]} the method {study.method} inherits"
             found = ", ".join(source.name for source in sources) or "none"
             mistakes.append(Mistake(path if len(studies) > 1 or study.after else ("method",), rule, found, "name it in `after`"))
-        elif sources and method.takes != "teachers" and sources[0].model != study.model:
+        elif sources and method.inherits != "teachers" and sources[0].model != study.model:
             rule = f"a study of the same model expected ({study.model})"
             mistakes.append(Mistake(path, rule, f"{sources[0].name} with {sources[0].model}", "both studies need the same model"))
     return mistakes
@@ -352,7 +352,7 @@ def _batch_mistakes(
     for study, path in zip(studies, training_paths, strict=True):
         for training, own_path in _trainings(study, path, studies, candidates) if study.model in models else ():
             try:
-                entry.check_batches(config.problem.options, study.model, study.method, training)
+                entry.check_batches(config.problem.options, study.model, training, trains=METHODS[study.method].inherits_steps)
             except BatchError as error:
                 where, found = (
                     ((*own_path, "batch_size"), str(training.batch_size)) if error.is_of_training else (("problem", "name"), None)

@@ -59,20 +59,20 @@ def inherit(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequenc
         training = with_values_of(training, studies[best].training, study.searched)
         notes.append(f"settings of {best}, the best candidate of {study.tuned_by} on validation data")
     method = METHODS[study.method]
-    if method.takes is None:
+    if method.inherits is None:
         return Inherited(training, notes=tuple(notes))
-    source = next(name for name in study.after if studies[name].method == method.giver)
+    source = next(name for name in study.after if studies[name].method == method.inherits_from)
     of_source = [row for row in rows if row["study"] == source]
     of_seed = [row for row in of_source if row["seed"] == seed] or of_source
-    usable = [row for row in of_seed if _is_usable(row, method.takes)]
+    usable = [row for row in of_seed if _is_usable(row, method.inherits)]
     if not usable:
-        which = {"teachers": "", "architecture": " with a suppressed row", "start": " with k0 = 0"}[method.takes]
+        which = {"teachers": "", "architecture": " with a suppressed row", "start": " with k0 = 0"}[method.inherits]
         return Inherited(training, fault=f"{study.name} inherits the network of a trial of {source}{which}, but no such trial ended ok")
-    if method.takes == "architecture":  # prefer trials that reached the requested sparsity
+    if method.inherits == "architecture":  # prefer trials that reached the requested sparsity
         usable = [row for row in usable if row.get("sparsity_reached")] or usable
     row = usable[int(np.argmax(_scores(usable, selection)))]  # the first of equal ones
     k = "" if row["k"] is None else f", k = {preference_text(row['k'])}"
-    notes.append(f"{_WHAT[method.takes]} of trial {row['trial_id']} (study {source}, seed {row['seed']}{k})")
+    notes.append(f"{_WHAT[method.inherits]} of trial {row['trial_id']} (study {source}, seed {row['seed']}{k})")
     return Inherited(training, row["weights_sha256"], (row["trial_id"],), tuple(notes))
 
 

@@ -11,10 +11,10 @@ from sweep.store.manifest import selection_rule
 from sweep.store.remote.path import StorePath
 from sweep.store.schema import SCHEMA_VERSION
 from sweep.store.store import StoreError
+from trainer.catalog import METHODS, read_by
 from trainer.problems.custom.factory import OwnProblem
 from trainer.problems.custom.source import ProblemError, changed_modules
 from trainer.problems.facts import SPARSITY
-from trainer.settings import read_by
 
 
 def fingerprint_of(config: SweepConfig) -> str:
@@ -99,6 +99,7 @@ def _study_identity(study: Study) -> dict[str, Any]:
     after = (None, *study.after)[-1] if len(study.after) < 2 else list(study.after)
     identity: dict[str, Any] = {"name": study.name, "model": study.model, "method": study.method, "after": after}
     identity["training"] = read_by(study.method, study.training)
+    identity["label"] = METHODS[study.method].label_of(study.training)
     if study.name == ANCHOR_STUDY:
         identity["seed"] = study.seeds[0]  # another seed would give another reference point
     return identity | {key: getattr(study, key) for key in ("candidate_of", "tuned_by") if getattr(study, key)}

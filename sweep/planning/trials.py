@@ -10,8 +10,7 @@ from sweep.grid.load import Study, SweepConfig
 from sweep.grid.resolve import ANCHOR_STUDY, studies_to_start_from
 from sweep.planning.inherit import Vector, nearest_dense
 from sweep.planning.manifest import fingerprint_of
-from trainer.catalog import METHODS
-from trainer.settings import read_by
+from trainer.catalog import METHODS, read_by
 
 _ID_LENGTH = 16
 
@@ -66,7 +65,9 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
             facts["reference_point"] = reference if study.preferences != (None,) else None
         if METHODS[study.method].depends_on_grid:
             facts["grid"] = study.preferences
-        sources = [other for other in study.after if by_name[other].candidate_of or by_name[other].method == METHODS[study.method].giver]
+        sources = [
+            other for other in study.after if by_name[other].candidate_of or by_name[other].method == METHODS[study.method].inherits_from
+        ]
         for seed in study.seeds:
             if sources:  # what is inherited depends on every trial that it is chosen from
                 facts["from"] = [ids[other].get(seed, ids[other]) if not by_name[other].candidate_of else ids[other] for other in sources]

@@ -171,7 +171,7 @@ def manifest_mistake(manifest: Mapping[str, Any]) -> str | None:
         "name": is_line(manifest.get("name")),
         "tasks": all(map(is_line, manifest["tasks"])),
         "problem": isinstance(problem, str | dict) and is_line(problem.get("name", "") if isinstance(problem, dict) else problem),
-        "studies": all(all(map(is_line, _texts(study, "name", "model", "method"))) for study in manifest["studies"]),
+        "studies": all(all(map(is_line, _texts(study, "name", "model", "method", "label"))) for study in manifest["studies"]),
         "objectives": all(all(map(is_line, _texts(item, "name", "column", "sense", "unit"))) for item in manifest["objectives"]),
         "hypervolume_reference": is_point(manifest.get("hypervolume_reference")),
         "hypervolume_reference_given": isinstance(manifest.get("hypervolume_reference_given", False), bool),
@@ -223,8 +223,8 @@ def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Stor
         StoreError: another sweep; the message names each key that differs, with both values.
     """
     lines = [line for key in {**stored, **asked} if key not in _NOT_IDENTITY for line in _differences(key, stored, asked)]
-    studies = {study["name"]: study for study in stored["studies"]}
-    again = {study["name"]: study for study in asked["studies"] if study["name"] in studies}
+    studies = {study["name"]: _without_label(study) for study in stored["studies"]}
+    again = {study["name"]: _without_label(study) for study in asked["studies"] if study["name"] in studies}
     lines += [line for name in again for line in _differences(name, studies, again, "studies.")]
     if lines:
         named = "".join(f"\n  {line}" for line in lines)
@@ -234,6 +234,11 @@ def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Stor
     selection = stored.get("selection") or asked.get("selection")
     added = {} if selection is None else {"selection": selection}
     return {**stored, **added, "schema_version": asked["schema_version"], "studies": [*stored["studies"], *new]}
+
+
+def _without_label(study: Mapping[str, Any]) -> dict[str, Any]:
+    """A study without the label of its method, which earlier versions did not write and which changes no result."""
+    return {key: value for key, value in study.items() if key != "label"}
 
 
 def _is_same_data(key: str, old: object, new: object) -> bool:

@@ -20,8 +20,9 @@ from pydantic import TypeAdapter
 from sweep.planning.pack_job import PackJob
 from sweep.store.records import is_count
 from sweep.store.store import Checkpoint, Store, StoreError
+from sweep.worker.columns import epoch_columns, row_columns, usage_columns
 from sweep.worker.faults import Kind, kind_of
-from trainer.catalog import find_problem
+from trainer.catalog import METHODS, find_problem
 from trainer.problems.custom.factory import OwnProblem
 from trainer.problems.custom.source import SourceError, described
 from trainer.settings import TrainingSettings
@@ -188,7 +189,8 @@ class PackRun:
         if job.problem_source is not None:
             entry.refuse_other_source(job.problem_source)
         try:
-            return entry.prepare(options, job.model, job.method, TypeAdapter(TrainingSettings).validate_python(dict(job.training)))
+            settings = TypeAdapter(TrainingSettings).validate_python(dict(job.training))
+            return entry.prepare(options, job.model, settings, trains=METHODS[job.method].takes_steps)
         except (OutOfMemoryError, MemoryError, OSError, SourceError):
             raise
         except Exception as error:  # noqa: BLE001 - the worker's edge: what the user's code raises becomes a row
@@ -318,18 +320,18 @@ class PackRun:
     def _publish_error(self, part: _Part, trial_id: str, error: str, **columns: Any) -> None:
         from trainer.training.measurements import storable
 
-        spent = {} if part.training is None else part.training.spent()
-        self._store.publish(self._row(trial_id) | spent | {"state": "error", "error": storable(error)} | columns)
+        usage = {} if part.training is None else usage_columns(part.training.usage())
+        self._store.publish(self._row(trial_id) | usage | {"state": "error", "error": storable(error)} | columns)
 
     def _publish(self, part: _Part, results: list[Any]) -> None:
         """One row after the other: one that the store refuses costs the others nothing."""
         for result in results:
-            row = self._row(result.trial_id) | result.columns | {"state": result.state, "error": result.error}
+            row = self._row(result.trial_id) | row_columns(result) | {"state": result.state, "error": result.error}
             start = self._trials[result.trial_id].start
             own = [start.note] if start is not None and start.note else []
-            row["notes"] = [*self._notes, *own, *(result.columns.get("notes") or ())] or None
+            row["notes"] = [*self._notes, *own, *result.measurements.notes] or None
             try:
-                self._store.publish(row, result.epochs, result.weights)
+                self._store.publish(row, epoch_columns(result), result.weights)
             except Exception as error:
                 self._keep_whole_epochs(part)
                 if kind_of(error) is not Kind.TRIAL:

@@ -32,8 +32,8 @@ def measured(problem_name: str, backend: str, model: str, seed: int, n_train: in
     for preferences in (DENSE, SPARSE):
         specs = [TrialSpec(str(i), model, "wcal_growl", k, seed, SETTINGS) for i, k in enumerate(preferences)]
         results += train(specs, problem, backend=backend)
-    accuracy = statistics.mean(result.columns["accuracy.test.mean"] for result in results)
-    return accuracy, statistics.mean(result.columns["sparsity_rate"] for result in results[len(DENSE) :])
+    accuracy = statistics.mean(result.mean_accuracy("test") for result in results)
+    return accuracy, statistics.mean(result.measurements.rows.sparsity_rate for result in results[len(DENSE) :])
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from trainer.api import TrainingSettings, TrialSpec, train
+from trainer.api import TrainingSettings, TrialResult, TrialSpec, train
 from trainer.catalog import PROBLEMS
 from trainer.compression.channels import positions_of_channels
 from trainer.compression.compress import compress, largest_difference, macs_of
@@ -77,17 +77,18 @@ def accuracy(seeds: int, model: str, n_train: int) -> None:
     print(f"\nmultidigits, {n_train} training samples, {model}, {seeds} seeds: mean +- deviation of test accuracy; SR; what is left")
     for groups in ("unit", "channel"):
         settings = replace(SETTINGS, growl=GrowlSettings(groups=groups))  # type: ignore[arg-type]
-        rows: dict[float, list[Mapping[str, float]]] = {}
+        results: dict[float, list[TrialResult]] = {}
         for seed in range(seeds):
             specs = [TrialSpec(str(i), model, "wcal_growl", k, seed, settings) for i, k in enumerate(PREFERENCES)]
             for k, result in zip(PREFERENCES, train(specs, problem), strict=True):
-                rows.setdefault(k[0], []).append(result.columns)
-        for k0, found in rows.items():
-            accuracies = [100 * row["accuracy.test.mean"] for row in found]
+                results.setdefault(k[0], []).append(result)
+        for k0, found in results.items():
+            accuracies = [100 * (result.mean_accuracy("test") or 0) for result in found]
             spread = statistics.stdev(accuracies) if len(accuracies) > 1 else float("nan")
-            rate = statistics.mean(100 * row["sparsity_rate"] for row in found)
-            params = statistics.mean(1 - row["removable_params"] / row["n_params"] for row in found)
-            macs = statistics.mean(1 - row["removable_macs"] / row["n_macs"] for row in found)
+            measured = [result.measurements for result in found]
+            rate = statistics.mean(100 * one.rows.sparsity_rate for one in measured if one.rows)
+            params = statistics.mean(1 - one.sizes.removable_params / one.n_params for one in measured if one.sizes and one.n_params)
+            macs = statistics.mean(1 - one.sizes.removable_macs / one.sizes.n_macs for one in measured if one.sizes)
             print(
                 f"  {groups:8s} k0 {k0:<6g} {statistics.mean(accuracies):6.2f} +- {spread:.2f} %   SR {rate:5.1f} %   "
                 f"parameters {100 * params:5.1f} %   multiply-adds {100 * macs:5.1f} %"

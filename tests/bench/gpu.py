@@ -161,11 +161,11 @@ def one_pack(asked: argparse.Namespace, is_dense: bool, n: int) -> None:
     results = training.results()
     figures = {
         "seconds": time.perf_counter() - started,
-        "tying_s": results[0].columns["wall_s_tying"],
+        "tying_s": results[0].measurements.usage.wall_s_tying,
         "checkpoints": n_checkpoints,
         "model_steps": n * training.n_epochs * math.ceil(asked.samples / BATCH),
         "ok": sum(result.state == "ok" for result in results),
-        "notes": results[0].columns["notes"],
+        "notes": results[0].measurements.notes,
     }
     print(json.dumps(figures))
 

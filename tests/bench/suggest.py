@@ -125,7 +125,7 @@ def multidigits(model: str, seeds: Sequence[int], n_train: int, divisions: Seque
                     specs = [TrialSpec(str(i), model, "wcal_growl", tuple(k[i].tolist()), seed, settings) for i in rows]
                     for row, result in zip(rows, train(specs, problem), strict=True):
                         if result.state == "ok":
-                            values[row] = [result.columns["objective.sparsity"], *(result.columns[f"loss.validation.{n}"] for n in names)]
+                            values[row] = [result.measurements.sparsity, *(result.measurements.losses["validation"][n] for n in names)]
             return values
 
         return solve

@@ -94,14 +94,14 @@ def train_variant(settings: TrainingSettings, problem_name: str, model: str, see
     for share in SHARES:
         specs = [TrialSpec(f"{k0:.4g}", model, "wcal_growl", (k0, (1 - k0) * share, (1 - k0) * (1 - share)), seed, settings) for k0 in grid]
         for spec, result in zip(specs, train(specs, problem), strict=True):
-            columns = result.columns
+            measured = result.measurements
             rows.append(
                 {
                     "k": spec.preference,
                     "state": result.state,
-                    "sparsity_rate": columns.get("sparsity_rate"),
-                    "losses": [columns[f"loss.test.{task}"] for task in tasks],
-                    "accuracy": columns.get("accuracy.test.mean"),
+                    "sparsity_rate": measured.rows and measured.rows.sparsity_rate,
+                    "losses": [measured.losses["test"][task] for task in tasks],
+                    "accuracy": result.mean_accuracy("test"),
                 }
             )
     path.write_text(json.dumps({"seconds": (time.perf_counter() - started) / len(rows), "rows": rows}))

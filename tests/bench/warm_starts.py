@@ -144,18 +144,18 @@ class Bench:
 
 
 def _row(preference: Any, result: Any, tasks: Sequence[str]) -> dict[str, Any]:
-    columns = result.columns
-    phase_2 = [record for record in result.epochs if record["phase"] != "sparsify"]
+    measured = result.measurements
+    phase_2 = [record for record in result.epochs if record.phase != "sparsify"]
     return {
         "k": preference,
         "state": result.state,
-        "sparsity_rate": columns.get("sparsity_rate"),
-        "losses": [columns[f"loss.test.{task}"] for task in tasks],
-        "accuracy": columns.get("accuracy.test.mean"),
-        "best_epoch": columns.get("best_epoch"),
-        "first_epoch": phase_2[0]["epoch"] if phase_2 else None,
-        "scalarized": [record["scalarized"] for record in phase_2],
-        "validation": [statistics.mean(record[f"loss.validation.{task}"] for task in tasks) for record in phase_2],
+        "sparsity_rate": measured.rows and measured.rows.sparsity_rate,
+        "losses": [measured.losses["test"][task] for task in tasks],
+        "accuracy": result.mean_accuracy("test"),
+        "best_epoch": measured.best_epoch,
+        "first_epoch": phase_2[0].epoch if phase_2 else None,
+        "scalarized": [record.scalarized for record in phase_2],
+        "validation": [statistics.mean(record.validation_losses) for record in phase_2],
     }
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from commands import call, is_refused
 
 import sweep
 from sweep.cli.commands import cli
@@ -24,6 +25,7 @@ from sweep.store.store import Store
 from trainer.catalog import ProblemEntry
 from trainer.problems.images.sources import DataError
 
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 REPOSITORY = Path(sweep.__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 GRID = """\
@@ -35,27 +37,6 @@ output: results
 N_TRIALS = 8
 USED = "complete trials used 0.00778 device hours"
 """By the trials of `results`."""
-
-
-def call(*arguments: object) -> Result:
-    """A command, in this process; exceptions that it lets through are raised here."""
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
-def is_refused(result: Result, *parts: str) -> None:
-    """Exit code 2 and one message on standard error, with these parts in it."""
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("Error: ") == 1
-    assert "Traceback" not in result.stderr
-    for part in parts:
-        assert part in result.stderr
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ CASES = {
     "text for a number": Case(
         'training: {batch_size: "3"}', "2:24: training.batch_size: a whole number expected", '"3"', "write 3 without quotes"
     ),
-    "number with a unit": Case("training: {batch_size: 3k}", "2:24: training.batch_size: a whole number expected", "3k", "Samples a step"),
+    "number with a unit": Case(
+        "training: {batch_size: 3k}", "2:24: training.batch_size: a whole number expected", "3k", "Samples in each step"
+    ),
     "true for a number": Case("training: {batch_size: true}", "2:24: training.batch_size: a whole number expected", "true", "Default: 256"),
     "fraction for a whole number": Case("seeds: [0, 1.5]", "2:12: seeds[1]: a whole number expected", "1.5", "Random seeds"),
     "fraction in an exponent": Case(

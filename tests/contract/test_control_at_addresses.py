@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import call
 from object_store import ObjectStore
 
 from sweep.cli import run as run_command
-from sweep.cli.commands import cli
 from sweep.grid.load import GridText, load_config
 from sweep.planning.manifest import manifest_of
 from sweep.planning.trials import trials_of
@@ -17,10 +16,6 @@ from sweep.store.remote.path import RemotePath
 from sweep.store.store import Store
 
 GRID = "problem: {name: analytic/zdt1, n_steps: 1}\npreferences: {list: [[0.5, 0.5], [0.25, 0.75]]}\n"
-
-
-def call(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, arguments, catch_exceptions=False)
 
 
 def looks_at(store: Store) -> Store:

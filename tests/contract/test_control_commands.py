@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from commands import call, is_refused
 
 from sweep.cli import run as run_command
 from sweep.cli.commands import cli
@@ -19,6 +20,7 @@ from sweep.planning.stored_config import refuse_untrusted
 from sweep.planning.trials import trials_of
 from sweep.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 GRID = "problem: {name: analytic/zdt1, n_steps: 1}\npreferences: {list: [[0.5, 0.5], [0.25, 0.75]]}\noutput: results\n"
 OWN = """\
 from pathlib import Path
@@ -26,25 +28,6 @@ Path("imported").touch()
 def factory():
     raise RuntimeError("not to be called")
 """
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
-def is_refused(result: Result, *parts: str) -> None:
-    """Exit code 2 and one message with these parts."""
-    assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("Error: ") == 1
-    assert "Traceback" not in result.stderr
-    for part in parts:
-        assert part in result.stderr
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

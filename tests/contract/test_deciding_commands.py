@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import call, is_refused
 
 import sweep
 from analysis import compare, pick, read_results, suggest
-from sweep.cli.commands import cli
 from sweep.grid.load import load_config
 from sweep.planning.trials import trials_of
 
@@ -18,18 +17,6 @@ REPOSITORY = Path(sweep.__file__).parents[1]
 TABLE = REPOSITORY / "results/table1-multidigits"
 HPS, MDMTN = REPOSITORY / "results/multifashion-hps", REPOSITORY / "results/multifashion-mdmtn"
 BOUNDS = ("--min", "accuracy.test.left=0.95", "--min", "sparsity_rate=0.5")
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
-def is_refused(result: Result, *parts: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert result.stderr.count("Error: ") == 1
-    for part in parts:
-        assert part in result.stderr
 
 
 def test_pick_prints_the_trial_and_why_others_lost() -> None:

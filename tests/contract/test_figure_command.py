@@ -4,33 +4,22 @@ import json
 import sys
 from pathlib import Path
 
+import commands
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands import is_refused
 
 from analysis.figures.catalog import FIGURES
-from sweep.cli.commands import cli
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "analysis"))
 from network_stores import write_network_store
 from synthetic_store import TWO_TASKS, write_manifest
 
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
+
 
 def call(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["figure", *map(str, arguments)], catch_exceptions=False)
-
-
-def is_refused(result: Result, *parts: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    for part in parts:
-        assert part in result.stderr
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return commands.call("figure", *arguments)
 
 
 @pytest.fixture

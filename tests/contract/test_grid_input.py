@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import call, is_refused
 
 import sweep.grid.source.text
 from sweep.cli import run as run_command
-from sweep.cli.commands import cli
 from sweep.execution.sweep_run import Member
 from sweep.grid.append import append_preferences
 from sweep.grid.load import ConfigError, GridText, SweepConfig, load_config, parse_config, read_grid
@@ -46,18 +45,6 @@ def make():
 """
 
 Trained = list[tuple[tuple[SweepConfig, ...], GridText]]
-
-
-def call(*arguments: object, text: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], input=text, catch_exceptions=False)
-
-
-def is_refused(result: Result, *parts: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("Error: ")
-    assert "Traceback" not in result.output
-    for part in parts:
-        assert part in result.stderr
 
 
 @pytest.fixture(autouse=True)

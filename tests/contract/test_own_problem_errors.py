@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import call
 
 import sweep
-from sweep.cli.commands import cli
 from sweep.grid.load import ConfigError, load_config
 from sweep.planning.manifest import manifest_of
 from sweep.planning.trials import trials_of
@@ -196,7 +195,7 @@ CASES = {
     ),
     "a layer that is not there": Case(
         "problem: own:layer",
-        "1:10: problem: network small: growl_layers names d, which is no module of it",
+        "1:10: problem: network small: growl_layers names d, which is not one of its modules",
         "own:layer",
         "docs/own-problem.md",
     ),
@@ -226,11 +225,6 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.path[:] = path
     for name in ("own", "problem", "evil"):
         sys.modules.pop(name, None)
-
-
-def call(*arguments: object) -> Result:
-    """A command, in this process; exceptions that it lets through are raised here."""
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -316,7 +310,9 @@ def test_a_batch_that_the_network_cannot_take_is_one_message(case: tuple[str, st
     assert (result.exit_code, result.stdout) == (2, "built\n"), "one build for the facts and the batches"
     message, hint = result.stderr.splitlines()
     rule = f"the last batch of an epoch has 1 sample ({n_samples} training samples in batches of {batch_size}), which network small"
-    assert message.startswith(f"Error: grid.yaml:{where}: {rule} cannot take in training: it raised ValueError: Expected more than 1 value")
+    assert message.startswith(
+        f"Error: grid.yaml:{where}: {rule} cannot process in training: it raised ValueError: Expected more than 1 value"
+    )
     assert message.endswith(f"(got {batch_size})")
     assert hint == f"  hint: set training.batch_size to {other}, for example, or change the number of training samples"
     assert not Path("out").exists()

@@ -9,9 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from sweep.cli.commands import cli
 from sweep.grid.load import load_config
 from sweep.planning.manifest import manifest_of
 from sweep.planning.pack_job import PackJob, TrialJob
@@ -31,10 +29,6 @@ training:
   growl: {layer_sparsity_max: 0.7}
 output: results
 """
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def train(folder: Path, grid: str = GRID, out: str | None = None) -> Store:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from commands import is_refused
 from sweep_process import (
     Ended,
     EpochWatch,
@@ -380,15 +381,6 @@ def test_a_cluster_that_is_not_there_is_said_quickly(tmp_path: Path, address: st
     ended = sweep_command(*RUN, "--address", address, folder=workplace(tmp_path / "w"), timeout=60)
     is_refused(ended, rule, hint)
     print(f"{address}: {ended.seconds:.1f} s")
-
-
-def is_refused(ended: Ended, *parts: str) -> None:
-    """Exit code 2, and one message with these parts."""
-    assert ended.code == 2, ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert ended.stderr.count("Error: ") == 1
-    for part in parts:
-        assert part in ended.stderr
 
 
 def test_more_than_the_machine_has_is_said_instead_of_waiting(tmp_path: Path) -> None:

@@ -40,12 +40,12 @@ def solve(function: str, seed: int = 0, scalarization: str = "chebyshev_al") -> 
 
 def gaps(results: list[TrialResult]) -> np.ndarray:
     """Relative distance of each scalarised value from the optimum."""
-    return np.array([result.columns["scalarized"] / result.columns["optimum"] - 1 for result in results])
+    return np.array([result.measurements.scalarized / result.measurements.optimum - 1 for result in results])
 
 
 def points(results: list[TrialResult], function: str) -> np.ndarray:
     tasks = CONFIGS[function].problem.facts.tasks
-    return np.array([[result.columns[f"loss.validation.{task}"] for task in tasks] for result in results])
+    return np.array([[result.measurements.losses["validation"][task] for task in tasks] for result in results])
 
 
 LONGEST = ("dtlz1",)
@@ -95,9 +95,9 @@ def test_the_residual_says_who_is_converged() -> None:
     k = study.preferences[2]
     (early,) = train([TrialSpec("early", study.model, study.method, k, 0, short)], problem)
     late = solve("quadratics")[2]
-    assert late.columns["residual"] < 1e-6
-    assert late.columns["spread"] < 1e-6
-    assert early.columns["residual"] > 100 * late.columns["residual"]
+    assert late.measurements.convergence.residual < 1e-6
+    assert late.measurements.convergence.spread < 1e-6
+    assert early.measurements.convergence.residual > 100 * late.measurements.convergence.residual
 
 
 @pytest.mark.parametrize("function", TWO_OBJECTIVES)
@@ -135,4 +135,4 @@ def test_no_optimum_is_claimed_where_the_formula_does_not_hold() -> None:
         TrialSpec("b", "point", "wcal_growl", k, 0, short, reference_point=(0.0, -1.0, 0.0)),
         TrialSpec("c", "point", "wcal_growl", k, 0, short, scaling="anchors"),
     ):
-        assert train([spec], problem)[0].columns["optimum"] is None
+        assert train([spec], problem)[0].measurements.optimum is None

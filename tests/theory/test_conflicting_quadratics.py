@@ -62,7 +62,7 @@ def test_a_trial_that_reached_the_front_has_opposite_gradients_and_one_that_did_
     def cosines(n_epochs: int) -> list[float]:
         own = dataclasses.replace(plain, retrain=RetrainSettings(outer_iterations=n_epochs, epochs=1))
         specs = [TrialSpec(str(i), "point", "wcal_growl", k, 0, own) for i, k in enumerate(ks)]
-        return [result.columns["gradient_cosine"][0] for result in train(specs, PROBLEM)]
+        return [result.measurements.gradient_cosine[0] for result in train(specs, PROBLEM)]
 
     assert cosines(24) == pytest.approx([-1.0] * 2, abs=1e-5)
     assert max(cosines(1)) > -0.99

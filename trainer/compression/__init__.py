@@ -1,1 +1,1 @@
-"""Networks that are really smaller: traced to a list of steps, shrunk, and kept as such a list."""
+"""Physically smaller networks: traced to a list of steps, shrunk, and stored as such a list."""

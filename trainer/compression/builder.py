@@ -1,4 +1,4 @@
-"""Writes the steps of the smaller network."""
+"""The construction of the steps of the smaller network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from trainer.compression.units import Units
 
 
 class Builder:
-    """Steps so far, and for each value which units of the original one it holds, in order."""
+    """The steps so far, and for each value the units of the original value that it contains, in order."""
 
     def __init__(self, source: Program, units: Mapping[str, Units], dtype: torch.dtype, ties: bool) -> None:
         self.layouts: dict[str, Tensor] = {INPUT: torch.arange(source.input_shape[0])} if source.input_shape else {}
@@ -29,9 +29,9 @@ class Builder:
         return Program(self._source.input_shape, tuple(self._steps), outputs, self._tensors)
 
     def keep(self, name: str, tensor: Tensor) -> Stored:
-        """Store a tensor under this name or one like it; what is the same for several uses is stored once.
+        """Store a tensor under this name or a similar one; equal tensors of several uses are stored once.
 
-        A weight that several steps read may be cut in another way for each of them.
+        A weight that several steps read may be cut differently for each of them.
         """
         kept = self._kept.setdefault(name, [])
         for known in kept:
@@ -43,28 +43,28 @@ class Builder:
         return Stored(unused)
 
     def keep_computed(self, name: str, tensor: Tensor) -> Stored:
-        """Store numbers that were computed in double precision, in the network's own type."""
+        """Store numbers that were computed in double precision, converted to the network's type."""
         return self.keep(name, tensor.to(self._dtype))
 
     def original(self, name: str) -> Tensor:
-        """A tensor of the network that is made smaller."""
+        """Return a tensor of the original network."""
         return self._source.tensors[name]
 
     def add(self, step: Step, layout: Tensor | None) -> None:
-        """Write a step whose output holds these units of the original value of its name; None where units mean nothing."""
+        """Add a step whose output contains these units of the original value of its name; None for values without units."""
         self._steps.append(step)
         if layout is not None:
             self.layouts[step.name] = layout
 
     def make(self, op: str, *args: Any) -> Value:
-        """Write a step of our own."""
+        """Add a step that the original network does not have."""
         self._n_made += 1
         name = f"compact_{self._n_made}"
         self._steps.append(Step(name, op, args))
         return Value(name)
 
     def as_it_was(self, argument: Any) -> Any:
-        """An argument of a step without a rule: every value with all of its units, every tensor as it is."""
+        """Return an argument of a step without a rule, in which every value has all of its units and every tensor is whole."""
         if isinstance(argument, Value):
             units = self.units.get(argument.name)
             return argument if units is None else self.arranged(argument.name, torch.arange(len(units.is_constant)))
@@ -75,7 +75,7 @@ class Builder:
         return argument
 
     def arranged(self, name: str, wanted: Tensor) -> Value:
-        """A value that holds exactly these units, in this order: chosen from what was computed, constants filled in."""
+        """Return a value with exactly these units in this order: computed units are selected, constant ones are filled in."""
         layout = self.layouts[name]
         if torch.equal(layout, wanted):
             return Value(name)
@@ -88,30 +88,30 @@ class Builder:
         units = self.units[name]
         place = torch.full((len(units.is_constant),), -1)
         place[layout] = torch.arange(len(layout))
-        found = place[wanted]
-        is_missing = found < 0
+        places = place[wanted]
+        is_missing = places < 0
         if not bool(is_missing.any()):
-            return self.chosen(Value(name), found)
+            return self.selected(Value(name), places)
         assert bool(units.is_constant[wanted[is_missing]].all()), f"{name} lacks units that are not constant"
         constants = torch.where(is_missing, units.constant[wanted], 0.0).reshape(-1, *[1] * (len(units.shape) - 1))
         offset = self.keep_computed(f"constants_{self._n_made + 1}", constants)
         if len(layout):
-            # one unit of zeros behind the others stands where a constant goes
+            # one unit of zeros after the others takes the place of the constants
             padded = self.make("aten.constant_pad_nd.default", Value(name), [0, 0] * (len(units.shape) - 1) + [0, 1])
-            return self.make("aten.add.Tensor", self.chosen(padded, torch.where(is_missing, len(layout), found)), offset)
+            return self.make("aten.add.Tensor", self.selected(padded, torch.where(is_missing, len(layout), places)), offset)
         first = self.make("aten.flatten.using_ints", Value(INPUT), 1)
-        zero = self.make("aten.zeros_like.default", self.chosen(first, torch.zeros(1, dtype=torch.int64)))
+        zero = self.make("aten.zeros_like.default", self.selected(first, torch.zeros(1, dtype=torch.int64)))
         for _ in units.shape[1:]:
             zero = self.make("aten.unsqueeze.default", zero, -1)
         spread = self.make("aten.expand.default", zero, [-1, 1, *units.shape[1:]])
         return self.make("aten.add.Tensor", spread, offset)
 
-    def chosen(self, value: Value, places: Tensor) -> Value:
-        """Some of a value's units."""
+    def selected(self, value: Value, places: Tensor) -> Value:
+        """Return a value with some of the units of another one."""
         return self.make("aten.index_select.default", value, 1, self.keep_places(places))
 
     def keep_places(self, places: Tensor) -> Stored:
-        """Store an index."""
+        """Store a tensor of indices."""
         self._n_indices += 1
         return self.keep(f"places_{self._n_indices}", places)
 

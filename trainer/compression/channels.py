@@ -1,4 +1,4 @@
-"""Which input units of a Linear layer are positions of the same channel."""
+"""The input units of a Linear layer that are positions of the same channel."""
 
 from torch import Tensor, nn
 
@@ -9,14 +9,14 @@ from trainer.compression.units import Units
 
 
 def positions_of_channels(network: nn.Module, sample: Tensor) -> dict[str, int]:
-    """Positions of each channel that a Linear layer reads: between it and the flattening nothing mixes units.
+    """Count the positions of the channels that each Linear layer reads, if no operator between it and the flattening mixes units.
 
     Args:
         network: as for `trace`.
         sample: shape (n, *input_shape), n >= 2.
 
     Returns:
-        Weight name -> height x width of the channels; only layers that read flattened channels of more than one position.
+        Weight name -> height x width of the channels, for layers that read flattened channels of more than one position.
 
     Raises:
         NotTraceableError: the network's steps cannot be listed.
@@ -24,7 +24,7 @@ def positions_of_channels(network: nn.Module, sample: Tensor) -> dict[str, int]:
     program = fold(trace(network, sample))
     units = {INPUT: Units.free(program.input_shape)} if program.input_shape else {}
     positions: dict[str, int] = {}
-    found: dict[str, int] = {}
+    of_weights: dict[str, int] = {}
     for step in program.steps:
         rule, known = rule_of(step, units, program.tensors)
         if known is not None:
@@ -35,8 +35,8 @@ def positions_of_channels(network: nn.Module, sample: Tensor) -> dict[str, int]:
         elif isinstance(rule, Flattened | Unitwise | Paired) and len({positions.get(source) for source in sources} - {None}) == 1:
             positions[step.name] = next(positions[source] for source in sources if source in positions)
         elif (weight := _linear_weight(step)) is not None and sources[0] in positions:
-            found[weight] = positions[sources[0]]
-    return found
+            of_weights[weight] = positions[sources[0]]
+    return of_weights
 
 
 def _linear_weight(step: Step) -> str | None:

@@ -1,4 +1,4 @@
-"""Compress a trained network: physically remove what training made zero or equal, and show that nothing else changed.
+"""Compress a trained network: remove its zero rows and merge its equal rows, and verify that the outputs do not change.
 
 from trainer.compression.compress import compress, largest_difference
 
@@ -36,64 +36,64 @@ __all__ = [
 
 
 TOLERANCE = 1e-5
-"""Largest difference, as `largest_difference` counts it, of a network that counts as the same: 84 roundings of float32.
+"""The largest value of `largest_difference` with which two networks count as equal: 84 rounding units of float32.
 
-A smaller layer adds up fewer numbers, and processors with and without AVX-512 add in another order; each such sum is off by
-a few roundings (1.2e-7) of its largest term. A mistake in what is removed changes outputs by the size of a weight.
+A smaller layer sums fewer numbers, and processors with and without AVX-512 sum in a different order; the error of each sum is
+a few rounding units (1.2e-7) of its largest term. An incorrectly removed row changes outputs by the size of a weight.
 """
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """A network made smaller."""
+    """A compressed network."""
 
     program: Program
     n_params: int
-    """Floating-point numbers that it keeps."""
+    """The number of floating-point numbers in it."""
     macs: int
-    """Multiply-adds of its Linear layers, convolutions and matrix products, a sample."""
+    """Multiply-adds of its Linear layers, convolutions and matrix products for one sample."""
     notes: tuple[str, ...]
-    """What could not be removed, and why."""
+    """Sentences on what could not be removed, and why."""
 
     @property
     def network(self) -> CompactNetwork:
-        """It as a module."""
+        """The compressed network as a module."""
         return CompactNetwork(self.program)
 
     def to_bytes(self, card: Mapping[str, Any]) -> bytes:
-        """It as a safetensors file; `card` is a JSON object that says what it is."""
+        """Serialise it as a safetensors file; `card` is a JSON object that describes the network."""
         return to_bytes(self.program, card)
 
 
 def compress(network: nn.Module, sample: Tensor, *, ties: bool = True) -> Compressed:
-    """Remove what a network's zero and equal weights make superfluous.
+    """Remove the parts of a network that its zero and equal weights make superfluous.
 
-    Units whose rows are zero in every layer that reads them go, with the neurons or channels that feed only them; what is
-    the same for every input goes into the next bias; of rows that are equal one is kept, and what they read is summed.
+    Units whose rows are zero in every layer that reads them are removed, with the neurons or channels that only they depend on; units
+    that are the same for every input are folded into the next bias; of equal rows one is kept, and their inputs are summed.
 
     Args:
-        network: in evaluation mode or not; its weights are finite. It is not changed.
-        sample: shape (n, *input_shape), n >= 2: inputs to trace it with.
-        ties: keep equal rows once.
+        network: a network in training or evaluation mode, with finite weights. Not modified.
+        sample: inputs for the tracing, shape (n, *input_shape), n >= 2.
+        ties: whether to keep equal rows once.
 
     Raises:
-        NotTraceableError: its steps cannot be listed.
+        NotTraceableError: the steps of the network cannot be listed.
         ValueError: a weight is not finite.
     """
     return compressed(trace(network, sample), ties=ties)
 
 
 def compressed(traced: Program, *, ties: bool = True) -> Compressed:
-    """`compress` of a network that is traced already."""
-    found = shrink(traced, ties)
-    return Compressed(found.program, found.program.n_parameters, macs_of_program(found.program), found.notes)
+    """Compress a network that is already traced; see `compress`."""
+    shrunk = shrink(traced, ties)
+    return Compressed(shrunk.program, shrunk.program.n_parameters, macs_of_program(shrunk.program), shrunk.notes)
 
 
 def load_compressed(data: bytes) -> tuple[CompactNetwork, dict[str, Any]]:
-    """The network and card of a file that `Compressed.to_bytes` made.
+    """Read the network and the card from a file that `Compressed.to_bytes` wrote.
 
     Raises:
-        ProgramError: the file is torn, or holds something else.
+        ProgramError: the file is damaged, or contains something else.
     """
     program, card = from_bytes(data)
     return CompactNetwork(program).eval(), card
@@ -101,13 +101,13 @@ def load_compressed(data: bytes) -> tuple[CompactNetwork, dict[str, Any]]:
 
 @torch.no_grad()
 def largest_difference(network: nn.Module, other: nn.Module, inputs: Iterable[Tensor]) -> float:
-    """Largest difference in any output of any sample; infinite where one is not finite or has another shape.
+    """Compute the largest difference in any output of any sample; infinite if an output is not finite or has another shape.
 
-    It is relative to the largest number of that output where this is above 1: each task is compared by its own scale.
+    The difference is relative to the largest number of the output if that is above 1, so that each task is compared on its own scale.
 
     Args:
-        network, other: each returns one output a task.
-        inputs: batches of shape (n, *input_shape). A network that writes into its inputs gets a copy.
+        network, other: networks that return one output for each task.
+        inputs: batches of shape (n, *input_shape). Not modified: the networks get copies.
     """
     was_training = network.training
     network.eval()
@@ -127,13 +127,13 @@ def largest_difference(network: nn.Module, other: nn.Module, inputs: Iterable[Te
 
 
 def macs_of_program(program: Program) -> int:
-    """`macs_of` of a traced network."""
+    """Count the multiply-adds of a traced network; see `macs_of`."""
     return macs_of(CompactNetwork(program), program.input_shape)
 
 
 @torch.no_grad()
 def macs_of(network: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Multiply-adds a sample, as torch.utils.flop_counter counts Linear layers, convolutions and matrix products."""
+    """Count the multiply-adds of one sample in Linear layers, convolutions and matrix products, by torch.utils.flop_counter."""
     sample = next((tensor for tensor in network.state_dict().values() if tensor.is_floating_point()), torch.zeros(()))
     was_training = network.training
     network.eval()

@@ -1,4 +1,4 @@
-"""A compressed network as a file: our own format, and those of other programs."""
+"""Files of compressed networks: our own format, and the formats of other programs."""
 
 import io
 import json
@@ -22,11 +22,11 @@ _KEY = "pareto-sweep-network"
 
 
 def to_bytes(program: Program, card: Mapping[str, Any]) -> bytes:
-    """A file of a program.
+    """Serialise a program.
 
     Args:
-        program: what to keep. Index tensors take the least integer type that holds them.
-        card: a JSON object kept beside it: what the network is, where it comes from.
+        program: the program. Index tensors are stored in the smallest integer type that can represent them.
+        card: a JSON object that describes the network and its origin.
     """
     described = {
         "format": FORMAT,
@@ -43,10 +43,10 @@ def to_bytes(program: Program, card: Mapping[str, Any]) -> bytes:
 
 
 def from_bytes(data: bytes) -> tuple[Program, dict[str, Any]]:
-    """The program and card that `to_bytes` wrote.
+    """Read the program and the card that `to_bytes` wrote.
 
     Raises:
-        ProgramError: torn, of another kind or version, or a step that no program may have.
+        ProgramError: the file is damaged, has another format or version, or contains a step that is not allowed.
     """
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -64,7 +64,7 @@ def from_bytes(data: bytes) -> tuple[Program, dict[str, Any]]:
         return program, dict(described["card"])
     except ProgramError:
         raise
-    except Exception as error:  # whatever a torn or foreign file makes of itself
+    except Exception as error:  # a damaged or foreign file may cause any error
         raise ProgramError(f"not a compressed network: {error!r}") from error
 
 
@@ -84,18 +84,18 @@ _INTEGERS = (torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
 def _check(program: Program) -> None:
-    """Every name that a step reads is there before it."""
+    """Check that every name that a step reads is defined before it."""
     known = {INPUT}
     for step in program.steps:
         missing = [name for name in inputs_of(step) if name not in known]
         missing += [name for name in stored_of([*step.args, *step.kwargs.values()]) if name not in program.tensors]
         if missing:
-            raise ProgramError(f"step {step.name} reads {missing[0]}, which is not there")
+            raise ProgramError(f"step {step.name} reads {missing[0]}, which is not defined")
         known.add(step.name)
     if any(name not in known for name in values_of(program.outputs)) or any(
         name not in program.tensors for name in stored_of(program.outputs)
     ):
-        raise ProgramError("an output is not there")
+        raise ProgramError("an output is not defined")
 
 
 def _narrow(tensor: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def _argument(item: Any) -> Any:
 
 
 BATCH = "batch"
-"""Name of the one dimension that an ONNX model leaves open."""
+"""The name of the only variable dimension of an ONNX model."""
 
 
 class MissingPackageError(ImportError):
@@ -134,14 +134,14 @@ class MissingPackageError(ImportError):
 
 
 def to_onnx(network: nn.Module, sample: Tensor, names: tuple[str, ...], card: Mapping[str, Any]) -> bytes:
-    """The network as an ONNX model with any batch size; its first dimension is called `batch`.
+    """Convert a network to an ONNX model for any batch size, whose first dimension is called `batch`.
 
     Args:
-        network: one output a task. (Sums over tied rows are left to the caller: `compress(..., ties=False)`. ONNX's
-            scattered additions with repeated places are not computed alike everywhere.)
+        network: a network with one output for each task, compressed with `ties=False`: runtimes compute ONNX's scattered additions
+            with repeated indices differently.
         sample: shape (n, *input_shape), n >= 2.
-        names: of the outputs.
-        card: kept in the model's metadata as JSON.
+        names: the names of the outputs.
+        card: a JSON object, which is stored in the model's metadata.
 
     Raises:
         MissingPackageError: onnx or onnxscript is not installed.
@@ -171,7 +171,7 @@ def to_onnx(network: nn.Module, sample: Tensor, names: tuple[str, ...], card: Ma
 
 
 def _name_batch(model: "ModelProto") -> None:
-    """Rename the open dimension, which PyTorch numbers (`s85`), wherever the model names it."""
+    """Rename the variable dimension, which PyTorch numbers (`s85`), in the whole model."""
     number = re.compile(rf"\b{re.escape(model.graph.input[0].type.tensor_type.shape.dim[0].dim_param)}\b")
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
@@ -180,13 +180,13 @@ def _name_batch(model: "ModelProto") -> None:
 
 
 def _drop_traces(model: "ModelProto") -> None:
-    """Drop which line of which file made each node: half of a small file, and paths of the machine that wrote it."""
+    """Remove the source lines of each node: they are half of a small file, and contain paths of the machine that wrote it."""
     for item in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
         del item.metadata_props[:]
 
 
 class OnnxNetwork(nn.Module):
-    """An ONNX model that onnxruntime runs on one thread.
+    """An ONNX model, run by onnxruntime on one thread.
 
     Raises:
         MissingPackageError: onnxruntime is not installed.
@@ -204,20 +204,20 @@ class OnnxNetwork(nn.Module):
         self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Inputs of shape (n, *input_shape) to one output a task."""
+        """Map inputs of shape (n, *input_shape) to one output for each task."""
         (name,) = (item.name for item in self._session.get_inputs())
         return [torch.from_numpy(output) for output in self._session.run(None, {name: inputs.contiguous().numpy()})]
 
 
 def to_pt2(network: nn.Module, sample: Tensor, card: Mapping[str, Any]) -> bytes:
-    """The network as a file that `torch.export.load` reads without this package; arguments as for `to_onnx`.
+    """Serialise a network for `torch.export.load`, which reads it without this package; arguments as for `to_onnx`.
 
-    The file is a zip archive whose records are compressed. Its example inputs are zeros of the sample's shape, never data.
+    The file is a zip archive with compressed records. Its example inputs are zeros in the shape of the sample, never data.
     """
     exported = torch.export.export(network.eval(), (torch.zeros_like(sample),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
     for node in exported.graph.nodes:
-        node.meta.pop("stack_trace", None)  # one for each step, with paths of the machine that wrote it
-    # A view of another tensor's storage (MDMTN's mixing weights) would bring all of it into the file, with a warning.
+        node.meta.pop("stack_trace", None)  # each step has one, with paths of the machine that wrote it
+    # A view of another tensor's storage (MDMTN's mixing weights) would store the whole storage, with a warning.
     exported.state_dict.update({name: tensor.clone() for name, tensor in exported.state_dict.items()})
     stream = io.BytesIO()
     torch.export.save(exported, stream, extra_files={"card.json": json.dumps(dict(card), sort_keys=True)})
@@ -225,7 +225,7 @@ def to_pt2(network: nn.Module, sample: Tensor, card: Mapping[str, Any]) -> bytes
 
 
 def _deflated(archive: bytes) -> bytes:
-    """The zip archive with each record compressed: PyTorch stores them as they are, and the steps' JSON outweighs a small network."""
+    """Compress each record of a zip archive: PyTorch stores them uncompressed, and the JSON of the steps is larger than a small network."""
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(packed, "w") as target:
         for name in source.namelist():
@@ -234,5 +234,5 @@ def _deflated(archive: bytes) -> bytes:
 
 
 def from_pt2(data: bytes) -> nn.Module:
-    """The network of a file that `to_pt2` made."""
+    """Read the network from a file that `to_pt2` wrote."""
     return torch.export.load(io.BytesIO(data)).module()

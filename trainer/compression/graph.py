@@ -1,7 +1,8 @@
-"""Reads the functional graph that torch.export leaves: which of its nodes are steps, and under which operator.
+"""Reads the functional graph that torch.export produces, and converts its nodes to steps.
 
-The graph writes one thing in several ways. Here each has one: views are reshapes, copies are what they copy, batch norm is
-`aten.batch_norm`, what depends on neither input nor weights is a stored tensor, and new tensors are made like the input.
+The graph has several forms of the same operation, which are unified here: views become reshapes, copies are replaced by their source,
+batch norm becomes `aten.batch_norm`, values that depend on neither input nor weights become stored tensors, and new tensors are created
+from the input.
 """
 
 import sys
@@ -21,33 +22,33 @@ _MAKERS = {
     "aten.zeros.default": "aten.new_zeros.default",
     "aten.ones.default": "aten.new_ones.default",
     "aten.full.default": "aten.new_full.default",
-    "aten.empty.memory_format": "aten.new_zeros.default",  # whatever is read of it has been written before
+    "aten.empty.memory_format": "aten.new_zeros.default",  # every element is written before it is read
     "aten.new_zeros.default": "aten.new_zeros.default",
     "aten.new_ones.default": "aten.new_ones.default",
     "aten.new_full.default": "aten.new_full.default",
     "aten.new_empty.default": "aten.new_zeros.default",
 }
 _OTHER_NAMES = {"aten.empty_like.default": "aten.zeros_like.default"}
-# Operator -> whether it has running statistics among its arguments, and whether it normalises by those of the batch.
+# Operator -> whether its arguments include running statistics, and whether it normalises by the statistics of the batch.
 _BATCH_NORMS = {
     "aten._native_batch_norm_legit_no_training.default": (True, False),
     "aten._native_batch_norm_legit_functional.default": (True, True),
     "aten._native_batch_norm_legit.no_stats": (False, True),
 }
 _PLACES = ("device", "layout", "memory_format", "non_blocking", "pin_memory")
-"""Arguments that say where numbers are, not what they are."""
+"""Arguments on the location of the numbers, which do not change their values."""
 
 
 class UnreadableError(ValueError):
-    """A graph that no program can hold; the message says why."""
+    """A graph that cannot be converted to a program; the message says why."""
 
 
 class GraphReader:
     """Reads one exported program.
 
     Args:
-        exported: in functional form (`ExportedProgram.run_decompositions`).
-        sample: the inputs that it was exported with.
+        exported: an exported program in functional form (`ExportedProgram.run_decompositions`).
+        sample: the inputs that it was exported with, shape (n, *input_shape).
     """
 
     def __init__(self, exported: torch.export.ExportedProgram, sample: Tensor) -> None:
@@ -58,7 +59,7 @@ class GraphReader:
         held: Mapping[str, Tensor] = {**exported.constants, **exported.state_dict}
         self._tensors = {name: held[name].detach() for name in names.values() if name in held}
         self._known: dict[fx.Node, Argument] = {}
-        """What stands for a node: a value, a stored tensor, or a plain number."""
+        """Node -> the value, stored tensor or plain number that represents it."""
         self._inputs = []
         for node in self._graph.nodes:
             if node.op == "placeholder":
@@ -70,16 +71,16 @@ class GraphReader:
         self._constant = {node for node, known in self._known.items() if isinstance(known, Stored) and known.name in constants}
 
     def program(self) -> Program:
-        """Its steps, and the tensors that they read.
+        """Convert the graph to a program.
 
         Raises:
-            UnreadableError: an operator is not on the list, or a value cannot be kept in a file.
+            UnreadableError: an operator is not allowed, or a value cannot be stored in a file.
         """
         if len(self._inputs) != 1:
             raise UnreadableError(f"a network with one input expected, found {len(self._inputs)}")
         self._known[self._inputs[0]] = Value(INPUT)
         output = next(node for node in self._graph.nodes if node.op == "output")
-        # What forward writes into buffers and inputs is listed as an output too.
+        # Values that forward writes into buffers and inputs are listed as outputs too.
         results = [item for item, spec in zip(output.args[0], self._specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
         needed = _needed([item for item in results if isinstance(item, fx.Node)])
         steps = []
@@ -92,16 +93,16 @@ class GraphReader:
         return Program(tuple(self._sample.shape[1:]), tuple(steps), tuple(self._argument(item) for item in results), self._tensors)
 
     def _read(self, node: fx.Node) -> Step | None:
-        """The node's step; None where something that is there already stands for it."""
+        """Return the step of a node; None if an existing value represents it."""
         op = _op_of(node)
         source = self._same_as(node, op)
         if source is None and isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
-            raise UnreadableError(f"its forward draws random numbers ({op}), so that no two calls agree")
+            raise UnreadableError(f"its forward draws random numbers ({op}), so that two calls do not agree")
         if all(source in self._constant for source in node.all_input_nodes) and _is_computable(node):
             self._keep_constant(node)
             return None
         if op in _BATCH_NORMS:
-            return None  # its first output is the step
+            return None  # the node of its first output becomes the step
         if source is not None:
             self._known[node] = self._known[source]
             return None
@@ -132,25 +133,25 @@ class GraphReader:
         raise UnreadableError(f"an argument of type {type(item).__name__} cannot be kept in a file")
 
     def _keep_constant(self, node: fx.Node) -> None:
-        """Compute what depends on neither the input nor the weights."""
+        """Evaluate a node that depends on neither the input nor the weights."""
         given = fx.node.map_arg((node.args, node.kwargs), lambda source: self._held(self._known[source]))
         with torch.no_grad():
-            found = node.target(*given[0], **given[1])  # type: ignore[operator]
+            value = node.target(*given[0], **given[1])  # type: ignore[operator]
         self._constant.add(node)
-        if isinstance(found, Tensor):
+        if isinstance(value, Tensor):
             if str(node.target).startswith("aten.empty"):
-                found = torch.zeros_like(found)
+                value = torch.zeros_like(value)
             name = unused_name(node.name, self._tensors)
-            self._tensors[name] = found
+            self._tensors[name] = value
             self._known[node] = Stored(name)
         else:
-            self._known[node] = found
+            self._known[node] = value
 
     def _held(self, known: Argument) -> Any:
         return self._tensors[known.name] if isinstance(known, Stored) else known
 
     def _same_as(self, node: fx.Node, op: str) -> fx.Node | None:
-        """The node whose value this one only repeats, if any."""
+        """Return the node whose value this one repeats, if any."""
         args = node.args
         if op in _COPIES or (op in ("aten.dropout.default", "aten.feature_dropout.default") and args[2] is False):
             return args[0]  # type: ignore[return-value]
@@ -165,7 +166,7 @@ class GraphReader:
         return None
 
     def _batch_norm(self, node: fx.Node) -> Step:
-        """Batch norm as it is written in a network: `_native_batch_norm_legit...` also returns its statistics."""
+        """Return batch norm as a network writes it, since `_native_batch_norm_legit...` also returns its statistics."""
         source = node.args[0]
         assert isinstance(source, fx.Node)
         if node.args[1] != 0:
@@ -177,19 +178,19 @@ class GraphReader:
         return self._step(node, "aten.batch_norm.default", args, {})
 
     def _made(self, node: fx.Node, op: str) -> Step:
-        """A new tensor, of the input's type and on its device unless the type is another one."""
+        """Return the step that creates a new tensor on the device of the input, in its type unless the node has another one."""
         args = node.args[1:] if str(node.target).startswith("aten.new_") else node.args
         dtype = node.meta["val"].dtype
         return self._step(node, op, (self._inputs[0], *args), {} if dtype == self._sample.dtype else {"dtype": dtype})
 
     def _is_batch(self, node: fx.Node) -> bool:
-        """Whether a size is that of the batch, rather than a multiple of it."""
+        """Return whether a size is that of the batch, rather than a multiple of it."""
         size, batch = node.meta["val"], self._inputs[0].meta["val"].shape[0]
         return isinstance(size, torch.SymInt) and isinstance(batch, torch.SymInt) and size.node.expr == batch.node.expr
 
 
 def is_listed(graph: fx.Graph) -> bool:
-    """Whether every operator of a graph is one that a program may use."""
+    """Return whether a program may use every operator of a graph."""
     ops = {_op_of(node) for node in graph.nodes if node.op == "call_function"}
     return ops <= ATEN_OPS | PYTHON_OPS.keys()
 
@@ -199,31 +200,31 @@ def _op_of(node: fx.Node) -> str:
 
 
 def _needed(results: list[fx.Node]) -> set[fx.Node]:
-    """Without assertions and whatever else leads to no output."""
-    found: set[fx.Node] = set()
+    """Return the nodes that the results depend on, which excludes assertions."""
+    needed: set[fx.Node] = set()
     left = list(results)
     while left:
         node = left.pop()
-        if node not in found:
-            found.add(node)
+        if node not in needed:
+            needed.add(node)
             left += node.all_input_nodes
-    return found
+    return needed
 
 
 def _is_computable(node: fx.Node) -> bool:
-    """Whether all of its arguments are known once those of its nodes are: no size that depends on the batch."""
+    """Return whether the value of a node follows from those of its inputs, that is, does not depend on the batch size."""
     value = node.meta.get("val")
     return not isinstance(value, torch.SymInt) and (not isinstance(value, Tensor) or all(type(n) is int for n in value.shape))
 
 
 def _is_alike(node: fx.Node, source: Any) -> bool:
-    """Whether two nodes have the same shape and type."""
+    """Return whether two nodes have the same shape and type."""
     a, b = node.meta.get("val"), source.meta.get("val") if isinstance(source, fx.Node) else None
     return isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape and a.dtype == b.dtype
 
 
 def _is_whole(bounds: tuple[Any, ...]) -> bool:
-    """Whether a slice with these bounds (start, end, step) is all of it."""
+    """Return whether a slice with these bounds (start, end, step) covers the whole dimension."""
     defaults: tuple[Any, ...] = (None, None, 1)
     start, end, step = bounds + defaults[len(bounds) :]
     return start in (None, 0) and (end is None or end == sys.maxsize) and step == 1

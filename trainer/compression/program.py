@@ -1,6 +1,6 @@
-"""A network as a list of steps. That is what a compressed network is kept as: it runs without the code that made the network.
+"""A network as a list of steps, the form in which compressed networks are stored and run without the code that created them.
 
-A step calls one operator of ATen, PyTorch's own library, out of a fixed list; a file can name no other function.
+A step calls one operator of ATen, PyTorch's library, from a fixed list; a file cannot name any other function.
 """
 
 import itertools
@@ -26,7 +26,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor that is kept with the program."""
+    """A tensor that is stored with the program."""
 
     name: str
 
@@ -66,15 +66,15 @@ ATEN_OPS = frozenset(
     slice_scatter.default select_scatter.default index.Tensor index_put.default
     """.split()  # noqa: SIM905 - a table
 )
-"""Operators that compute a value from values and touch nothing else.
+"""Operators that compute a value from values and have no side effects.
 
-The last two lines are what assignments to a part of a tensor (`y[:, 0] = x`) become in a functional graph.
+The last two lines are the functional form of assignments to a part of a tensor (`y[:, 0] = x`).
 """
 
 
 @dataclass(frozen=True)
 class Step:
-    """One call. `shape` is that of its output without the batch, None where it is no tensor with the batch as its first dimension."""
+    """One call. `shape` is that of its output without the batch; None if the output is no tensor with the batch as first dimension."""
 
     name: str
     op: str
@@ -84,27 +84,27 @@ class Step:
 
     def __post_init__(self) -> None:
         if self.op not in ATEN_OPS and self.op not in PYTHON_OPS:
-            raise ProgramError(f"step {self.name}: {self.op} is no operator that a compressed network may use")
+            raise ProgramError(f"step {self.name}: {self.op} is not an operator that a compressed network may use")
 
 
 @dataclass(frozen=True)
 class Program:
-    """A network: one input, steps in their order, one output a task."""
+    """A network with one input, steps in their order, and one output for each task."""
 
     input_shape: tuple[int, ...]
-    """Of one sample."""
+    """The shape of one sample."""
     steps: tuple[Step, ...]
     outputs: tuple[Argument, ...]
     tensors: Mapping[str, Tensor]
 
     @property
     def n_parameters(self) -> int:
-        """Numbers that are kept, index tensors aside."""
+        """The number of stored numbers, without index tensors."""
         return sum(tensor.numel() for tensor in self.tensors.values() if tensor.is_floating_point())
 
 
 def values_of(argument: Argument) -> list[str]:
-    """Names of the values in an argument."""
+    """Return the names of the values in an argument."""
     if isinstance(argument, Value):
         return [argument.name]
     if isinstance(argument, list | tuple):
@@ -113,7 +113,7 @@ def values_of(argument: Argument) -> list[str]:
 
 
 def stored_of(argument: Argument) -> list[str]:
-    """Names of the stored tensors in an argument."""
+    """Return the names of the stored tensors in an argument."""
     if isinstance(argument, Stored):
         return [argument.name]
     if isinstance(argument, list | tuple):
@@ -122,21 +122,21 @@ def stored_of(argument: Argument) -> list[str]:
 
 
 def inputs_of(step: Step) -> list[str]:
-    """Names of the values that a step reads."""
+    """Return the names of the values that a step reads."""
     return values_of([*step.args, *step.kwargs.values()])
 
 
 def unused_name(name: str, taken: Collection[str]) -> str:
-    """`name`, or where it is taken the first of `name#2`, `name#3` ... that is not."""
+    """Return `name`, or the first of `name#2`, `name#3` ... that is not taken."""
     names = (f"{name}#{number}" if number > 1 else name for number in itertools.count(1))
     return next(candidate for candidate in names if candidate not in taken)
 
 
 def function_of(op: str) -> Callable[..., Any]:
-    """The operator of the list with this name.
+    """Return the operator with this name.
 
     Raises:
-        ProgramError: this PyTorch has none.
+        ProgramError: this version of PyTorch does not have the operator.
     """
     if op in PYTHON_OPS:
         return PYTHON_OPS[op]
@@ -149,12 +149,12 @@ def function_of(op: str) -> Callable[..., Any]:
 
 
 def call(op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call an operator of the list."""
+    """Call an operator by its name."""
     return function_of(op)(*args, **kwargs)
 
 
 def replaced(argument: Argument, value: Callable[[str], Any], stored: Callable[[str], Any]) -> Any:
-    """An argument with its values and tensors put in."""
+    """Replace the values and stored tensors in an argument."""
     if isinstance(argument, Value):
         return value(argument.name)
     if isinstance(argument, Stored):
@@ -165,10 +165,10 @@ def replaced(argument: Argument, value: Callable[[str], Any], stored: Callable[[
 
 
 class CompactNetwork(nn.Module):
-    """Runs a program: inputs of shape (n, *input_shape) to a list with one output a task.
+    """Runs a program, which maps inputs of shape (n, *input_shape) to a list with one output for each task.
 
-    At batch 1 a step takes a few microseconds, so what can be looked up is looked up once: every value, tensor and constant
-    has a place in one list, and a call names places.
+    With one sample a step takes a few microseconds. Names are therefore resolved once: every value, tensor and constant
+    has an index in one list, and a call refers to indices.
     """
 
     def __init__(self, program: Program) -> None:
@@ -182,18 +182,18 @@ class CompactNetwork(nn.Module):
         self._calls, self._outputs, self._at_first = places.calls, places.outputs, places.at_first
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Every step, one after the other."""
-        found = self._at_first.copy()
-        found[0] = inputs
+        """Run the steps, one after the other."""
+        values = self._at_first.copy()
+        values[0] = inputs
         for place, name in self._held:
-            found[place] = self._buffers[name]
+            values[place] = self._buffers[name]
         for function, args, kwargs, place in self._calls:
-            given = [found[i] for i in args]
-            found[place] = function(*given, **{name: found[i] for name, i in kwargs}) if kwargs else function(*given)
-        return [found[i] for i in self._outputs]
+            given = [values[i] for i in args]
+            values[place] = function(*given, **{name: values[i] for name, i in kwargs}) if kwargs else function(*given)
+        return [values[i] for i in self._outputs]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the operators themselves, which cannot be pickled."""
+        """Return the state without the operators, which cannot be pickled."""
         return {name: item for name, item in self.__dict__.items() if name != "_calls"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -202,7 +202,7 @@ class CompactNetwork(nn.Module):
 
 
 class _Call(NamedTuple):
-    """One call; arguments and result are places in the list of everything."""
+    """One call; its arguments and its result are indices in the list of all values."""
 
     function: Callable[..., Any]
     args: tuple[int, ...]
@@ -211,11 +211,11 @@ class _Call(NamedTuple):
 
 
 class _Places:
-    """Gives everything that a program holds or computes its place in one list; the first one is the input's."""
+    """Assigns an index in one list to everything that a program stores or computes; index 0 is the input."""
 
     def __init__(self, program: Program) -> None:
         self.at_first: list[Any] = [None]
-        """What stands in the list before anything is computed: constants, and None elsewhere."""
+        """The list before the first step: constants, and None elsewhere."""
         self.of_tensors = {name: self._new() for name in program.tensors}
         self._of_values = {INPUT: 0}
         self.calls: list[_Call] = []

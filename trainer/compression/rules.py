@@ -1,6 +1,6 @@
-"""How units go through the operators: which outputs are constant, which inputs are needed, what the smaller step is.
+"""The propagation of units through operators: constant outputs, needed inputs, and the smaller step.
 
-An operator without a rule gets all units of its inputs, and none of its outputs can be left out: always right, never smaller.
+An operator without a rule reads all units of its inputs, and all its outputs are kept, which is always correct but never smaller.
 """
 
 from abc import ABC, abstractmethod
@@ -19,26 +19,26 @@ Tensors = Mapping[str, Tensor]
 
 
 class Rule(ABC):
-    """One way in which units go through a step. `wanted` are units of the output that a later step reads, constants left out."""
+    """The propagation of units through one kind of step. `wanted` marks the units of the output that later steps read, except constants."""
 
     has_all = False
-    """Whether every unit of the inputs is read, whatever is wanted."""
+    """Whether every unit of the inputs is read, for any wanted outputs."""
 
     @abstractmethod
     def units(self, step: Step, known: KnownUnits, tensors: Tensors) -> Units | None:
-        """What is constant in the output, of a step with a shape; None where this rule does not hold for the step."""
+        """Return the units of the output; None if this rule does not apply to the step."""
 
     @abstractmethod
     def needs(self, step: Step, wanted: Tensor, known: KnownUnits, tensors: Tensors) -> dict[str, Tensor]:
-        """Input -> shape (n_units,), bool: which of its units are read."""
+        """Return input -> mask of the units that are read, shape (n_units,), bool."""
 
     @abstractmethod
     def write(self, step: Step, wanted: Tensor, builder: Builder, tensors: Tensors) -> None:
-        """Write the smaller step."""
+        """Add the smaller step to the builder."""
 
 
 class NoRule(Rule):
-    """Everything as it was."""
+    """Keeps a step unchanged."""
 
     has_all = True
 
@@ -58,15 +58,15 @@ class NoRule(Rule):
 class Weighted(Rule):
     """Linear layers and convolutions: every output reads the inputs whose weights are not all zero.
 
-    A constant input's contribution goes into the bias; where a convolution pads with zeros only a constant 0 can.
-    Inputs with equal weights for all outputs that are left (tied rows) are summed first, and their weights kept once.
+    The contribution of a constant input is folded into the bias; if a convolution pads with zeros, this is possible for constant 0 only.
+    Inputs with equal weights for all remaining outputs (tied rows) are summed first, and their weights are kept once.
     """
 
     def units(self, step: Step, known: KnownUnits, tensors: Tensors) -> Units | None:
-        found = self._read(step, known, tensors)
-        if found is None or step.shape is None:
+        parts = self._read(step, known, tensors)
+        if parts is None or step.shape is None:
             return None
-        inputs, weight, bias = found
+        inputs, weight, bias = parts
         folded = self._folded(step, known[inputs])
         is_constant = ~_is_used(weight[:, ~folded]).any(dim=1)
         return Units.of(is_constant, self._bias(weight, bias, folded, known[inputs]), step.shape)
@@ -89,12 +89,12 @@ class Weighted(Rule):
         builder.add(Step(step.name, step.op, (*args, *step.args[3:]), step.kwargs, step.shape), outputs)
 
     def _known(self, step: Step, known: KnownUnits, tensors: Tensors) -> tuple[str, Tensor, Tensor | None]:
-        found = self._read(step, known, tensors)
-        assert found is not None
-        return found
+        parts = self._read(step, known, tensors)
+        assert parts is not None
+        return parts
 
     def _read(self, step: Step, known: KnownUnits, tensors: Tensors) -> tuple[str, Tensor, Tensor | None] | None:
-        """Input, weight and bias; None where a dimension is not what this rule expects."""
+        """Return input, weight and bias; None if this rule does not support their dimensions."""
         inputs, weight, bias = (*step.args[:2], step.args[2] if len(step.args) > 2 else None)
         if (
             not isinstance(inputs, Value)
@@ -123,7 +123,7 @@ class Weighted(Rule):
 
 
 class Unitwise(Rule):
-    """Activations, pooling, batch normalisation: each unit by itself, and a constant stays one."""
+    """Activations, pooling, batch normalisation: each unit is computed separately, and constants stay constant."""
 
     def __init__(self, keeps_value: bool = False) -> None:
         self._keeps_value = keeps_value
@@ -157,8 +157,8 @@ class Unitwise(Rule):
                 return old.as_sample()
             return tensors[argument.name].double() if isinstance(argument, Stored) else argument
 
-        found: Tensor = call(step.op, [put_in(argument) for argument in step.args], step.kwargs)
-        return found.flatten()
+        outputs: Tensor = call(step.op, [put_in(argument) for argument in step.args], step.kwargs)
+        return outputs.flatten()
 
     def _cut(self, argument: Any, layout: Tensor, builder: Builder) -> Any:
         if not isinstance(argument, Stored):
@@ -168,26 +168,26 @@ class Unitwise(Rule):
 
 
 class Scaled(Unitwise):
-    """Addition, multiplication ... of a value and one number: times 0 everything is constant."""
+    """Addition, multiplication ... of a value and one number; a product with 0 is constant."""
 
     def units(self, step: Step, known: KnownUnits, tensors: Tensors) -> Units | None:
-        found = super().units(step, known, tensors)
-        if found is None or not step.op.startswith("aten.mul"):
-            return found
+        units = super().units(step, known, tensors)
+        if units is None or not step.op.startswith("aten.mul"):
+            return units
         factors = [argument for argument in step.args if not isinstance(argument, Value)]
         number = float(tensors[factors[0].name]) if isinstance(factors[0], Stored) else factors[0]
-        return Units.of(torch.ones_like(found.is_constant), torch.zeros(len(found.constant)), found.shape) if number == 0 else found
+        return Units.of(torch.ones_like(units.is_constant), torch.zeros(len(units.constant)), units.shape) if number == 0 else units
 
 
 class BatchNorm(Unitwise):
-    """In evaluation mode: a scale and a shift of each channel."""
+    """Batch normalisation in evaluation mode, which scales and shifts each channel."""
 
     def _holds(self, step: Step, inputs: Units, tensors: Tensors) -> bool:
         return step.args[5] is False and all(argument is None or isinstance(argument, Stored) for argument in step.args[1:5])
 
 
 class Pooled(Unitwise):
-    """Pooling; averages over padded zeros are not constant."""
+    """Pooling; averages that include padded zeros are not constant."""
 
     def __init__(self) -> None:
         super().__init__(keeps_value=True)
@@ -197,7 +197,7 @@ class Pooled(Unitwise):
             n_dims = 1 + len(inputs.shape)
             return bool(step.args[1]) and all(dim % n_dims > 1 for dim in step.args[1])
         if step.op.startswith("aten.avg_pool") and step.args[6:7] not in ((), (None,)):
-            return False  # a divisor of its own: an average of equal numbers is another number
+            return False  # with another divisor, the average of equal numbers is a different number
         padding = step.args[3] if step.op.startswith("aten.avg_pool") and len(step.args) > 3 else 0
         return not any(padding if isinstance(padding, list) else [padding])
 
@@ -226,7 +226,7 @@ class Flattened(Rule):
 
 
 class Paired(Rule):
-    """Addition, subtraction and product of two values, unit by unit; a product with a constant 0 is one."""
+    """Addition, subtraction and product of two values, unit by unit; a product with a constant 0 is constant."""
 
     def units(self, step: Step, known: KnownUnits, tensors: Tensors) -> Units | None:
         names = [argument.name for argument in step.args if isinstance(argument, Value)]
@@ -254,7 +254,7 @@ class Paired(Rule):
 
 
 class Concatenated(Rule):
-    """Values one behind the other along their units."""
+    """Concatenation of values along their units."""
 
     def units(self, step: Step, known: KnownUnits, tensors: Tensors) -> Units | None:
         parts = step.args[0]
@@ -283,12 +283,12 @@ class Concatenated(Rule):
 
 
 def _is_used(weight: Tensor) -> Tensor:
-    """Shape (n_outputs, n_inputs), bool."""
+    """Return whether an output reads an input, shape (n_outputs, n_inputs), bool."""
     return weight.flatten(2).ne(0).any(dim=2) if weight.dim() > 2 else weight.ne(0)
 
 
 def _tied(value: Value, weight: Tensor, builder: Builder) -> tuple[Value, Tensor]:
-    """Sum the units whose weights are equal, and keep their weights once."""
+    """Sum the units with equal weights, and keep the weights once."""
     rows = weight.transpose(0, 1).flatten(1)
     _, cluster = torch.unique(rows, dim=0, return_inverse=True)
     n_clusters = int(cluster.max()) + 1 if len(cluster) else 0
@@ -301,7 +301,7 @@ def _tied(value: Value, weight: Tensor, builder: Builder) -> tuple[Value, Tensor
     others[first] = False
     rest = others.nonzero().flatten()
     sums = builder.make(
-        "aten.index_add.default", builder.chosen(value, first), 1, builder.keep_places(number[rest]), builder.chosen(value, rest)
+        "aten.index_add.default", builder.selected(value, first), 1, builder.keep_places(number[rest]), builder.selected(value, rest)
     )
     return sums, weight[:, first]
 
@@ -330,9 +330,9 @@ _RULES: dict[str, tuple[Rule, ...]] = {
 
 
 def rule_of(step: Step, known: KnownUnits, tensors: Tensors) -> tuple[Rule, Units | None]:
-    """The first rule that holds for a step, and what is known of its output."""
+    """Return the first rule that applies to a step, and the units of its output."""
     for rule in _RULES.get(step.op, ()):
-        found = rule.units(step, known, tensors)
-        if found is not None:
-            return rule, found
+        units = rule.units(step, known, tensors)
+        if units is not None:
+            return rule, units
     return NO_RULE, NO_RULE.units(step, known, tensors)

@@ -1,4 +1,4 @@
-"""The smaller network that computes the same: units that nothing reads are left out, constant ones folded, tied rows kept once."""
+"""A smaller network that computes the same: unused units are removed, constant units are folded, tied rows are kept once."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -15,42 +15,42 @@ from trainer.compression.units import Units
 
 @dataclass(frozen=True)
 class Shrunk:
-    """The smaller program, and what stood in the way of a smaller one."""
+    """The smaller program, and the reasons why it is not smaller still."""
 
     program: Program
     notes: tuple[str, ...]
-    """Operators without a rule that read units which could otherwise have been left out, for people."""
+    """Sentences on operators without a rule, which read units that could otherwise be removed."""
 
 
 def shrink(program: Program, ties: bool = True) -> Shrunk:
-    """Make a traced network smaller; its numbers say which rows are zero and which are equal.
+    """Make a traced network smaller by its rows that are zero or equal.
 
     Args:
-        program: from `trace`, float32 or float64, finite.
-        ties: keep equal rows once, and sum what they read.
+        program: a result of `trace`, float32 or float64, finite.
+        ties: whether to keep equal rows once and sum their inputs.
 
     Raises:
         ValueError: a weight of a layer that could be made smaller is not finite.
     """
     program = fold(program)
-    found = _Shrinking(program, frozenset()).shrunk(ties)
+    best = _Shrinking(program, frozenset()).shrunk(ties)
     reused = _reused(program)
     if reused:
-        # Each use of a weight may be cut in its own way; where those cuts together are larger, the weight stays as it is.
+        # Each use of a weight may be cut differently; if these parts together are larger than the weight, it is kept whole.
         other = _Shrinking(program, reused).shrunk(ties)
-        found = min(found, other, key=lambda shrunk: shrunk.program.n_parameters)
-    return found
+        best = min(best, other, key=lambda shrunk: shrunk.program.n_parameters)
+    return best
 
 
 def _reused(program: Program) -> frozenset[str]:
-    """Stored tensors that several steps read, numbers and the like aside."""
+    """Return the stored tensors of more than one number that several steps read."""
     n_uses = Counter(name for step in program.steps for name in set(stored_of([*step.args, *step.kwargs.values()])))
     return frozenset(name for name, n in n_uses.items() if n > 1 and program.tensors[name].numel() > 1)
 
 
 class _Shrinking:
     def __init__(self, program: Program, whole: frozenset[str]) -> None:
-        """`whole`: stored tensors that are not cut."""
+        """Analyse a program; `whole`: stored tensors that are not cut."""
         self._program = program
         self._tensors = program.tensors
         self._units: dict[str, Units] = {INPUT: Units.free(program.input_shape)} if program.input_shape else {}
@@ -91,7 +91,7 @@ class _Shrinking:
         return Shrunk(pruned(builder.program(outputs)), self._notes(needed))
 
     def _needed(self, rules: dict[str, Rule]) -> tuple[dict[str, Tensor], set[str]]:
-        """Value -> which units have to be computed; and every value that is read, those without units too."""
+        """Return value -> mask of the units that have to be computed; and all values that are read, including those without units."""
         needed = {name: torch.zeros_like(units.is_constant) for name, units in self._units.items()}
         is_used = set(values_of(self._program.outputs))
         for name in is_used & needed.keys():
@@ -110,7 +110,7 @@ class _Shrinking:
         return needed, is_used
 
     def _notes(self, needed: dict[str, Tensor]) -> tuple[str, ...]:
-        """Which steps without a rule keep units alive that nothing else needs."""
+        """Return notes on the steps without a rule that prevent the removal of units."""
         notes = []
         for step in self._program.steps:
             inputs = [name for name in inputs_of(step) if name in self._units and name != INPUT]

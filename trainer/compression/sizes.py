@@ -1,7 +1,7 @@
-"""How large a trained network would be as a file of its own: the columns of its row."""
+"""The size that a trained network would have as a compressed file of its own."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,27 @@ N_COMPARED = 128
 """Validation samples on which the compressed network is compared with the trained one: a wrong unit shows on any of them."""
 
 
+@dataclass(frozen=True)
+class NetworkSizes:
+    """The size of a trained network, and what compression removes from it."""
+
+    n_macs: int
+    """Multiply-adds of one sample in the network as it was trained."""
+    removable_params: int
+    """Parameters that compression removes; tied rows are kept once."""
+    removable_macs: int
+    """Multiply-adds of one sample that compression removes."""
+    compact_bytes: int
+    """Bytes of the compressed network as a file."""
+
+
 class Sizes:
-    """Of the networks of one model; traced once, when the first one is asked for.
+    """Measures the sizes of the networks of one model, which is traced once, for the first network.
 
     Args:
-        problem: its small analytic networks have no sizes.
-        make: a fresh network as the method trains it, which may be more than the problem's (COSMOS reads a preference too).
-            What is no parameter or buffer, such as a tensor in a plain attribute, must be the trained network's.
+        problem: the problem; the small networks of analytic problems have no sizes.
+        make: builds a new network as the method trains it, which may differ from the problem's (COSMOS also reads a preference).
+            Values that are neither parameters nor buffers, such as a tensor in a plain attribute, must equal the trained network's.
     """
 
     def __init__(self, problem: Problem, make: Callable[[], nn.Module]) -> None:
@@ -30,26 +44,28 @@ class Sizes:
         self._traced: tuple[nn.Module, Program] | None = None
         self._untraceable: str | None = None
         self.note: str | None = None
-        """Why the last network has no sizes, for people."""
+        """Why the last network has no sizes, as a sentence for people; None where it has."""
 
-    def columns(self, state: Mapping[str, Tensor]) -> dict[str, int]:
-        """`n_macs`, `removable_params`, `removable_macs`, `compact_bytes`; nothing, and a note, where they are unknown.
-
-        They are returned only if the compressed network computes what the trained one does on the first validation samples.
+    def measure(self, state: Mapping[str, Tensor]) -> NetworkSizes | None:
+        """Measure one trained network.
 
         Args:
-            state: parameters and buffers of a trained network, finite. It is not changed.
+            state: parameters and buffers of a trained network, finite. Not modified.
+
+        Returns:
+            The sizes. None, with the reason in `note`, where they are unknown: they are trusted only if the compressed network and the
+            trained one agree on the first validation samples.
         """
         self.note = None
         try:
-            return {} if self._problem.is_small else self._columns(state)
+            return None if self._problem.is_small else self._measured(state)
         except (ValueError, RuntimeError) as error:  # not traceable, not finite, or an operator that cannot run
             self.note = f"the size of the compressed network is unknown: {error}"
-            return {}
+            return None
 
-    def _columns(self, state: Mapping[str, Tensor]) -> dict[str, int]:
+    def _measured(self, state: Mapping[str, Tensor]) -> NetworkSizes | None:
         network, program = self._network_and_program()
-        # A plain attribute and what forward makes are tensors of the program, but of no state.
+        # Plain attributes and tensors that forward creates belong to the program, but to no state.
         own = {name: state[name].detach().cpu() if name in state else tensor for name, tensor in program.tensors.items()}
         whole = fold(replace(program, tensors=own))
         small = compressed(whole)
@@ -62,24 +78,24 @@ class Sizes:
                 f"the size of the compressed network is unknown: its outputs differ from the trained network's by {difference:.2g} "
                 f"on validation data, more than {TOLERANCE:g}"
             )
-            return {}
+            return None
         n_macs = macs_of_program(whole)
-        return {
-            "n_macs": n_macs,
-            "removable_params": whole.n_parameters - small.n_params,
-            "removable_macs": n_macs - small.macs,
-            "compact_bytes": len(small.to_bytes({})),
-        }
+        return NetworkSizes(
+            n_macs=n_macs,
+            removable_params=whole.n_parameters - small.n_params,
+            removable_macs=n_macs - small.macs,
+            compact_bytes=len(small.to_bytes({})),
+        )
 
     def _network_and_program(self) -> tuple[nn.Module, Program]:
-        """A network to put trained numbers into, and its steps."""
+        """Return a network that trained values are copied into, and its traced program."""
         if self._untraceable is not None:
             raise NotTraceableError(self._untraceable)
         if self._traced is None:
             try:
                 with torch.random.fork_rng(devices=[]):
                     network = self._make()
-                # The program's constants are its own: the network's are written to when numbers are put into it.
+                # The program gets copies of its constants, because the network's are overwritten by trained values.
                 program = trace(network, self._problem.validation.first(2)[0].cpu())
                 program = replace(program, tensors={name: tensor.clone() for name, tensor in program.tensors.items()})
                 self._traced = network.eval(), program

@@ -1,4 +1,4 @@
-"""From a network to its list of steps, by torch.export."""
+"""Tracing of a network to its list of steps by torch.export."""
 
 import re
 import warnings
@@ -12,24 +12,24 @@ from trainer.compression.program import Program, Step, Stored, Value, call, inpu
 
 
 class NotTraceableError(ValueError):
-    """A network whose steps cannot be listed: it decides by its numbers, or uses an operator that no file can hold."""
+    """A network whose steps cannot be listed: its control flow depends on its values, or an operator cannot be stored in a file."""
 
 
 def trace(network: nn.Module, sample: Tensor) -> Program:
     """List the steps of a network in evaluation mode.
 
-    In-place operators and views are written as what they compute, so that no step changes a value that another one reads.
+    In-place operators and views are replaced by operators without side effects, so that no step changes a value that another one reads.
 
     Args:
-        network: its forward takes one tensor, the batch first, and returns one output a task.
+        network: a network whose forward takes one tensor, with the batch as first dimension, and returns one output for each task.
         sample: shape (n, *input_shape), n >= 2.
 
     Returns:
         The program. Its tensors are the network's parameters and buffers under their names, and the constants of its code:
-        tensors that are plain attributes, or that its forward makes.
+        tensors that are plain attributes, or that its forward creates.
 
     Raises:
-        NotTraceableError: torch.export cannot follow it, or a step is none of `ATEN_OPS`.
+        NotTraceableError: torch.export cannot trace the network, or an operator is not in `ATEN_OPS`.
     """
     was_training = network.training
     network.eval()
@@ -42,10 +42,10 @@ def trace(network: nn.Module, sample: Tensor) -> Program:
 
 
 def _exported(network: nn.Module, sample: Tensor) -> torch.export.ExportedProgram:
-    """The network's graph for any batch, in functional form.
+    """Return the network's graph for any batch size, in functional form.
 
-    Where plain tracing fails, the network's bytecode is read (`strict`): plain tracing takes `len(x)` and `int(x.shape[0])`
-    for numbers, so that the graph would hold for the sample's batch alone.
+    If plain tracing fails, the network's bytecode is analysed (`strict`): plain tracing treats `len(x)` and `int(x.shape[0])`
+    as constants, so that the graph would be valid for the batch size of the sample alone.
     """
     first: Exception | None = None
     for strict in (False, True):
@@ -53,7 +53,7 @@ def _exported(network: nn.Module, sample: Tensor) -> torch.export.ExportedProgra
             return _functional(network, sample, strict)
         except Exception as error:  # torch.export raises whatever the network's code and its own analysis raise
             if first is not None:
-                raise NotTraceableError(f"torch.export cannot follow this network: {_reason(first)}") from error
+                raise NotTraceableError(f"torch.export cannot trace this network: {_reason(first)}") from error
             first = error
     raise AssertionError("both ways of tracing either return or raise")
 
@@ -63,21 +63,21 @@ def _functional(network: nn.Module, sample: Tensor, strict: bool) -> torch.expor
         warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", FutureWarning)  # torch's own copying
         exported = torch.export.export(network, (sample,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), strict=strict)
         if is_listed(exported.graph):
-            return exported  # no operator of the list writes in place; and the next step takes about a second
-        # The empty table: nothing is taken apart but what writes in place.
+            return exported  # no listed operator modifies a tensor; and the next call takes about a second
+        # With an empty table, only operators that modify a tensor are decomposed.
         functional: torch.export.ExportedProgram = exported.run_decompositions({})
         return functional
 
 
 def fold(program: Program) -> Program:
-    """Compute once whatever depends on stored tensors alone, and leave out what no output needs."""
+    """Evaluate all steps that depend on stored tensors alone, and drop steps that no output needs."""
     known: dict[str, Any] = {}
     names: dict[str, str] = {}
     tensors = dict(program.tensors)
     kept = []
 
     def settled(argument: Any) -> Any:
-        """Known values become stored tensors or plain numbers."""
+        """Replace known values by stored tensors or plain numbers."""
         if isinstance(argument, list | tuple):
             return [settled(item) for item in argument]
         if not isinstance(argument, Value) or argument.name not in known:
@@ -118,7 +118,7 @@ def _parts(step: Step) -> tuple[list[Any], list[Any]]:
     return list(step.args), list(step.kwargs.values())
 
 
-# What follows in a message of torch.export is for people who debug PyTorch.
+# The text after these phrases in a message of torch.export is for developers of PyTorch.
 _BOILERPLATE = re.compile(
     r"For more information, run with|For extended logs|If you suspect the guard|For more debugging help|For C\+\+ stack trace|"
     r"The error above occurred|consider using data-dependent|Caused by: \(_export|Set TORCHDYNAMO_VERBOSE|"
@@ -129,13 +129,13 @@ _MOST_CHARACTERS = 600
 
 
 def _reason(error: Exception) -> str:
-    """Why, in one line: what torch.export says, and the line of the network's code that it names."""
+    """Return the reason in one line: the message of torch.export and the line of the network's code that it names."""
     text = str(error)
     specialised = _SPECIALISED.search(text)
     if specialised:
         return (
-            f"its forward uses the number of samples as a plain number ({specialised[1]} here), so that its steps would hold for batches "
-            "of that size alone; x.shape[0] without int() keeps it free"
+            f"its forward uses the number of samples as a plain number ({specialised[1]} here), so that its steps would be valid "
+            "for batches of that size alone; x.shape[0] without int() keeps it variable"
         )
     lines = (_BOILERPLATE.split(line.strip())[0].strip() for line in text.splitlines())
     whole = " ".join(line for line in lines if line) or type(error).__name__

@@ -1,1 +1,1 @@
-"""Energy counters of the hardware: what a stretch of training used, in joules."""
+"""Energy counters of the hardware, which measure the energy of a period of training in joules."""

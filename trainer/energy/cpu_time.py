@@ -1,4 +1,4 @@
-"""Processor time: of this process, and of all that ran on the machine."""
+"""Processor time of this process, and of all processes on the machine."""
 
 import os
 import time
@@ -10,18 +10,18 @@ _N_FIELDS = 8  # user, nice, system, idle, iowait, irq, softirq, steal; guests a
 
 
 def own_cpu_s() -> float:
-    """Processor seconds of this process so far, all threads together."""
+    """Return the processor seconds of this process so far, all threads together."""
     return time.process_time()
 
 
 def busy_cpu_s(path: Path = PROC_STAT) -> float:
-    """Seconds that the machine's processors have worked so far, all together; in steps of 10 ms.
+    """Return the seconds that all processors of the machine together have been busy so far, in steps of 10 ms.
 
     Args:
         path: Linux's `/proc/stat`.
 
     Raises:
-        OSError, ValueError: it cannot be read, or is none.
+        OSError, ValueError: the file cannot be read, or has another format.
     """
     name, *fields = path.read_text(encoding="ascii").partition("\n")[0].split()
     ticks = [int(field) for field in fields[:_N_FIELDS]]

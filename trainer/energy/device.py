@@ -1,4 +1,4 @@
-"""The meter of the device that a pack trains on."""
+"""The energy meter of the device that a pack trains on."""
 
 import torch
 
@@ -8,7 +8,7 @@ from trainer.energy.rapl import rapl_meter
 
 
 def energy_meter(device: torch.device) -> EnergyMeter | None:
-    """A CPU's or a CUDA device's; None where nothing can be read, and for other devices."""
+    """Return the energy meter of a CPU or a CUDA device; None where nothing can be read, and for other devices."""
     if device.type == "cpu":
         return rapl_meter()
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""What a training asks of a counter of energy."""
+"""The interface of an energy meter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,19 +9,21 @@ JOULES_PER_WH = 3600.0
 
 @dataclass(frozen=True)
 class Energy:
-    """What a stretch of work used."""
+    """The energy of a period of work."""
 
     joules: float
     is_estimate: bool
-    """True where others used the device too, so that this is a share of what was counted."""
+    """Whether other processes used the device too, so that this is an estimated share of the measured energy."""
 
 
 class EnergyMeter(Protocol):
-    """Counts the energy of one device, or of a machine's processors. Needs no process of its own: the hardware counts, and whoever works
-    reads before and after."""
+    """Measures the energy of one device, or of a machine's processors, from counters of the hardware that are read before and after a
+    period of work."""
 
     def begin(self) -> Callable[[], Energy | None]:
-        """Begin a stretch; calling what this returns ends it.
+        """Begin a period of work.
 
-        The energy is None where it cannot be read, or was set back meanwhile. Neither call raises.
+        Returns:
+            A function that ends the period and returns its energy; None where the counter cannot be read, or was reset meanwhile.
+            Neither call raises.
         """

@@ -1,7 +1,7 @@
-"""Energy of a machine's processors: the counters that Linux shows below /sys/class/powercap (RAPL; Intel and AMD).
+"""The energy of a machine's processors, from the counters that Linux provides below /sys/class/powercap (RAPL; Intel and AMD).
 
-A counter belongs to a whole package, its idle power and everybody's work included. A process gets the share of it that its processor
-time has of all processor time meanwhile, so the shares of all processes add up to what was counted, whoever asks.
+A counter covers a whole package, with its idle power and the work of all processes. A process is assigned the share that its processor
+time has of all processor time in the same period, so that the shares of all processes add up to the measured energy.
 """
 
 import os
@@ -15,10 +15,10 @@ from trainer.energy.cpu_time import busy_cpu_s, own_cpu_s
 from trainer.energy.meter import Energy
 
 POWERCAP = "PARETO_SWEEP_POWERCAP"
-"""Environment variable: where the counters are, for containers that see the host's `/sys` elsewhere."""
+"""Environment variable with the folder of the counters, for containers that see the host's `/sys` elsewhere."""
 _DEFAULT_ROOT = "/sys/class/powercap"
-# Top-level zones only: `intel-rapl:0:1` is a part of its package. `intel-rapl-mmio:0` shows the same package once more, and the
-# zone `psys` the whole board with its packages.
+# Top-level zones only: `intel-rapl:0:1` is a part of its package. `intel-rapl-mmio:0` is the same package again, and the
+# zone `psys` is the whole board with its packages.
 _ZONE = re.compile(r"intel-rapl:\d+")
 _PACKAGE = "package-"
 _MICRO = 1e-6
@@ -29,23 +29,23 @@ class PackageCounter:
     """The energy counter of one processor package."""
 
     path: Path
-    """`energy_uj`: microjoules, a whole number that grows."""
+    """The file `energy_uj`, an increasing whole number of microjoules."""
     wraps_at: int
-    """`max_energy_range_uj`: after it the counter begins at 0 again."""
+    """`max_energy_range_uj`, the value after which the counter starts from 0 again."""
 
     def read(self) -> int:
-        """Microjoules.
+        """Return the counter in microjoules.
 
         Raises:
-            OSError, ValueError: it cannot be read.
+            OSError, ValueError: the counter cannot be read.
         """
         return int(self.path.read_text(encoding="ascii"))
 
     def between(self, before: int, after: int) -> int:
-        """Microjoules from one reading to a later one, with at most one wrap in between.
+        """Return the microjoules from one reading to a later one, with at most one overflow in between.
 
         Raises:
-            ValueError: the readings cannot be of this counter.
+            ValueError: the readings cannot be from this counter.
         """
         used = after - before if after >= before else after - before + self.wraps_at
         if used < 0:
@@ -54,12 +54,12 @@ class PackageCounter:
 
 
 class RaplMeter:
-    """Energy of all packages, by this process's share of the processor time.
+    """Measures this process's share of the energy of all packages.
 
     Args:
-        counters: of each package, at least one.
-        own_s: processor seconds of this process so far.
-        busy_s: those of the whole machine; may raise OSError or ValueError.
+        counters: the counters of the packages, at least one.
+        own_s: returns the processor seconds of this process so far.
+        busy_s: returns the processor seconds of the whole machine so far; may raise OSError or ValueError.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RaplMeter:
         self._counters, self._own_s, self._busy_s = tuple(counters), own_s, busy_s
 
     def begin(self) -> Callable[[], Energy | None]:
-        """As `EnergyMeter`; always an estimate, since a share is one."""
+        """See `EnergyMeter.begin`; the energy is always an estimate, since it is a share."""
         return partial(self._since, self._read())
 
     def _read(self) -> tuple[list[int], float, float] | None:
@@ -86,27 +86,27 @@ class RaplMeter:
         except ValueError:
             return None
         own, busy = after[1] - before[1], after[2] - before[2]
-        # The machine's time comes in steps, so a short stretch may seem to hold less of it than of our own.
+        # The machine's time is counted in steps, so in a short period it may be less than our own.
         share = own / max(own, busy) if own > 0 else 0.0
         return Energy(sum(used) * _MICRO * share, is_estimate=True)
 
 
 def rapl_meter(root: Path | None = None) -> RaplMeter | None:
-    """The meter of this machine's processors; None where there are no counters, or not all of them may be read.
+    """Return the meter of this machine's processors; None if there are no counters, or if some of them cannot be read.
 
     Args:
-        root: where the counters are; default: what the environment variable `POWERCAP` says, else /sys/class/powercap.
+        root: the folder of the counters; default: the environment variable `POWERCAP`, otherwise /sys/class/powercap.
     """
     counters = [_counter(zone) for zone in _packages(root or Path(os.environ.get(POWERCAP) or _DEFAULT_ROOT))]
-    found = [counter for counter in counters if counter is not None]
-    if not found or len(found) < len(counters):
+    readable = [counter for counter in counters if counter is not None]
+    if not readable or len(readable) < len(counters):
         return None
-    meter = RaplMeter(found)
+    meter = RaplMeter(readable)
     return meter if meter.begin()() is not None else None
 
 
 def _packages(root: Path) -> list[Path]:
-    """The folders of the packages, in the order of their numbers."""
+    """Return the folders of the packages, in the order of their numbers."""
     try:
         zones = [path for path in root.iterdir() if _ZONE.fullmatch(path.name)]
         named = [zone for zone in zones if (zone / "name").read_text(encoding="ascii").startswith(_PACKAGE)]
@@ -116,7 +116,7 @@ def _packages(root: Path) -> list[Path]:
 
 
 def _counter(zone: Path) -> PackageCounter | None:
-    """None where it may not be read: since 2020 kernels let only root."""
+    """Return the counter of a package; None if it cannot be read, which since 2020 kernels permit root alone."""
     try:
         counter = PackageCounter(zone / "energy_uj", int((zone / "max_energy_range_uj").read_text(encoding="ascii")))
         counter.read()

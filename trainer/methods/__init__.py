@@ -1,1 +1,1 @@
-"""Methods that are not WC-AL with GrOWL: what users compare the front with, one a file."""
+"""The methods that users compare WC-AL with GrOWL to, one in each file."""

@@ -1,4 +1,4 @@
-"""A network that reads a condition, such as a preference, beside its input."""
+"""A network that reads a condition, such as a preference, in addition to its input."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -12,11 +12,11 @@ _IMAGE_DIMS = 4
 
 
 class Conditioned(nn.Module):
-    """The network, whose inputs have the condition appended: a constant plane a number to images, a feature else.
+    """A network whose inputs have the condition appended: one constant plane per number for images, one feature per number otherwise.
 
     Attributes:
-        network: with wider layers at its input.
-        condition: what `forward` appends when it is given none, shape (n_conditions,); no part of the state.
+        network: the network, with wider layers at its input.
+        condition: the condition that `forward` uses by default, shape (n_conditions,); not part of the state.
         growl_layers, mixing_parameters, bounds: those of the network, under their names in this module; empty where it
             has none. See `trainer.problems.problem.Problem`.
     """
@@ -32,14 +32,14 @@ class Conditioned(nn.Module):
         self.bounds = {f"network.{name}": bound for name, bound in bounds.items()}
 
     def forward(self, inputs: Tensor, condition: Tensor | None = None) -> Any:
-        """The network's outputs under one condition for all samples.
+        """Compute the network's outputs under one condition for all samples.
 
         Args:
             inputs: shape (n, channels, height, width) or (n, ..., n_features).
-            condition: shape (n_conditions,). None: the attribute `condition`.
+            condition: shape (n_conditions,); None for the attribute `condition`.
 
         Raises:
-            ValueError: there is no condition, or one of another shape.
+            ValueError: there is no condition, or it has another shape.
         """
         condition = self.condition if condition is None else condition
         if condition is None or condition.shape != (self.n_conditions,):
@@ -54,26 +54,26 @@ class Conditioned(nn.Module):
 
 
 def condition_on(network: nn.Module, example: Tensor, n_conditions: int) -> Conditioned:
-    """A copy of a network that reads `n_conditions` more numbers wherever it reads its input.
+    """Copy a network so that it reads `n_conditions` more numbers wherever it reads its input.
 
     Every Conv2d (images) or Linear (features) layer that reads the input itself gets `n_conditions` more input channels or
-    features, behind the others. Their weights begin at 0, so the copy computes what the network does until they are
-    trained or initialised anew. The readers are those to which one forward pass of the example hands the example.
+    features after the existing ones. Their weights are initially 0, so the copy computes the same as the network until they are
+    trained or initialised again. These layers are found by one forward pass of the example.
 
     Args:
-        network: not modified; in training or evaluation as the copy is then.
+        network: not modified; the copy is in the same mode (training or evaluation).
         example: an input, shape (n, channels, height, width) or (n, ..., n_features), as `network` takes it.
         n_conditions: >= 1.
 
     Returns:
-        The network to call with (inputs, condition).
+        The network, which is called with (inputs, condition).
 
     Raises:
-        ValueError: something else than these layers reads the input, such as a Flatten, a Conv1d, a convolution in groups
-            or an operation in a forward method; or nothing does. The message names the layer.
+        ValueError: no layer reads the input, or something else also does, such as a Flatten, a Conv1d, a grouped convolution
+            or an operation in a forward method. The message names the layer.
 
-    Source: Ruchte and Grabocka, ICDM 2021 (COSMOS), where the preference is joined to the input of the network. They pass
-    it through two transposed convolutions before it joins an image; here each number is a constant plane.
+    Source: Ruchte and Grabocka, ICDM 2021 (COSMOS), where the preference is appended to the input of the network. They pass
+    it through two transposed convolutions before it is appended to an image; here each number is a constant plane.
     """
     if n_conditions < 1:
         raise ValueError(f"condition_on expects n_conditions >= 1, found n_conditions = {n_conditions}")
@@ -82,19 +82,19 @@ def condition_on(network: nn.Module, example: Tensor, n_conditions: int) -> Cond
         readers, before = _readers(conditioned.network, example)
         for layer in readers.values():
             _widen(layer, n_conditions)
-        # Not 0, so that whatever else reads the input is seen: an operation of a forward method calls no layer.
+        # The condition is not 0, so that other readers of the input show: an operation in a forward method calls no layer.
         _compare(conditioned, example, before, ", ".join(readers))
     return conditioned
 
 
 def _readers(network: nn.Module, example: Tensor) -> tuple[dict[str, nn.Module], Any]:
-    """The layers that read the input itself, by name in their order, and the network's outputs for the example.
+    """Return the layers that read the input itself, by name in their order, and the network's outputs for the example.
 
     Raises:
-        ValueError: one of them cannot read more of it, or there is none.
+        ValueError: one of these layers cannot be widened, or there is none.
     """
     readers, views, others, handles = {}, {}, set(), []
-    example = example.clone()  # a layer may work in place
+    example = example.clone()  # a layer may modify it in place
     storage = example.untyped_storage().data_ptr()
 
     def hook(name: str) -> Any:
@@ -113,7 +113,7 @@ def _readers(network: nn.Module, example: Tensor) -> tuple[dict[str, nn.Module],
 
     for name, layer in network.named_modules():
         is_layer = isinstance(layer, nn.Conv2d | nn.Linear)
-        is_leaf = layer is not network and not any(True for _ in layer.children())  # a network without layers is no reader
+        is_leaf = layer is not network and not any(True for _ in layer.children())  # a network without layers does not count
         if is_layer or (is_leaf and not isinstance(layer, nn.Identity)):
             handles.append(layer.register_forward_pre_hook(hook(name), with_kwargs=True))
     try:
@@ -135,7 +135,7 @@ def _readers(network: nn.Module, example: Tensor) -> tuple[dict[str, nn.Module],
 
 
 def _obstacle(network: nn.Module, layer: nn.Module, example: Tensor) -> str | None:
-    """Why a layer that reads the input cannot read more of it; None if it can."""
+    """Return why a layer that reads the input cannot be widened; None if it can."""
     fitting, kind = (nn.Conv2d, "Conv2d") if example.dim() == _IMAGE_DIMS else (nn.Linear, "Linear")
     if not isinstance(layer, fitting):
         return f"reads the input of shape {tuple(example.shape)}, which a {kind} is expected to"
@@ -159,7 +159,7 @@ def _widen(layer: nn.Module, n_more: int) -> None:
 
 
 def _compare(conditioned: Conditioned, example: Tensor, before: Any, readers: str) -> None:
-    """Raise ValueError where the copy, with weights of 0 for a condition other than 0, does not do what the network did."""
+    """Raise ValueError if the copy, with zero weights for a non-zero condition, does not compute the same as the network."""
     try:
         after = conditioned(example.clone(), torch.ones(conditioned.n_conditions))
     except (RuntimeError, ValueError, IndexError) as error:
@@ -171,7 +171,7 @@ def _compare(conditioned: Conditioned, example: Tensor, before: Any, readers: st
 
 
 def _tensors(outputs: Any) -> list[Tensor]:
-    """The outputs of a network that gives one or several."""
+    """Return the outputs of a network that returns one tensor or several."""
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 

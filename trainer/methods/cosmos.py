@@ -1,4 +1,4 @@
-"""One network conditioned on the preference: a single training gives the whole front of the tasks."""
+"""One network conditioned on the preference, whose single training yields the whole front of the tasks."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +18,13 @@ from trainer.training.trial import TrialSpec
 
 
 class COSMOS(OnePhase):
-    """The network reads the preference beside each input; every minibatch draws one from a Dirichlet distribution.
+    """A network that reads the preference in addition to each input; every minibatch draws one from a Dirichlet distribution.
 
-    A minibatch's loss is sum_t k_t L_t - cosine * cos(r, L): the second part draws the losses to the ray r where all k_t L_t
-    are equal, so that the points spread. The authors take cos(k, L), which draws the losses of a task the higher the more it
-    weighs, against the first part; here a larger k_t always means a smaller L_t, as for every other method.
+    The loss of a minibatch is sum_t k_t L_t - cosine * cos(r, L): the second term draws the losses towards the ray r on which all
+    k_t L_t are equal, so that the points spread. The authors use cos(k, L), which increases the loss of a task with its weight and
+    so opposes the first term; here a larger k_t always means a smaller L_t, as in every other method.
 
-    The trials of the pack share the network, which is measured under the preference of each; its best epoch is that of the
+    The trials of the pack share the network, which is measured under the preference of each; the best epoch is the one with the
     least mean sum_t k_t L_t (or the highest mean accuracy) over them.
 
     Source: Ruchte and Grabocka, ICDM 2021.
@@ -46,12 +46,12 @@ class COSMOS(OnePhase):
         example, _ = self._problem.train.first(2)
         n_tasks = len(self._problem.tasks)
         conditioned = condition_on(network, example.to(next(network.parameters()).dtype), n_tasks)
-        conditioned.condition = torch.full((n_tasks,), 1 / n_tasks)  # for whoever calls it with inputs alone
+        conditioned.condition = torch.full((n_tasks,), 1 / n_tasks)  # for calls with inputs alone
         return conditioned
 
     def _backward(self, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         network = self._conditioned()
-        preference = self._drawn(generator)
+        preference = self._draw_preference(generator)
         outputs = network(inputs, preference)
         losses = torch.stack(
             [task.loss(output, targets[:, t]) for t, (task, output) in enumerate(zip(self._problem.tasks, outputs, strict=True))]
@@ -60,8 +60,8 @@ class COSMOS(OnePhase):
         total.backward()
         return losses.detach()[None]
 
-    def _drawn(self, generator: torch.Generator) -> Tensor:
-        """A preference over the tasks, shape (n_tasks,)."""
+    def _draw_preference(self, generator: torch.Generator) -> Tensor:
+        """Draw a preference over the tasks, shape (n_tasks,)."""
         concentration = torch.full((len(self._problem.tasks),), self._settings.cosmos.concentration, dtype=torch.float64)
         gamma = torch._standard_gamma(concentration, generator=generator)
         return (gamma / gamma.sum()).to(self._device, self._dtype)
@@ -90,7 +90,7 @@ class COSMOS(OnePhase):
 
 
 def equal_ray(preference: Tensor) -> Tensor:
-    """A direction in which all preference_t * loss_t are equal, shape (n_tasks,): that of 1 / preference, finite where one is 0."""
+    """Return a direction in which all preference_t * loss_t are equal, shape (n_tasks,): 1 / preference up to scale, and always finite."""
     n_tasks = len(preference)
     others = preference.expand(n_tasks, n_tasks).masked_fill(torch.eye(n_tasks, dtype=torch.bool, device=preference.device), 1)
     return others.prod(dim=1)
@@ -98,7 +98,7 @@ def equal_ray(preference: Tensor) -> Tensor:
 
 @contextmanager
 def _under(network: Conditioned, preference: Tensor) -> Iterator[None]:
-    """The network under one preference."""
+    """Set the preference of the network within the context."""
     before, network.condition = network.condition, preference
     try:
         yield

@@ -1,4 +1,4 @@
-"""Exact Pareto optimal search (EPO): the direction of a step, and training by it."""
+"""Exact Pareto optimal search (EPO): the direction of a step, and a training that uses it."""
 
 import numpy as np
 import torch
@@ -16,15 +16,15 @@ _TINY = np.finfo(np.float64).tiny
 
 
 def non_uniformity(losses: Vector, preference: Vector) -> float:
-    """mu = sum_t h_t log(n h_t) of h = r l / sum(r l): the Kullback-Leibler divergence of h from the uniform distribution.
+    """Compute mu = sum_t h_t log(n h_t) with h = r l / sum(r l), the Kullback-Leibler divergence of h from the uniform distribution.
 
     Args:
         losses: l, shape (n_tasks,), >= 0.
         preference: r, shape (n_tasks,), >= 0, not all 0.
 
     Returns:
-        mu >= 0 in nats, up to rounding; 0 exactly where all r_t l_t are equal (or all are 0). For two tasks r_t l_t that
-        differ by the small share s from each other give s^2 / 8.
+        mu >= 0 in nats, up to rounding; 0 exactly where all r_t l_t are equal (or all are 0). For two tasks whose r_t l_t
+        differ by a small share s, mu is s^2 / 8.
 
     Source: Mahapatra and Rajan, ICML 2020.
     """
@@ -33,39 +33,39 @@ def non_uniformity(losses: Vector, preference: Vector) -> float:
 
 
 def epo_weights(losses: Vector, preference: Vector, gram: NDArray[np.float64], tolerance: float = 1e-4) -> Vector:
-    """Weights alpha of the step x <- x - step * sum_t alpha_t g_t, by one linear program over the simplex.
+    """Compute the weights alpha of the step x <- x - step * sum_t alpha_t g_t by one linear program over the simplex.
 
-    With C = G G^T and the anchor a_t = r_t (log(n h_t) - mu), the gradient of mu in the losses but for a factor, a step
-    along G^T alpha lowers loss t by (C alpha)_t and mu by a . C alpha, to first order and each but for its factor.
+    Let C = G G^T, and let a_t = r_t (log(n h_t) - mu) be the anchor, which is the gradient of mu in the losses up to a factor. To first
+    order and up to a factor each, a step along G^T alpha lowers loss t by (C alpha)_t and mu by a . C alpha.
 
-    Balance mode (mu > tolerance): the alpha that lowers mu most. The task of the largest r_t l_t must not rise, and those
-    that a step along G^T a would not lower may not rise by more than by that step. So the search may climb along the
-    front, less and less the nearer it is to the ray. Where every task's own step makes mu grow (their gradients agree),
-    none may rise, and the alpha is the one that lowers the largest r_t l_t most. There we depart from the authors'
-    code, which takes the alpha that makes mu grow least: beside the minimiser of a task whose least loss is 0 that is the
-    task's own step, so the search ends in that minimiser, far from the ray.
+    Balance mode (mu > tolerance): alpha lowers mu most. The loss of the task with the largest r_t l_t must not increase, and losses
+    that a step along G^T a would not lower may increase by at most as much as in that step. The search may therefore climb along the
+    front, less and less the nearer it is to the ray. Where the own step of every task increases mu (the gradients agree), no loss may
+    increase, and alpha lowers the largest r_t l_t most. There we depart from the authors' code, which uses the alpha that increases mu
+    least: near the minimiser of a task whose minimum is 0 that is the task's own step, so that the search ends in this minimiser, far
+    from the ray.
 
-    Descent mode: the alpha that lowers the sum of the losses most, while none rises and mu does not grow (or, where every
-    task's own step makes it grow, no more than by the best of these).
+    Descent mode: alpha lowers the sum of the losses most, while no loss increases and mu does not increase (or, where the own step of
+    every task increases it, by no more than the smallest of these increases).
 
-    When no alpha meets the conditions of descent mode, the one on mu is left out. Without it, and in balance mode, the
-    min-norm point meets all of them; it is the answer should the solver find none by rounding.
+    If no alpha satisfies the conditions of descent mode, the condition on mu is dropped. Without it, and in balance mode, the
+    min-norm point satisfies all conditions; it is returned if the solver finds no point because of rounding.
 
     Args:
         losses: l, shape (n_tasks,), >= 0.
-        preference: r, shape (n_tasks,), >= 0, not all 0; divided by its sum here. A task with r_t = 0 cannot lie on the
-            ray: it gets the weight 0, and the search is that of the other tasks. One task alone gets the weight 1.
-        gram: C, shape (n_tasks, n_tasks), inner products of the task gradients; any scale.
-        tolerance: largest mu at which the losses count as on the ray, in nats. The default is the one of the authors'
-            code: r_t l_t of two tasks then differ by up to 3 %. 1e-7 means 0.1 %.
+        preference: r, shape (n_tasks,), >= 0, not all 0; it is divided by its sum. A task with r_t = 0 gets the weight 0, and
+            the search is that of the other tasks. A single task gets the weight 1.
+        gram: C, shape (n_tasks, n_tasks), inner products of the task gradients, in any unit.
+        tolerance: the largest mu, in nats, at which the losses count as being on the ray. The default is that of the authors'
+            code, with which r_t l_t of two tasks differ by up to 3 %; 1e-7 means 0.1 %.
 
     Returns:
         alpha, shape (n_tasks,), on the simplex. NaN where a loss or a gradient is not finite.
 
     Raises:
-        ValueError: a shape or a sign above is violated; the message names the value.
+        ValueError: a shape or a sign is violated; the message names the value.
 
-    Source: Mahapatra and Rajan, ICML 2020; both linear programs as their code has them (descent mode in its restricted form).
+    Source: Mahapatra and Rajan, ICML 2020; both linear programs as in their code (descent mode in its restricted form).
     """
     losses, preference, gram = (np.asarray(value, dtype=np.float64) for value in (losses, preference, gram))
     _check(losses, preference, gram, tolerance)
@@ -77,35 +77,35 @@ def epo_weights(losses: Vector, preference: Vector, gram: NDArray[np.float64], t
 
 
 def _search(losses: Vector, preference: Vector, gram: NDArray[np.float64], tolerance: float) -> Vector:
-    """As `epo_weights`, for preferences > 0 that sum to 1 and finite numbers."""
+    """Compute `epo_weights` for preferences > 0 that sum to 1 and for finite numbers."""
     if len(losses) == 1:
         return np.ones(1)
     gram = gram / max(gram.diagonal().max(), _TINY)
     mu = non_uniformity(losses, preference)
     anchor = preference * (np.log(len(losses) * _shares(losses, preference).clip(min=_TINY)) - mu)
-    lowers_mu = gram @ anchor  # by each task's own step; and, C being symmetric, what a step along G^T a lowers the losses by
+    lowers_mu = gram @ anchor  # by the own step of each task; since C is symmetric, also the decrease of the losses in a step along G^T a
     if mu > tolerance:
         weighted = preference * losses
         if (lowers_mu > 0).any():
-            found = _best(lowers_mu, gram, _least_descent(lowers_mu, weighted))
+            alpha = _best(lowers_mu, gram, _least_descent(lowers_mu, weighted))
         else:
-            found = _best(gram[weighted.argmax()], gram, np.zeros(len(losses)))
+            alpha = _best(gram[weighted.argmax()], gram, np.zeros(len(losses)))
     else:
         keeps_mu = np.vstack([gram, lowers_mu])
-        found = _best(gram.sum(axis=0), keeps_mu, np.append(np.zeros(len(losses)), min(0.0, lowers_mu.max())))
-        if found is None:
-            found = _best(gram.sum(axis=0), gram, np.zeros(len(losses)))
-    return min_norm_weights(torch.from_numpy(gram)[None])[0].numpy() if found is None else found
+        alpha = _best(gram.sum(axis=0), keeps_mu, np.append(np.zeros(len(losses)), min(0.0, lowers_mu.max())))
+        if alpha is None:
+            alpha = _best(gram.sum(axis=0), gram, np.zeros(len(losses)))
+    return min_norm_weights(torch.from_numpy(gram)[None])[0].numpy() if alpha is None else alpha
 
 
 def _least_descent(descent_along_anchor: Vector, weighted_losses: Vector) -> Vector:
-    """How much each loss must at least fall in balance mode, shape (n_tasks,); below 0 it may rise, -inf is no condition."""
+    """Return the minimum decrease of each loss in balance mode, shape (n_tasks,); below 0 it may increase, -inf is no condition."""
     least = np.where(descent_along_anchor > 0, -np.inf, descent_along_anchor)
     return np.where(weighted_losses == weighted_losses.max(), 0.0, least)
 
 
 def _best(gain: Vector, rows: NDArray[np.float64], least: Vector) -> Vector | None:
-    """The point alpha of the simplex of the largest gain . alpha with rows @ alpha >= least; None if there is none."""
+    """Return the point alpha of the simplex with the largest gain . alpha and rows @ alpha >= least; None if there is none."""
     held = np.isfinite(least)
     gain = gain / max(np.abs(gain).max(), _TINY)  # the solver's tolerances are absolute
     solution = linprog(-gain, A_ub=-rows[held], b_ub=-least[held], A_eq=np.ones((1, len(gain))), b_eq=[1.0], method="highs")
@@ -116,7 +116,7 @@ def _best(gain: Vector, rows: NDArray[np.float64], least: Vector) -> Vector | No
 
 
 def _shares(losses: Vector, preference: Vector) -> Vector:
-    """h = r l / sum(r l); uniform where all r l are 0."""
+    """Compute h = r l / sum(r l); uniform where all r l are 0."""
     weighted = preference * losses
     total = weighted.sum()
     return np.asarray(weighted / total) if total > 0 else np.full(len(weighted), 1 / len(weighted))
@@ -138,21 +138,21 @@ def _check(losses: Vector, preference: Vector, gram: NDArray[np.float64], tolera
 
 
 class EPO(GradientMethod):
-    """Each step weighs the tasks by a linear program: towards equal k_t L_t, or down along them once they are equal.
+    """A method whose steps weight the tasks by a linear program: towards equal k_t L_t, and along the ray once they are equal.
 
-    Gradients are those of the whole network, and the weights sum to the number of tasks, as in the authors' experiments.
+    The gradients are those of the whole network, and the weights sum to the number of tasks, as in the authors' experiments.
 
     Source: Mahapatra and Rajan, ICML 2020.
     """
 
-    def _combine(self, network: int, found: TaskGradients) -> None:
+    def _combine(self, network: int, gradients: TaskGradients) -> None:
         preference = self.specs[network].preference
         assert preference is not None
-        gram = found.gram(range(len(found.parameters)))
-        weights = epo_weights(found.losses.double().cpu().numpy(), torch.tensor(preference[1:]).double().numpy(), gram.numpy())
+        gram = gradients.gram(range(len(gradients.parameters)))
+        weights = epo_weights(gradients.losses.double().cpu().numpy(), torch.tensor(preference[1:]).double().numpy(), gram.numpy())
         weights = (weights * len(weights)).tolist()
-        for p in range(len(found.parameters)):
-            found.add(p, weights)
+        for p in range(len(gradients.parameters)):
+            gradients.add(p, weights)
 
     def _scores(self, losses: Tensor, metrics: Tensor) -> list[Tensor]:
         if self._settings.selection == "accuracy":

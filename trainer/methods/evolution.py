@@ -1,4 +1,4 @@
-"""MOEA/D, evolution by decomposition: one individual a weight vector, bred from its neighbours; by pymoo, an optional extra."""
+"""MOEA/D, evolution by decomposition: one individual for each weight vector, bred from its neighbours. Uses pymoo, an optional extra."""
 
 import warnings
 from collections.abc import Callable
@@ -17,24 +17,24 @@ class MissingPymooError(ImportError):
 
 
 class Evolution:
-    """A population that one `step` after the other moves towards the front, an individual for each weight vector.
+    """A population with one individual for each weight vector, which moves towards the front with every `step`.
 
-    Weight vector i keeps the individual of the least Chebyshev value max_j weights[i, j] (F_j - z_j), z the ideal point, of
-    the whole population. With z = 0 its weights mean what a preference k with the reference point 0 means to the Chebyshev
-    scalarization, and that value never grows. Given `positions`, `values` and `generation` (and `ideal`, where it is not
-    known from the start) of another Evolution that is else the same, it goes on exactly as that one would.
+    Weight vector i keeps the individual of the whole population with the least Chebyshev value max_j weights[i, j] (F_j - z_j), where z
+    is the ideal point. With z = 0 the weights have the meaning of a preference k with the reference point 0 in the Chebyshev
+    scalarization, and this value never increases. An Evolution that is created with `positions`, `values` and `generation` of another
+    one (and with its `ideal`, unless that is known from the start) continues exactly as the other one would.
 
     Attributes:
         positions: shape (n, n_vars), float64, within the bounds; row i is the individual of weight vector i.
-        values: shape (n, n_objectives), float64; what `evaluate` gave for them. A value that is not finite counts as 1e300.
-        generation: how many generations `positions` is old.
-        ideal: z, shape (n_objectives,): what was given, or the least values met where these are lower.
+        values: shape (n, n_objectives), float64; the objectives of `positions`. A value that is not finite counts as 1e300.
+        generation: number of generations so far.
+        ideal: z, shape (n_objectives,): the given lower bounds, or the least values so far where these are lower.
 
     Source: Zhang and Li, IEEE Trans. Evol. Comput. 2007, with simulated binary crossover and polynomial mutation (Deb and
-    Agrawal 1995; Deb and Goyal 1996), as pymoo has them. We depart from them in two points. At the end of a generation each
-    weight vector takes the best of the population, not of its neighbours alone. And the ideal point begins at a known lower
-    bound: begun at the least values met, as there, it follows the first individuals, and of ZDT1's front the end that they
-    are far from stays empty (tests/theory/test_moead.py).
+    Agrawal 1995; Deb and Goyal 1996), as implemented in pymoo. We depart from them in two points. At the end of a generation each
+    weight vector takes the best individual of the population, not of its neighbours alone. And the ideal point starts at a known lower
+    bound: if it starts at the least values so far, as in the sources, it follows the first individuals, and the end of ZDT1's front
+    that is far from them stays empty (tests/theory/test_moead.py).
     """
 
     def __init__(
@@ -51,26 +51,26 @@ class Evolution:
         ideal: Array | float = 0.0,
         n_neighbors: int = 20,
     ) -> None:
-        """Begin, or go on with given `values` and `generation`.
+        """Create a population, or continue one with its `values` and `generation`.
 
         Args:
-            weights: reference directions, shape (n, n_objectives), n >= 2, >= 0. A weight of 0 leaves its objective out.
-            start: positions, shape (n, n_vars), finite; moved into the bounds. Not modified.
-            lower: least value of each variable, shape (n_vars,) or a number.
-            upper: largest value, likewise, > lower.
-            seed: >= 0; with `generation` it decides all that is random. Global random states are left alone.
-            evaluate: positions of shape (any number, n_vars), float64, to objectives of shape (that number, n_objectives),
-                minimised. Called once with all n rows to begin, and then with the one row of each offspring, n times a
-                generation. For the same rows it must give the same objectives, or a continued run is another one.
-            values: objectives of `start` as another Evolution left them, so that they need not be evaluated. None to begin.
-            generation: of `start`.
+            weights: reference directions, shape (n, n_objectives), n >= 2, >= 0. A weight of 0 ignores its objective.
+            start: positions, shape (n, n_vars), finite; clipped to the bounds. Not modified.
+            lower: smallest value of each variable, shape (n_vars,) or a number.
+            upper: largest value of each variable, shape (n_vars,) or a number, > lower.
+            seed: >= 0; together with `generation` it determines all random numbers. Global random states do not change.
+            evaluate: maps positions of shape (any number, n_vars), float64, to objectives of shape (that number, n_objectives),
+                which are minimised. It is called once with all n rows at the start, and then with the single row of each offspring,
+                n times in each generation. It must return the same objectives for the same rows, or a continued run differs.
+            values: objectives of `start`, if they are already known from another Evolution; None to evaluate them.
+            generation: number of generations of `start`.
             ideal: lower bounds of the objectives, shape (n_objectives,) or a number; losses are known to be >= 0. inf: the
-                least values met, as in the sources; `ideal` of the attributes is then a part of the state.
-            n_neighbors: with whom an individual breeds and competes, itself included; at most n are.
+                least values so far, as in the sources; the attribute `ideal` is then a part of the state.
+            n_neighbors: number of individuals, at most n, that an individual breeds and competes with, including itself.
 
         Raises:
             MissingPymooError: pymoo is not installed.
-            ValueError: a shape or value above is violated; the message names it.
+            ValueError: a shape or a value is violated; the message names it.
         """
         self._pymoo = _pymoo()
         self._weights, self.positions = np.array(weights, dtype=np.float64), np.array(start, dtype=np.float64)
@@ -93,7 +93,7 @@ class Evolution:
             self.ideal = np.minimum(ideal, self.values.min(axis=0))
 
     def step(self) -> None:
-        """One generation: for each weight vector, in random order, an offspring of its neighbours replaces those it improves on."""
+        """Run one generation: in random order, an offspring of each weight vector's neighbours replaces those that it improves on."""
         pymoo = self._pymoo
         (seed,) = np.random.SeedSequence([self._seed, self.generation]).generate_state(1)
         algorithm = pymoo["MOEAD"](
@@ -107,7 +107,7 @@ class Evolution:
         )
         problem = pymoo["Problem"](n_var=len(self._lower), n_obj=self._weights.shape[1], xl=self._lower, xu=self._upper)
         algorithm.setup(problem, termination=pymoo["NoTermination"]())
-        algorithm.tell(infills=algorithm.ask())  # the population as it is
+        algorithm.tell(infills=algorithm.ask())  # the current population
         algorithm.ideal = self.ideal
         for _ in range(len(self._weights)):
             offspring = algorithm.ask()
@@ -118,14 +118,14 @@ class Evolution:
         self.generation += 1
 
     def _objectives(self, positions: Array) -> Array:
-        found = np.asarray(self._evaluate(positions), dtype=np.float64)
+        values = np.asarray(self._evaluate(positions), dtype=np.float64)
         expected = (len(positions), self._weights.shape[1])
-        if found.shape != expected:
-            raise ValueError(f"Evolution expects evaluate to return shape {expected}, found shape {found.shape}")
-        return np.where(np.isfinite(found), found, _WORST)
+        if values.shape != expected:
+            raise ValueError(f"Evolution expects evaluate to return shape {expected}, found shape {values.shape}")
+        return np.where(np.isfinite(values), values, _WORST)
 
     def _settle(self, positions: Array, values: Array) -> None:
-        """Give each weight vector its best individual; among equals its own."""
+        """Assign the best individual to each weight vector, and its own one in a tie."""
         excess = np.abs(values - self.ideal)
         scores = (self._weights[:, None] * excess).max(axis=2)
         best = scores.argmin(axis=1)
@@ -152,7 +152,7 @@ def _check(weights: Array, start: Array, seed: int, n_neighbors: int) -> None:
 
 
 def _pymoo() -> dict[str, Any]:
-    """What is used of pymoo, by name; it prints no advice on its compiled modules."""
+    """Return the used classes of pymoo by name, without its message about compiled modules."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -160,7 +160,7 @@ def _pymoo() -> dict[str, Any]:
             advises = config.warnings["not_compiled"]
             config.warnings["not_compiled"] = False
             try:
-                import_module("pymoo.functions").FunctionLoader.get_instance()  # advises once in a process, here
+                import_module("pymoo.functions").FunctionLoader.get_instance()  # prints its message once in a process, here
             finally:
                 config.warnings["not_compiled"] = advises
             modules = {

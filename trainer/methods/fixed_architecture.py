@@ -1,4 +1,4 @@
-"""The second study: a sparse network that was found before, trained afresh in one phase."""
+"""The second study: the architecture of an earlier sparse network, retrained from scratch in one phase."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,11 +13,11 @@ from trainer.training.two_phase import TwoPhase
 
 
 class FixedArchitecture(TwoPhase):
-    """WC-AL over the tasks from the initial network with the suppressed rows of another one; nothing is tied.
+    """WC-AL over the tasks, starting from the initial network, with the suppressed rows of another network; nothing is tied.
 
     Args:
         specs, problem, place, state: as for `TwoPhase`; k0 = 0.
-        given: parameters of the sparse network; its rows of zeros are the masks.
+        given: parameters of the sparse network; its zero rows are the masks.
 
     Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, appendix B.
     """
@@ -34,10 +34,10 @@ class FixedArchitecture(TwoPhase):
             masks[name] = mask.expand(len(specs), -1)
         self.structure.load(masks)
         self.structure.enforce()
-        self._begin(0)  # the model to fall back on is the sparse one
+        self._begin(0)  # the kept model is the sparse one until an epoch is better
         if state is not None:
             self._load(state)
 
     def _sizes_of_groups(self, network: nn.Module) -> Mapping[str, int]:
-        """None: the sparse network's rows say what is masked, whatever found them."""
+        """Return no groups, since the rows of the sparse network determine the masks."""
         return {}

@@ -1,4 +1,4 @@
-"""Knowledge distillation for multi-task learning: the shared features are drawn near those of single-task networks."""
+"""Knowledge distillation for multi-task learning: the shared features are drawn towards those of single-task networks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,16 +10,16 @@ from trainer.methods.one_phase import OnePhase
 from trainer.models.kdmtl import KDMTL
 from trainer.models.stl import STL
 from trainer.pack.device import Place
-from trainer.pack.optimizer import Apart
+from trainer.pack.optimizer import ParameterGroup
 from trainer.problems.problem import Problem
 from trainer.training.checkpoint import State
 from trainer.training.trial import TrialSpec
 
 
 class Distillation(OnePhase):
-    """The sum of the task losses, and for each task the squared distance between its adaptor's and its teacher's features.
+    """Minimises the task losses plus, for each task, the squared distance between the features of its adaptor and of its teacher.
 
-    Both are brought to length 1, sample by sample. Only the teacher's feature is detached: trunk and adaptor learn.
+    The features of each sample are normalised to length 1. Only the teacher's features are detached: trunk and adaptors learn.
 
     Args:
         specs, problem, place, state: as for `OnePhase`.
@@ -42,14 +42,14 @@ class Distillation(OnePhase):
         if len(self._weights) != n_tasks:
             raise ValueError(f"distillation.weights has one number a task ({n_tasks}), found {self._weights}")
 
-    def _moves_apart(self) -> Apart:
+    def _own_group(self) -> ParameterGroup:
         own = self._settings.distillation
-        return Apart("adaptors.", own.adaptor_learning_rate, own.adaptor_weight_decay)
+        return ParameterGroup("adaptors.", own.adaptor_learning_rate, own.adaptor_weight_decay)
 
     def _backward(self, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         losses = torch.zeros(self._n_networks, len(self._problem.tasks), device=self._device, dtype=self._dtype)
         with torch.no_grad():
-            taught = [F.normalize(trunk(inputs), dim=1) for trunk in self._teachers.trunks]
+            teacher_features = [F.normalize(trunk(inputs), dim=1) for trunk in self._teachers.trunks]
         for n, network in self.pack.living():
             assert isinstance(network, KDMTL)
             shared = network.trunk(inputs)
@@ -57,15 +57,15 @@ class Distillation(OnePhase):
                 task.loss(head(shared), targets[:, t])
                 for t, (task, head) in enumerate(zip(self._problem.tasks, network.heads, strict=True))
             ]
-            distances = [distance(adapted, teacher) for adapted, teacher in zip(network.adapted(shared), taught, strict=True)]
-            total = sum(of_tasks) + sum(weight * apart for weight, apart in zip(self._weights, distances, strict=True))
+            distances = [distance(adapted, teacher) for adapted, teacher in zip(network.adapted(shared), teacher_features, strict=True)]
+            total = sum(of_tasks) + sum(weight * value for weight, value in zip(self._weights, distances, strict=True))
             total.backward()  # type: ignore[union-attr]
             losses[n] = torch.stack(of_tasks).detach()
         return losses
 
 
 def distance(adapted: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared distance between features of length 1.
+    """Compute the mean squared distance between normalised features.
 
     Args:
         adapted: shape (n, n_features), of any length.

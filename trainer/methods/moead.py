@@ -1,4 +1,4 @@
-"""MOEA/D on the weights of a network: what the paper left out because an evolution of so many numbers could not cope."""
+"""MOEA/D on the weights of a network, which the paper omits because evolution does not scale to so many variables."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,26 +8,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.methods.evolution import Evolution
-from trainer.pack.device import Place, turn_on
+from trainer.pack.device import Place, exclusive_use
 from trainer.problems.data import Split
 from trainer.problems.problem import Problem
 from trainer.training.base import PackTraining
 from trainer.training.checkpoint import State, nest
-from trainer.training.trial import TrialSpec
+from trainer.training.trial import EpochMeasurements, TrialSpec
 
-_JITTER = 0.1  # of the first individuals, in units of the radius: without it all are alike and crossover changes nothing
+_JITTER = 0.1  # noise of the first individuals, in units of the radius; without it all are equal and crossover has no effect
 
 
 class Evolved(PackTraining):
-    """One individual a preference vector; an epoch is a generation. Nothing is learned by gradients.
+    """Evolves one individual for each preference vector, without gradients; an epoch is a generation.
 
-    All begin near the weights of a trained network. The objectives are the task losses on the first training samples. No
-    epoch is chosen: each vector keeps the best individual that its own Chebyshev value has met.
+    All individuals start near the weights of a trained network. The objectives are the task losses on the first training samples. No
+    epoch is selected: each vector keeps the individual with the least Chebyshev value so far.
 
     Args:
-        specs, problem, place: as for `PackTraining`; k0 = 0. The trials are one population.
-        state: of an earlier `state_dict()` of the same trials; None to begin.
-        given: parameters and buffers of the network to begin with.
+        specs, problem, place: as for `PackTraining`; k0 = 0. The trials form one population.
+        state: an earlier `state_dict()` of the same trials; None to start from the beginning.
+        given: parameters and buffers of the network to start from.
 
     Source: Zhang and Li 2007; pymoo's implementation.
     """
@@ -55,47 +55,47 @@ class Evolved(PackTraining):
             index = [state.trial_ids.index(spec.trial_id) for spec in specs]
             first, values = (state.tensors[f"population/{name}"][index].numpy() for name in ("positions", "values"))
             generation = self.epoch = state.epoch
-            self._records = [state.scalars["records"][i] for i in index]
-            self._spending.load(state.scalars, len(state.trial_ids))
+            self._records = self._stored_records(state, index)
+            self._usage.load(state.scalars, len(state.trial_ids))
         self._evolution = Evolution(
             preferences, first, start - reach, start + reach, self._seed, self._losses_of, values=values, generation=generation
         )
-        self._show(self._evolution.positions)
+        self._load_individuals(self._evolution.positions)
 
     def step(self) -> None:
-        """One generation."""
-        with turn_on(self._device), self._spending.on("dense"):
+        """Advance the population by one generation."""
+        with exclusive_use(self._device), self._usage.on("dense"):
             self._next_generation()
 
     def _next_generation(self) -> None:
         self._evolution.step()
-        self._show(self._evolution.positions)
+        self._load_individuals(self._evolution.positions)
         self.epoch += 1
         losses, metrics = self._measure(self._validation)
         penalty = self.structure.penalty().double().cpu()
         for i, (records, spec) in enumerate(zip(self._records, self.specs, strict=True)):
             assert spec.preference is not None
             records.append(
-                {
-                    "epoch": self.epoch,
-                    "phase": self._phase_name,
-                    "outer_iteration": self.epoch,
-                    "objective.sparsity": float(penalty[i]),
-                    "sparsity_rate": 0.0,
-                    "loss.train": self._evolution.values[i].tolist(),
-                    "loss.validation": losses[i].tolist(),
-                    "metric.validation": metrics[i].tolist(),
-                    "scalarized": max(k * loss for k, loss in zip(spec.preference[1:], losses[i].tolist(), strict=True)),
-                }
+                EpochMeasurements(
+                    epoch=self.epoch,
+                    phase=self._phase_name,
+                    outer_iteration=self.epoch,
+                    sparsity=float(penalty[i]),
+                    sparsity_rate=0.0,
+                    train_losses=self._evolution.values[i].tolist(),
+                    validation_losses=losses[i].tolist(),
+                    validation_metrics=metrics[i].tolist(),
+                    scalarized=max(k * loss for k, loss in zip(spec.preference[1:], losses[i].tolist(), strict=True)),
+                )
             )
 
     def state_dict(self) -> State:
-        """The population, its values and its generation are all there is."""
+        """Return the population, its values and its generation, which are the whole state."""
         population = {
             "positions": torch.from_numpy(self._evolution.positions.copy()),
             "values": torch.from_numpy(self._evolution.values.copy()),
         }
-        scalars = {"records": self._records, **self._spending.scalars()}
+        scalars = {"records": self._records_as_json(), **self._usage.scalars()}
         return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest({"population": population}), scalars)
 
     @property
@@ -106,17 +106,17 @@ class Evolved(PackTraining):
         return [self.epoch] * len(self.specs)
 
     def _losses_of(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Task losses of individuals on the sample, shape (n, n_tasks); at most as many individuals at once as there are trials."""
+        """Compute the task losses of at most n_trials individuals on the sample, shape (n, n_tasks)."""
         alive = self.pack.alive.clone()
         self.pack.alive = torch.arange(len(self.specs)) < len(positions)
-        self._show(positions)
+        self._load_individuals(positions)
         losses = self.pack.evaluate(self._sample)[0][: len(positions)]
         self.pack.alive = alive
         return losses.numpy()
 
     @torch.no_grad()
-    def _show(self, positions: NDArray[np.float64]) -> None:
-        """Load individuals into the first networks of the pack."""
+    def _load_individuals(self, positions: NDArray[np.float64]) -> None:
+        """Copy individuals into the first networks of the pack."""
         values = torch.from_numpy(positions).to(self._device, self._dtype)
         sizes = [self.pack.parameters[name][0].numel() for name in self._names]
         for name, part in zip(self._names, values.split(sizes, dim=1), strict=True):
@@ -125,6 +125,6 @@ class Evolved(PackTraining):
 
 
 def _spread(tensor: Tensor) -> float:
-    """Standard deviation of a tensor's numbers; of few or equal ones their size, or 1."""
+    """Return the standard deviation of a tensor's numbers; if it is 0 or undefined, their largest absolute value, or 1."""
     deviation = float(tensor.double().std()) if tensor.numel() > 1 else 0.0
     return deviation or float(tensor.double().abs().max()) or 1.0

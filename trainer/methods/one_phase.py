@@ -1,4 +1,4 @@
-"""What the gradient methods without phases have in common: one optimiser, one schedule, the best epoch kept."""
+"""The base of the gradient methods without phases: one optimizer, one schedule, and the best epoch is kept."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -6,21 +6,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainer.pack.device import Place, turn_on
-from trainer.pack.optimizer import Apart, PackOptimiser
+from trainer.pack.device import Place, exclusive_use
+from trainer.pack.optimizer import PackOptimiser, ParameterGroup
 from trainer.problems.problem import Problem
 from trainer.training.base import PackTraining
 from trainer.training.best_epoch import Kept
 from trainer.training.checkpoint import State, group_of, nest
-from trainer.training.trial import TrialSpec
+from trainer.training.trial import EpochMeasurements, TrialSpec
 
 
 class OnePhase(PackTraining):
-    """Trains the whole networks from the first epoch to the last. A method says how a minibatch becomes gradients.
+    """Trains the whole networks from the first epoch to the last; a subclass defines how a minibatch results in gradients.
 
     Args:
         specs, problem, place: as for `PackTraining`.
-        state: of an earlier `state_dict()`, whose trials include these; None to begin.
+        state: an earlier `state_dict()` whose trials include these; None to start from the beginning.
     """
 
     def __init__(self, specs: Sequence[TrialSpec], problem: Problem, place: Place, state: State | None = None) -> None:
@@ -28,7 +28,7 @@ class OnePhase(PackTraining):
         settings = self._settings
         self.n_epochs = settings.one_phase.epochs
         self._optimiser = PackOptimiser(
-            settings.optimizer, self.pack, settings.learning_rate, settings.one_phase.momentum, self._moves_apart()
+            settings.optimizer, self.pack, settings.learning_rate, settings.one_phase.momentum, self._own_group()
         )
         self._kept = [Kept(self._current(part)) for part in self._parts()]
         if state is not None:
@@ -36,45 +36,45 @@ class OnePhase(PackTraining):
 
     @abstractmethod
     def _backward(self, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        """Add a minibatch's gradients to the pack's.
+        """Add the gradients of a minibatch to those of the pack.
 
         Args:
             inputs: shape (n, ...).
             targets: shape (n, n_tasks).
-            generator: the epoch's own.
+            generator: the random generator of the epoch.
 
         Returns:
-            Losses of each network and task, shape (n_networks, n_tasks), detached.
+            The losses of each network and task, shape (n_networks, n_tasks), detached.
         """
 
-    def _moves_apart(self) -> Apart | None:
-        """Parameters with a learning rate of their own."""
+    def _own_group(self) -> ParameterGroup | None:
+        """Return the parameters with a learning rate of their own, if any."""
         return None
 
     def _parts(self) -> tuple[str, ...]:
-        """Beginnings of the names of what is kept together of one epoch; one empty beginning is the whole network."""
+        """Return the prefixes of parameter names whose best epoch is selected together; an empty prefix is the whole network."""
         return ("",)
 
     def _scores(self, losses: Tensor, metrics: Tensor) -> list[Tensor]:
-        """How good each part of each network is on validation data, shape (n_networks,) a part; higher is better.
+        """Score each part of each network on validation data, shape (n_networks,) for each part; higher is better.
 
         Args:
-            losses, metrics: of each trial and task, shape (n_trials, n_tasks), float64.
+            losses, metrics: values of each trial and task, shape (n_trials, n_tasks), float64.
         """
         if self._settings.selection == "accuracy":
             return [metrics[:, self._classifies].mean(dim=1)]
         return [-losses.mean(dim=1)]
 
     def step(self) -> None:
-        """Train one epoch, measure it, keep it where it is the best."""
-        with turn_on(self._device), self._spending.on("dense"):
+        """Train one epoch, measure it, and keep each network for which it is the best epoch."""
+        with exclusive_use(self._device), self._usage.on("dense"):
             self._train_and_measure()
 
     def _train_and_measure(self) -> None:
         self._optimiser.set_learning_rate(self._learning_rate())
         train_losses = self._train_epoch()
         losses, metrics = self._measure(self._validation)
-        self._set_aside(train_losses, losses)
+        self._mark_diverged(train_losses, losses)
         scores = self._scores(losses, metrics)
         everywhere = torch.ones(self._n_networks, dtype=torch.bool)
         self._record(train_losses, losses, metrics, scores)
@@ -83,7 +83,7 @@ class OnePhase(PackTraining):
             kept.offer(self.epoch, torch.where(self.pack.alive, score, torch.nan), everywhere, self._current(part))
         if self.done:
             for kept in self._kept:
-                self._take(kept)
+                self._restore(kept)
 
     @property
     def _phase_name(self) -> str:
@@ -96,7 +96,7 @@ class OnePhase(PackTraining):
         return self._settings.learning_rate * self._settings.learning_rate_decay ** (self.epoch // self._settings.one_phase.decay_every)
 
     def _train_epoch(self) -> Tensor:
-        """Returns the mean training loss of each network and task, shape (n_networks, n_tasks)."""
+        """Train one epoch and return the mean training loss of each network and task, shape (n_networks, n_tasks)."""
         order, generator = self._epoch_order()
         self.pack.begin_epoch()
         total, n_steps = torch.zeros(self._n_networks, len(self._problem.tasks), device=self._device, dtype=self._dtype), 0
@@ -108,8 +108,8 @@ class OnePhase(PackTraining):
             self.pack.keep_within(self._bounds)
         return total / n_steps
 
-    def _set_aside(self, train_losses: Tensor, losses: Tensor) -> None:
-        """A network with a loss that is not finite trains no further."""
+    def _mark_diverged(self, train_losses: Tensor, losses: Tensor) -> None:
+        """Stop training networks with a loss that is not finite."""
         finite = losses.isfinite().all(dim=1).reshape(-1, self._n_networks).all(dim=0)
         self.pack.alive &= finite & train_losses.isfinite().all(dim=1).cpu()
 
@@ -117,32 +117,32 @@ class OnePhase(PackTraining):
         penalty = self.structure.penalty().double().cpu()
         for n, records in enumerate(self._records):
             records.append(
-                {
-                    "epoch": self.epoch + 1,
-                    "phase": self._phase_name,
-                    "outer_iteration": self.epoch // self._settings.one_phase.decay_every + 1,
-                    "learning_rate": self._learning_rate(),
-                    "objective.sparsity": float(penalty[n]),
-                    "sparsity_rate": 0.0,
-                    "loss.train": train_losses[n].tolist(),
-                    "loss.validation": losses[n].tolist(),
-                    "metric.validation": metrics[n].tolist(),
-                    "scalarized": -float(torch.stack([score[n] for score in scores]).mean()),
-                }
+                EpochMeasurements(
+                    epoch=self.epoch + 1,
+                    phase=self._phase_name,
+                    outer_iteration=self.epoch // self._settings.one_phase.decay_every + 1,
+                    sparsity=float(penalty[n]),
+                    sparsity_rate=0.0,
+                    train_losses=train_losses[n].tolist(),
+                    validation_losses=losses[n].tolist(),
+                    validation_metrics=metrics[n].tolist(),
+                    scalarized=-float(torch.stack([score[n] for score in scores]).mean()),
+                    learning_rate=self._learning_rate(),
+                )
             )
 
     def _current(self, part: str) -> dict[str, Tensor]:
         groups = {"parameters": self.pack.parameters, "buffers": self.pack.buffers}
-        mine = {group: {name: value for name, value in tensors.items() if name.startswith(part)} for group, tensors in groups.items()}
-        return nest(mine)
+        selected = {group: {name: value for name, value in tensors.items() if name.startswith(part)} for group, tensors in groups.items()}
+        return nest(selected)
 
-    def _take(self, kept: Kept) -> None:
-        """Go back to the kept epoch."""
+    def _restore(self, kept: Kept) -> None:
+        """Restore the kept epoch."""
         parameters, buffers = kept.group("parameters"), kept.group("buffers")
         self.pack.load({**self.pack.parameters, **parameters}, {**self.pack.buffers, **buffers})
 
     def state_dict(self) -> State:
-        """Everything that is needed to go on after the last finished epoch, bit for bit on a CPU."""
+        """Return everything that is needed to continue after the last finished epoch, to the bit on a CPU."""
         groups: dict[str, dict[str, Tensor]] = {
             "parameters": {name: leaf.detach() for name, leaf in self.pack.parameters.items()},
             "buffers": self.pack.buffers,
@@ -150,13 +150,13 @@ class OnePhase(PackTraining):
             **{f"kept{number}": {name: value.clone() for name, value in kept.state().items()} for number, kept in enumerate(self._kept)},
             "pack": {"alive": self.pack.alive},
         }
-        scalars = {"n_steps": self._optimiser.n_steps, "records": self._records, **self._spending.scalars()}
+        scalars = {"n_steps": self._optimiser.n_steps, "records": self._records_as_json(), **self._usage.scalars()}
         return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest(groups), scalars)
 
     def _load(self, state: State) -> None:
-        found = [state.trial_ids.index(spec.trial_id) for spec in self.specs]
-        n_stored = len(state.scalars["records"])  # one a network: a method with one for all trials has one, however many trials go on
-        index = list(dict.fromkeys(i % n_stored for i in found))
+        trials = [state.trial_ids.index(spec.trial_id) for spec in self.specs]
+        n_stored = len(state.scalars["records"])  # one for each network, which all trials of a pack may share
+        index = list(dict.fromkeys(i % n_stored for i in trials))
 
         def group(name: str) -> dict[str, Tensor]:
             return group_of(state.tensors, name, index)
@@ -167,5 +167,5 @@ class OnePhase(PackTraining):
         for number, kept in enumerate(self._kept):
             kept.load(group(f"kept{number}"))
         self.pack.alive = group("pack")["alive"]
-        self._records = [state.scalars["records"][i] for i in index]
-        self._spending.load(state.scalars, len(state.trial_ids))
+        self._records = self._stored_records(state, index)
+        self._usage.load(state.scalars, len(state.trial_ids))

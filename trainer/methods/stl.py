@@ -1,4 +1,4 @@
-"""Single-task learning: one network a task, trained beside each other and combined into one row."""
+"""Single-task learning: one network for each task, trained side by side and combined into one row."""
 
 from torch import Generator, Tensor, nn
 
@@ -7,10 +7,10 @@ from trainer.models.stl import STL
 
 
 class SingleTask(OnePhase):
-    """The model `stl` with the plain sum of the losses: its networks share nothing, so each trains on its own task alone.
+    """Trains the model `stl` on the plain sum of the losses: its networks share nothing, so each trains on its own task alone.
 
-    Each task's network is kept of its own best epoch. Adam moves every number by itself and gradient descent is linear, so
-    training them together changes nothing.
+    Each task's network is kept from its own best epoch. Training them together changes nothing, because Adam updates every number
+    independently and gradient descent is linear.
     """
 
     def _backward(self, inputs: Tensor, targets: Tensor, generator: Generator) -> Tensor:

@@ -1,1 +1,1 @@
-"""Multi-task architectures, one a file."""
+"""Multi-task architectures, one in each file."""

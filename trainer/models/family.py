@@ -1,4 +1,4 @@
-"""The architectures that are made of one data set's layers."""
+"""The architectures that are built from the layers for one data set."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from trainer.models.stl import STL
 
 @dataclass(frozen=True)
 class Layers:
-    """One data set's building blocks. Each call makes a fresh one."""
+    """The building blocks for one data set. Each call creates a new block."""
 
     trunk: Callable[[], nn.Sequential]
     """Images -> shape (n, n_features); three blocks, each of which begins with a Conv2d or Linear layer."""
     monitor: Callable[[], nn.Sequential]
     """Images -> shape (n, n_features)."""
     attention: Callable[[], Attention]
-    """A task's gates in MTAN."""
+    """The gates of one task in MTAN."""
     n_features: int
 
     def heads(self, n_outputs: Sequence[int]) -> list[nn.Module]:
-        """One linear layer a task: shape (n, n_features) -> (n, n_outputs[t])."""
+        """Create one linear layer for each task, which maps (n, n_features) to (n, n_outputs[t])."""
         return [nn.Linear(self.n_features, n) for n in n_outputs]
 
     def networks(self, n_outputs: Sequence[int]) -> Mapping[str, Callable[[], nn.Module]]:
-        """The catalog's names of the architectures, and what makes each.
+        """Return the architectures by their names in the catalog, each as a function that creates a network.
 
         Args:
-            n_outputs: of each task: its number of classes, or 1 for a regression.
+            n_outputs: for each task its number of classes, or 1 for a regression.
         """
         each = range(len(n_outputs))
         return {

@@ -1,4 +1,4 @@
-"""Hard parameter sharing (Caruana 1997): one trunk that all tasks read, one head a task."""
+"""Hard parameter sharing (Caruana 1997): one trunk that all tasks read, and one head for each task."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from trainer.models.layers import behind_the_input
 
 
 class HPS(nn.Module):
-    """Shared trunk S; task t's output is head_t(S(x))."""
+    """A shared trunk S; the output of task t is head_t(S(x))."""
 
     def __init__(self, trunk: nn.Sequential, heads: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -17,6 +17,6 @@ class HPS(nn.Module):
         self.growl_layers = behind_the_input("trunk", trunk)
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Inputs of shape (n, channels, height, width) to one output of shape (n, n_classes) a task."""
+        """Map inputs of shape (n, channels, height, width) to one output of shape (n, n_classes) for each task."""
         shared = self.trunk(inputs)
         return [head(shared) for head in self.heads]

@@ -1,4 +1,4 @@
-"""The network of knowledge distillation for multi-task learning: hard parameter sharing with one adaptor a task."""
+"""The network of knowledge distillation for multi-task learning: hard parameter sharing with one adaptor for each task."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from trainer.models.hps import HPS
 
 
 class KDMTL(HPS):
-    """HPS, whose outputs it gives; and adaptors that bring the shared features near those of each task's own teacher.
+    """HPS with adaptors that map the shared features to those of each task's teacher.
 
-    The adaptors are for training alone: `forward` does not call them, and GrOWL does not touch them.
+    The adaptors are used in training alone: `forward` does not call them, and GrOWL does not prune them.
 
     Source: Li and Bilen, ECCV 2020 workshops.
     """
@@ -20,5 +20,5 @@ class KDMTL(HPS):
         self.adaptors = nn.ModuleList(adaptors)
 
     def adapted(self, shared: Tensor) -> list[Tensor]:
-        """The trunk's features, shape (n, n_features), to features of the same shape for each task, beside its teacher's."""
+        """Map the trunk's features, shape (n, n_features), to features of the same shape that are compared with each task's teacher."""
         return [adaptor(shared) for adaptor in self.adaptors]

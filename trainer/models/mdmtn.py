@@ -1,4 +1,4 @@
-"""MDMTN, the monitored deep multi-task network: hard parameter sharing with one small monitor a task."""
+"""MDMTN, the monitored deep multi-task network: hard parameter sharing with one small monitor for each task."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from trainer.models.layers import behind_the_input
 
 
 class MDMTN(nn.Module):
-    """Shared trunk S and one monitor M_t a task; head t reads alpha[t, 0] S(x) + alpha[t, 1] M_t(x).
+    """A shared trunk S and one monitor M_t for each task; head t reads alpha[t, 0] S(x) + alpha[t, 1] M_t(x).
 
-    alpha is learned, starts at (1, 0) and counts neither as a weight nor as rows.
+    alpha is learned, starts at (1, 0), and counts neither as a weight nor as rows.
 
     Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, section III-E and figure 1.
     """
@@ -28,7 +28,7 @@ class MDMTN(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Inputs of shape (n, channels, height, width) to one output of shape (n, n_classes) a task."""
+        """Map inputs of shape (n, channels, height, width) to one output of shape (n, n_classes) for each task."""
         shared = self.trunk(inputs)
         return [
             head(alpha[0] * shared + alpha[1] * monitor(inputs))

@@ -1,4 +1,4 @@
-"""MTAN, the multi-task attention network: one trunk, and for each task gates that choose among its features."""
+"""MTAN, the multi-task attention network: one trunk, and for each task gates that select among its features."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ N_BLOCKS = 3
 
 
 class Attention(nn.Module):
-    """One task's two gates, each in (0, 1) for every feature: of the trunk's second block, and of its last."""
+    """The two gates of one task, with values in (0, 1) for every feature of the trunk's second block and of its last block."""
 
     def __init__(self, second: nn.Sequential, last: nn.Sequential) -> None:
         super().__init__()
@@ -18,20 +18,20 @@ class Attention(nn.Module):
         self.last = last
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Outputs of the trunk's first block and, flattened, of its second one to the gate of its last, (n, n_features)."""
+        """Compute the gate of the trunk's last block, (n, n_features), from the outputs of its first and (flattened) second block."""
         gated = second * self.second(first).flatten(1)
         return self.last(gated)  # type: ignore[no-any-return]
 
 
 class MTAN(nn.Module):
-    """Trunk S of three blocks S1, S2, S3 and gates A_t, B_t a task: head t reads S * B_t(S2 * A_t(S1)).
+    """A trunk S of three blocks S1, S2, S3 and gates A_t, B_t for each task: head t reads S * B_t(S2 * A_t(S1)).
 
-    GrOWL may prune the trunk behind the layer that reads the input and, in each gate, what lies before the layer whose
-    output is the sigmoid's input. That layer is left alone, like the heads: a gate without weights is a constant. The
-    gates read what the trunk reads, so a channel is free only where all its readers have suppressed it.
+    GrOWL may prune the trunk after the layer that reads the input and, in each gate, the layers before the one whose
+    output is the input of the sigmoid. That layer is not pruned, like the heads, because a gate without weights is a constant. The
+    gates read the same channels as the trunk, so a channel can be removed only where all its readers have suppressed it.
 
-    Source: Liu, Johns and Davison, CVPR 2019; the layers as Hotegni, Berkemeier and Peitz (IJCNN 2024, figure 6) have
-    them, with gates of its own for each task (in the code of the latter all tasks share one set).
+    Source: Liu, Johns and Davison, CVPR 2019; the layers follow Hotegni, Berkemeier and Peitz (IJCNN 2024, figure 6),
+    but each task has its own gates (in their code all tasks share one set).
     """
 
     def __init__(self, trunk: nn.Sequential, attentions: Sequence[Attention], heads: Sequence[nn.Module]) -> None:
@@ -51,7 +51,7 @@ class MTAN(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Inputs of shape (n, channels, height, width) to one output of shape (n, n_classes) a task."""
+        """Map inputs of shape (n, channels, height, width) to one output of shape (n, n_classes) for each task."""
         output, blocks = inputs, []
         for number, layer in enumerate(self.trunk, start=1):
             output = layer(output)

@@ -1,6 +1,6 @@
 """The layers of the two published networks: trunk, monitor and gates for 28x28 gray images, and for 32x32 colour images.
 
-Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, section IV; the layers as their code has them.
+Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, section IV; the layers follow their code.
 """
 
 from torch import nn

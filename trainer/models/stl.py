@@ -1,4 +1,4 @@
-"""Single-task learning: one network a task, and nothing shared."""
+"""Single-task learning: one network for each task, with nothing shared."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from trainer.models.layers import behind_the_input
 
 
 class STL(nn.Module):
-    """A trunk and a head for each task; task t's output is head_t(trunk_t(x)). With one task it is a plain network.
+    """A trunk and a head for each task; the output of task t is head_t(trunk_t(x)). With one task it is a plain network.
 
-    GrOWL may prune the layers of each trunk that do not read the input. With several tasks the networks meet in the
-    objectives alone: one preference vector, one sparsity.
+    GrOWL may prune the layers of each trunk that do not read the input. With several tasks, the networks are connected by the
+    objectives alone: one preference vector, one sparsity objective.
     """
 
     def __init__(self, trunks: Sequence[nn.Sequential], heads: Sequence[nn.Module]) -> None:
@@ -21,5 +21,5 @@ class STL(nn.Module):
         self.growl_layers = tuple(name for t, trunk in enumerate(trunks) for name in behind_the_input(f"trunks.{t}", trunk))
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Inputs of shape (n, channels, height, width) to one output of shape (n, n_classes) a task."""
+        """Map inputs of shape (n, channels, height, width) to one output of shape (n, n_classes) for each task."""
         return [head(trunk(inputs)) for trunk, head in zip(self.trunks, self.heads, strict=True)]

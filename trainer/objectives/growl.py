@@ -1,8 +1,8 @@
 """The group ordered weighted l1 penalty (GrOWL): rows of a layer, their norms, the penalty, its proximal operator.
 
 A row is one input unit of a layer. Weights are stacked over a pack: Linear (n_models, out, in), Conv2d
-(n_models, out, in, height, width); dimension 2 runs over the rows. Rows of equal norm are ranked by their place: a sort that
-is not stable would rank them in an order that depends on the processor.
+(n_models, out, in, height, width); dimension 2 runs over the rows. Rows of equal norm are ranked by their index: without a
+stable sort their order would depend on the processor.
 """
 
 import numpy as np
@@ -14,15 +14,15 @@ _ROW_DIM = 2
 
 
 def theta_pattern(pattern: str, n_rows: int, beta1: float, beta2: float, pld_share: float = 0.5) -> Tensor:
-    """The sorted weights theta of a layer, largest first.
+    """Compute the sorted weights theta of a layer, largest first.
 
     Args:
-        pattern: `spike` (beta1 + beta2, then beta2), `linear` (OSCAR: evenly from beta1 + beta2 down to beta2) or `pld`
-            (piecewise linear decay: the same over the first rows, then beta2).
+        pattern: `spike` (beta1 + beta2, then beta2), `linear` (OSCAR: decreasing evenly from beta1 + beta2 to beta2) or `pld`
+            (piecewise linear decay: decreasing over the first rows, then beta2).
         n_rows: number of rows of the layer, >= 1.
         beta1: weight of the ordered part, >= 0; unit: loss per unit of row norm.
         beta2: weight of every row, >= 0; same unit.
-        pld_share: share of the rows over which `pld` falls, in (0, 1].
+        pld_share: share of the rows over which `pld` decreases, in (0, 1].
 
     Returns:
         theta, shape (n_rows,), float64, non-increasing.
@@ -30,20 +30,20 @@ def theta_pattern(pattern: str, n_rows: int, beta1: float, beta2: float, pld_sha
     Source: Zhang et al., ICLR 2018 (GrOWL-spike); Bondell and Reich 2008 (OSCAR); the piecewise linear decay of Zhang et
     al.'s experiments.
     """
-    n_falling = {"spike": 1, "linear": n_rows, "pld": max(1, round(pld_share * n_rows))}[pattern]
+    n_decreasing = {"spike": 1, "linear": n_rows, "pld": max(1, round(pld_share * n_rows))}[pattern]
     theta = torch.full((n_rows,), beta2, dtype=torch.float64)
-    theta[:n_falling] += beta1 * torch.linspace(1, 0, n_falling, dtype=torch.float64)
+    theta[:n_decreasing] += beta1 * torch.linspace(1, 0, n_decreasing, dtype=torch.float64)
     return theta
 
 
 def row_norms(weight: Tensor) -> Tensor:
-    """Euclidean norm of each row; `weight` stacked as the module says, result of shape (n_models, n_rows)."""
+    """Return the Euclidean norm of each row of a stacked weight, shape (n_models, n_rows)."""
     others = [dim for dim in range(1, weight.dim()) if dim != _ROW_DIM]
     return weight.square().sum(dim=others).sqrt()
 
 
 def row_matrix(weight: Tensor) -> Tensor:
-    """The rows themselves, shape (n_models, n_rows, row_length)."""
+    """Return the rows of a stacked weight, shape (n_models, n_rows, row_length)."""
     return weight.transpose(1, _ROW_DIM).flatten(2)
 
 
@@ -53,17 +53,17 @@ def scale_rows(weight: Tensor, scale: Tensor) -> None:
 
 
 def is_spike(theta: Tensor) -> bool:
-    """Whether all weights but the first are equal."""
+    """Return whether all weights but the first are equal."""
     return bool((theta[1:] == theta[-1]).all())
 
 
 def growl_penalty(norms: Tensor, theta: Tensor, spike: bool | None = None) -> Tensor:
-    """sum_i theta_i ||w_[i]||, rows sorted by norm, largest first.
+    """Compute the penalty sum_i theta_i ||w_[i]||, with the rows sorted by norm, largest first.
 
     Args:
         norms: shape (n_models, n_rows).
         theta: shape (n_rows,), non-increasing.
-        spike: `is_spike(theta)`, where it is known: asking makes the CPU wait for a GPU.
+        spike: `is_spike(theta)` where it is known, because computing it makes the CPU wait for a GPU.
 
     Returns:
         Shape (n_models,).
@@ -88,7 +88,7 @@ def prox_growl(norms: Tensor, theta: Tensor, step: Tensor) -> Tensor:
         Shrunk norms, shape (n_models, n_rows), in the order of `norms`; suppressed rows are exactly 0.
 
     Raises:
-        ValueError: a shape, sign or order above is violated; the message names the value.
+        ValueError: a shape, a sign or the order is violated; the message names the value.
 
     Source: Zhang et al., ICLR 2018 (row reduction); Bogdan et al. 2015 (prox of the sorted l1 norm by pooling of
     adjacent violators); the spike pattern in closed form, see `prox_spike`.
@@ -111,15 +111,15 @@ def prox_growl(norms: Tensor, theta: Tensor, step: Tensor) -> Tensor:
 
 
 def prox_spike(norms: Tensor, beta1: float, beta2: float, step: Tensor) -> Tensor:
-    """The prox for theta = (beta1 + beta2, beta2, beta2, ...), in closed form.
+    """Compute the prox for theta = (beta1 + beta2, beta2, beta2, ...) in closed form.
 
-    With s = max(norms - step * beta2, 0) what remains is the prox of step * beta1 * max(u): all zero if
+    With s = max(norms - step * beta2, 0) the remaining problem is the prox of step * beta1 * max(u): all zero if
     sum(s) <= step * beta1, otherwise s capped at the tau with sum(max(s - tau, 0)) = step * beta1 (Moreau: the
     residual is the projection of s onto the l1 ball).
 
     Args:
         norms: shape (n_models, n_rows), >= 0.
-        beta1, beta2: >= 0.
+        beta1, beta2: >= 0; unit: loss per unit of row norm.
         step: shape (n_models,), >= 0.
 
     Returns:
@@ -131,38 +131,38 @@ def prox_spike(norms: Tensor, beta1: float, beta2: float, step: Tensor) -> Tenso
     caps = (descending.cumsum(dim=1) - radius) / torch.arange(1, norms.shape[1] + 1, device=norms.device, dtype=norms.dtype)
     last = ((descending > caps).sum(dim=1, keepdim=True) - 1).clamp(min=0)
     capped = torch.minimum(soft, caps.gather(1, last).clamp(min=0))
-    # Without a spike the cap is the largest norm itself, and rounding of its cumulative sum must not shave it.
+    # Without a spike the cap is the largest norm itself, and rounding of the cumulative sum must not reduce it.
     return torch.where(radius > 0, capped, soft)
 
 
 def limit_suppression(norms: Tensor, shrunk: Tensor, n_removable: Tensor) -> Tensor:
-    """Bring rows back when more than `n_removable` of a layer would be zero: the largest ones come back first.
+    """Restore suppressed rows, the longest first, so that at most `n_removable` rows of a layer are zero.
 
-    A row that comes back is no longer than the shortest survivor (and keeps its length when none survived).
+    A restored row is no longer than the shortest surviving row; it keeps its length if no row survived.
 
     Args:
-        norms: shape (n_models, n_rows), norms before the prox; rows that are zero already stay zero.
-        shrunk: shape (n_models, n_rows), norms after it.
-        n_removable: how many rows may be zero, shape (n_models,), int64.
+        norms: shape (n_models, n_rows), norms before the prox; rows that are already zero stay zero.
+        shrunk: shape (n_models, n_rows), norms after the prox.
+        n_removable: the number of rows that may be zero, shape (n_models,), int64.
 
     Returns:
         Shape (n_models, n_rows).
     """
     rank = norms.argsort(dim=1, stable=True).argsort(dim=1)
-    returns = (shrunk == 0) & (rank >= n_removable[:, None]) & (norms > 0)
+    restored = (shrunk == 0) & (rank >= n_removable[:, None]) & (norms > 0)
     shortest = shrunk.masked_fill(shrunk == 0, torch.inf).amin(dim=1, keepdim=True)
-    return torch.where(returns, torch.minimum(norms, shortest), shrunk)
+    return torch.where(restored, torch.minimum(norms, shortest), shrunk)
 
 
 def growl_gradient(weight: Tensor, theta: Tensor) -> Tensor:
-    """Gradient of the penalty where it is smooth: theta of the row's rank times the unit row; 0 for zero rows.
+    """Compute the gradient of the penalty where it is smooth: theta at the row's rank times the normalised row; 0 for zero rows.
 
     Args:
-        weight: stacked as the module says.
+        weight: a stacked weight, see the module.
         theta: shape (n_rows,), non-increasing.
 
     Returns:
-        Shape of `weight`.
+        The gradient, in the shape of `weight`.
     """
     norms = row_norms(weight)
     rank = norms.argsort(dim=1, descending=True, stable=True).argsort(dim=1)

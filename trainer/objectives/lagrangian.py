@@ -1,4 +1,4 @@
-"""Multipliers and penalty of one phase, their update, and how far from converged they are."""
+"""The multipliers and the penalty of one phase, their update, and a measure of convergence."""
 
 import torch
 from torch import Tensor
@@ -10,8 +10,8 @@ from trainer.settings import LagrangianSettings
 class Lagrangian:
     """The augmented Lagrangian of a pack: min t subject to g_i <= t, with t eliminated.
 
-    The multipliers live on the simplex by themselves. Within an outer iteration a step's weights come from a running
-    mean of g; the multipliers move once, at the iteration's end, by the mean of g over the whole iteration.
+    Eliminating t keeps the multipliers on the simplex. Within an outer iteration the weights of a step are computed from a running
+    mean of g; the multipliers are updated once, at the end of the iteration, with the mean of g over the whole iteration.
 
     Attributes:
         multipliers: shape (n_models, n_objectives), each row on the simplex.
@@ -39,10 +39,10 @@ class Lagrangian:
 
     @torch.no_grad()
     def weigh(self, members: slice, values: Tensor) -> Tensor:
-        """The weights of this step for some members of the pack; also moves their running means.
+        """Compute the weights of this step for some members of the pack, and update their running means.
 
         Args:
-            members: which models, as a slice of the pack.
+            members: the models, as a slice of the pack.
             values: g of this minibatch, shape (n_members, n_objectives).
 
         Returns:
@@ -60,10 +60,10 @@ class Lagrangian:
         return self._step_weights(self.multipliers[members], self.penalty, mean)
 
     def end_step(self, learning_rate: float) -> None:
-        """Called after every member made one more step, of this learning rate."""
+        """Update the state after every member has taken one more step, with this learning rate."""
 
     def count_step(self) -> None:
-        """Note that every member has made one more step: what a recorded step cannot do."""
+        """Count one more step of every member; separate from `end_step`, because a recorded step cannot count."""
         self._n_steps += 1
 
     def update(self) -> None:
@@ -75,27 +75,27 @@ class Lagrangian:
         self._n_steps = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state as tensors whose first dimension is the model."""
+        """Return the part of the state that is tensors; their first dimension runs over the models."""
         return {"multipliers": self.multipliers, "mean": self._mean, "has_mean": self._has_mean, "total": self._total}
 
     def scalars(self) -> dict[str, float]:
-        """The rest of the state."""
+        """Return the rest of the state."""
         return {"penalty": self.penalty, "n_steps": self._n_steps}
 
     def load(self, tensors: dict[str, Tensor], scalars: dict[str, float]) -> None:
-        """Take over a stored state."""
+        """Restore a stored state."""
         self.multipliers, self._mean = tensors["multipliers"], tensors["mean"]
         self._has_mean, self._total = tensors["has_mean"], tensors["total"]
         self.penalty, self._n_steps = scalars["penalty"], int(scalars["n_steps"])
 
 
 class EqualityLagrangian(Lagrangian):
-    """The paper's Lagrangian, for comparison: min t subject to g_i = t, with t learned beside the weights.
+    """The paper's Lagrangian, for comparison: min t subject to g_i = t, with t learned together with the weights.
 
-    L = t + multipliers . (g - t) + penalty / 2 ||g - t||^2. t takes gradient steps of the weights' learning rate; nothing
-    keeps the multipliers >= 0. The weights of a step come from its minibatch alone.
+    L = t + multipliers . (g - t) + penalty / 2 ||g - t||^2. t takes gradient steps with the learning rate of the weights; the
+    multipliers may become negative. The weights of a step are computed from its minibatch alone.
 
-    Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, equation (1); multipliers start even, t at the first largest g.
+    Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, equation (1). The multipliers start equal, t at the largest g of the first step.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class EqualityLagrangian(Lagrangian):
         return weights
 
     def end_step(self, learning_rate: float) -> None:
-        """Move t."""
+        """Take a gradient step of t."""
         self._t -= learning_rate * self._slope
 
     def update(self) -> None:
@@ -122,11 +122,11 @@ class EqualityLagrangian(Lagrangian):
         super().update()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state as tensors whose first dimension is the model."""
+        """Return the part of the state that is tensors; their first dimension runs over the models."""
         return super().tensors() | {"t": self._t}
 
     def load(self, tensors: dict[str, Tensor], scalars: dict[str, float]) -> None:
-        """Take over a stored state."""
+        """Restore a stored state."""
         super().load(tensors, scalars)
         self._t = tensors["t"]
 
@@ -139,14 +139,14 @@ def lagrangian_of(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Lagrangian:
-    """The Lagrangian of a scalarization, by its name in the settings."""
+    """Create the Lagrangian of a scalarization, given by its name in the settings."""
     if scalarization == "paper":
         return EqualityLagrangian(settings, n_models, n_objectives, device, dtype)
     return Lagrangian(settings, scalarization, n_models, n_objectives, device, dtype)
 
 
 def convergence(values: Tensor, multipliers: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-    """How far a point is from solving min_t {t : g_i <= t}.
+    """Measure how far a point is from a solution of min_t {t : g_i <= t}.
 
     Args:
         values: g, shape (n_models, n_objectives).
@@ -155,8 +155,8 @@ def convergence(values: Tensor, multipliers: Tensor, penalty: float) -> tuple[Te
 
     Returns:
         residual: V = ||max(g - t, -multipliers / penalty)||_inf, shape (n_models,), in units of g. It vanishes exactly
-            where every g_i <= t and only those with g_i = t have a multiplier.
-        spread: largest minus least g_i among those that carry weight, shape (n_models,), in units of g.
+            where every g_i <= t and only objectives with g_i = t have a positive multiplier.
+        spread: largest minus smallest g_i among those with a positive weight, shape (n_models,), in units of g.
 
     Source: Birgin and Martinez 2014, Practical Augmented Lagrangian Methods, section 4.1.
     """

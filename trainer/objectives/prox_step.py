@@ -1,7 +1,7 @@
-"""How long the prox's step is: it stands for the optimiser's steps on the sparsity objective since the last prox.
+"""The step length of the prox, which replaces the optimizer's steps on the sparsity objective since the last prox.
 
-Under stochastic gradient descent that is the sum of learning rate times weight of L0, and the prox after each step is
-exact. Adam moves a weight by learning rate times gradient / rms(gradient), so under Adam the prox follows it by a rule.
+With stochastic gradient descent the length is the sum of learning rate times weight of L0, and a prox after each step is
+exact. Adam moves a weight by learning rate times gradient / rms(gradient), so with Adam a rule adapts the length.
 
 The default, `layer_rms` with the prox per epoch, is the best of five by the hypervolume of (1 - SR, test losses) below
 (1, 1.5, 1.5), mean and standard deviation over seeds, MDMTN, ten k0 from 2e-3 to 4e-2 times two task preferences. `levels`
@@ -15,11 +15,11 @@ counts sparsity rates between 5 and 75 % that are 5 points apart (`python -m tes
 | row_rms, epoch | 1.402 +- 0.006 | 6.0 | 0.373 +- 0.030 | 2 | 3.2 |
 | row_rms, step | 1.388 +- 0.022 | 5.8 | 0.333 +- 0.026 | 2 | 3.0 |
 
-All five were measured with the layers' limit counted per outer iteration, and rows ranked for it in the rule's own scale.
-Since then the longest rows come back (row_rms, epoch: 1.432 on two seeds), and a layer loses at most its even part of the
-limit in an epoch (`Structure.shrink`): layer_rms, epoch then has 1.446 +- 0.008 and 5.8 levels on MultiDigits for ten k0 from
-5e-3 to 4e-2, the range where its sparsity rate moves (1.422 and 4.3 before, from 4e-3 to 3e-2). `plain` prunes nothing under
-Adam for any of ten k0 from 0.1 to 0.9.
+All five were measured with the limit of each layer applied per outer iteration, and rows ranked for it in the rule's own scale.
+Since then the longest rows are restored (row_rms, epoch: 1.432 on two seeds), and a layer loses at most an equal part of the
+limit in each epoch (`Structure.shrink`): layer_rms, epoch then has 1.446 +- 0.008 and 5.8 levels on MultiDigits for ten k0 from
+5e-3 to 4e-2, the range in which its sparsity rate changes (1.422 and 4.3 before, from 4e-3 to 3e-2). With Adam, `plain` prunes
+nothing for any of ten k0 from 0.1 to 0.9.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,11 +33,11 @@ _TINY = 1e-12
 
 
 def layer_rms(step: Tensor, second_moments: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Divide the step of a layer by the root of the mean of its second moments: all its rows shrink alike.
+    """Divide the step of a layer by the root of the mean of its second moments, so that all its rows shrink equally.
 
     Args:
         step: shape (n_models,), the sum of learning rate times weight of L0.
-        second_moments: Adam's, of the layer's weight, one tensor (out, in, ...) a model.
+        second_moments: Adam's second moments of the layer's weight, one tensor (out, in, ...) for each model.
 
     Returns:
         The step, shape (n_models,), and no row scale.
@@ -46,7 +46,7 @@ def layer_rms(step: Tensor, second_moments: Sequence[Tensor]) -> tuple[Tensor, T
 
 
 def row_rms(step: Tensor, second_moments: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """The same, in a metric in which a row counts as long as its gradients are large: idle rows shrink first.
+    """Scale the step as `layer_rms`, and measure each row in units of its gradients, so that rows with small gradients shrink first.
 
     Arguments as for `layer_rms`.
 
@@ -59,13 +59,13 @@ def row_rms(step: Tensor, second_moments: Sequence[Tensor]) -> tuple[Tensor, Ten
 
 
 def row_rms_root(step: Tensor, second_moments: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Half way between `layer_rms` and `row_rms`: the root of the row's scale. Arguments and result as for `row_rms`."""
+    """Interpolate between `layer_rms` and `row_rms` by the root of the row's scale. Arguments and result as for `row_rms`."""
     step, scale = row_rms(step, second_moments)
     return step, None if scale is None else scale.sqrt()
 
 
 def plain(step: Tensor, second_moments: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """The step of stochastic gradient descent, whatever the optimiser. Arguments and result as for `layer_rms`."""
+    """Return the step of stochastic gradient descent, for any optimizer. Arguments and result as for `layer_rms`."""
     return step, None
 
 
@@ -78,10 +78,10 @@ STEP_RULES: dict[str, Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Tensor 
 
 
 class ProxStep:
-    """The step that has built up since the last prox, one number a model.
+    """The step length that has accumulated since the last prox, for each model.
 
     Attributes:
-        length: shape (n_models,), sum over the optimiser's steps of learning rate times weight of L0.
+        length: shape (n_models,), sum over the optimizer's steps of learning rate times weight of L0.
     """
 
     def __init__(self, rule: str, n_models: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -90,18 +90,21 @@ class ProxStep:
         self.length = torch.zeros(n_models, device=device, dtype=dtype)
 
     def add(self, learning_rate: float, sparsity_weight: Tensor) -> None:
-        """Note an optimiser's step; the weight of L0 has shape (n_models,)."""
+        """Add one optimizer step; `sparsity_weight` is the weight of L0, shape (n_models,)."""
         self.length += learning_rate * sparsity_weight
 
     def of_layer(self, second_moments: Sequence[Tensor], correction: float) -> tuple[Tensor, Tensor | None]:
-        """Step and row scale of a layer, see the rules.
+        """Compute the step and the row scale of a layer by the rule.
 
         Args:
-            second_moments: Adam's raw ones; none with another optimiser.
-            correction: their bias, 1 - beta2^t: without it a step is 7 times too long after 20 steps.
+            second_moments: Adam's raw second moments, as for `layer_rms`; empty for the rule `plain`.
+            correction: their bias 1 - beta2^t; without it a step is 7 times too long after 20 steps.
+
+        Returns:
+            The step, shape (n_models,), and the scale of each row, shape (n_models, n_rows), or None.
         """
         return self._rule(self.length * (correction**0.5 if second_moments else 1.0), second_moments)
 
     def reset(self) -> None:
-        """Begin anew, after a prox."""
+        """Set the length to zero after a prox."""
         self.length.zero_()

@@ -1,7 +1,7 @@
-"""From a vector of objectives to the one number that is minimised: modified Chebyshev values and their step weights.
+"""From a vector of objectives to the scalar that is minimised: modified Chebyshev values and their step weights.
 
 Every scalarization here has the form sum_i p_i g_i with g the modified Chebyshev values and p on the simplex; they
-differ only in p. So they share one code path and one small function each (`STEP_WEIGHTS`).
+differ only in p. They therefore share one code path, with one small function each (`STEP_WEIGHTS`).
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 def chebyshev_values(objectives: Tensor, preference: Tensor, reference_point: Tensor, augmentation: float) -> Tensor:
-    """Modified weighted Chebyshev values g_i = k_i [(L_i - a_i) + e sum_j (L_j - a_j)].
+    """Compute the modified weighted Chebyshev values g_i = k_i [(L_i - a_i) + e sum_j (L_j - a_j)].
 
     Args:
         objectives: shape (n_models, n_objectives); the active objectives L only, minimised.
         preference: shape (n_models, n_objectives), >= 0; k.
-        reference_point: shape (n_objectives,); a, in the unit of the objectives.
+        reference_point: shape (n_objectives,); a, in units of the objectives.
         augmentation: e >= 0. Above 0 every minimiser of max_i g_i is Pareto optimal, at 0 only weakly.
 
     Returns:
@@ -29,10 +29,10 @@ def chebyshev_values(objectives: Tensor, preference: Tensor, reference_point: Te
 
 
 def project_simplex(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Euclidean projection of each row onto {p >= 0, sum p = 1}.
+    """Project each row onto the simplex {p >= 0, sum p = 1} in the Euclidean norm.
 
     Args:
-        values: shape (n_models, n). A row with a NaN gives a row of NaN.
+        values: shape (n_models, n). A row with NaN results in a row of NaN.
 
     Returns:
         The projection p, shape (n_models, n), and the threshold with p = max(values - threshold, 0), shape (n_models, 1).
@@ -47,7 +47,7 @@ def project_simplex(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def chebyshev_al_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
-    """Weights of the augmented Lagrangian of min t subject to g_i <= t, solved exactly in t: Proj(multipliers + penalty g).
+    """Compute the weights of the augmented Lagrangian of min t subject to g_i <= t, with t eliminated: Proj(multipliers + penalty g).
 
     Args:
         multipliers: shape (n_models, n_objectives), on the simplex.
@@ -63,12 +63,12 @@ def chebyshev_al_weights(multipliers: Tensor, penalty: float, mean_values: Tenso
 
 
 def weighted_sum_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
-    """The same weight for every g_i: sum_i p_i g_i is the weighted sum of the losses divided by their number."""
+    """Return equal weights, with which sum_i p_i g_i is the weighted sum of the losses divided by their number."""
     return torch.full_like(mean_values, 1 / mean_values.shape[-1])
 
 
 def smooth_chebyshev_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
-    """softmax(penalty g): the gradient of the smooth Chebyshev value (1 / penalty) log sum exp(penalty g).
+    """Compute softmax(penalty g), the gradient of the smooth Chebyshev value (1 / penalty) log sum exp(penalty g).
 
     Source: Lin et al., ICML 2024 (smooth Tchebycheff scalarization), smoothing 1 / penalty.
     """
@@ -76,10 +76,10 @@ def smooth_chebyshev_weights(multipliers: Tensor, penalty: float, mean_values: T
 
 
 def equality_weights(multipliers: Tensor, penalty: float, excess: Tensor) -> Tensor:
-    """Weights of the augmented Lagrangian of g_i = t, the paper's equation (1): multipliers + penalty (g - t).
+    """Compute the weights of the augmented Lagrangian of g_i = t, the paper's equation (1): multipliers + penalty (g - t).
 
-    Neither >= 0 nor of sum 1: an objective below t is pushed *up*, towards equality. With the paper's penalty of 2.5e-8
-    they stay the multipliers, and the method is a weighted sum.
+    The weights may be negative and need not sum to 1: an objective below t is pushed *up*, towards equality. With the paper's penalty
+    of 2.5e-8 they stay equal to the multipliers, and the method is a weighted sum.
 
     Args:
         multipliers: shape (n_models, n_objectives).
@@ -102,10 +102,10 @@ STEP_WEIGHTS: dict[str, Callable[[Tensor, float, Tensor], Tensor]] = {
 
 
 def scalarized(scalarization: str, values: Tensor, penalty: float) -> Tensor:
-    """The number that a scalarization minimises, by which it chooses its best epoch: max, mean or smooth maximum of the g_i.
+    """Compute the scalar that a scalarization minimises and selects its best epoch by: maximum, mean or smooth maximum of the g_i.
 
     Args:
-        scalarization: as in `TrainingSettings`; the paper's Lagrangian aims at the maximum.
+        scalarization: a name as in `TrainingSettings`; the paper's Lagrangian minimises the maximum.
         values: g, shape (n_models, n_objectives).
         penalty: 1 / smoothing of the smooth maximum.
 

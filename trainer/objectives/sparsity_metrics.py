@@ -1,6 +1,7 @@
-"""How sparse and how shared a trained network is, in rows and in parameters."""
+"""The sparsity and the parameter sharing of a trained network, in rows and in parameters."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,27 +10,37 @@ from trainer.objectives.growl import row_matrix
 
 
 def weight_names(model: nn.Module) -> tuple[str, ...]:
-    """Names of the weight tensors that rows are counted over: every Linear and Conv2d, heads and input layers too."""
+    """Return the names of the weight tensors whose rows are counted: every Linear and Conv2d layer, heads and input layers included."""
     return tuple(f"{name}.weight" for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear))
 
 
 def n_parameters(model: nn.Module) -> int:
-    """Parameters of a network, without those it names in `mixing_parameters` (MDMTN's alpha: two numbers a task)."""
+    """Count the parameters of a network, except those it names in `mixing_parameters` (MDMTN's alpha: two numbers for each task)."""
     left_out = set(getattr(model, "mixing_parameters", ()))
     return sum(value.numel() for name, value in model.named_parameters() if name not in left_out)
 
 
-def sparsity_metrics(weights: Mapping[str, Tensor]) -> dict[str, float | int]:
-    """Sparsity rate, compression rate and parameter sharing of one model.
+@dataclass(frozen=True)
+class SparsityMetrics:
+    """Sparsity rate (SR), compression rate (CR) and parameter sharing (PS) of one model; PS = CR (1 - SR) holds exactly."""
 
-    SR = zero rows / rows, CR = rows / unique rows, PS = non-zero rows / unique rows; all zero rows of a layer count as
-    one unique row. The same in parameters. PS = CR (1 - SR) holds exactly.
+    sparsity_rate: float
+    """SR = zero rows / rows, a fraction."""
+    compression_rate: float
+    """CR = rows / unique rows; all zero rows of a layer count as one unique row."""
+    parameter_sharing: float
+    """PS = non-zero rows / unique rows."""
+    sparsity_rate_params: float
+    compression_rate_params: float
+    parameter_sharing_params: float
+    n_rows: int
+
+
+def sparsity_metrics(weights: Mapping[str, Tensor]) -> SparsityMetrics:
+    """Compute the sparsity and sharing rates of one model, in rows and in parameters.
 
     Args:
         weights: name -> Linear weight (out, in) or Conv2d weight (out, in, height, width); a row is one input unit.
-
-    Returns:
-        `sparsity_rate`, `compression_rate`, `parameter_sharing`, the same with `_params`, `n_rows`.
 
     Source: Zhang et al., ICLR 2018, section 4; Hotegni, Berkemeier and Peitz, IJCNN 2024, Table I.
     """
@@ -42,17 +53,17 @@ def sparsity_metrics(weights: Mapping[str, Tensor]) -> dict[str, float | int]:
         n_rows, n_zero, n_unique = n_rows + len(rows), n_zero + zero, n_unique + unique
         length = rows.shape[1]
         n_params, n_zero_params, n_unique_params = n_params + rows.numel(), n_zero_params + zero * length, n_unique_params + unique * length
-    return {
-        "sparsity_rate": n_zero / n_rows,
-        "compression_rate": n_rows / n_unique,
-        "parameter_sharing": (n_rows - n_zero) / n_unique,
-        "sparsity_rate_params": n_zero_params / n_params,
-        "compression_rate_params": n_params / n_unique_params,
-        "parameter_sharing_params": (n_params - n_zero_params) / n_unique_params,
-        "n_rows": n_rows,
-    }
+    return SparsityMetrics(
+        sparsity_rate=n_zero / n_rows,
+        compression_rate=n_rows / n_unique,
+        parameter_sharing=(n_rows - n_zero) / n_unique,
+        sparsity_rate_params=n_zero_params / n_params,
+        compression_rate_params=n_params / n_unique_params,
+        parameter_sharing_params=(n_params - n_zero_params) / n_unique_params,
+        n_rows=n_rows,
+    )
 
 
 def layer_sparsity(weights: Mapping[str, Tensor]) -> dict[str, float]:
-    """Share of zero rows of each weight tensor."""
+    """Return the share of zero rows of each weight tensor, name -> fraction."""
     return {name: float((row_matrix(weight[None])[0] == 0).all(dim=1).double().mean()) for name, weight in weights.items()}

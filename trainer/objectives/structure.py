@@ -1,4 +1,4 @@
-"""The structure of a pack's networks: which rows are suppressed, which are tied, and how phase 1 finds them."""
+"""The structure of a pack's networks: suppressed rows, tied rows, and how phase 1 determines them."""
 
 import math
 from collections.abc import Mapping
@@ -26,15 +26,15 @@ _TINY = 1e-12
 
 
 def theta_of(settings: GrowlSettings, n_rows: int, group_size: int = 1) -> Tensor:
-    """The GrOWL weights of a layer with so many rows, shape (n_rows,), float64.
+    """Compute the GrOWL weights of a layer with `n_rows` rows, shape (n_rows,), float64.
 
-    A group of rows weighs the root of its size times as much, as in the group lasso: its norm is as many times as long.
+    As in the group lasso, the weight of a group is multiplied by the root of its size, because its norm grows by this factor.
     """
     return theta_pattern(settings.pattern, n_rows, settings.beta1, settings.beta2, settings.pld_share) * math.sqrt(group_size)
 
 
 def in_groups(weight: Tensor, group_size: int) -> Tensor:
-    """A view of a Linear weight, shape (..., out, in), whose rows are groups of neighbours: (..., out, in / group_size, group_size)."""
+    """Return a view of a Linear weight (..., out, in) whose rows are groups of neighbours, (..., out, in / group_size, group_size)."""
     if group_size == 1:
         return weight
     grouped: Tensor = weight.view(*weight.shape[:-1], weight.shape[-1] // group_size, group_size)
@@ -46,11 +46,11 @@ class Layer:
     """One regularised layer of the pack."""
 
     weight: Tensor
-    """Stacked, shape (n_models, out, n_rows, ...): the pack's own tensor, or a view of it whose rows are groups."""
+    """Stacked, shape (n_models, out, n_rows, ...): the pack's tensor, or a view of it whose rows are groups."""
     owner: Tensor
-    """The pack's own tensor."""
+    """The pack's tensor."""
     group_size: int
-    """Input units that are one row here: the positions of a channel with `growl.groups: channel`, else 1."""
+    """Number of input units that form one row: the positions of a channel with `growl.groups: channel`, otherwise 1."""
     theta: Tensor
     """Shape (n_rows,)."""
     is_spike: bool
@@ -58,14 +58,14 @@ class Layer:
 
     @staticmethod
     def of(owner: Tensor, settings: GrowlSettings, group_size: int = 1) -> "Layer":
-        """The layer with the weights theta that the settings give it."""
+        """Create a layer with the weights theta that follow from the settings."""
         weight = in_groups(owner.detach(), group_size) if group_size > 1 else owner
         theta = theta_of(settings, weight.shape[2], group_size)
         return Layer(weight, owner, group_size, theta.to(weight), is_spike(theta))
 
     @property
     def gradient(self) -> Tensor:
-        """Of `weight`, in the memory of the pack's own gradient."""
+        """The gradient of `weight`, a view of the pack's gradient."""
         assert self.owner.grad is not None
         return in_groups(self.owner.grad, self.group_size)
 
@@ -74,18 +74,18 @@ class Structure:
     """Masks and ties of the regularised layers of a pack.
 
     Args:
-        weights: weight name -> the pack's own tensor, stacked.
-        settings: of GrOWL.
-        n_models: of the pack.
-        device: of the pack.
-        group_sizes: weight name -> how many neighbouring input units of a Linear layer are one row; 1 where it is not named.
+        weights: weight name -> the pack's stacked tensor.
+        settings: the settings of GrOWL.
+        n_models: number of models in the pack.
+        device: device of the pack.
+        group_sizes: weight name -> number of neighbouring input units of a Linear layer that form one row; 1 for other names.
 
     Attributes:
         layers: weight name -> Layer.
-        masks: weight name -> bool, shape (n_models, n_rows); False for a suppressed row, which stays zero for good.
-        n_changes: how often what a step does has changed: rows began to be masked, or tied.
-        labels: weight name -> int64, shape (n_models, n_rows); the cluster of each row, -1 for a suppressed row, and
-            everywhere before clustering.
+        masks: weight name -> bool, shape (n_models, n_rows); False for a suppressed row, which stays zero.
+        n_changes: how often the operations of a step have changed, because rows became masked or tied.
+        labels: weight name -> int64, shape (n_models, n_rows); the cluster of each row; -1 for a suppressed row, and
+            for all rows before clustering.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Structure:
         self.n_changes = 0
 
     def load(self, masks: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None, is_fixed: bool = True) -> None:
-        """Take over masks, and labels if given, of the shapes of the attributes; `is_fixed`: masked rows stay zero."""
+        """Load masks, and labels if given, in the shapes of the attributes; `is_fixed`: masked rows stay zero."""
         for name, mask in self.masks.items():
             mask.copy_(masks[name])
         if labels is not None:
@@ -114,7 +114,7 @@ class Structure:
         self._index(is_fixed)
 
     def penalty(self) -> Tensor:
-        """L0 = sum over the layers of their GrOWL penalty, shape (n_models,), raw (not scaled)."""
+        """Compute L0, the sum of the layers' GrOWL penalties, shape (n_models,), not scaled."""
         total = self._zero
         for layer in self.layers.values():
             total = total + growl_penalty(row_norms(layer.weight.detach()), layer.theta, layer.is_spike)
@@ -129,15 +129,15 @@ class Structure:
 
     @torch.no_grad()
     def shrink(self, steps: Mapping[str, tuple[Tensor, Tensor | None]], share: float, epoch_share: float) -> None:
-        """Shrink the rows by the prox; a limit on how many of a layer may be zero afterwards brings the longest ones back.
+        """Shrink the rows by the prox, and restore the longest ones where more rows of a layer are zero than the limit allows.
 
         Args:
             steps: weight name -> length of the prox's step, shape (n_models,), in units of weight per unit of L0, and the
-                scale in which its rows are measured, shape (n_models, n_rows), or None. Models whose step is not finite
-                are left alone.
-            share: the largest share of a layer's rows that may be zero by now, in [0, 1).
-            epoch_share: the largest share that may become zero in one epoch. LSUV starts all rows of a layer at one length,
-                so without it a layer goes from none to its whole share at once, and the front has gaps.
+                scale in which the rows are measured, shape (n_models, n_rows), or None. Models whose step is not finite
+                do not change.
+            share: the largest share of a layer's rows that may be zero at this time, in [0, 1).
+            epoch_share: the largest share of rows that may become zero in one epoch. LSUV gives all rows of a layer the same initial
+                length, so without this limit a layer would lose its whole share at once, and the front would have gaps.
         """
         for name, layer in self.layers.items():
             length, scale = steps[name]
@@ -145,25 +145,31 @@ class Structure:
             step = torch.where(length.isfinite() & norms.isfinite().all(dim=1), length, 0)
             norms = norms.nan_to_num()
             measured = norms if scale is None else norms * scale.nan_to_num(1.0)
-            # 0.8 * 5 / 2 is 1.9999999: without the small term a layer would keep one row more than asked.
-            n_allowed, n_an_epoch = int(share * norms.shape[1] + 1e-9), math.ceil(epoch_share * norms.shape[1] - 1e-9)
-            n_removable = ((~self.masks[name]).sum(dim=1) + n_an_epoch).clamp(max=n_allowed)
+            # 0.8 * 5 / 2 is 1.9999999: without the small term a layer would keep one row too many.
+            n_allowed, n_per_epoch = int(share * norms.shape[1] + 1e-9), math.ceil(epoch_share * norms.shape[1] - 1e-9)
+            n_removable = ((~self.masks[name]).sum(dim=1) + n_per_epoch).clamp(max=n_allowed)
             shrunk = prox_growl(measured, layer.theta, step)
-            # The longest rows come back, whatever scale they were shrunk in: ranking by the scale lost 2 % of the hypervolume.
+            # The longest rows are restored for any scale: ranking by the scaled length lost 2 % of the hypervolume.
             shrunk = limit_suppression(norms, shrunk if scale is None else shrunk * norms / (measured + _TINY), n_removable)
             shrunk = torch.where((step > 0)[:, None], shrunk, norms)
             scale_rows(layer.weight, shrunk / (norms + _TINY * (norms == 0)))
 
     @torch.no_grad()
     def mask_zero_rows(self, is_fixed: bool) -> None:
-        """Take the rows that are zero now into the masks; `is_fixed`: they stay zero from now on."""
+        """Mask the rows that are zero now; `is_fixed`: they stay zero from now on."""
         for name, layer in self.layers.items():
-            survives = row_norms(layer.weight) != 0  # NaN survives: a broken model is not a sparse one
+            survives = row_norms(layer.weight) != 0  # NaN counts as surviving: a diverged model is not sparse
             self.masks[name].copy_(self.masks[name] & survives if is_fixed else survives)
         self._index(is_fixed)
 
     def cluster(self, settings: TyingSettings, seed: int, alive: Tensor, n_threads: int = 1) -> Tensor:
-        """Find the ties among the surviving rows of each layer of each living model; needs no device while it computes.
+        """Cluster the surviving rows of each layer of each living model, on the CPU.
+
+        Args:
+            settings: the settings of the clustering.
+            seed: seed of affinity propagation's tie-breaking noise.
+            alive: shape (n_models,), bool.
+            n_threads: number of CPU threads; the result does not depend on it.
 
         Returns:
             Whether the clustering of every layer converged, shape (n_models,), bool.
@@ -173,21 +179,21 @@ class Structure:
         for name, layer in self.layers.items():
             rows, masks = row_matrix(layer.weight.detach()).cpu(), self.masks[name].cpu()
             labels = torch.full(masks.shape, UNTIED)
-            found = cluster_each([rows[model, masks[model]] for model in models], settings, seed, n_threads)
-            for model, (of_rows, is_converged) in zip(models, found, strict=True):
-                labels[model, masks[model]] = torch.from_numpy(of_rows)
+            clusters = cluster_each([rows[model, masks[model]] for model in models], settings, seed, n_threads)
+            for model, (cluster, is_converged) in zip(models, clusters, strict=True):
+                labels[model, masks[model]] = torch.from_numpy(cluster)
                 converged[model] &= is_converged
             self.labels[name] = labels.to(self.labels[name].device)
         self._index(is_fixed=True)
         return converged
 
     def n_suppressed(self) -> Tensor:
-        """Input units whose rows are masked, of each model, shape (n_models,), int64."""
+        """Count the input units whose rows are masked, shape (n_models,), int64."""
         counts = [(~mask).sum(dim=1) * self.layers[name].group_size for name, mask in self.masks.items()]
         return torch.stack(counts).sum(dim=0) if counts else torch.zeros(len(self._zero), dtype=torch.int64)
 
     def unit_labels(self) -> dict[str, Tensor]:
-        """`labels` of single input units: those at the same position of channels that are tied are tied."""
+        """Return `labels` of single input units; units at equal positions of tied channels are tied."""
         return {name: _of_units(labels, self.layers[name].group_size) for name, labels in self.labels.items()}
 
     @torch.no_grad()
@@ -199,20 +205,20 @@ class Structure:
 
     @torch.no_grad()
     def share_gradients(self) -> None:
-        """Make the tied rows one parameter: each gets the gradient of its whole cluster."""
+        """Give each tied row the gradient of its whole cluster, so that tied rows are one parameter."""
         for name, tie in self._ties.items():
             tie.share_gradient(self.layers[name].gradient)
 
     def free_gradient(self, model: int, name: str, gradient: Tensor) -> Tensor:
-        """A model's gradient over what is free to move in a parameter: suppressed rows left out, a cluster of tied rows once.
+        """Reduce a model's gradient to the free entries of a parameter: without suppressed rows, and one row for each tied cluster.
 
         Args:
-            model: its place in the pack.
-            name: of the parameter; one that is no regularised weight is free as a whole.
-            gradient: shape of one model's parameter.
+            model: index of the model in the pack.
+            name: name of the parameter; all entries of a parameter that is not regularised are free.
+            gradient: the gradient, in the shape of one model's parameter.
 
         Returns:
-            Shape (n_free_rows, row_length), or the gradient itself.
+            Shape (n_free_rows, row_length), or the gradient itself where all entries are free.
         """
         if name not in self.masks:
             return gradient
@@ -225,7 +231,7 @@ class Structure:
 
     @torch.no_grad()
     def enforce(self) -> None:
-        """After a step: suppressed rows are zero and tied rows equal."""
+        """Set suppressed rows to zero and tied rows equal, after an optimizer step."""
         if self._is_masked:
             for name, layer in self.layers.items():
                 scale_rows(layer.weight, self.masks[name].to(layer.weight.dtype))

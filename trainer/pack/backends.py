@@ -1,4 +1,4 @@
-"""Which backend computes a pack's passes. Everything else in the trainer is the same for all of them."""
+"""The choice of the backend that computes a pack's passes. Everything else in the trainer is the same for all backends."""
 
 from torch import nn
 
@@ -14,11 +14,17 @@ _PACKS: dict[str, type[Pack]] = {pack.backend: pack for pack in _KINDS}
 
 
 def pack_of(initial: nn.Module, n_models: int, problem: Problem, place: Place) -> Pack:
-    """A pack of copies of a network.
+    """Create a pack of copies of a network.
+
+    Args:
+        initial: the network that all models start from.
+        n_models: number of copies.
+        problem: data and tasks.
+        place: device and backend.
 
     Raises:
-        ValueError: no such backend; the message names it.
-        BackendMissingError: not on this machine or device.
+        ValueError: there is no such backend; the message names it.
+        BackendMissingError: the backend is not available on this machine or device.
     """
     name = backend_of(problem, place)
     if name not in _PACKS:
@@ -27,7 +33,7 @@ def pack_of(initial: nn.Module, n_models: int, problem: Problem, place: Place) -
 
 
 def backend_of(problem: Problem, place: Place) -> str:
-    """The backend that a place asks for. `auto` measures nothing: on a CPU a timed choice would break repeatability."""
+    """Return the backend of a place. `auto` does not measure anything: on a CPU a timed choice would not be reproducible."""
     if place.backend != "auto":
         return place.backend
     if problem.is_small:

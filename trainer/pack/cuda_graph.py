@@ -1,4 +1,4 @@
-"""A training step recorded once and replayed: on a GPU the launches of a step's hundreds of small kernels cost more than they do."""
+"""A training step that is recorded once and replayed: on a GPU, a step spends most of its time launching hundreds of small kernels."""
 
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
@@ -7,20 +7,20 @@ import torch
 from torch import Tensor
 
 _N_WARM_UP = 3
-"""Steps before a recording: they make the optimiser's moments and the libraries' workspaces."""
+"""Steps before a recording, which create the optimizer's moments and the libraries' workspaces."""
 
 
 class Recorder(Protocol):
-    """Records what a function does to tensors. Both methods run it on the recorder's own stream."""
+    """Records the operations of a function on tensors. Both methods run it on the recorder's own stream."""
 
     def warm_up(self, function: Callable[[], None]) -> None:
-        """Do it, without recording."""
+        """Run the function without recording it."""
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Do not do it, but return what does it again and again, on the same memory.
+        """Record the function without running it, and return a function that replays it on the same memory.
 
         Raises:
-            RuntimeError: the function does what cannot be recorded, such as waiting for a result.
+            RuntimeError: the function contains an operation that cannot be recorded, such as waiting for a result.
         """
 
 
@@ -48,14 +48,14 @@ class CudaRecorder:
 
 
 class StepGraph:
-    """Runs a step on minibatches, recorded where a recorder is given.
+    """Runs a step on minibatches, recorded if there is a recorder.
 
-    What the step reads besides its minibatch must stay in the same tensors, or the `key` must change with it: a recording
-    is of memory, and Python's numbers are constants in it. Minibatches of another size than the first are not recorded.
+    A recording refers to memory, and Python's numbers are constants in it. All data that the step reads besides its minibatch must
+    therefore stay in the same tensors, or `key` must change with it. Minibatches of another size than the first are not recorded.
 
     Args:
-        step: (inputs, targets) of a minibatch; works on tensors alone, and waits for none of them.
-        recorder: None runs every step as it is.
+        step: called with (inputs, targets) of a minibatch; works on tensors alone, and waits for none of them.
+        recorder: None runs every step without recording.
 
     Attributes:
         failure: why steps are not recorded although a recorder was given; None while they are.
@@ -70,11 +70,11 @@ class StepGraph:
         self.failure: str | None = None
 
     def run(self, key: Hashable, inputs: Tensor, targets: Tensor) -> None:
-        """One step.
+        """Run one step.
 
         Args:
-            key: of the step's constants; another one is recorded anew.
-            inputs, targets: a minibatch.
+            key: identifies the constants of the step; a new key starts a new recording.
+            inputs, targets: a minibatch, shapes (n, ...) and (n, n_tasks).
         """
         if self._recorder is None or self.failure is not None:
             self._step(inputs, targets)
@@ -111,5 +111,5 @@ class StepGraph:
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """CUDA graphs on a CUDA device; None elsewhere."""
+    """Return a recorder of CUDA graphs for a CUDA device, and None for other devices."""
     return CudaRecorder(device) if device.type == "cuda" else None

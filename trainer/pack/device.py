@@ -1,4 +1,4 @@
-"""Where a pack is trained: device, backend and precision, and turns of several workers on one GPU."""
+"""The place where a pack is trained: device and backend, and the exclusive use of a GPU that several workers share."""
 
 import contextlib
 import os
@@ -13,44 +13,44 @@ from trainer.energy.meter import EnergyMeter
 from trainer.errors import TrainerError
 
 BACKENDS = ("loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+kernel")
-"""Ways to compute a pack's passes; `auto` chooses among them (trainer/pack/backends.py)."""
+"""The ways to compute a pack's passes; `auto` chooses one of them (trainer/pack/backends.py)."""
 
 
 class BackendMissingError(ImportError):
-    """This machine or device lacks what a backend needs; the message says what. Another machine may have it."""
+    """This machine or device lacks a package or feature that a backend needs; another machine may have it."""
 
 
 class DeviceMissingError(TrainerError, ValueError):
-    """This machine lacks the device that was asked for. Another machine may have it."""
+    """This machine lacks the requested device; another machine may have it."""
 
     kind = "node"
 
 
 @dataclass(frozen=True)
 class Place:
-    """A device, a backend and the threads beside them."""
+    """A device, a backend, CPU threads and a meter of the device's energy."""
 
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
     backend: str = "auto"
     """One of `BACKENDS`, or `auto`."""
     n_threads: int = 1
-    """CPU threads for what the device does not do: clustering."""
+    """CPU threads for the clustering, which does not use the device."""
     meter: EnergyMeter | None = None
-    """Counts the energy of the device; None where nothing does."""
+    """Measures the energy of the device; None where nothing can."""
 
 
 try:
     import fcntl
-except ImportError:  # no such locks on this platform, and no CUDA workers either
+except ImportError:  # this platform has no such locks, and no CUDA workers either
     fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
-def turn_on(device: torch.device) -> Iterator[None]:
-    """Within it this process alone, of those that ask, works on the device; on a CPU it does nothing.
+def exclusive_use(device: torch.device) -> Iterator[None]:
+    """Lock a GPU against all other workers within the context; on a CPU this does nothing.
 
-    The lock is the operating system's and ends with the process, however that ends. The kernel gives it to whoever waits,
-    so two packs alternate epoch by epoch when both have work.
+    The lock belongs to the operating system, which releases it when the process ends, in whatever way. Waiting processes get it in
+    turn, so two packs alternate epoch by epoch when both have work.
     """
     if device.type != "cuda" or fcntl is None:
         yield
@@ -65,5 +65,5 @@ def turn_on(device: torch.device) -> Iterator[None]:
 
 
 def _lock_file(device_id: object) -> Path:
-    """One file a device and user."""
+    """Return the path of the lock file, one for each device and user."""
     return Path(tempfile.gettempdir()) / f"pareto-sweep-{os.getuid()}-{device_id}.lock"

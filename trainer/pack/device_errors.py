@@ -1,6 +1,6 @@
-"""How CUDA says that a device cannot be used, whatever the work was: no fault of a network or its data.
+"""The messages by which CUDA reports that a device cannot be used, for reasons other than the network or its data.
 
-PyTorch raises a plain RuntimeError for most of these, so that only the text tells them from a mistake in a network.
+PyTorch raises a plain RuntimeError for most of them, so that only the text distinguishes them from an error in a network.
 """
 
 BROKEN_DEVICE = (
@@ -15,17 +15,13 @@ BROKEN_DEVICE = (
     "system not yet initialized",
     "initialization error",
 )
-"""Parts of messages, in lower case: no process can use the device as this machine is."""
+"""Parts of messages, in lower case, which mean that no process can use the device in the current state of this machine."""
 LOST_DEVICE = ("cuda error", "cudnn error", "cudnn_status", "cublas_status", "nccl error")
-"""Parts of all other messages of a device: this process can use it no more, a new one probably can. An assertion or a wrong address on the
-device leaves it so."""
+"""Parts of all other messages of a device: this process can no longer use it, but a new process probably can, for example after an
+assertion or a wrong address on the device."""
 
 
 def is_device_error(error: BaseException) -> bool:
-    """Whether an error comes from a device, and not from what was computed on it.
-
-    Args:
-        error: as it was raised.
-    """
+    """Return whether an error is caused by a device, and not by the computation on it."""
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(part in text for part in (*BROKEN_DEVICE, *LOST_DEVICE))

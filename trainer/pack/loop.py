@@ -1,4 +1,4 @@
-"""The parameters of a pack stacked along a first axis, its passes one model after the other, and its warm starts."""
+"""A pack with parameters stacked along a first axis and passes through one model after the other; its warm starts."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,31 +14,31 @@ from trainer.pack.kernels.library import why_missing
 from trainer.problems.problem import Part, Problem
 
 N_COMPARED_BATCHES = 2
-"""So many of them tell whether outputs depend on the input."""
+"""Number of batches that show whether the outputs depend on the input."""
 ROUNDING_UNITS = 128
-"""Outputs that differ by at most so many units of rounding of the largest one count as equal: a matrix product rounds equal
-rows of a batch differently at different places, and at which places depends on the processor."""
+"""Outputs that differ by at most this many rounding units of the largest one count as equal: a matrix product rounds equal
+rows of a batch differently at different positions, in a way that depends on the processor."""
 _CACHE_LINE = 64  # bytes
 
 
 class Pack:
-    """Stacked parameters and buffers of `n_models` networks, and one module per model that looks into them.
+    """Stacked parameters and buffers of `n_models` networks, and one module per model with views of them.
 
-    The modules' parameters and gradients are views of the stacked tensors: a forward and backward pass per model fills
-    the stacked gradients, and an optimiser over the modules' parameters moves the stacked tensors.
+    The modules' parameters and gradients are views of the stacked tensors: a forward and backward pass through each model fills
+    the stacked gradients, and an optimizer over the modules' parameters updates the stacked tensors.
 
     Attributes:
         parameters: name -> shape (n_models, ...).
         buffers: name -> shape (n_models, ...).
-        alive: shape (n_models,), bool, on the CPU; dead models are left out of every pass.
+        alive: shape (n_models,), bool, on the CPU; False for a diverged model, which takes part in no pass.
     """
 
     backend = "loop"
-    """Name of the way in which the models' passes are computed."""
+    """The name of the backend."""
     evaluation_batch = 512
-    """Samples that are measured at once."""
+    """Number of samples in a batch of an evaluation."""
     is_stacked = False
-    """Whether an optimiser moves one stacked tensor a parameter, instead of one tensor a model."""
+    """Whether an optimizer updates one stacked tensor for each parameter, instead of one tensor for each model."""
 
     def __init__(self, initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> None:
         self._tasks = problem.tasks
@@ -53,7 +53,7 @@ class Pack:
         self._link()
 
     def _prepared(self, network: nn.Module) -> nn.Module:
-        """The network as this backend computes it; names and values of its parameters stay."""
+        """Adapt a network to this backend; the names and values of its parameters do not change."""
         return network
 
     def _stack(self, value: Tensor, n_models: int) -> Tensor:
@@ -64,53 +64,53 @@ class Pack:
 
     @torch.no_grad()
     def load(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
-        """Copy stored values, of the shapes of `parameters` and `buffers`, into the pack."""
+        """Copy values in the shapes of `parameters` and `buffers` into the pack."""
         for target, source in ((self.parameters, parameters), (self.buffers, buffers)):
             for name, leaf in target.items():
                 leaf.copy_(source[name])
 
     def optimised(self, name: str) -> list[Tensor]:
-        """What an optimiser moves for the parameter of this name: one tensor a model.
+        """Return the tensors that an optimizer updates for a parameter: one for each model.
 
-        Not one stack: a fused update rounds its last elements differently, so a stack would make a model's last bits
+        They are not one stacked tensor, because a fused update rounds its last elements differently, and the last bits of a model would
         depend on the size of its pack.
         """
         return [member.get_parameter(name) for member in self.members]
 
     def pieces(self, stacked: Tensor) -> list[Tensor]:
-        """A tensor of shape (n_models, ...), such as stored moments, divided like `optimised`."""
+        """Divide a tensor of shape (n_models, ...), such as stored moments, in the way of `optimised`."""
         return list(stacked.unbind(0))
 
     def stack(self, pieces: Sequence[Tensor]) -> Tensor:
-        """What `pieces` divided, in one tensor again."""
+        """Combine the pieces of `pieces` into one tensor of shape (n_models, ...)."""
         return torch.stack(list(pieces))
 
     @torch.no_grad()
     def keep_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
-        """Move parameters back into their boxes: name -> (least, largest value)."""
+        """Clip parameters to their bounds, name -> (smallest, largest value)."""
         for name, (low, high) in bounds.items():
             self.parameters[name].clamp_(low, high)
 
     @property
     def is_on_gpu(self) -> bool:
-        """Whether its tensors are a CUDA device's."""
+        """Whether the tensors of the pack are on a CUDA device."""
         return self._device.type == "cuda"
 
     def begin_epoch(self) -> None:
-        """Called before an epoch's first step; `alive` does not change until its end."""
+        """Prepare an epoch, before its first step; `alive` does not change until its end."""
 
     def clear_gradients(self) -> None:
-        """Set the stacked gradients to zero, in place (the modules look into them)."""
+        """Set the stacked gradients to zero in place, since the modules have views of them."""
         for leaf in self.parameters.values():
             leaf.grad.zero_()  # type: ignore[union-attr]
 
     def backward(self, inputs: Tensor, targets: Tensor, scalarize: Callable[[slice, Tensor], Tensor]) -> None:
-        """Forward and backward of every living model on one minibatch; adds to the stacked gradients.
+        """Run the forward and backward pass of every living model on one minibatch, and add to the stacked gradients.
 
         Args:
-            inputs: shape (n, ...), read by all models.
+            inputs: shape (n, ...), the same for all models.
             targets: shape (n, n_tasks).
-            scalarize: (members, losses of shape (n_members, n_tasks)) -> scalar to differentiate.
+            scalarize: (members, losses of shape (n_members, n_tasks)) -> the scalar that is differentiated.
         """
         for index, member in self.living():
             outputs = member(inputs)
@@ -120,22 +120,22 @@ class Pack:
             scalarize(slice(index, index + 1), losses[None]).backward()
 
     def backward_of_sum(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """As `backward`, of the plain sum of the task losses; returns these, shape (n_models, n_tasks), detached."""
-        found = inputs.new_zeros(len(self), len(self._tasks))
+        """Run `backward` for the plain sum of the task losses, and return the losses, shape (n_models, n_tasks), detached."""
+        all_losses = inputs.new_zeros(len(self), len(self._tasks))
 
         def total(members: slice, losses: Tensor) -> Tensor:
-            found[members] = losses.detach()
+            all_losses[members] = losses.detach()
             return losses.sum()
 
         self.backward(inputs, targets, total)
-        return found
+        return all_losses
 
     @torch.no_grad()
     def evaluate(self, part: Part) -> tuple[Tensor, Tensor]:
-        """Mean loss and mean metric of each model and task over a part of the data.
+        """Compute the mean loss and the mean metric of each model and task over a part of the data.
 
         Returns:
-            Two tensors of shape (n_models, n_tasks); NaN for dead models.
+            Two tensors of shape (n_models, n_tasks), float64; NaN for diverged models.
         """
         living = dict(self.living())
         totals = {index: torch.zeros(2, len(self._tasks), dtype=torch.float64, device=self._device) for index in living}
@@ -152,10 +152,10 @@ class Pack:
 
     @torch.no_grad()
     def output_ranges(self, part: Part) -> Tensor:
-        """Largest difference between two of a part's first samples in any component of each model's outputs.
+        """Compute the largest difference between two of a part's first samples, in any component of each model's outputs.
 
         Returns:
-            Shape (n_models, n_tasks), float64; 0 where the outputs agree to rounding (`ROUNDING_UNITS`), NaN for dead models.
+            Shape (n_models, n_tasks), float64; 0 where the outputs are equal up to rounding (`ROUNDING_UNITS`), NaN for diverged models.
         """
         living = dict(self.living())
         bounds: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
@@ -171,11 +171,11 @@ class Pack:
         return ranges
 
     def alone(self, index: int) -> nn.Module:
-        """The module to call with one model's tensors (`torch.func.functional_call`)."""
+        """Return a module that computes one model when it is called with its tensors (`torch.func.functional_call`)."""
         return self.members[index]
 
     def living(self) -> Iterator[tuple[int, nn.Module]]:
-        """Place and module of each network that trains on."""
+        """Yield the index and the module of each model that has not diverged."""
         return ((index, member) for index, member in enumerate(self.members) if self.alive[index])
 
     def _link(self) -> None:
@@ -190,14 +190,14 @@ class Pack:
 
 
 def widest_range(low: Tensor, high: Tensor) -> Tensor:
-    """The largest difference between bounds, 0 where they agree to rounding.
+    """Compute the largest difference between bounds, 0 where they are equal up to rounding.
 
     Args:
-        low: shape (..., n_components), the least outputs; unit: that of the outputs.
-        high: the same shape, the largest ones.
+        low: shape (..., n_components), the smallest outputs, in the unit of the outputs.
+        high: shape (..., n_components), the largest outputs.
 
     Returns:
-        Shape (...), float64; exactly 0 where no component varies by more than `ROUNDING_UNITS` units of rounding of the largest
+        Shape (...), float64; exactly 0 where no component varies by more than `ROUNDING_UNITS` rounding units of the largest
         absolute output, and where there are no components.
     """
     if not low.shape[-1]:
@@ -208,10 +208,10 @@ def widest_range(low: Tensor, high: Tensor) -> Tensor:
 
 
 def _aligned_stack(value: Tensor, n_models: int) -> Tensor:
-    """Copies of `value` along a new first dimension.
+    """Stack copies of `value` along a new first dimension.
 
-    Each copy begins on a cache line: matrix products round differently at other alignments, and a model's last bits must
-    not depend on its place in the pack. Convolution weights lie in channels-last order.
+    Each copy begins on a cache line: matrix products round differently at other alignments, and the last bits of a model must
+    not depend on its index in the pack. Convolution weights are stored in channels-last order.
     """
     ordered = value.permute(0, 2, 3, 1) if value.dim() == 4 else value
     per_line = max(1, _CACHE_LINE // value.element_size())
@@ -224,7 +224,7 @@ def _aligned_stack(value: Tensor, n_models: int) -> Tensor:
 
 @contextmanager
 def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Within it the modules are in evaluation mode."""
+    """Put the modules into evaluation mode within the context."""
     were_training = [(module, module.training) for module in modules]
     for module, _ in were_training:
         module.eval()
@@ -236,35 +236,37 @@ def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 class KernelPack(Pack):
-    """A pack whose networks use the CPU's fused kernel where their layers fit it.
+    """A pack whose networks use the fused CPU kernel for the layers that it supports.
 
     Raises:
-        BackendMissingError: this machine has no kernel, or the device is no CPU.
+        BackendMissingError: this machine has no kernel, or the device is not a CPU.
     """
 
     backend = "loop+kernel"
-    evaluation_batch = 256  # what lies between the layers stays in the processor's cache
+    evaluation_batch = 256  # small enough for the activations to stay in the processor's cache
 
     def _prepared(self, network: nn.Module) -> nn.Module:
         if self._device.type != "cpu":
-            raise BackendMissingError(f"backend loop+kernel is for CPUs, found device = {self._device}; backend: auto takes what fits")
+            raise BackendMissingError(
+                f"backend loop+kernel is for CPUs, found device = {self._device}; backend: auto chooses one that fits"
+            )
         missing = why_missing()
         if missing is not None:
-            raise BackendMissingError(f"backend loop+kernel is not available: {missing}; backend: auto takes what is there")
+            raise BackendMissingError(f"backend loop+kernel is not available: {missing}; backend: auto chooses an available one")
         if not fuse(network):
-            self.backend = "loop"  # nothing in this network that it could do
+            self.backend = "loop"  # the kernel supports no layer of this network
         return network
 
 
 def load_starts(pack: Pack, starts: Sequence[Mapping[str, Tensor] | None]) -> None:
-    """Let each model of a pack begin with the parameters and buffers of another network.
+    """Start each model of a pack from the parameters and buffers of another network.
 
     Args:
-        pack: its models' parameters and buffers are overwritten.
-        starts: for each model name -> tensor, of the shapes of one model (other names are left out), or None to keep what it has.
+        pack: the pack, whose parameters and buffers are overwritten.
+        starts: for each model name -> tensor in the shape of one model (other names are ignored), or None to keep its own values.
 
     Raises:
-        ValueError: a tensor is missing or of another shape, or there is not one entry a model.
+        ValueError: a tensor is missing or has another shape, or the number of entries is not that of the models.
     """
     if len(starts) != len(pack):
         raise ValueError(f"load_starts expects one network or None for each of {len(pack)} models, found {len(starts)}")

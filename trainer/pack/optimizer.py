@@ -1,4 +1,4 @@
-"""Adam or stochastic gradient descent over a pack, with moments that can be read, stored and taken up again."""
+"""Adam or stochastic gradient descent over a pack, with moments that can be read, stored and restored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,35 +12,35 @@ _ADAM_BETA2 = 0.999
 
 
 @dataclass(frozen=True)
-class Apart:
-    """Parameters that move in their own way."""
+class ParameterGroup:
+    """Parameters with a learning rate and a weight decay of their own."""
 
     prefix: str
-    """What their names begin with."""
+    """The beginning of their names."""
     learning_rate: float
-    """Of the first step; it is lowered with that of the others."""
+    """The learning rate of the first step; it decreases by the same factors as that of the other parameters."""
     weight_decay: float
 
 
 class PackOptimiser:
-    """One optimiser for all models of a pack.
+    """One optimizer for all models of a pack.
 
     Args:
         kind: `adam` or `sgd`.
-        pack: whose parameters it moves.
-        learning_rate: of the first step.
-        momentum: of `sgd`.
-        apart: parameters with a learning rate and a weight decay of their own.
+        pack: the pack whose parameters are optimized.
+        learning_rate: the learning rate of the first step.
+        momentum: the momentum of `sgd`.
+        group: parameters with a learning rate and a weight decay of their own.
     """
 
-    def __init__(self, kind: str, pack: Pack, learning_rate: float, momentum: float = 0.0, apart: Apart | None = None) -> None:
+    def __init__(self, kind: str, pack: Pack, learning_rate: float, momentum: float = 0.0, group: ParameterGroup | None = None) -> None:
         self._pack = pack
         self._learning_rate = learning_rate
-        own = [name for name in pack.parameters if apart is not None and name.startswith(apart.prefix)]
+        own = [name for name in pack.parameters if group is not None and name.startswith(group.prefix)]
         groups = [{"params": self._tensors([name for name in pack.parameters if name not in own]), "lr": learning_rate}]
-        if apart is not None and own:
-            groups.append({"params": self._tensors(own), "lr": apart.learning_rate, "weight_decay": apart.weight_decay})
-        self._first_rates = [float(group["lr"]) for group in groups]  # type: ignore[arg-type]
+        if group is not None and own:
+            groups.append({"params": self._tensors(own), "lr": group.learning_rate, "weight_decay": group.weight_decay})
+        self._first_rates = [float(one["lr"]) for one in groups]  # type: ignore[arg-type]
         if kind == "adam":
             self._kinds: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
             self._optimiser: torch.optim.Optimizer = torch.optim.Adam(groups, fused=True, capturable=pack.is_on_gpu)
@@ -52,31 +52,31 @@ class PackOptimiser:
         return [tensor for name in names for tensor in self._pack.optimised(name)]
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """From the next step on; the rates of parameters apart change by the same factor."""
+        """Set the learning rate of the next steps; that of the separate parameter group changes by the same factor."""
         for group, first in zip(self._optimiser.param_groups, self._first_rates, strict=True):
             group["lr"] = learning_rate if first == self._learning_rate else first * learning_rate / self._learning_rate
 
     def step(self) -> None:
-        """Move the parameters by their gradients."""
+        """Update the parameters by their gradients."""
         self._optimiser.step()
 
     @property
     def n_steps(self) -> float:
-        """Adam's steps so far; 0 for stochastic gradient descent, which does not count them."""
+        """The number of steps of Adam so far; 0 for stochastic gradient descent, which does not count them."""
         return next((float(moments["step"]) for moments in self._optimiser.state.values() if "step" in moments), 0.0)
 
     @property
     def correction(self) -> float:
-        """Bias of Adam's second moments, 1 - beta2^t."""
+        """The bias of Adam's second moments, 1 - beta2^t."""
         return 1 - float(_ADAM_BETA2**self.n_steps)
 
     def second_moments(self, name: str) -> list[Tensor]:
-        """Adam's raw second moments of a parameter, one tensor a model, not copied."""
+        """Return Adam's raw second moments of a parameter, one tensor for each model, not copied."""
         moments = [self._optimiser.state[tensor]["exp_avg_sq"] for tensor in self._pack.optimised(name)]
         return list(moments[0].unbind(0)) if self._pack.is_stacked else moments
 
     def moments(self) -> dict[str, dict[str, Tensor]]:
-        """Kind (`exp_avg`, `exp_avg_sq`, or `momentum_buffer`) -> name -> stacked like the parameters; empty before the first step."""
+        """Return kind (`exp_avg`, `exp_avg_sq`, or `momentum_buffer`) -> name -> stacked moments; no names before the first step."""
         state, has_moved = self._optimiser.state, bool(self._optimiser.state)
         return {
             kind: {
@@ -88,7 +88,7 @@ class PackOptimiser:
         }
 
     def load(self, moments: Mapping[str, Mapping[str, Tensor]], n_steps: float) -> None:
-        """Take over what `moments` and `n_steps` were."""
+        """Restore earlier values of `moments` and `n_steps`."""
         for kind in self._kinds:
             for name, stacked in moments[kind].items():
                 for tensor, piece in zip(self._pack.optimised(name), self._pack.pieces(stacked), strict=True):
@@ -100,5 +100,5 @@ class PackOptimiser:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of moments that `moments` has and `load` takes."""
+        """The kinds of moments that `moments` returns and `load` expects."""
         return self._kinds

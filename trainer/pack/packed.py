@@ -1,4 +1,4 @@
-"""All models of a pack in one pass, layer by layer over tensors that stand for the pack; also with fused kernels."""
+"""All models of a pack in one pass, layer by layer, over tensors that represent the whole pack; also with fused kernels."""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ _DESCRIBED = frozenset(
 
 
 class PackedTensor(Tensor):
-    """Looks like one model's tensor; `stacked` has those of all models, shape (n_models, ...)."""
+    """A tensor with the shape of one model's tensor; `stacked` holds those of all models, shape (n_models, ...)."""
 
     stacked: Tensor
     products: bool
@@ -30,18 +30,18 @@ class PackedTensor(Tensor):
 
     @staticmethod
     def of(stacked: Tensor, products: bool) -> "PackedTensor":
-        """The tensor that stands for one of `stacked`, shape (n_models, ...)."""
-        found: PackedTensor = torch.Tensor._make_wrapper_subclass(
+        """Wrap stacked tensors of shape (n_models, ...)."""
+        wrapper: PackedTensor = torch.Tensor._make_wrapper_subclass(
             PackedTensor, stacked.shape[1:], dtype=stacked.dtype, device=stacked.device
         )
-        found.stacked, found.products = stacked, products
-        return found
+        wrapper.stacked, wrapper.products = stacked, products
+        return wrapper
 
     @classmethod
     def __torch_function__(
         cls, function: Callable[..., Any], types: Iterable[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Called by torch for every operation on such a tensor."""
+        """Compute an operation on packed tensors; torch calls this for every operation."""
         kwargs = kwargs or {}
         if function in _DESCRIBED:
             with torch._C.DisableTorchFunctionSubclass():
@@ -49,19 +49,19 @@ class PackedTensor(Tensor):
         leaves, _ = pytree.tree_flatten((args, kwargs))
         products = any(leaf.products for leaf in leaves if isinstance(leaf, PackedTensor))
         rule = RULES.get(function)
-        found = rule(*args, **kwargs) if rule is not None else NotImplemented
-        if found is NotImplemented:
-            found = _one_at_a_time(function, args, kwargs)
-        return pytree.tree_map_only(Tensor, lambda value: PackedTensor.of(value, products), found)
+        stacked = rule(*args, **kwargs) if rule is not None else NotImplemented
+        if stacked is NotImplemented:
+            stacked = _one_at_a_time(function, args, kwargs)
+        return pytree.tree_map_only(Tensor, lambda value: PackedTensor.of(value, products), stacked)
 
     @classmethod
     def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        """Never called while `__torch_function__` is on; the wrapper itself holds no numbers."""
-        raise NotImplementedError(f"{function} found a tensor that stands for a whole pack's")
+        """Refuse the operation: the wrapper holds no numbers, and `__torch_function__` handles all operations before this is called."""
+        raise NotImplementedError(f"{function} found a tensor that represents a whole pack")
 
 
 def _one_at_a_time(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """An operation without a rule of ours, by vmap; returns stacked tensors."""
+    """Compute an operation without a rule in `RULES` by vmap; returns stacked tensors."""
     leaves, spec = pytree.tree_flatten((list(args), dict(kwargs)))
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, PackedTensor)]
 
@@ -76,12 +76,12 @@ def _one_at_a_time(function: Callable[..., Any], args: Sequence[Any], kwargs: Ma
 
 
 def _side_by_side(stacked: Tensor) -> Tensor:
-    """(n_models, n, channels, ...) -> (n, n_models * channels, ...); a view where the samples come first in memory."""
+    """Reshape (n_models, n, channels, ...) to (n, n_models * channels, ...); a view where the samples come first in memory."""
     return stacked.movedim(0, 1).flatten(1, 2)
 
 
 def _apart(values: Tensor, n_models: int) -> Tensor:
-    """The way back from `_side_by_side`."""
+    """Invert `_side_by_side`."""
     apart: Tensor = values.unflatten(1, (n_models, -1)).movedim(1, 0)
     return apart
 
@@ -106,7 +106,7 @@ def _conv2d(inputs: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padd
 
 
 def _conv2d_as_products(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A convolution of stride 1 without padding as one matrix product a model, of patches with filters.
+    """Compute a convolution of stride 1 without padding as one matrix product of patches and filters for each model.
 
     Args:
         inputs: shape (n_models, n, channels, height, width).
@@ -157,7 +157,7 @@ def _batch_norm(
     of_channels = [running_mean, running_var, weight, bias]
     if not all(value is None or isinstance(value, PackedTensor) for value in (inputs, *of_channels)) or inputs is None or inputs.dim() < 2:
         return NotImplemented
-    # `view`, not `flatten`: the running mean and variance are moved in place.
+    # `view`, not `flatten`: the running mean and variance are updated in place.
     mean, variance, scale, shift = (None if value is None else value.stacked.view(-1) for value in of_channels)
     values = F.batch_norm(_side_by_side(inputs.stacked), mean, variance, scale, shift, training, momentum, eps)
     return _apart(values, len(inputs.stacked))
@@ -170,11 +170,11 @@ RULES: dict[Callable[..., Any], Callable[..., Any]] = {
     F.avg_pool2d: _pooled(F.avg_pool2d),
     F.batch_norm: _batch_norm,
 }
-"""Function -> what computes it for a pack: takes the function's arguments, returns stacked tensors, or NotImplemented for vmap."""
+"""Function -> its rule for a pack, which takes the function's arguments and returns stacked tensors, or NotImplemented to use vmap."""
 
 
 class PackedPack(StackedPack):
-    """A pack whose layers compute all models at once, its later convolutions grouped ones."""
+    """A pack whose layers compute all models at once; convolutions after the first layer are grouped convolutions."""
 
     backend = "packed"
     products = False
@@ -191,14 +191,14 @@ class PackedPack(StackedPack):
 
 
 class ProductsPack(PackedPack):
-    """The same, its later convolutions as matrix products: where grouped convolutions are slow."""
+    """A packed pack whose later convolutions are matrix products, for devices on which grouped convolutions are slow."""
 
     backend = "packed+products"
     products = True
 
 
 def why_missing(device: torch.device) -> str | None:
-    """Why there is no Triton kernel for a device, None where there is one. Triton's interpreter (for tests) takes CPUs too."""
+    """Return why there is no Triton kernel for a device, or None if there is one. Triton's interpreter (for tests) also runs on CPUs."""
     if find_spec("triton") is None:
         return "Triton is not installed"
     from triton.runtime.interpreter import InterpretedFunction
@@ -210,10 +210,10 @@ def why_missing(device: torch.device) -> str | None:
 
 
 class FusedPackedPack(PackedPack):
-    """A packed pack whose convolutions do the pooling and relu behind them.
+    """A packed pack whose convolution kernels include the pooling and the relu that follow.
 
     Raises:
-        BackendMissingError: there is no Triton for this device.
+        BackendMissingError: Triton is not available for this device.
     """
 
     backend = "packed+kernel"
@@ -221,14 +221,14 @@ class FusedPackedPack(PackedPack):
     def _prepared(self, network: nn.Module) -> nn.Module:
         missing = why_missing(self._device)
         if missing is not None:
-            raise BackendMissingError(f"backend packed+kernel is not available: {missing}; backend: auto takes what is there")
+            raise BackendMissingError(f"backend packed+kernel is not available: {missing}; backend: auto chooses an available one")
         self._plain = copy.deepcopy(network)
         if not fuse(network):
             self.backend = "packed"  # nothing in this network that it could do
         return network
 
     def alone(self, index: int) -> nn.Module:
-        """The network with its own layers, since the kernel takes whole packs only."""
+        """Return the network with its original layers, because the kernel computes whole packs only."""
         return self._plain
 
 
@@ -237,8 +237,8 @@ def _conv_pool(inputs: Tensor, weight: Any, bias: Any, relu: bool) -> Tensor:
 
     stacked = inputs.stacked if isinstance(inputs, PackedTensor) else inputs
     zero = weight.stacked.new_zeros(weight.stacked.shape[:2]) if bias is None else bias.stacked
-    found: Tensor = PackedConvPool.apply(stacked, weight.stacked, zero, relu)
-    return found
+    outputs: Tensor = PackedConvPool.apply(stacked, weight.stacked, zero, relu)
+    return outputs
 
 
 RULES[conv_pool_relu] = _conv_pool

@@ -1,4 +1,4 @@
-"""Packs whose forward and backward pass is one for all models, over stacked tensors."""
+"""Packs with one forward and backward pass for all models, over stacked tensors."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ from trainer.problems.problem import Part, Problem
 
 
 class StackedPack(Pack):
-    """One forward pass gives the outputs of all models, one backward pass all gradients.
+    """A pack in which one forward pass computes the outputs of all models, and one backward pass all gradients.
 
-    Its results agree with `Pack` to rounding, and so do packs of different sizes; within a pack a model's numbers do not
-    depend on its neighbours'.
+    The results agree with those of `Pack` up to rounding, and so do packs of different sizes; within a pack the numbers of a model do
+    not depend on those of other models.
     """
 
     is_stacked = True
@@ -29,35 +29,35 @@ class StackedPack(Pack):
 
     @abstractmethod
     def _outputs(self, inputs: Tensor) -> Sequence[Tensor]:
-        """Inputs of shape (n, ...) to one tensor of shape (n_models, n, ...) a task."""
+        """Compute one tensor of shape (n_models, n, ...) for each task from inputs of shape (n, ...)."""
 
     def _stack(self, value: Tensor, n_models: int) -> Tensor:
         return value.expand(n_models, *value.shape).clone()
 
     def optimised(self, name: str) -> list[Tensor]:
-        """The stacked tensor itself."""
+        """Return the stacked tensor itself."""
         return [self.parameters[name]]
 
     def pieces(self, stacked: Tensor) -> list[Tensor]:
-        """The tensor as it is."""
+        """Return the tensor as one piece."""
         return [stacked]
 
     def stack(self, pieces: Sequence[Tensor]) -> Tensor:
-        """The only piece."""
+        """Return the only piece."""
         return pieces[0]
 
     def begin_epoch(self) -> None:
-        """Take over which models are alive: the steps themselves read nothing from the CPU."""
+        """Copy `alive` to the device, so that the steps read nothing from the CPU."""
         self._trains.copy_(self.alive[:, None])
 
     def backward(self, inputs: Tensor, targets: Tensor, scalarize: Callable[[slice, Tensor], Tensor]) -> None:
-        """Forward and backward of the pack on one minibatch; arguments as for `Pack.backward`."""
+        """Run the forward and backward pass of the pack on one minibatch; arguments as for `Pack.backward`."""
         losses = self._losses(self._outputs(inputs), targets)
         scalarize(slice(0, len(self)), torch.where(self._trains, losses, 0)).backward()
 
     @torch.no_grad()
     def evaluate(self, part: Part) -> tuple[Tensor, Tensor]:
-        """Mean loss and metric of each model and task, as `Pack.evaluate`."""
+        """Compute the mean loss and metric of each model and task, as `Pack.evaluate`."""
         total = torch.zeros(2, len(self), len(self._tasks), dtype=torch.float64, device=self._device)
         with evaluating(self.members[:1]):
             for inputs, targets in part.in_order(self.evaluation_batch):
@@ -69,30 +69,30 @@ class StackedPack(Pack):
 
     @torch.no_grad()
     def output_ranges(self, part: Part) -> Tensor:
-        """Largest difference between two of the first samples in any component of the outputs, as `Pack.output_ranges`."""
+        """Compute the largest difference between the first samples in any component of the outputs, as `Pack.output_ranges`."""
         bounds: list[tuple[Tensor, Tensor]] = []
         with evaluating(self.members[:1]):
             for inputs, _ in islice(part.in_order(self.evaluation_batch), N_COMPARED_BATCHES):
-                found = [(output.amin(dim=1), output.amax(dim=1)) for output in self._outputs(inputs)]
-                pairs = zip(bounds or found, found, strict=True)
+                of_batch = [(output.amin(dim=1), output.amax(dim=1)) for output in self._outputs(inputs)]
+                pairs = zip(bounds or of_batch, of_batch, strict=True)
                 bounds = [(torch.minimum(low, lower), torch.maximum(high, higher)) for (low, high), (lower, higher) in pairs]
         widest = [widest_range(low.reshape(len(self), -1), high.reshape(len(self), -1)).cpu() for low, high in bounds]
         return torch.where(self.alive[:, None], torch.stack(widest, dim=1), torch.nan)
 
     def _losses(self, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
-        """Shape (n_models, n_tasks)."""
+        """Compute the losses on one batch, shape (n_models, n_tasks)."""
         pairs = [(task.loss, output, targets[:, t]) for t, (task, output) in enumerate(zip(self._tasks, outputs, strict=True))]
         return torch.stack([vmap(loss, in_dims=(0, None))(output, target) for loss, output, target in pairs], dim=1)
 
     def _metrics(self, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
-        """Sums over the samples, shape (n_models, n_tasks)."""
+        """Compute the sums of the metrics over the samples, shape (n_models, n_tasks)."""
         pairs = [(task.metric, output, targets[:, t]) for t, (task, output) in enumerate(zip(self._tasks, outputs, strict=True))]
         sums = [vmap(metric, in_dims=(0, None))(output, target).flatten(1).sum(dim=1) for metric, output, target in pairs]
         return torch.stack(sums, dim=1)
 
 
 class VectorisedPack(StackedPack):
-    """The forward pass is `torch.func.vmap` of the network: any module that vmap takes, and the reference for the others."""
+    """A pack whose forward pass is `torch.func.vmap` of the network: any module that vmap supports; the reference for other backends."""
 
     backend = "vmap"
 
@@ -100,5 +100,5 @@ class VectorisedPack(StackedPack):
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> tuple[Tensor, ...]:
             return tuple(functional_call(self.members[0], (parameters, buffers), (inputs,)))
 
-        found: tuple[Tensor, ...] = vmap(one, randomness="different")(self.parameters, self.buffers)
-        return found
+        outputs: tuple[Tensor, ...] = vmap(one, randomness="different")(self.parameters, self.buffers)
+        return outputs

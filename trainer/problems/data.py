@@ -1,7 +1,7 @@
-"""The parts of the data: resident in memory (`Split`), or read while they are used (`Stream`).
+"""The parts of the data, resident in memory (`Split`) or streamed while they are used (`Stream`).
 
-Both give the same minibatches to the bit: inputs and targets on the part's device, images in channels-last order (the
-fastest layout of small convolutions on a CPU).
+Both yield the same minibatches to the bit: inputs and targets on the part's device, images in channels-last order (the
+fastest layout for small convolutions on a CPU).
 """
 
 from collections.abc import Iterator
@@ -21,29 +21,29 @@ class Split:
     """One part of the data, resident in memory."""
 
     inputs: Tensor
-    """Shape (n_samples, ...); what the network reads."""
+    """Shape (n_samples, ...); the inputs of the networks."""
     targets: Tensor
-    """Shape (n_samples, n_tasks); column t is what task t's loss and metric read. Whole numbers, or floats if a task needs them."""
+    """Shape (n_samples, n_tasks); column t holds the targets of task t. Whole numbers, or floats if a task needs them."""
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def on(self, device: torch.device) -> "Split":
-        """The same data on the device, in the layout that batches have."""
+        """Return the same data on a device, in the layout of batches."""
         return Split(channels_last(self.inputs.to(device)), self.targets.to(device))
 
     def shuffled(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and targets of the samples `order`, shape (n_samples,), in minibatches of `batch_size`; the last may be smaller."""
+        """Yield inputs and targets of the samples `order`, shape (n_samples,), in minibatches; the last may be smaller."""
         for index in order.to(self.inputs.device).split(batch_size):
             yield channels_last(self.inputs[index]), self.targets[index]
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and targets of all samples, as they are stored, in minibatches."""
+        """Yield inputs and targets of all samples in the stored order, in minibatches."""
         for start in range(0, len(self), batch_size):
             yield self.inputs[start : start + batch_size], self.targets[start : start + batch_size]
 
     def first(self, n_samples: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of the first samples, in one tensor each; images in plain order."""
+        """Return inputs and targets of the first samples, in one tensor each; images in contiguous order."""
         return _plain(self.inputs[:n_samples]), self.targets[:n_samples]
 
 
@@ -53,23 +53,23 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[Any, Any]:
-        """Inputs of a sample and its targets, shape (n_tasks,): tensors, or arrays that torch can stack."""
+        """Return the inputs and the targets of a sample, shape (n_tasks,), as tensors or arrays that torch can stack."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One part of the data that does not fit into memory: a `torch.utils.data.DataLoader` reads it while it is used.
+    """One part of the data that does not fit into memory, streamed by a `torch.utils.data.DataLoader`.
 
-    An epoch starts the loader's workers anew. Results do not depend on their number, and are those of a `Split` of the
-    same samples, to the bit.
+    Every epoch restarts the loader's workers. Results do not depend on the number of workers, and are equal to those of a `Split` of
+    the same samples, to the bit.
     """
 
     dataset: Samples
-    """Gives sample i the same each time it is asked: what is random belongs into `Problem.augment`."""
+    """Returns the same sample i every time; random augmentation belongs in `Problem.augment`."""
     n_workers: int = 0
-    """Processes that read ahead; 0 reads in the training process."""
+    """Number of processes that read ahead; 0 reads in the training process."""
     device: torch.device = _CPU
-    """Where the batches go."""
+    """The device of the batches."""
 
     def __post_init__(self) -> None:
         if self.n_workers < 0:
@@ -79,26 +79,26 @@ class Stream:
         return len(self.dataset)
 
     def on(self, device: torch.device) -> "Stream":
-        """The same data, with batches on the device."""
+        """Return the same data with batches on a device."""
         return replace(self, device=device)
 
     def shuffled(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `Split.shuffled`."""
+        """See `Split.shuffled`."""
         for inputs, targets in self._read(order, batch_size):
             yield channels_last(inputs.to(self.device, non_blocking=True)), targets.to(self.device, non_blocking=True)
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `Split.in_order`."""
+        """See `Split.in_order`."""
         return self.shuffled(torch.arange(len(self)), batch_size)
 
     def first(self, n_samples: int) -> tuple[Tensor, Tensor]:
-        """As `Split.first`."""
+        """See `Split.first`."""
         parts = list(self._read(torch.arange(min(n_samples, len(self))), _FIRST_BATCH))
         inputs, targets = (torch.cat(column) for column in zip(*parts, strict=True))
         return _plain(inputs), targets
 
     def _read(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches as the loader stacks them."""
+        """Yield the batches of the loader."""
         loader: DataLoader[Any] = DataLoader(
             self.dataset,  # type: ignore[arg-type]
             batch_sampler=[index.tolist() for index in order.split(batch_size)],
@@ -113,7 +113,7 @@ Part = Split | Stream
 
 
 def first_share(part: Part, share: float) -> Part:
-    """The first `share` of a part, in (0, 1], at least one sample."""
+    """Return the first samples of a part, a `share` in (0, 1] of them, but at least one."""
     n = max(1, round(share * len(part)))
     if n == len(part):
         return part
@@ -137,10 +137,10 @@ class _First:
 
 
 def channels_last(inputs: Tensor) -> Tensor:
-    """Images, shape (n, channels, height, width), in channels-last order; anything else as it is.
+    """Return images, shape (n, channels, height, width), in channels-last order; other inputs do not change.
 
-    Also the strides of dimensions of size 1 are set, which `contiguous` leaves as they are: convolutions choose their
-    way of computing by them, so the last bits would depend on how a tensor was made.
+    The strides of dimensions of size 1 are set too, which `contiguous` does not change: convolutions choose their
+    algorithm by the strides, so the last bits would depend on how a tensor was created.
     """
     if inputs.dim() != 4:
         return inputs
@@ -150,7 +150,7 @@ def channels_last(inputs: Tensor) -> Tensor:
 
 
 def _plain(inputs: Tensor) -> Tensor:
-    """Images in the order (channels, height, width), with all strides set; anything else as it is."""
+    """Return images in contiguous order with all strides set; other inputs do not change."""
     if inputs.dim() != 4:
         return inputs
     _, n_channels, height, width = inputs.shape

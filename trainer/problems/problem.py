@@ -1,4 +1,4 @@
-"""What a problem is to the trainer: data, one loss and metric per task, a network for each model name."""
+"""A problem as the trainer sees it: data, one loss and one metric for each task, and a network for each model name."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ __all__ = ["Part", "Problem", "Split", "Stream", "Task", "classification", "regr
 
 @dataclass(frozen=True)
 class Task:
-    """One task's name, loss and metric."""
+    """The name, the loss and the metric of one task."""
 
     name: str
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -26,19 +26,19 @@ class Task:
     metric_name: str
     """`accuracy`, or the name of another metric."""
     guess_loss: float
-    """Loss of the best constant guess, the anchor of `scaling: anchors`."""
+    """The loss of the best constant guess, which is the anchor of `scaling: anchors`."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, for people; empty where a class is called by its number."""
+    """Names of the classes, for display; empty if the classes are called by their numbers."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Data, tasks and networks. `networks[name]()` makes a module whose forward returns one output a task.
+    """Data, tasks and networks. `networks[name]()` creates a module whose forward returns one output for each task.
 
     A network names the layers that GrOWL may prune in its attribute `growl_layers` (module names, for example
-    `("trunk.3", "trunk.6")`): neither layers that read the input nor the tasks' heads. It may name parameters that are
-    no weights in `mixing_parameters`; they are left out of `n_params`. It may keep parameters in a box by its attribute
-    `bounds` (parameter name -> (least, largest)): after every step they are moved back to it.
+    `("trunk.3", "trunk.6")`), which should include neither layers that read the input nor the heads of the tasks. It may name
+    parameters that are not weights in `mixing_parameters`; they do not count in `n_params`. Its attribute `bounds` (parameter name ->
+    (smallest, largest)) may bound parameters, which are clipped after every step.
     """
 
     name: str
@@ -48,28 +48,34 @@ class Problem:
     validation: Part
     test: Part
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
-    """(inputs of a minibatch, the epoch's generator, on the CPU) -> inputs to train on, of the same shape. Not used for
-    evaluation. All that is random comes from the generator, so that every pack and every resumed run sees the same."""
+    """(inputs of a minibatch, the epoch's generator, on the CPU) -> inputs for training, of the same shape. Not used for
+    evaluation. All random numbers have to come from the generator, so that every pack and every resumed run gets the same inputs."""
     pictures: Callable[[Tensor], Tensor] | None = None
-    """Inputs -> the images they stand for, shape (n, channels, height, width), in [0, 1]; None where inputs are no images."""
+    """Inputs -> images for display, shape (n, channels, height, width), in [0, 1]; None if the inputs are not images."""
     is_small: bool = False
-    """Whether a network is so small that a step of a whole pack should be one vectorised call (no batch norm then)."""
+    """Whether the networks are so small that a step of a whole pack should be one vectorised call (without batch norm)."""
     optimum: Callable[[Sequence[float], GrowlSettings], float] | None = None
-    """(k of shape (1 + n_tasks,), GrOWL's settings) -> the exact least max_i k_i L_i, where it is known."""
+    """(k of shape (1 + n_tasks,), GrOWL's settings) -> the exact minimum of max_i k_i L_i, if it is known."""
 
 
 def classification(name: str, n_classes: int, classes: tuple[str, ...] = ()) -> Task:
-    """A task with cross-entropy (nats) as its loss and accuracy (a fraction) as its metric; `classes`: their names, if any."""
+    """Create a task with cross-entropy (nats) as loss and accuracy (a fraction) as metric.
+
+    Args:
+        name: name of the task.
+        n_classes: number of classes; the loss of a constant guess is ln(n_classes).
+        classes: names of the classes, if they have names.
+    """
     return Task(name, _cross_entropy, _is_right, "accuracy", math.log(n_classes), classes)
 
 
 def regression(name: str, guess_loss: float, scale: float = 1.0) -> Task:
-    """A task with one output whose loss is the mean squared error, and whose metric is the absolute error.
+    """Create a task with one output, the mean squared error as loss and the absolute error as metric.
 
     Args:
-        name: of the task.
-        guess_loss: mean squared error of the best constant: the variance of the targets.
-        scale: of the metric: absolute errors are reported times it, in the unit that people know.
+        name: name of the task.
+        guess_loss: mean squared error of the best constant guess, which is the variance of the targets.
+        scale: factor of the metric, which converts absolute errors to a familiar unit.
     """
 
     def loss(output: Tensor, target: Tensor) -> Tensor:
@@ -82,7 +88,7 @@ def regression(name: str, guess_loss: float, scale: float = 1.0) -> Task:
 
 
 def uses_cross_entropy(task: Task) -> bool:
-    """Whether `classification` made it: its loss is in nats, its targets are classes."""
+    """Return whether a task was created by `classification`, so that its loss is in nats and its targets are classes."""
     return task.loss is _cross_entropy
 
 

@@ -1,4 +1,4 @@
-"""What fits a GPU: the fastest backend for a network, and the largest pack that its memory takes."""
+"""Measurements on a GPU before training: the fastest backend for a network, and the largest pack that fits into memory."""
 
 import math
 import statistics
@@ -16,33 +16,33 @@ from trainer.training.trial import TrialSpec
 from trainer.training.two_phase import TwoPhase
 
 CANDIDATES = ("packed", "packed+products", "packed+kernel", "vmap")
-"""The first one that works is what the gradients of the others are compared with."""
+"""The gradients of the first backend that works are the reference for the others."""
 _N_TIMED = 20
 _LARGEST_TIMED = 32
 _LARGEST_GAP = 1e-2
-"""Between two backends' gradients of a parameter, relative; TF32 alone makes 1e-3."""
+"""The largest relative difference between two backends' gradients of a parameter; TF32 alone causes 1e-3."""
 _MEMORY_SHARE = 0.8
-"""Of what is free; the rest is for what grows later: ties, kept models, the recorded step."""
+"""Share of the free memory that is used; the rest is for what is allocated later: ties, kept models, the recorded step."""
 
 
 class Memory(Protocol):
     """A device's memory, in bytes."""
 
     def restart(self) -> None:
-        """Give back what is cached, and forget the peak."""
+        """Release cached memory and reset the peak."""
 
     def peak(self) -> int:
-        """The most that was in use since `restart`."""
+        """Return the maximum that was in use since `restart`."""
 
     def free(self) -> int:
-        """What could be used now."""
+        """Return the memory that is free now."""
 
     def wait(self) -> None:
-        """Until all that was started is done."""
+        """Wait until all work on the device is done."""
 
 
 class CudaMemory:
-    """A CUDA device's."""
+    """The memory of a CUDA device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -67,26 +67,26 @@ class CudaMemory:
 
 @dataclass(frozen=True)
 class Timing:
-    """A backend's speed."""
+    """The speed of the candidates, and the fastest of them."""
 
     backend: str
     step_s: Mapping[str, float]
-    """Seconds a step and model of each candidate that works here."""
+    """Candidate that works here -> seconds for each step and model."""
     n_models: int
-    """Of the pack that was timed."""
+    """The number of models in the pack that was timed."""
 
 
 def largest_pack(specs: Sequence[TrialSpec], problem: Problem, place: Place, memory: Memory, share: float = 1.0) -> int:
-    """How many models fit the memory, from steps of packs of two and of four.
+    """Estimate how many models fit into memory, from steps of packs of two and of four models.
 
     Args:
-        specs: trials that could train together.
-        problem, place: what and where.
-        memory: the device's.
-        share: of the device that this process may use, in (0, 1].
+        specs: trials that can train together.
+        problem, place: as for `TwoPhase`.
+        memory: the device's memory.
+        share: the share of the device that this process may use, in (0, 1].
 
     Returns:
-        At least 1.
+        The number of models, at least 1.
     """
     used = {}
     for n in (2, 4):
@@ -98,19 +98,19 @@ def largest_pack(specs: Sequence[TrialSpec], problem: Problem, place: Place, mem
         used[n] = memory.peak()
         del training
     memory.restart()
-    a_model = max(1.0, (used[4] - used[2]) / 2)
-    rest = max(0.0, used[2] - 2 * a_model)
-    return max(1, math.floor((_MEMORY_SHARE * share * memory.free() - rest) / a_model))
+    per_model = max(1.0, (used[4] - used[2]) / 2)
+    fixed = max(0.0, used[2] - 2 * per_model)
+    return max(1, math.floor((_MEMORY_SHARE * share * memory.free() - fixed) / per_model))
 
 
 def fastest_backend(specs: Sequence[TrialSpec], problem: Problem, place: Place, memory: Memory, n_models: int) -> Timing:
-    """Time the candidates on packs of `n_models`, 32 at most; one that cannot compute this network is left out.
+    """Time the candidates on packs of `n_models` (at most 32), without those that cannot compute this network.
 
     Raises:
-        RuntimeError: none of them can.
+        RuntimeError: no candidate can compute this network; the message names the reason of each.
     """
     n = min(n_models, _LARGEST_TIMED)
-    found: dict[str, float] = {}
+    step_s: dict[str, float] = {}
     failures: dict[str, str] = {}
     expected: dict[str, Tensor] = {}
     for backend in CANDIDATES:
@@ -128,24 +128,24 @@ def fastest_backend(specs: Sequence[TrialSpec], problem: Problem, place: Place, 
                 training.take_steps(_N_TIMED)
                 memory.wait()
                 times.append((time.perf_counter() - started) / _N_TIMED / n)
-            found[backend] = statistics.median(times)
-        except Exception as error:  # noqa: BLE001 - a candidate may fail in any way, of compilers too, and is left out
+            step_s[backend] = statistics.median(times)
+        except Exception as error:  # noqa: BLE001 - a candidate may fail in any way, also in a compiler, and is left out
             failures[backend] = str(error).strip().partition("\n")[0]
         training = None  # type: ignore[assignment]
-    if not found:
+    if not step_s:
         named = "; ".join(f"{backend}: {reason}" for backend, reason in failures.items())
         raise RuntimeError(f"no backend can train this network here ({named}); resources.backend: loop can")
-    return Timing(min(found, key=lambda backend: found[backend]), found, n)
+    return Timing(min(step_s, key=lambda backend: step_s[backend]), step_s, n)
 
 
-def _compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Refuse a backend that computes something else: a compiler's mistake must not cost a sweep."""
+def _compare(gradients: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Reject a backend with wrong gradients: a compiler's error must not invalidate a sweep."""
     for name, value in expected.items():
-        gap = float((found[name] - value).norm() / value.norm().clamp(min=torch.finfo(value.dtype).tiny))
+        gap = float((gradients[name] - value).norm() / value.norm().clamp(min=torch.finfo(value.dtype).tiny))
         if not gap <= _LARGEST_GAP:
             raise ArithmeticError(f"its gradient of {name} is {gap:.1e} away")
 
 
 def _copies(specs: Sequence[TrialSpec], n: int) -> list[TrialSpec]:
-    """So many trials of the same kind, with ids of their own."""
+    """Return `n` trials of the same kind with different ids."""
     return [replace(specs[i % len(specs)], trial_id=f"probe-{i}") for i in range(n)]

@@ -1,4 +1,4 @@
-"""What every method's training has in common: data, the pack, its curves, and the way from finished models to results."""
+"""The base of all trainings: data, the pack, its curves, and the way from finished models to results."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from trainer.compression.sizes import Sizes
 from trainer.objectives.sparsity_metrics import n_parameters, weight_names
 from trainer.objectives.structure import Structure
 from trainer.pack.backends import pack_of
-from trainer.pack.device import Place, turn_on
+from trainer.pack.device import Place, exclusive_use
 from trainer.problems.data import Part, channels_last, first_share
 from trainer.problems.problem import Problem
 from trainer.training.checkpoint import State
@@ -22,15 +22,15 @@ from trainer.training.gradient_cosine import Cosines, fixed_samples, gradient_co
 from trainer.training.lsuv import initialise_lsuv
 from trainer.training.measurements import Measurements
 from trainer.training.notes import data_notes
-from trainer.training.result import Lagrange, Measured, result_of
-from trainer.training.trial import TrialResult, TrialSpec
-from trainer.training.usage import Spending
+from trainer.training.result import FinishedModel, Lagrange, result_of
+from trainer.training.trial import EpochMeasurements, TrialResult, TrialSpec
+from trainer.training.usage import Usage, UsageMeter
 
 _ANCHOR_SEED = 0
 
 
 class PackTraining(ABC):
-    """One pack on its way. Every call of `step` trains one epoch.
+    """The training of one pack. Every call of `step` trains one epoch.
 
     Args:
         specs: the trials of the pack; they differ only in id and preference.
@@ -38,9 +38,9 @@ class PackTraining(ABC):
         place: device and backend.
 
     Attributes:
-        epoch: epochs that are finished.
-        n_epochs: epochs of the whole training.
-        pack: one network a trial, where a method says nothing else.
+        epoch: number of finished epochs.
+        n_epochs: number of epochs of the whole training.
+        pack: one network for each trial, unless the method shares one network.
         structure: masks and ties of the networks.
     """
 
@@ -61,19 +61,19 @@ class PackTraining(ABC):
         self._weight_names, self._n_parameters = weight_names(network), n_parameters(network)
         self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
         self._group_sizes = self._sizes_of_groups(network) if first.settings.growl.groups == "channel" else {}
-        self.pack = pack_of(network, self._n_networks, problem, place)  # may put its own layers into the network
+        self.pack = pack_of(network, self._n_networks, problem, place)  # may replace layers of the network by its own
         weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
         self.structure = Structure(weights, first.settings.growl, self._n_networks, device, self._group_sizes)
         anchors = self._initial_anchors() if first.scaling == "anchors" else [1.0] * (1 + len(problem.tasks))
         self._anchors = torch.tensor(anchors, dtype=self._dtype, device=device)
 
-        self._records: list[list[dict[str, Any]]] = [[] for _ in range(self._n_networks)]
-        self._spending = Spending(len(self.specs), place.meter)
+        self._records: list[list[EpochMeasurements]] = [[] for _ in range(self._n_networks)]
+        self._usage = UsageMeter(len(self.specs), place.meter)
         self._classifies = [task.metric_name == "accuracy" for task in problem.tasks]
-        of_data = Measurements()
+        measurements = Measurements()
         no_notes: tuple[str, ...] = ()
-        odd = of_data.take(partial(data_notes, problem), no_notes, "what is odd about the data is unknown")
-        self._data_notes = (*odd, *of_data.notes)
+        unusual = measurements.take(partial(data_notes, problem), no_notes, "what is odd about the data is unknown")
+        self._data_notes = (*unusual, *measurements.notes)
 
     @abstractmethod
     def step(self) -> None:
@@ -81,33 +81,45 @@ class PackTraining(ABC):
 
     @abstractmethod
     def state_dict(self) -> State:
-        """Everything that is needed to go on after the last finished epoch, bit for bit on a CPU."""
+        """Return everything that is needed to continue after the last finished epoch, to the bit on a CPU."""
+
+    def _records_as_json(self) -> list[list[dict[str, Any]]]:
+        """Return the curves as a checkpoint stores them."""
+        return [[record.to_json() for record in records] for records in self._records]
+
+    @staticmethod
+    def _stored_records(state: State, index: Sequence[int]) -> list[list[EpochMeasurements]]:
+        """Return the curves that a checkpoint holds of some networks."""
+        return [[EpochMeasurements.from_json(record) for record in state.scalars["records"][i]] for i in index]
 
     @property
     def done(self) -> bool:
-        """True after the last epoch."""
+        """Whether the last epoch is over."""
         return self.epoch >= self.n_epochs
 
-    def spent(self) -> dict[str, float | bool | None]:
-        """Columns of each row on the time and energy so far."""
-        return self._spending.columns()
+    def usage(self) -> Usage:
+        """Return the time and energy that each trial has used so far."""
+        return self._usage.usage()
 
     def results(self) -> list[TrialResult]:
-        """What the trials leave, in the order of the specs; the only place where test data is read.
+        """Return the results of the trials, in the order of the specs. Test data is read nowhere else.
 
         Raises:
-            Exception: what the evaluation on one of the parts of the data raises, or the machine. A measurement that may be missing from a
-                row raises nothing (trainer/training/measurements.py), and each trial's result is made on its own.
+            RuntimeError: the training is not over.
+            Exception: an error of the machine, or of the evaluation on a part of the data. A measurement that may be missing from a row
+                raises nothing (trainer/training/measurements.py), and each trial's result is made independently.
         """
         if not self.done:
             raise RuntimeError(f"a training expects done before results(), found epoch = {self.epoch} of {self.n_epochs}")
-        with turn_on(self._device), self._spending.on("results"):
+        with exclusive_use(self._device), self._usage.on("results"):
             parts = {"train": self._train, "validation": self._validation, "test": self._problem.test.on(self._device)}
             evaluated = {name: self._measure(part) for name, part in parts.items()}
             penalty = self.structure.penalty().double().cpu()
-            of_pack = Measurements()
+            pack_measurements = Measurements()
             unknown = torch.full((self._n_networks, len(self._problem.tasks)), torch.nan, dtype=torch.float64)
-            ranges = of_pack.take(partial(self.pack.output_ranges, self._validation), unknown, "the ranges of the outputs are unknown")
+            ranges = pack_measurements.take(
+                partial(self.pack.output_ranges, self._validation), unknown, "the ranges of the outputs are unknown"
+            )
             measurements, cosines = [Measurements() for _ in self.specs], []
             for i, own in enumerate(measurements):
                 cosines.append(own.take(partial(self._gradient_cosines, i), None, "the gradient cosines are unknown"))
@@ -115,13 +127,13 @@ class PackTraining(ABC):
         # A method with one network for all trials has one of everything that is not measured under a preference.
         networks = [i % self._n_networks for i in range(len(self.specs))]
         no_labels: dict[str, Tensor] = {}
-        labels = of_pack.take(self.structure.unit_labels, no_labels, "the clusters of rows are unknown")
+        labels = pack_measurements.take(self.structure.unit_labels, no_labels, "the clusters of rows are unknown")
         sizes = Sizes(self._problem, partial(self._fresh_network, self._seed))
         return [
             result_of(
                 spec,
                 self._problem,
-                Measured(
+                FinishedModel(
                     alive=bool(self.pack.alive[n]),
                     weights={name: value[n].detach() for name, value in self.pack.parameters.items()},
                     buffers={name: value[n] for name, value in self.pack.buffers.items()},
@@ -139,10 +151,10 @@ class PackTraining(ABC):
                     sparsity_reached=bool(reached[n]),
                     tying_converged=bool(converged[n]),
                     output_ranges=ranges[n],
-                    data_notes=(*self._data_notes, *self._own_notes, *of_pack.notes),
+                    data_notes=(*self._data_notes, *self._own_notes, *pack_measurements.notes),
                     backend=self.pack.backend,
                     epochs=self._records[n],
-                    spent=self.spent(),
+                    usage=self.usage(),
                     measurements=measurements[i],
                 ),
             )
@@ -150,13 +162,13 @@ class PackTraining(ABC):
         ]
 
     def progress(self) -> dict[str, float | str]:
-        """Phase, epoch, and of the models as they are now the best mean metric and the mean sparsity rate."""
+        """Return the phase and the epoch, and of the current models the best mean accuracy and the mean sparsity rate."""
         last = [records[-1] for records in self._records if records]
         figures: dict[str, float | str] = {"phase": self._phase_name, "epoch": self.epoch, "n_epochs": self.n_epochs}
         if last and any(self._classifies):
-            figures["best_metric"] = max(self._mean_accuracy(record["metric.validation"]) for record in last)
+            figures["best_metric"] = max(self._mean_accuracy(record.validation_metrics) for record in last)
         if last:
-            figures["sparsity_rate"] = sum(record["sparsity_rate"] for record in last) / len(last)
+            figures["sparsity_rate"] = sum(record.sparsity_rate for record in last) / len(last)
         return figures
 
     @property
@@ -167,45 +179,45 @@ class PackTraining(ABC):
     @property
     @abstractmethod
     def _phase_name(self) -> str:
-        """Of the phase that is on."""
+        """The name of the current phase."""
 
     @abstractmethod
     def _best_epochs(self) -> list[int]:
-        """The epoch that each network is kept of."""
+        """Return the epoch whose model is kept, for each network."""
 
     @property
     def _own_notes(self) -> tuple[str, ...]:
-        """What every row should say of how it was trained."""
+        """Notes on the training that every row should contain."""
         return ()
 
     @property
     def _sparsity_reached(self) -> Tensor:
-        """Whether the least sparsity was reached, shape (n_networks,); True where none was asked for."""
+        """Whether the minimum sparsity was reached, shape (n_networks,), bool; True where no minimum is set."""
         return torch.ones(self._n_networks, dtype=torch.bool)
 
     @property
     def _tying_converged(self) -> Tensor:
-        """Shape (n_networks,), bool; True where nothing is clustered."""
+        """Whether the clustering converged, shape (n_networks,), bool; True where nothing is clustered."""
         return torch.ones(self._n_networks, dtype=torch.bool)
 
     def _lagrange(self, trial: int) -> Lagrange | None:
-        """Multipliers and penalty of a trial's kept epoch; None for methods without."""
+        """Return the multipliers and the penalty of a trial's kept epoch; None for methods without multipliers."""
         return None
 
     def _network(self) -> nn.Module:
-        """A fresh network of the trials' model."""
+        """Build a new network of the trials' model."""
         return self._problem.networks[self.specs[0].model]()
 
     def _measure(self, part: Part) -> tuple[Tensor, Tensor]:
-        """Mean loss and metric of each trial and task over a part of the data, two of shape (n_trials, n_tasks), float64."""
+        """Return the mean losses and metrics over a part of the data, two tensors of shape (n_trials, n_tasks), float64."""
         return self.pack.evaluate(part)
 
     def _gradient_cosines(self, trial: int) -> Cosines | None:
-        """The cosines between the gradients of a trial's tasks (trainer/training/gradient_cosine.py); None for one that broke."""
+        """Return the cosines between the gradients of a trial's tasks (trainer/training/gradient_cosine.py); None if the trial diverged."""
         return self._cosines_of(trial % self._n_networks)
 
     def _cosines_of(self, n: int) -> Cosines | None:
-        """Of one network of the pack, alone, so that neither the backend's way with packs nor the neighbours matter."""
+        """Measure one network of the pack on its own, so that the result depends neither on the backend nor on the other networks."""
         if not self.pack.alive[n]:
             return None
         return gradient_cosines(
@@ -218,24 +230,24 @@ class PackTraining(ABC):
         )
 
     def _initial_network(self, seed: int) -> nn.Module:
-        """The network that every trial of a seed starts from; the global random state is left alone."""
+        """Return the network that every trial of a seed starts from; the global random state does not change."""
         network = self._fresh_network(seed)
         inputs, _ = self._problem.train.first(self._settings.lsuv.n_samples)
         initialise_lsuv(network, inputs, self._settings.lsuv, seed)
         return network
 
     def _fresh_network(self, seed: int) -> nn.Module:
-        """As the seed makes it, before anything is adapted to the data."""
+        """Build a network from a seed, before anything is adapted to the data."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self._network()
 
     def _sizes_of_groups(self, network: nn.Module) -> Mapping[str, int]:
-        """Weight name -> positions of each channel that a Linear layer reads, for `growl.groups: channel`."""
+        """Return weight name -> number of positions of each channel that a Linear layer reads, for `growl.groups: channel`."""
         return positions_of_channels(network, self._problem.validation.first(2)[0].cpu())
 
     def _initial_anchors(self) -> list[float]:
-        """L0 of the initial network of one fixed seed, so that all seeds share one scale, and the losses of a guess."""
+        """Return L0 of the initial network of one fixed seed, so that all seeds share one scale, and the losses of a constant guess."""
         weights = dict(self._initial_network(_ANCHOR_SEED).named_parameters())
         own = {name: weights[name].detach()[None] for name in self.structure.layers}
         structure = Structure(own, self._settings.growl, 1, self._device, self._group_sizes)
@@ -245,12 +257,12 @@ class PackTraining(ABC):
         return sum(value for value, is_accuracy in zip(metrics, self._classifies, strict=True) if is_accuracy) / sum(self._classifies)
 
     def _epoch_order(self) -> tuple[Tensor, torch.Generator]:
-        """The order of the training samples in the coming epoch, and the epoch's own generator for all else that is random."""
+        """Return the order of the training samples in the next epoch, and the generator of all other random numbers in that epoch."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.epoch)
         return torch.randperm(len(self._train), generator=generator), generator
 
     def _batches(self, order: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """The epoch's minibatches, as the problem wants them for training; the whole pack reads the same."""
+        """Yield the epoch's minibatches, augmented as the problem defines; the whole pack reads the same batches."""
         augment = self._problem.augment
         for inputs, targets in self._train.shuffled(order, self._settings.batch_size):
             yield (inputs if augment is None else channels_last(augment(inputs, generator))), targets

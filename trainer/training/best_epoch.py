@@ -1,19 +1,19 @@
-"""The best model of a phase, one for each member of a pack."""
+"""The best model of a phase, for each member of a pack."""
 
 import torch
 from torch import Tensor
 
 
 class Kept:
-    """For each model the tensors of its best epoch so far.
+    """The tensors of each model's best epoch so far.
 
-    A model that reached the least sparsity beats any that did not; among equals the higher score wins, the earlier
-    epoch on a tie.
+    An epoch that reached the minimum sparsity is better than any that did not; otherwise the higher score wins, and the earlier
+    epoch in a tie.
 
     Attributes:
         tensors: name -> shape (n_models, ...).
-        epoch: shape (n_models,), int64, 0 where nothing was kept yet.
-        reached: shape (n_models,), bool.
+        epoch: shape (n_models,), int64; 0 where no epoch has been kept yet.
+        reached: shape (n_models,), bool; whether the minimum sparsity was reached.
         score: shape (n_models,), float64.
     """
 
@@ -25,7 +25,7 @@ class Kept:
         self.score = torch.full((n_models,), -torch.inf, dtype=torch.float64)
 
     def offer(self, epoch: int, score: Tensor, reached: Tensor, tensors: dict[str, Tensor]) -> None:
-        """Keep the models that are better than what is kept.
+        """Keep each model that is better than the one that is kept.
 
         Args:
             epoch: 1, 2, ...
@@ -42,16 +42,16 @@ class Kept:
         self.score, self.reached = torch.where(better, score, self.score), torch.where(better, reached, self.reached)
 
     def group(self, group: str) -> dict[str, Tensor]:
-        """The kept tensors called `<group>/<name>`, by name."""
+        """Return the kept tensors called `<group>/<name>`, by name."""
         prefix = f"{group}/"
         return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 
     def state(self) -> dict[str, Tensor]:
-        """Everything as stacked tensors."""
+        """Return the whole state as stacked tensors."""
         return self.tensors | {"#epoch": self.epoch, "#reached": self.reached, "#score": self.score}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
         self.epoch, self.reached, self.score = state["#epoch"], state["#reached"], state["#score"]
         for name, value in self.tensors.items():
             value.copy_(state[name])

@@ -1,4 +1,4 @@
-"""State as bytes: safetensors for tensors, JSON for everything else. Nothing is ever unpickled."""
+"""Checkpoints as bytes: safetensors for tensors, JSON for everything else. Nothing is ever unpickled."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,18 @@ _FORMAT = "1"
 
 
 class CheckpointError(ValueError):
-    """Bytes that are not a state of this trainer."""
+    """Bytes that are not a checkpoint of this trainer."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Everything that a training needs to go on.
+    """Everything that a training needs to continue.
 
-    `tensors` are stacked: the first dimension of each runs over `trial_ids`. `scalars` is JSON.
+    Attributes:
+        trial_ids: the trials of the pack.
+        epoch: number of finished epochs.
+        tensors: stacked; the first dimension of each runs over `trial_ids`.
+        scalars: values that JSON can represent.
     """
 
     trial_ids: tuple[str, ...]
@@ -29,7 +33,7 @@ class State:
 
 
 def to_bytes(state: State) -> bytes:
-    """Serialise. The file's metadata name the trials and the epoch, so that a planner reads them without torch."""
+    """Serialise a state. The file's metadata contain the trials and the epoch, so that a planner can read them without torch."""
     metadata = {
         "format": _FORMAT,
         "trial_ids": json.dumps(state.trial_ids),
@@ -41,10 +45,10 @@ def to_bytes(state: State) -> bytes:
 
 
 def from_bytes(data: bytes) -> State:
-    """The state that `to_bytes` wrote.
+    """Read a state that `to_bytes` serialised.
 
     Raises:
-        CheckpointError: the bytes are torn, or of another format.
+        CheckpointError: the bytes are truncated, damaged or in another format.
     """
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
@@ -63,9 +67,9 @@ def from_bytes(data: bytes) -> State:
 
 
 def model_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
-    """One trained model as a safetensors file; its metadata is one JSON object under the key `pareto-sweep`.
+    """Serialise one trained model as a safetensors file whose metadata is one JSON object under the key `pareto-sweep`.
 
-    One key only: safetensors writes several in no fixed order, and the same model must have the same SHA-256.
+    There is one key only, because safetensors writes several keys in no fixed order, and equal models must have equal SHA-256 digests.
     """
     data: bytes = save(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
@@ -75,10 +79,10 @@ def model_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> by
 
 
 def model_tensors(data: bytes) -> dict[str, Tensor]:
-    """The tensors of a file that `model_file` made: parameters, buffers, and the cluster of each row as `<weight>.labels`.
+    """Read the tensors of a file that `model_file` wrote: parameters, buffers, and the cluster of each row as `<weight>.labels`.
 
     Raises:
-        CheckpointError: not such a file.
+        CheckpointError: the bytes are not such a file.
     """
     try:
         return dict(load(data))
@@ -87,11 +91,11 @@ def model_tensors(data: bytes) -> dict[str, Tensor]:
 
 
 def nest(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """{group: {name: tensor}} -> {group/name: tensor}."""
+    """Flatten {group: {name: tensor}} into {group/name: tensor}."""
     return {f"{group}/{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}
 
 
 def group_of(tensors: Mapping[str, Tensor], group: str, index: Sequence[int]) -> dict[str, Tensor]:
-    """The tensors of one group, models `index` of each."""
+    """Return the tensors of one group by name, restricted to the models `index`."""
     prefix = f"{group}/"
     return {name.removeprefix(prefix): tensor[list(index)] for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -9,13 +9,13 @@ from trainer.settings import LsuvSettings
 
 @torch.no_grad()
 def initialise_lsuv(model: nn.Module, inputs: Tensor, settings: LsuvSettings, seed: int) -> None:
-    """Orthonormal weights, zero biases, then scale each layer until its output has standard deviation 1.
+    """Initialise weights orthonormally and biases to zero, then scale each layer until its output has standard deviation 1.
 
     Args:
-        model: every Linear and Conv2d of it is initialised, in the order of `model.modules()`. Modified in place.
+        model: its Linear and Conv2d layers are initialised, in the order of `model.modules()`. Modified in place.
         inputs: shape (n_samples, ...); the deviation is measured on the first `settings.n_samples`.
         settings: tolerance and number of tries.
-        seed: of the orthonormal matrices; the global random state is left alone.
+        seed: the seed of the orthonormal matrices; the global random state does not change.
 
     Source: Mishkin and Matas, ICLR 2016.
     """
@@ -49,7 +49,7 @@ def _output_deviation(model: nn.Module, layer: nn.Module, sample: Tensor) -> flo
 
 
 def _deviation(output: Tensor) -> float:
-    """Standard deviation of all numbers of an output, 0 where they agree to rounding."""
+    """Return the standard deviation of all numbers of an output, 0 where they are equal up to rounding."""
     if not output.numel():
         return 0.0
     least, largest = output.aminmax()

@@ -1,4 +1,4 @@
-"""What a reader of a row should know: things that are no error, and yet explain a strange result."""
+"""Notes for the reader of a row: observations that are not errors, but explain an unusual result."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,9 @@ from trainer.problems.problem import Problem, Split
 
 
 def data_notes(problem: Problem) -> tuple[str, ...]:
-    """What is odd about the data: constant inputs, classes that a part lacks.
+    """Return notes on unusual data: constant inputs, and classes that are missing from a part of the data.
 
-    A part that is read while it is used is not looked at: that would cost a pass through it.
+    A part that is streamed from disk is not inspected, because that would take a pass through it.
     """
     parts = {"training": problem.train, "validation": problem.validation, "test": problem.test}
     resident = {name: part for name, part in parts.items() if isinstance(part, Split)}
@@ -24,8 +24,8 @@ def data_notes(problem: Problem) -> tuple[str, ...]:
             continue
         classes = {name: set(part.targets[:, t].unique().tolist()) for name, part in resident.items()}
         everywhere = set[float]().union(*classes.values())
-        for name, found in classes.items():
-            missing = sorted(int(label) for label in everywhere - found)
+        for name, present in classes.items():
+            missing = sorted(int(label) for label in everywhere - present)
             if missing:
                 which = f"class {missing[0]}" if len(missing) == 1 else f"classes {', '.join(map(str, missing))}"
                 notes.append(f"task {task.name}: {which} missing from the {name} data")
@@ -33,13 +33,13 @@ def data_notes(problem: Problem) -> tuple[str, ...]:
 
 
 def model_notes(problem: Problem, layer_sparsity: Mapping[str, float], output_ranges: Tensor) -> list[str]:
-    """What is odd about a trained network: layers without a row left, outputs that do not depend on the input.
+    """Return notes on an unusual network: layers without any row left, and outputs that do not depend on the input.
 
     Args:
-        problem: its tasks' names.
-        layer_sparsity: share of zero rows of each weight tensor.
-        output_ranges: shape (n_tasks,); largest minus least output over the first validation samples; 0 where they
-            agree to rounding.
+        problem: the problem with the names of the tasks.
+        layer_sparsity: weight name -> share of zero rows.
+        output_ranges: shape (n_tasks,); largest minus smallest output over the first validation samples, 0 where they
+            are equal up to rounding.
     """
     empty = [name.removesuffix(".weight") for name, share in layer_sparsity.items() if share == 1]
     if empty and len(empty) == len(layer_sparsity):

@@ -1,9 +1,9 @@
-"""WC-AL with GrOWL: sparsify, cluster, retrain. The whole algorithm on one screen is `TwoPhase.step`.
+"""WC-AL (weighted Chebyshev by an augmented Lagrangian) with GrOWL: sparsify, cluster, retrain. `TwoPhase.step` is the algorithm.
 
-Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, Algorithm 1. Where we depart from it: the constraint is an
-inequality with t eliminated (the paper's penalty of 2.5e-8 makes it a weighted sum); k0 reaches the weights through
-the prox, whose step is scaled by the sparsity objective's own weight; suppressed rows stay suppressed; tied rows are
-one parameter; the model of a row is chosen by its scalarised validation value, and all columns belong to it.
+Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, Algorithm 1. We depart from it as follows: the constraint is an
+inequality with t eliminated (the paper's penalty of 2.5e-8 makes it a weighted sum); k0 affects the weights through
+the prox, whose step is scaled by the weight of the sparsity objective; suppressed rows stay suppressed; tied rows are
+one parameter; the kept model is chosen by its scalarised validation value, and all measurements belong to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from trainer.objectives.lagrangian import lagrangian_of
 from trainer.objectives.prox_step import ProxStep
 from trainer.objectives.scalarization import chebyshev_values, scalarized
 from trainer.objectives.structure import in_groups
-from trainer.objectives.tying import large_pieces_apart
+from trainer.objectives.tying import large_allocations_mapped
 from trainer.pack.cuda_graph import StepGraph, recorder_for
-from trainer.pack.device import Place, turn_on
+from trainer.pack.device import Place, exclusive_use
 from trainer.pack.loop import load_starts
 from trainer.pack.optimizer import PackOptimiser
 from trainer.problems.problem import Problem
@@ -28,23 +28,23 @@ from trainer.training.base import PackTraining
 from trainer.training.best_epoch import Kept
 from trainer.training.checkpoint import State, group_of, nest
 from trainer.training.result import Lagrange
-from trainer.training.trial import TrialSpec
+from trainer.training.trial import EpochMeasurements, TrialSpec
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Some outer iterations with one set of objectives."""
+    """A number of outer iterations with one set of objectives."""
 
     name: str
     n_epochs: int
     epochs_per_outer: int
-    """Epochs in an outer iteration: between two updates of the multipliers."""
+    """Epochs in an outer iteration, that is between two updates of the multipliers."""
     has_sparsity: bool
-    """Whether the sparsity objective is among those that compete."""
+    """Whether the sparsity objective is active."""
 
 
 def phases_of(settings: TrainingSettings, is_dense: bool) -> tuple[Phase, ...]:
-    """The phases of a trial; a dense one (k0 = 0) trains the same number of epochs in one phase."""
+    """Return the phases of a trial; a dense trial (k0 = 0) trains for the same number of epochs in one phase."""
     first, second = settings.sparsify, settings.retrain
     n_first, n_second = first.outer_iterations * first.epochs, second.outer_iterations * second.epochs
     if is_dense:
@@ -55,15 +55,15 @@ def phases_of(settings: TrainingSettings, is_dense: bool) -> tuple[Phase, ...]:
 
 
 class TwoPhase(PackTraining):
-    """One pack on its way through the phases. Every call of `step` trains one epoch.
+    """The training of one pack in two phases. Every call of `step` trains one epoch.
 
     Args:
-        specs: the trials of the pack: same model, seed, settings, scaling and reference point, and all dense or none.
+        specs: the trials of the pack: same model, seed, settings, scaling and reference point, and either all of them dense or none.
         problem: data and networks.
         place: device and backend.
-        state: of an earlier `state_dict()`, whose trials include these; None to begin.
-        starts: the network that each trial begins with, None for the initial one; without it all begin with that. Anchors are
-            those of the initial network in any case.
+        state: an earlier `state_dict()` whose trials include these; None to start from the beginning.
+        starts: the network that each trial starts from, None for the initial network; None as a whole if all start from it. The anchors
+            are always those of the initial network.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class TwoPhase(PackTraining):
         self._reference_point = torch.tensor(point, dtype=self._dtype, device=self._device)
         self._preference = torch.tensor([spec.preference for spec in specs], dtype=self._dtype, device=self._device)
         self._losses = torch.zeros(len(specs), len(problem.tasks), device=self._device, dtype=self._dtype)
-        # A prox after each step asks the CPU, so such steps cannot be recorded.
+        # A prox after each step needs the CPU, so such steps cannot be recorded.
         self._steps = StepGraph(self._take_step, None if first.settings.growl.prox == "step" else recorder_for(self._device))
         self._has_converged = torch.ones(len(specs), dtype=torch.bool)
         self._has_reached = torch.ones(len(specs), dtype=torch.bool)
@@ -93,10 +93,10 @@ class TwoPhase(PackTraining):
             self._load(state)
 
     def step(self) -> None:
-        """Train one epoch; at the end of an outer iteration move the multipliers, at the end of phase 1 cluster."""
+        """Train one epoch; update the multipliers at the end of an outer iteration, and cluster the rows at the end of phase 1."""
         phase, outer = self._phases[self._phase], self._outer
-        with turn_on(self._device):
-            with self._spending.on(phase.name):
+        with exclusive_use(self._device):
+            with self._usage.on(phase.name):
                 self._train_and_measure(phase)
             if self._epoch_of_phase < phase.n_epochs and self._outer != outer:
                 self._optimiser.set_learning_rate(self._learning_rate())
@@ -104,21 +104,21 @@ class TwoPhase(PackTraining):
             self._end_phase()
 
     def take_steps(self, n: int) -> None:
-        """Some optimiser steps and nothing else, to measure their speed and memory; the training is of no use afterwards."""
+        """Take `n` optimizer steps and nothing else, to measure their speed and memory; the training is unusable afterwards."""
         self.pack.begin_epoch()
         batches = cycle(list(islice(self._batches(*self._epoch_order()), 4)))
         for inputs, targets in islice(batches, n):
             self._steps.run("measured", inputs, targets)
 
     def first_gradients(self) -> dict[str, Tensor]:
-        """Of the sum of the task losses on the first minibatch, name -> shape of the parameters; to compare backends."""
+        """Return the gradients of the sum of the task losses on the first minibatch, by parameter name; used to compare backends."""
         self.pack.begin_epoch()
         self.pack.clear_gradients()
         inputs, targets = next(self._batches(*self._epoch_order()))
         self.pack.backward_of_sum(inputs, targets)
-        found = {name: leaf.grad.clone() for name, leaf in self.pack.parameters.items() if leaf.grad is not None}
+        gradients = {name: leaf.grad.clone() for name, leaf in self.pack.parameters.items() if leaf.grad is not None}
         self.pack.clear_gradients()
-        return found
+        return gradients
 
     def _train_and_measure(self, phase: Phase) -> None:
         losses = self._train_epoch()
@@ -162,7 +162,7 @@ class TwoPhase(PackTraining):
     # One epoch
 
     def _train_epoch(self) -> Tensor:
-        """Returns the mean training loss of each model and task, shape (n_models, n_tasks)."""
+        """Train one epoch and return the mean training loss of each model and task, shape (n_models, n_tasks)."""
         phase, per_step = self._phases[self._phase], self._settings.growl.prox == "step"
         self.pack.begin_epoch()
         self._losses.zero_()
@@ -178,7 +178,7 @@ class TwoPhase(PackTraining):
         return self._losses / n_steps
 
     def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
-        """One step of every model. It works in place on tensors alone, so that a GPU's can be recorded (trainer/pack/cuda_graph.py)."""
+        """Take one step of every model, in place and on tensors alone, so that it can be recorded on a GPU (trainer/pack/cuda_graph.py)."""
         phase = self._phases[self._phase]
         self.pack.clear_gradients()
         if phase.has_sparsity:
@@ -196,7 +196,7 @@ class TwoPhase(PackTraining):
             self._prox_step.add(self._learning_rate(), self._sparsity_weight)
 
     def _scalarize(self, members: slice, losses: Tensor) -> Tensor:
-        """The one number whose gradient moves these members: sum_i p_i g_i."""
+        """Return sum_i p_i g_i, the scalar whose gradient updates these members."""
         phase, augmentation = self._phases[self._phase], self._settings.augmentation
         self._losses[members] += losses.detach()
         objectives = torch.cat([self._sparsity[members, None], losses], dim=1) if phase.has_sparsity else losses
@@ -209,7 +209,7 @@ class TwoPhase(PackTraining):
         return (weights * values).sum()
 
     def _shrink(self) -> None:
-        """The prox that stands for the optimiser's steps on L0 since the last one (trainer/objectives/prox_step.py)."""
+        """Apply the prox that replaces the optimizer's steps on L0 since the last prox (trainer/objectives/prox_step.py)."""
         needs_moments, correction = self._prox_step.needs_moments, self._optimiser.correction
         steps = {
             name: self._prox_step.of_layer(
@@ -235,24 +235,24 @@ class TwoPhase(PackTraining):
         self._kept.offer(self.epoch, torch.where(finite, score, torch.nan), reached, self._current())
         for i, records in enumerate(self._records):
             records.append(
-                {
-                    "epoch": self.epoch,
-                    "phase": phase.name,
-                    "outer_iteration": self._outer + 1,
-                    "learning_rate": self._learning_rate(),
-                    "penalty": self._lagrangian.penalty,
-                    "multipliers": self._lagrangian.multipliers[i].tolist(),
-                    "objective.sparsity": float(sparsity[i]),
-                    "sparsity_rate": float(rate[i]),
-                    "loss.train": train_losses[i].tolist(),
-                    "loss.validation": losses[i].tolist(),
-                    "metric.validation": metrics[i].tolist(),
-                    "scalarized": float(value[i]),
-                }
+                EpochMeasurements(
+                    epoch=self.epoch,
+                    phase=phase.name,
+                    outer_iteration=self._outer + 1,
+                    sparsity=float(sparsity[i]),
+                    sparsity_rate=float(rate[i]),
+                    train_losses=train_losses[i].tolist(),
+                    validation_losses=losses[i].tolist(),
+                    validation_metrics=metrics[i].tolist(),
+                    scalarized=float(value[i]),
+                    learning_rate=self._learning_rate(),
+                    penalty=self._lagrangian.penalty,
+                    multipliers=self._lagrangian.multipliers[i].tolist(),
+                )
             )
 
     def _scalarized(self, losses: Tensor, sparsity: Tensor) -> Tensor:
-        """What is minimised, over the active objectives of a phase; shape (n_models,), float64 on the CPU."""
+        """Return the value that is minimised, over the active objectives of the phase; shape (n_models,), float64 on the CPU."""
         objectives = torch.cat([sparsity[:, None], losses], dim=1)[:, self._first_active :] / self._active(self._anchors).double().cpu()
         values = chebyshev_values(
             objectives,
@@ -265,7 +265,7 @@ class TwoPhase(PackTraining):
     # From phase to phase
 
     def _begin(self, phase: int) -> None:
-        """Multipliers, penalty, moments, learning rate and the best model start afresh; the preference covers the active objectives."""
+        """Start a phase with new multipliers, penalty, moments, learning rate and best model, and the preference over its objectives."""
         self._phase, self._epoch_of_phase = phase, 0
         self._first_active = 0 if self._phases[phase].has_sparsity else 1
         active = self._preference[:, self._first_active :]
@@ -284,8 +284,8 @@ class TwoPhase(PackTraining):
         if self._phases[self._phase].name == "sparsify":
             self._has_reached = self._kept.reached.clone()
         if self._phase + 1 < len(self._phases):
-            with self._spending.on("tying", uses_device=self._device.type == "cpu"):
-                with large_pieces_apart():
+            with self._usage.on("tying", uses_device=self._device.type == "cpu"):
+                with large_allocations_mapped():
                     self._has_converged = self.structure.cluster(self._settings.tying, self._seed, self.pack.alive, self._place.n_threads)
                 self.structure.tie()
             self._begin(self._phase + 1)
@@ -308,7 +308,7 @@ class TwoPhase(PackTraining):
     # State
 
     def state_dict(self) -> State:
-        """Everything that is needed to go on after the last finished epoch, bit for bit on a CPU."""
+        """Return everything that is needed to continue after the last finished epoch, to the bit on a CPU."""
         groups: dict[str, dict[str, Tensor]] = {
             "parameters": {name: leaf.detach() for name, leaf in self.pack.parameters.items()},
             "buffers": self.pack.buffers,
@@ -329,8 +329,8 @@ class TwoPhase(PackTraining):
             "epoch_of_phase": self._epoch_of_phase,
             "n_steps": self._optimiser.n_steps,
             "lagrangian": self._lagrangian.scalars(),
-            "records": self._records,
-            **self._spending.scalars(),
+            "records": self._records_as_json(),
+            **self._usage.scalars(),
         }
         return State(tuple(spec.trial_id for spec in self.specs), self.epoch, nest(groups), scalars)
 
@@ -355,5 +355,5 @@ class TwoPhase(PackTraining):
         self.pack.alive = pack["alive"]
         self._prox_step.length = pack["step_length"].to(self._device)
         self._has_converged, self._has_reached = pack["tying_converged"], pack["sparsity_reached"]
-        self._records = [state.scalars["records"][i] for i in index]
-        self._spending.load(state.scalars, len(state.trial_ids))
+        self._records = self._stored_records(state, index)
+        self._usage.load(state.scalars, len(state.trial_ids))

@@ -1,4 +1,4 @@
-"""Convolution, 2x2 max-pooling and relu in one: the function, and how networks come to use it."""
+"""Convolution, 2x2 max-pooling and relu in one function, and the layer by which networks use it."""
 
 import ctypes
 from typing import Any
@@ -11,25 +11,26 @@ from trainer.pack.kernels.library import SIZES, TYPES, library_of, pointer
 
 
 def conv_pool_relu(inputs: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-    """max_pool2d(conv2d(inputs, weight, bias), 2), and relu of it if asked, on a CPU, differentiable once.
+    """Compute max_pool2d(conv2d(inputs, weight, bias), 2), optionally followed by relu, on a CPU; differentiable once.
 
     Args:
         inputs: shape (n, channels, height, width), float32 or float64, any strides.
         weight: shape (n_outputs, channels, size, size), size 3, 5 or 7.
         bias: shape (n_outputs,), or None.
+        relu: whether to apply relu.
 
     Returns:
-        Shape (n, n_outputs, (height - size + 1) // 2, (width - size + 1) // 2); in memory the samples are the fastest dimension.
+        Shape (n, n_outputs, (height - size + 1) // 2, (width - size + 1) // 2); the samples are the fastest dimension in memory.
 
     Raises:
-        KernelError: there is no kernel for this type of numbers here.
-        MemoryError: no memory for the kernel's tiles.
+        KernelError: there is no kernel for this type on this machine.
+        MemoryError: there is not enough memory for the kernel's tiles.
     """
     if has_torch_function((inputs, weight, bias)):
         return handle_torch_function(conv_pool_relu, (inputs, weight, bias), inputs, weight, bias, relu)
     zero = weight.new_zeros(weight.shape[0]) if bias is None else bias
-    found: Tensor = _ConvPool.apply(inputs, weight, zero, relu, torch.is_grad_enabled())
-    return found
+    outputs: Tensor = _ConvPool.apply(inputs, weight, zero, relu, torch.is_grad_enabled())
+    return outputs
 
 
 class _ConvPool(torch.autograd.Function):
@@ -89,30 +90,30 @@ def _whole(*numbers: int) -> Any:
 
 
 class ConvPool(nn.Conv2d):
-    """Stands where a convolution stood, with its parameters; what came after it in its `Sequential` is done here too."""
+    """Replaces a convolution, with its parameters, and includes the pooling and the relu that followed it in its `Sequential`."""
 
     with_relu: bool
 
     @staticmethod
-    def instead_of(convolution: nn.Conv2d, with_relu: bool) -> "ConvPool":
-        """A layer that shares the convolution's parameters."""
-        found = ConvPool.__new__(ConvPool)
-        found.__dict__ = convolution.__dict__.copy()
-        found.with_relu = with_relu
-        return found
+    def replacing(convolution: nn.Conv2d, with_relu: bool) -> "ConvPool":
+        """Create a layer that shares the parameters of a convolution."""
+        layer = ConvPool.__new__(ConvPool)
+        layer.__dict__ = convolution.__dict__.copy()
+        layer.with_relu = with_relu
+        return layer
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Shape (n, channels, height, width) -> (n, n_outputs, pooled height, pooled width)."""
+        """Map (n, channels, height, width) to (n, n_outputs, pooled height, pooled width)."""
         return conv_pool_relu(inputs, self.weight, self.bias, self.with_relu)
 
 
 def fuse(network: nn.Module) -> int:
-    """Put `ConvPool` in place of each Conv2d, MaxPool2d(2) and, if it follows, ReLU of the network's `Sequential`s.
+    """Replace each sequence of Conv2d, MaxPool2d(2) and optionally ReLU in the network's `Sequential`s by a `ConvPool`.
 
-    Names of parameters stay; the layers that are done elsewhere become `Identity`.
+    The names of parameters do not change; layers that `ConvPool` includes become `Identity`.
 
     Returns:
-        How many were replaced.
+        The number of replaced convolutions.
     """
     n_fused = 0
     for stack in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
@@ -123,7 +124,7 @@ def fuse(network: nn.Module) -> int:
             if not (isinstance(convolution, nn.Conv2d) and isinstance(pool, nn.MaxPool2d) and _fits(convolution, pool)):
                 continue
             with_relu = isinstance(after, nn.ReLU)
-            setattr(stack, name, ConvPool.instead_of(convolution, with_relu))
+            setattr(stack, name, ConvPool.replacing(convolution, with_relu))
             setattr(stack, pool_name, nn.Identity())
             if with_relu:
                 setattr(stack, after_name, nn.Identity())

@@ -1,9 +1,10 @@
-"""Convolution, 2x2 max-pooling and relu of a whole pack in one Triton kernel, and its gradients in two.
+"""Convolution, 2x2 max-pooling and relu of a whole pack in one Triton kernel, and the gradients in two kernels.
 
-As on the CPU (`conv_pool_relu.c`), of the convolution's output only the pooled values are kept, and a byte for the place of the
-largest of each four (4: nothing, relu has set it to zero). All sums run in a fixed order: no atomics, so results repeat.
+As on the CPU (`conv_pool_relu.c`), only the pooled values of the convolution's output are stored, with a byte for the position of the
+largest of each four values (4: none, since relu has set it to zero). All sums run in a fixed order without atomics, so that results are
+reproducible.
 
-Imports Triton: only `trainer.pack.packed` imports this module, where Triton is there.
+This module imports Triton; it is imported by `trainer.pack.packed` alone, and only if Triton is installed.
 """
 
 from typing import Any
@@ -15,9 +16,9 @@ from torch import Tensor
 
 SIZES = (3, 5, 7)
 _PIXELS, _OUTPUTS, _CHANNELS = 64, 16, 16
-"""Pooled pixels, output channels and input channels that one program works on."""
+"""Pooled pixels, output channels and input channels of one program."""
 _MAX_SPLITS = 64
-"""Programs among which a filter's pixels are divided for its gradient."""
+"""Largest number of programs that share the pixels of a filter's gradient."""
 
 
 @triton.jit
@@ -130,15 +131,16 @@ def _of_input(  # type: ignore[no-untyped-def]
 
 
 class PackedConvPool(torch.autograd.Function):
-    """max_pool2d(conv2d(inputs, weight, bias), 2), and relu of it if asked, of every model of a pack.
+    """max_pool2d(conv2d(inputs, weight, bias), 2), optionally followed by relu, for every model of a pack.
 
-    Inputs of shape (n, channels, height, width), shared by all models, or (n_models, n, channels, height, width), any strides; weight
-    (n_models, n_outputs, channels, size, size), bias (n_models, n_outputs); result (n_models, n, n_outputs, height', width').
+    The inputs have the shape (n, channels, height, width), shared by all models, or (n_models, n, channels, height, width), with any
+    strides. The weight is (n_models, n_outputs, channels, size, size), the bias (n_models, n_outputs), and the result
+    (n_models, n, n_outputs, height', width').
     """
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
-        """Pooled values."""
+        """Compute the pooled values."""
         weight, bias = weight.contiguous(), bias.contiguous()
         n_models, outputs, channels, size = weight.shape[:4]
         n, (height, width) = inputs.shape[-4], inputs.shape[-2:]
@@ -156,7 +158,7 @@ class PackedConvPool(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        """Gradients of inputs (where they need one), weight and bias."""
+        """Compute the gradients of weight and bias, and of the inputs if they require one."""
         inputs, weight, places = ctx.saved_tensors
         gradient = gradient.contiguous()
         n_models, outputs, channels, size = weight.shape[:4]
@@ -172,7 +174,7 @@ class PackedConvPool(torch.autograd.Function):
         of_inputs = None
         if ctx.needs_input_grad[0]:
             if inputs.dim() == 4:
-                raise NotImplementedError("inputs that all models share have no gradient here")
+                raise NotImplementedError("the gradient of inputs that all models share is not implemented")
             of_inputs = inputs.new_empty(inputs.shape)
             grid = (triton.cdiv(n * height * width, _PIXELS), triton.cdiv(channels, _CHANNELS), n_models)
             _of_input[grid](
@@ -183,5 +185,5 @@ class PackedConvPool(torch.autograd.Function):
 
 
 def _strides(inputs: Tensor) -> tuple[int, ...]:
-    """Of model, sample, channel, row and column; shared inputs are the same for every model."""
+    """Return the strides of model, sample, channel, row and column; shared inputs have the stride 0 between models."""
     return inputs.stride() if inputs.dim() == 5 else (0, *inputs.stride())

@@ -1,7 +1,7 @@
-"""Builds `conv_pool_relu.c` at its first use, and calls it.
+"""Builds the library of `conv_pool_relu.c` at its first use, and loads it.
 
-The library is kept in the user's cache under a name that covers the source, the compiler, its options and the processor,
-so that machines that share a home folder do not take each other's.
+The library is stored in the user's cache under a name that depends on the source, the compiler, its options and the processor,
+so that machines that share a home folder do not load each other's libraries.
 """
 
 import ctypes
@@ -22,33 +22,33 @@ import torch
 from torch import Tensor
 
 SIZES = (3, 5, 7)
-"""Filter sizes that the kernel has."""
+"""The filter sizes that the kernel supports."""
 TYPES = {torch.float32: ("float", "int32_t"), torch.float64: ("double", "int64_t")}
-"""Numbers that it computes with, and their names in C."""
+"""The supported types, with the names of the floating-point type and of an integer of the same size in C."""
 _OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC")
-_HELD_DOWN = {"default": ("-mno-avx",), "avx2": ("-mno-avx512f",)}
-"""What PyTorch's own switch, ATEN_CPU_CAPABILITY, takes away from an x86 processor; AVX takes AVX2, FMA and AVX-512 with it."""
+_RESTRICTIONS = {"default": ("-mno-avx",), "avx2": ("-mno-avx512f",)}
+"""Options that restrict an x86 processor as PyTorch's variable ATEN_CPU_CAPABILITY does; without AVX there is no AVX2, FMA or AVX-512."""
 _X86 = ("x86_64", "amd64")
 _BUILD_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
 class Library:
-    """The kernel for one type of numbers."""
+    """The kernel for one floating-point type."""
 
     forward: "ctypes._NamedFuncPointer"
     backward: "ctypes._NamedFuncPointer"
     lanes: int
-    """Samples in a tile."""
+    """Number of samples in a tile."""
 
 
 class KernelError(RuntimeError):
-    """The kernel cannot be built or loaded here; the message says why."""
+    """The kernel cannot be built or loaded on this machine; the message says why."""
 
 
 @cache
 def why_missing() -> str | None:
-    """Why this machine has no kernel, None where it has one. Builds it."""
+    """Return why this machine has no kernel, or None if it has one. Builds the kernel."""
     try:
         for dtype in TYPES:
             library_of(dtype)
@@ -59,10 +59,10 @@ def why_missing() -> str | None:
 
 @cache
 def library_of(dtype: torch.dtype) -> Library:
-    """The kernel for a type of numbers.
+    """Return the kernel for a floating-point type.
 
     Raises:
-        KernelError: another type than float32 and float64, no compiler, or one that fails.
+        KernelError: the type is neither float32 nor float64, there is no compiler, or it fails.
     """
     if dtype not in TYPES:
         raise KernelError(f"the kernel is for float32 and float64, found {dtype}")
@@ -76,7 +76,7 @@ def library_of(dtype: torch.dtype) -> Library:
 def _built(real: str, whole: str) -> Path:
     if sys.platform == "win32":
         raise KernelError("no kernel on Windows")
-    compiler = next((found for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and (found := shutil.which(name))), None)
+    compiler = next((path for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and (path := shutil.which(name))), None)
     if compiler is None:
         raise KernelError("no C compiler found (cc, gcc or clang)")
     source = resources.files("trainer.pack.kernels").joinpath("conv_pool_relu.c").read_bytes()
@@ -97,13 +97,13 @@ def _built(real: str, whole: str) -> Path:
 
 
 def _options() -> tuple[str, ...]:
-    """The compiler's options: this processor's instructions, or fewer where PyTorch is told to use fewer."""
+    """Return the compiler's options: all instructions of this processor, or fewer where PyTorch is restricted to fewer."""
     is_x86 = platform.machine().lower() in _X86
-    return _OPTIONS + (_HELD_DOWN.get(os.environ.get("ATEN_CPU_CAPABILITY", "").lower(), ()) if is_x86 else ())
+    return _OPTIONS + (_RESTRICTIONS.get(os.environ.get("ATEN_CPU_CAPABILITY", "").lower(), ()) if is_x86 else ())
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether nobody else can put a library there, which would run as this user: another owner, a link, writable for others."""
+    """Return whether no other user can place a library in a folder: it is no link, belongs to this user, and is not writable by others."""
     status = folder.lstat()
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
@@ -132,7 +132,7 @@ def _version(compiler: str) -> bytes:
 
 
 def _processor() -> bytes:
-    """What `-march=native` depends on."""
+    """Return a description of the processor, on which `-march=native` depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return "|".join(next((line for line in lines if line.startswith(key)), "") for key in ("flags", "model name")).encode()
@@ -141,5 +141,5 @@ def _processor() -> bytes:
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    """Where a tensor's numbers lie, for the kernel."""
+    """Return a pointer to the numbers of a tensor, or a null pointer."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())

@@ -1,1 +1,1 @@
-"""Problems whose Chebyshev points are known exactly: what a preference vector means can be checked on them."""
+"""Problems whose Chebyshev points are known exactly, so that the effect of a preference vector can be verified."""

@@ -1,6 +1,6 @@
-"""The exact fronts, and the exact least max_i k_i f_i on each of them (numpy only).
+"""The exact fronts, and the exact minimum of max_i k_i f_i on each of them (numpy only).
 
-At an interior optimum all k_i f_i are equal, so the optimum lies where the ray f ~ 1/k meets the front.
+At an interior optimum all k_i f_i are equal, so the optimum is the point where the ray f ~ 1/k meets the front.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,18 +30,18 @@ def _quadratics(s: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 _CURVES: dict[str, Front] = {"zdt1": _zdt1, "zdt2": _zdt2, "vlmop2": _vlmop2, "quadratics": _quadratics}
-"""Fronts of two objectives as curves over [0, 1]; f1 rises and f2 falls along each."""
+"""Fronts of two objectives as curves over [0, 1]; f1 increases and f2 decreases along each."""
 
 
 def front(function: str, n_objectives: int) -> list[list[float]]:
-    """Points of the exact front, for pictures.
+    """Compute points of the exact front, for figures.
 
     Args:
         function: name of the problem after `analytic/`.
         n_objectives: number of objectives.
 
     Returns:
-        Shape (n_points, n_objectives); of two objectives in the order of the first one.
+        Shape (n_points, n_objectives); two objectives are sorted by the first one.
     """
     if function in _CURVES:
         points = _CURVES[function](np.linspace(0, 1, _N_CURVE))
@@ -49,7 +49,7 @@ def front(function: str, n_objectives: int) -> list[list[float]]:
         share = np.linspace(0, 1, _N_CURVE)
         points = _on_front(function, np.stack([share, 1 - share], axis=1))
     else:
-        # Even on the surface: exponential (flat front) or normal (sphere) coordinates, normalised.
+        # Uniform on the surface: exponential (flat front) or normal (sphere) coordinates, normalised.
         rng = np.random.default_rng(0)
         size = (_N_SURFACE, n_objectives)
         points = _on_front(function, rng.exponential(size=size) if function == "dtlz1" else np.abs(rng.normal(size=size)))
@@ -57,15 +57,15 @@ def front(function: str, n_objectives: int) -> list[list[float]]:
 
 
 def optimum(function: str, preference: Sequence[float]) -> float:
-    """The least max_i k_i f_i.
+    """Compute the minimum of max_i k_i f_i on the front.
 
     Args:
         function: name of the problem after `analytic/`.
-        preference: k of the objectives, >= 0, at least one above 0.
+        preference: k of the objectives, shape (n_objectives,), >= 0, at least one above 0.
 
     Returns:
-        The exact value, to rounding. 0 when an objective has no weight: the others' ideal point can be reached then, or,
-        on the DTLZ fronts, all the weight of f can go to that objective.
+        The exact value up to rounding. It is 0 if an objective has no weight: the ideal point of the other objectives is attainable,
+        or, on the DTLZ fronts, this objective alone can be non-zero.
     """
     k = np.asarray(preference, dtype=np.float64)
     if (k == 0).any():
@@ -82,7 +82,7 @@ def optimum(function: str, preference: Sequence[float]) -> float:
 
 
 def _on_front(function: str, directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where rays of directions (n, n_objectives) meet the front of DTLZ1 (sum f = 0.5) or DTLZ2 (|f| = 1)."""
+    """Compute where rays of directions (n, n_objectives) meet the front of DTLZ1 (sum f = 0.5) or DTLZ2 (|f| = 1)."""
     if function == "dtlz1":
         return np.asarray(0.5 * directions / directions.sum(axis=1, keepdims=True))
     return np.asarray(directions / np.sqrt((directions**2).sum(axis=1, keepdims=True)))

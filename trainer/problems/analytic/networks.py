@@ -1,4 +1,4 @@
-"""The analytic objectives as networks: their parameters are the variables, and they ignore their input."""
+"""The analytic objectives as networks, whose parameters are the variables and which ignore their input."""
 
 from abc import ABC, abstractmethod
 
@@ -9,13 +9,13 @@ from trainer.problems.analytic.options import AnalyticOptions, DtlzOptions
 
 
 class Point(nn.Module, ABC):
-    """A point x of n variables, float64, kept in a box; `forward` gives each objective's value for every sample.
+    """A point x of n variables, float64, with bounds; `forward` returns the value of each objective for every sample.
 
-    It starts at random in the middle of the box, from torch's global generator.
+    The initial point is random, near the middle of the bounds, and drawn from torch's global generator.
     """
 
     start = (0.3, 0.7)
-    """Where x starts, uniformly."""
+    """The interval from which the initial x is drawn uniformly."""
 
     def __init__(self, options: AnalyticOptions) -> None:
         super().__init__()
@@ -26,10 +26,10 @@ class Point(nn.Module, ABC):
 
     @abstractmethod
     def objectives(self, x: Tensor) -> list[Tensor]:
-        """The objectives at x, 0-dim each."""
+        """Compute the objectives at x, each a scalar tensor."""
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Inputs of shape (n, 1), which are not read, to one value a sample and objective, shape (n,) each."""
+        """Return the value of each objective for every sample, shape (n,) each; the inputs, shape (n, 1), are not read."""
         return [value.expand(len(inputs)) for value in self.objectives(self.x)]
 
 
@@ -37,7 +37,7 @@ class Zdt1(Point):
     """Source: Zitzler, Deb and Thiele 2000."""
 
     def objectives(self, x: Tensor) -> list[Tensor]:
-        """f1 = x1, f2 = g (1 - sqrt(f1 / g)); the root's slope is cut off below f1 / g = 1e-12."""
+        """f1 = x1, f2 = g (1 - sqrt(f1 / g)); the slope of the root is limited below f1 / g = 1e-12."""
         g = 1 + 9 * x[1:].mean()
         return [x[0], g * (1 - (x[0] / g).clamp(min=1e-12).sqrt())]
 
@@ -75,13 +75,13 @@ class Quadratics(Point):
 
 
 class Dtlz(Point):
-    """`x` chooses a direction, `distance` says how far from the front in that direction.
+    """`x` determines a direction, and `distance` the distance from the front in that direction.
 
     Source: Deb, Thiele, Laumanns and Zitzler 2002.
     """
 
     unit = 1.0
-    """What a distance variable of 1 stands for."""
+    """The unit of the distance variables."""
 
     def __init__(self, options: DtlzOptions) -> None:
         super().__init__(options)
@@ -96,8 +96,8 @@ class Dtlz(Point):
 
 
 class Dtlz1(Dtlz):
-    """Flat front. Its distance function is steep, so its variables are counted in units of 1/150, and has 11^n local
-    minima, so they start near the best one.
+    """A flat front. Its distance function is steep, so the unit of its variables is 1/150, and has 11^n local minima, so the variables
+    start near the best one.
     """
 
     unit = 1 / 150
@@ -114,7 +114,7 @@ class Dtlz1(Dtlz):
 
 
 class Dtlz2(Dtlz):
-    """Spherical front."""
+    """A spherical front."""
 
     def objectives(self, x: Tensor) -> list[Tensor]:
         """f_i = (1 + g) cos(x_1 pi / 2) ... sin(x_{m-i+1} pi / 2)."""
@@ -123,7 +123,7 @@ class Dtlz2(Dtlz):
 
 
 def _products(scale: Tensor, through: Tensor, turn: Tensor) -> list[Tensor]:
-    """scale * through_1 ... through_{m-i} * turn_{m-i+1} for i = 1 .. m; the first has no turn."""
+    """scale * through_1 ... through_{m-i} * turn_{m-i+1} for i = 1 .. m; the first product has no factor `turn`."""
     values = []
     product = scale
     for j in range(len(through)):
@@ -133,7 +133,7 @@ def _products(scale: Tensor, through: Tensor, turn: Tensor) -> list[Tensor]:
 
 
 class Owl(nn.Module):
-    """A matrix X as the weight of a linear layer, float64; its rows are what GrOWL prunes."""
+    """A matrix X as the weight of a linear layer, float64, whose rows GrOWL prunes."""
 
     def __init__(self, targets: Tensor) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class Owl(nn.Module):
         self.growl_layers = ("matrix",)
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Inputs of shape (n, 1), which are not read, to 0.5 |X - B|^2 for every sample, shape (n,)."""
+        """Return 0.5 |X - B|^2 for every sample, shape (n,); the inputs, shape (n, 1), are not read."""
         return [(0.5 * ((self.matrix.weight.T - self.targets) ** 2).sum()).expand(len(inputs))]
 
 

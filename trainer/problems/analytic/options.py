@@ -1,4 +1,4 @@
-"""What can be chosen of the analytic problems, and their facts. Imports no torch."""
+"""The options of the analytic problems, and their facts. Imports no torch."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -11,28 +11,28 @@ PREFIX = "analytic/"
 
 @dataclass(frozen=True)
 class AnalyticOptions(Checked):
-    """Size of a test problem, and how many gradient steps its epochs have."""
+    """The size of an analytic problem, and the number of gradient steps in its epochs."""
 
     function: ClassVar[str]
-    """Its name after `analytic/`."""
+    """The name of the problem after `analytic/`."""
 
     n_variables: Annotated[int, Range(ge=2, le=10_000)] = 10
-    """Numbers that are optimised."""
+    """Number of variables that are optimised."""
     n_steps: Annotated[int, Range(ge=1, le=1_000_000)] = 50
     """Gradient steps in an epoch, with `training.batch_size: 1`; an epoch has n_steps / batch_size steps."""
 
     @property
     def n_objectives(self) -> int:
-        """Two, unless the problem can have more."""
+        """The number of objectives: two, unless the problem can have more."""
         return 2
 
     @property
     def worst(self) -> float:
-        """Largest value of an objective on the front, rounded up: what a point has to beat to count."""
+        """The largest value of an objective on the front, rounded up, which is the reference of the hypervolume."""
         return 1.1
 
     def facts(self) -> ProblemFacts:
-        """Objectives f1, f2, ...: nothing to prune, no accuracy, no unit."""
+        """Return facts with the objectives f1, f2, ..., without pruning, accuracies or units."""
         from trainer.problems.analytic.exact import front
 
         tasks = tuple(f"f{i + 1}" for i in range(self.n_objectives))
@@ -49,80 +49,80 @@ class AnalyticOptions(Checked):
 
 @dataclass(frozen=True)
 class Zdt1Options(AnalyticOptions):
-    """Convex front f2 = 1 - sqrt(f1)."""
+    """A convex front f2 = 1 - sqrt(f1)."""
 
     function: ClassVar[str] = "zdt1"
 
 
 @dataclass(frozen=True)
 class Zdt2Options(AnalyticOptions):
-    """Non-convex front f2 = 1 - f1^2."""
+    """A non-convex front f2 = 1 - f1^2."""
 
     function: ClassVar[str] = "zdt2"
 
 
 @dataclass(frozen=True)
 class Vlmop2Options(AnalyticOptions):
-    """Non-convex front between two Gaussian wells."""
+    """A non-convex front between two Gaussian wells."""
 
     function: ClassVar[str] = "vlmop2"
     n_variables: Annotated[int, Range(ge=2, le=10_000)] = 2
-    """Numbers that are optimised."""
+    """Number of variables that are optimised."""
 
 
 @dataclass(frozen=True)
 class QuadraticsOptions(AnalyticOptions):
-    """Squared distances to two points at distance 1."""
+    """Squared distances to two points whose distance is 1."""
 
     function: ClassVar[str] = "quadratics"
 
 
 @dataclass(frozen=True)
 class DtlzOptions(AnalyticOptions):
-    """Any number of objectives."""
+    """Options of problems with any number of objectives."""
 
     objectives: Annotated[int, Range(ge=2, le=20)] = 3
     """Number of objectives f1, f2, ..."""
 
     @property
     def n_objectives(self) -> int:
-        """As chosen."""
+        """The chosen number of objectives."""
         return self.objectives
 
 
 @dataclass(frozen=True)
 class Dtlz1Options(DtlzOptions):
-    """Flat front sum f = 0.5."""
+    """A flat front, sum f = 0.5."""
 
     function: ClassVar[str] = "dtlz1"
 
     @property
     def worst(self) -> float:
-        """A tenth above the largest value on the front."""
+        """The largest value on the front plus a tenth."""
         return 0.55
 
 
 @dataclass(frozen=True)
 class Dtlz2Options(DtlzOptions):
-    """Spherical front |f| = 1, non-convex."""
+    """A spherical, non-convex front, |f| = 1."""
 
     function: ClassVar[str] = "dtlz2"
 
 
 @dataclass(frozen=True)
 class OwlOptions(Checked):
-    """0.5 |X - B|^2 against the GrOWL norm of the matrix X: one convex task and sparsity."""
+    """0.5 |X - B|^2 versus the GrOWL norm of the matrix X: one convex task and sparsity."""
 
     function: ClassVar[str] = "owl"
     n_rows: Annotated[int, Range(ge=2, le=10_000)] = 20
-    """Rows of the matrix that is optimised."""
+    """Number of rows of the matrix that is optimised."""
     row_length: Annotated[int, Range(ge=1, le=10_000)] = 4
     """Length of a row."""
     n_steps: Annotated[int, Range(ge=1, le=1_000_000)] = 50
     """Gradient steps in an epoch, with `training.batch_size: 1`."""
 
     def facts(self) -> ProblemFacts:
-        """Sparsity and one task, the distance to B."""
+        """Return facts with sparsity and one task, the distance to B."""
         from trainer.problems.analytic.owl import distance_at_zero, owl_front
 
         return ProblemFacts(

@@ -1,6 +1,6 @@
-"""0.5 |X - B|^2 against the GrOWL norm: the front is the path of the proximal operator (numpy only).
+"""0.5 |X - B|^2 versus the GrOWL norm, whose front is the path of the proximal operator (numpy only).
 
-Every Pareto point is X = prox of tau * GrOWL at B for a tau >= 0: rows shrink, the first ones die at their own tau.
+Every Pareto point is X = prox of tau * GrOWL at B for a tau >= 0; with increasing tau the rows shrink and become zero one after another.
 """
 
 import numpy as np
@@ -12,31 +12,31 @@ _SEED = 20
 
 
 def targets(n_rows: int, row_length: int) -> NDArray[np.float64]:
-    """B, shape (n_rows, row_length): seeded directions, lengths falling from 1 to 0.05."""
+    """Return B, shape (n_rows, row_length), with seeded directions and lengths that decrease from 1 to 0.05."""
     directions = np.random.default_rng(_SEED).normal(size=(n_rows, row_length))
     lengths = np.geomspace(1.0, 0.05, n_rows)
     return np.asarray(directions / np.linalg.norm(directions, axis=1, keepdims=True) * lengths[:, None])
 
 
 def distance_at_zero(n_rows: int, row_length: int) -> float:
-    """0.5 |B|^2: what X = 0 costs."""
+    """Return 0.5 |B|^2, the distance at X = 0."""
     return float(0.5 * (targets(n_rows, row_length) ** 2).sum())
 
 
 def objectives_along_path(lengths: NDArray[np.float64], theta: NDArray[np.float64], tau: float) -> tuple[float, float]:
-    """GrOWL norm and distance at the point of the path with parameter tau.
+    """Compute the GrOWL norm and the distance at the point of the path with parameter tau.
 
     Args:
         lengths: row lengths of B, shape (n_rows,), largest first.
-        theta: shape (n_rows,), non-increasing.
-        tau: >= 0.
+        theta: weights of GrOWL, shape (n_rows,), non-increasing.
+        tau: parameter of the path, >= 0.
     """
     shrunk = isotonic_regression(lengths - tau * theta, increasing=False).x.clip(min=0)
     return float((theta * shrunk).sum()), float(0.5 * ((lengths - shrunk) ** 2).sum())
 
 
 def optimum(lengths: NDArray[np.float64], theta: NDArray[np.float64], k0: float, k1: float) -> float:
-    """The least max(k0 GrOWL(X), k1 0.5 |X - B|^2): the root of their difference along the path; 0 if a k is 0."""
+    """Compute the minimum of max(k0 GrOWL(X), k1 0.5 |X - B|^2), where both are equal on the path; 0 if k0 or k1 is 0."""
     if k0 == 0 or k1 == 0:
         return 0.0
 
@@ -50,7 +50,7 @@ def optimum(lengths: NDArray[np.float64], theta: NDArray[np.float64], k0: float,
 
 
 def owl_front(n_rows: int, row_length: int) -> list[list[float]]:
-    """Points (GrOWL norm, distance) of the front for the default pattern (spike, 0.8 and 0.2), for pictures."""
+    """Compute points (GrOWL norm, distance) of the front for the default pattern (spike, 0.8 and 0.2), for figures."""
     from trainer.settings import GrowlSettings
 
     settings = GrowlSettings()

@@ -1,4 +1,4 @@
-"""Analytic objectives as problems: no data, one network called `point`."""
+"""Analytic objectives as problems without data and with one network, called `point`."""
 
 import hashlib
 import json
@@ -19,13 +19,13 @@ _CONSTRUCTION = 1
 
 
 def fingerprint(options: AnalyticOptions | OwlOptions) -> str:
-    """SHA-256 over the name, the options and the version of the formulas."""
+    """Return the SHA-256 of the name, the options and the version of the formulas."""
     facts = [options.function, _CONSTRUCTION, asdict(options)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def build(options: AnalyticOptions) -> "Problem":
-    """A problem whose tasks are the objectives; an epoch has `n_steps` empty samples."""
+    """Build a problem whose tasks are the objectives; an epoch has `n_steps` empty samples."""
     from trainer.problems.analytic.exact import optimum
     from trainer.problems.analytic.networks import NETWORKS
     from trainer.problems.problem import Problem
@@ -45,7 +45,7 @@ def build(options: AnalyticOptions) -> "Problem":
 
 
 def build_owl(options: OwlOptions) -> "Problem":
-    """One task, the distance to B, and sparsity."""
+    """Build a problem with one task, the distance to B, and sparsity."""
     import numpy as np
     import torch
 
@@ -73,7 +73,7 @@ def build_owl(options: OwlOptions) -> "Problem":
 
 
 def _value(name: str, worst: float) -> "Task":
-    """A task whose output is its loss."""
+    """Create a task whose output is its loss."""
     from trainer.problems.problem import Task
 
     def loss(output: "Tensor", target: "Tensor") -> "Tensor":

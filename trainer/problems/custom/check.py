@@ -1,4 +1,4 @@
-"""Whether a problem can be trained, found out before any training: on two samples, and on batches of the sizes that will occur."""
+"""Checks before any training whether a problem can be trained: on two samples, and on batches of the sizes that will occur."""
 
 import copy
 import math
@@ -28,11 +28,11 @@ def check_problem(problem: Problem, model: str) -> list[str]:
         model: name of the network.
 
     Returns:
-        What is no error, and yet should be known: layers that GrOWL cannot prune and that are therefore left out.
+        Notes that are not errors, on layers that GrOWL cannot prune and that are therefore left out.
 
     Raises:
-        ProblemError: it cannot be trained; the message names the part, the rule and what was found.
-        OSError, MemoryError, torch.OutOfMemoryError: passing.
+        ProblemError: the problem cannot be trained; the message names the part, the rule and the value.
+        OSError, MemoryError, torch.OutOfMemoryError: a transient error.
     """
     _check_tasks(problem)
     for name, part in _parts(problem).items():
@@ -53,21 +53,21 @@ def check_problem(problem: Problem, model: str) -> list[str]:
 
 
 def check_batches(problem: Problem, model: str, batch_size: int, data_share: float = 1.0, *, trains: bool = True) -> None:
-    """Try a network on batches of the sizes that will occur: the first and the last one of an epoch in training mode, and the last one of
+    """Try a network on batches of the sizes that will occur: the first and the last batch of an epoch in training mode, and the last one of
     each part of the data in evaluation mode.
 
-    They consist of the first samples of their part, so that what is found out depends on how many there are.
+    The batches consist of the first samples of their part, so that the result depends on the number of samples alone.
 
     Args:
-        problem: one that `check_problem` lets pass.
+        problem: a problem that `check_problem` accepts.
         model: name of the network.
-        batch_size: samples of a training step.
-        data_share: the first so large a share of the training data is used, in (0, 1].
-        trains: whether the network takes steps on minibatches; otherwise only its evaluation is tried.
+        batch_size: number of samples in a training step.
+        data_share: share of the training data that is used, from the first sample, in (0, 1].
+        trains: whether the method takes steps on minibatches; otherwise only the evaluation is tried.
 
     Raises:
-        BatchError: the network, a loss or a metric fails on a batch, or a loss is not finite there.
-        OSError, MemoryError, torch.OutOfMemoryError: passing.
+        BatchError: the network, a loss or a metric fails on a batch, or a loss is not finite.
+        OSError, MemoryError, torch.OutOfMemoryError: a transient error.
     """
     n_all = len(problem.train)
     problem = replace(problem, train=first_share(problem.train, data_share))
@@ -89,18 +89,18 @@ def check_batches(problem: Problem, model: str, batch_size: int, data_share: flo
 
 @dataclass(frozen=True)
 class _Batch:
-    """A size that occurs."""
+    """A batch size that will occur."""
 
     n_samples: int
     part: str
     is_training: bool
     where: str
-    """Which batch it is, and why it has that size."""
+    """The position of the batch, and the reason for its size."""
     hint: str
 
 
 def _batches_of(part: str, n_total: int, of_all: str, size: int, is_training: bool) -> Iterator[_Batch]:
-    """The last batch of a pass through a part, and the first one where the network trains on it."""
+    """Yield the last batch of a pass through a part, and also the first one for training."""
     first, last = min(size, n_total), n_total % size or min(size, n_total)
     whole = "an epoch" if is_training else f"the {part} data"
     for name, n in [("first", first)] * is_training + [("last", last)]:
@@ -112,12 +112,12 @@ def _batches_of(part: str, n_total: int, of_all: str, size: int, is_training: bo
         elif is_training:
             hint = "set another training.batch_size, or change the number of training samples"
         else:
-            hint = f"in evaluation a network has to take a batch of any size: mend it, or change the number of {part} samples"
+            hint = f"in evaluation a network has to process a batch of any size: fix it, or change the number of {part} samples"
         yield _Batch(n, part, is_training, where, hint)
 
 
 def _other_size(n_total: int, size: int, n_last: int) -> int | None:
-    """The next smaller batch size whose last batch has more samples than the one that failed; None where there is none."""
+    """Return the next smaller batch size whose last batch has more samples than the one that failed; None if there is none."""
     return next((other for other in range(size - 1, n_last, -1) if (n_total % other or other) > n_last), None)
 
 
@@ -138,14 +138,14 @@ def _try_batch(problem: Problem, network: nn.Module, model: str, batch: _Batch) 
         raise
     except Exception as error:  # the user's code may raise anything
         text = str(error) if isinstance(error, ProblemError) else " ".join(f"it raised {type(error).__name__}: {error}".split())
-        raise BatchError(f"{batch.where}, which network {model} cannot take in {mode}: {text}", batch.hint, batch.is_training) from error
+        raise BatchError(f"{batch.where}, which network {model} cannot process in {mode}: {text}", batch.hint, batch.is_training) from error
 
 
 def facts_of(problem: Problem) -> tuple[ProblemFacts, list[str]]:
-    """What planning has to know, and what `check_problem` notes of any network.
+    """Return the facts for planning, and the notes of `check_problem` on all networks.
 
     Raises:
-        As for `check_problem`, which is called for each network.
+        ProblemError: a network or the data cannot be trained, see `check_problem`.
     """
     if not problem.networks:
         raise ProblemError("at least one network expected, found networks = {}")
@@ -163,7 +163,7 @@ def facts_of(problem: Problem) -> tuple[ProblemFacts, list[str]]:
 
 
 def prunable_only(problem: Problem) -> Problem:
-    """The problem with networks whose `growl_layers` are those that GrOWL can prune."""
+    """Return the problem with `growl_layers` restricted to layers that GrOWL can prune."""
 
     def restricted(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
         def made() -> nn.Module:
@@ -191,7 +191,7 @@ def _check_tasks(problem: Problem) -> None:
 
 
 def _check_part(part: Part, name: str, n_tasks: int) -> None:
-    """A `Split` as a whole; of what is read while it is used the first samples."""
+    """Check all samples of a `Split`, and the first samples of a `Stream`."""
     if isinstance(part, Split):
         inputs, targets = part.inputs, part.targets
     elif len(part):
@@ -207,16 +207,18 @@ def _check_part(part: Part, name: str, n_tasks: int) -> None:
     if not counts[0]:
         raise ProblemError(f"{name}: at least one sample expected")
     if targets.dim() < 2 or targets.shape[1] != n_tasks:
-        raise ProblemError(f"{name}: targets with one column a task expected, ({counts[0]}, {n_tasks}), found {tuple(targets.shape)}")
+        raise ProblemError(
+            f"{name}: targets with one column for each task expected, ({counts[0]}, {n_tasks}), found {tuple(targets.shape)}"
+        )
     if not bool(inputs.isfinite().all()):
         first = int((~inputs.isfinite()).reshape(counts[0], -1).any(dim=1).nonzero()[0])
         raise ProblemError(f"{name}: inputs that are finite numbers expected, found NaN or infinity in sample {first}")
 
 
 def _check_is_plain(network: nn.Module, model: str) -> None:
-    """Refuse modules that get their weights' shapes at the first call, and compiled ones with weights.
+    """Refuse modules whose weights get their shapes at the first call, and compiled modules with weights.
 
-    A pack calls each network with weights of its own (`torch.func.functional_call`), which neither of them takes.
+    A pack calls each network with separate weights (`torch.func.functional_call`), which neither of them supports.
     """
     for name, module in network.named_modules():
         where = f"network {model}: {f'module {name}' if name else 'it'}"
@@ -251,7 +253,7 @@ def _growl_layers(network: nn.Module, model: str = "") -> tuple[str, ...]:
     layers = dict(network.named_modules())
     for name in names:
         if name not in layers:
-            raise ProblemError(f"{where}growl_layers names {name}, which is no module of it (for example {_example(layers)})")
+            raise ProblemError(f"{where}growl_layers names {name}, which is not one of its modules (for example {_example(layers)})")
     return tuple(names)
 
 
@@ -260,7 +262,7 @@ def _example(layers: dict[str, nn.Module]) -> str:
 
 
 def _is_known(layer: nn.Module) -> bool:
-    """Whether GrOWL knows the layer's rows: one for each input unit."""
+    """Return whether GrOWL supports a layer, in which each input unit has one row."""
     return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
 
 
@@ -291,10 +293,10 @@ def _check_pass(problem: Problem, network: nn.Module, where: str) -> None:
         inputs = augmented
     outputs = _called(where, network, inputs)
     if not isinstance(outputs, Sequence) or isinstance(outputs, str):
-        raise ProblemError(f"{where}: a list of one output a task expected, found {_kind(outputs)}")
+        raise ProblemError(f"{where}: a list of one output for each task expected, found {_kind(outputs)}")
     if len(outputs) != len(problem.tasks):
         names = ", ".join(task.name for task in problem.tasks)
-        raise ProblemError(f"{where}: one output a task expected ({len(problem.tasks)} = {names}), found {len(outputs)}")
+        raise ProblemError(f"{where}: one output for each task expected ({len(problem.tasks)} = {names}), found {len(outputs)}")
     for t, task in enumerate(problem.tasks):
         output, target = outputs[t], targets[:, t]
         if not isinstance(output, Tensor):
@@ -310,11 +312,13 @@ def _check_pass(problem: Problem, network: nn.Module, where: str) -> None:
             raise ProblemError(f"{where}: the loss of task {task.name} depends on no parameter, so that nothing can be learned")
         metric = _called(f"{where}: the metric of task {task.name}", task.metric, output.detach(), target)
         if not isinstance(metric, Tensor) or metric.shape != (len(inputs),):
-            raise ProblemError(f"{where}: the metric of task {task.name} is one value a sample, ({len(inputs)},), found {_kind(metric)}")
+            raise ProblemError(
+                f"{where}: the metric of task {task.name} is one value for each sample, ({len(inputs)},), found {_kind(metric)}"
+            )
 
 
 def _check_classes(problem: Problem, t: int, output: Tensor) -> None:
-    """Cross-entropy ends the process on some devices where a class is out of range, so every target is looked at."""
+    """Check every target: on some devices, cross-entropy aborts the process if a class is out of range."""
     n_classes = output.shape[1] if output.dim() > 1 else 0
     for name, part in _parts(problem).items():
         column = (part.targets if isinstance(part, Split) else part.first(_N_SAMPLES)[1])[:, t]
@@ -326,7 +330,7 @@ def _check_classes(problem: Problem, t: int, output: Tensor) -> None:
 
 
 def _called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """The user's code; what it raises names the part."""
+    """Call the user's code, and convert its errors to a ProblemError that names the part."""
     try:
         return function(*arguments)
     except (ProblemError, OSError, MemoryError, torch.OutOfMemoryError):

@@ -34,7 +34,7 @@ from trainer.problems.custom.source import (
 )
 from trainer.problems.custom.task_names import check_task_names
 from trainer.problems.facts import ProblemFacts
-from trainer.settings import TrainingSettings, takes_steps
+from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from trainer.problems.problem import Problem
@@ -47,7 +47,7 @@ _built: ContextVar["dict[str, Problem] | None"] = ContextVar("built problems", d
 
 @contextmanager
 def building_once() -> Iterator[None]:
-    """Within it, all that planning asks of a problem needs one build of it; the data is let go at the end."""
+    """Within the context, planning builds each problem once; the data is released at the end."""
     token = _built.set({})
     try:
         yield
@@ -56,16 +56,16 @@ def building_once() -> Iterator[None]:
 
 
 def is_own(name: str) -> bool:
-    """Whether a problem's name in a grid file is the path of a factory."""
+    """Return whether a problem's name in a grid file is the path of a factory."""
     return ":" in name
 
 
 def own_problem(name: str, folders: Sequence[str]) -> "OwnProblem":
-    """Import a factory; once in a process, until its source changes.
+    """Import a factory, once in a process unless its source changes.
 
     Args:
         name: `my_package.my_module:factory`.
-        folders: absolute; where the module is looked for, before Python's own path.
+        folders: absolute folders that are searched for the module, before Python's own path.
 
     Raises:
         ProblemError: the name, the module or the factory cannot be used.
@@ -86,7 +86,7 @@ def own_problem(name: str, folders: Sequence[str]) -> "OwnProblem":
 
 
 class OwnProblem:
-    """A factory, its options and its source as they were when it was imported."""
+    """A factory, its options and its source at the time of the import."""
 
     def __init__(self, name: str, source: Source, factory: Callable[..., Any]) -> None:
         self.name = name
@@ -96,11 +96,11 @@ class OwnProblem:
         self._data: dict[str, str] = {}
         self._tried: dict[tuple[str, str, int, float, bool], BatchError | None] = {}
         self.options, self._paths = options_of(name, factory)
-        """A dataclass with one field an option."""
+        """A dataclass with one field for each option."""
 
     @property
     def about(self) -> str:
-        """What the factory takes from a grid file and where it is, for hints."""
+        """The signature of the factory and its place, for hints."""
         given = inspect.signature(self._factory).parameters
         parameters = [shown_parameter(given[item.name]) for item in fields(self.options)]
         shown = f"{self.name.partition(':')[2]}({', '.join(parameters)})"
@@ -109,14 +109,14 @@ class OwnProblem:
         return f"the factory is `{shown}`, {self.source.files[self.source.module]}" + (f":{code.co_firstlineno}" if code else "")
 
     def models_of(self, options: Any) -> tuple[str, ...]:
-        """Names of its networks, the default first."""
+        """Return the names of its networks, the default first."""
         return self.facts(options).models
 
     def facts(self, options: Any) -> ProblemFacts:
-        """What the factory's `facts` says; without that the problem is built and checked here, once in a process.
+        """Return the facts of the factory's `facts`; without that the problem is built and checked, once in a process.
 
         Raises:
-            ProblemError: the factory fails, or what it returns cannot be trained.
+            ProblemError: the factory fails, or the problem that it returns cannot be trained.
         """
         key = self._identity(options)
         if key not in self._facts:
@@ -124,53 +124,53 @@ class OwnProblem:
             self._facts[key] = self._built_facts(options) if given is None else self._given_facts(given, options)
         return self._facts[key]
 
-    def check_batches(self, options: Any, model: str, method: str, training: TrainingSettings) -> None:
-        """Try a network on the sizes of batch that a training will meet; each combination once in a process.
+    def check_batches(self, options: Any, model: str, training: TrainingSettings, *, trains: bool = True) -> None:
+        """Try a network on the batch sizes of a training; each combination once in a process.
 
-        Nothing is tried where the factory has `facts`: planning does not build the problem then, and its workers try them.
+        Nothing is tried if the factory has `facts`: planning does not build the problem then, and the workers try the batches.
 
         Raises:
-            BatchError: the network cannot take one of them.
+            BatchError: the network cannot process one of the batches.
             ProblemError: the factory fails.
         """
         if getattr(self._factory, "facts", None) is not None:
             return
-        key = (self._identity(options), model, training.batch_size, training.data_share, takes_steps(method))
+        key = (self._identity(options), model, training.batch_size, training.data_share, trains)
         if key not in self._tried:
-            self._tried[key] = self._called("", self._found_in_batches, options, *key[1:])
+            self._tried[key] = self._called("", self._error_in_batches, options, *key[1:])
         error = self._tried[key]
         if error is not None:
             raise error
 
     def fingerprint(self, options: Any) -> str:
-        """SHA-256 over the factory's path, its options, its source, and what its `fingerprint` says of the data.
+        """Return the SHA-256 of the factory's path, its options, its source, and its `fingerprint` of the data.
 
         Raises:
-            SourceError: the source is not what was imported.
+            SourceError: the source has changed since the import.
             ProblemError: the factory's `fingerprint` fails.
         """
         self.refuse_other_source(self.source.digest)
         return self._identity(options)
 
     def refuse_other_source(self, digest: str) -> None:
-        """Compare the files, as they are now, with what was planned.
+        """Compare the current files with the planned source.
 
         Raises:
-            SourceError: they differ, or what is imported here differs.
+            SourceError: the files or the imported modules differ from the planned source.
         """
         now = find_source(self.source.module, self.source.folders)
         if digest != now.digest or digest != self.source.digest:
             changed = changed_modules(self.source.digests, now.digests)
             which = f" ({', '.join(changed)})" if changed else ""
-            mend = "undo the change and run again, or choose another `output`"
-            raise SourceError(f"the source of {self.name}{which} is not what was planned; {mend}")
+            remedy = "undo the change and run again, or choose another `output`"
+            raise SourceError(f"the source of {self.name}{which} is not what was planned; {remedy}")
 
     def build(self, options: Any) -> "Problem":
-        """Call the factory. Global random numbers begin at a fixed seed, so that each worker gets the same data.
+        """Call the factory with fixed seeds of all global random numbers, so that each worker gets the same data.
 
         Raises:
-            ProblemError: it returns no problem, or another one than its `facts` say.
-            Exception: whatever the factory raises.
+            ProblemError: the factory does not return a problem.
+            Exception: any error of the factory.
         """
         from trainer.problems.problem import Problem
 
@@ -181,30 +181,31 @@ class OwnProblem:
         return built
 
     def prepare(
-        self, options: Any, model: str, method: str | None = None, training: TrainingSettings | None = None
+        self, options: Any, model: str, training: TrainingSettings | None = None, *, trains: bool = True
     ) -> "tuple[Problem, list[str]]":
-        """The problem as a worker trains it, and what a reader of its rows should know. The folders stay on Python's path, last.
+        """Return the problem for training, and notes for the readers of its rows. The folders stay at the end of Python's path.
 
         Args:
-            options: of the problem.
-            model: the network that is trained, or was.
-            method, training: how it is going to be trained; None where it only is looked at.
+            options: the options of the problem.
+            model: the network that is or was trained.
+            training: the settings that it is going to be trained with; None where it is only inspected.
+            trains: whether the method takes optimizer steps on minibatches.
 
         Raises:
-            ProblemError: it cannot be trained; the message names what is wrong.
-            Exception: whatever the factory raises.
+            ProblemError: the problem cannot be trained, or contradicts its `facts`; the message names the reason.
+            Exception: any error of the factory.
         """
         from trainer.problems.custom.check import check_batches, check_problem, prunable_only
 
-        sys.path += [folder for folder in self.source.folders if folder not in sys.path]  # for imports in the midst of training
+        sys.path += [folder for folder in self.source.folders if folder not in sys.path]  # for imports during training
         problem = self.build(options)
         was_planned_unbuilt = getattr(self._factory, "facts", None) is not None
         if was_planned_unbuilt:
             _compare(self.facts(options), problem)
         with importing(self.source):
             notes = check_problem(problem, model)
-            if was_planned_unbuilt and method is not None and training is not None:  # otherwise planning has tried the batches
-                check_batches(problem, model, training.batch_size, training.data_share, trains=takes_steps(method))
+            if was_planned_unbuilt and training is not None:  # otherwise planning has already tried the batches
+                check_batches(problem, model, training.batch_size, training.data_share, trains=trains)
             return prunable_only(problem), notes
 
     def _identity(self, options: Any) -> str:
@@ -212,7 +213,7 @@ class OwnProblem:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _arguments(self, options: Any) -> dict[str, Any]:
-        """Keyword arguments; a path is relative to the first folder, the grid file's."""
+        """Return the keyword arguments; paths are relative to the first folder, that of the grid file."""
         given = {item.name: getattr(options, item.name) for item in fields(options)}
         folder = self.source.folders[0] if self.source.folders else os.getcwd()
         paths = {name: Path(folder, os.path.expanduser(given[name])) for name in self._paths if given[name] is not None}
@@ -224,10 +225,10 @@ class OwnProblem:
             return None
         key = json.dumps(asdict(options), sort_keys=True)
         if key not in self._data:
-            found = self._called("fingerprint", given, self._arguments(options))
-            if not isinstance(found, str):
-                raise ProblemError(f"{self.name}.fingerprint returned {type(found).__name__}, text expected")
-            self._data[key] = found
+            fingerprint = self._called("fingerprint", given, self._arguments(options))
+            if not isinstance(fingerprint, str):
+                raise ProblemError(f"{self.name}.fingerprint returned {type(fingerprint).__name__}, text expected")
+            self._data[key] = fingerprint
         return self._data[key]
 
     def _given_facts(self, given: Any, options: Any) -> ProblemFacts:
@@ -246,14 +247,14 @@ class OwnProblem:
     def _built_facts(self, options: Any) -> ProblemFacts:
         from trainer.problems.custom.check import facts_of
 
-        found: tuple[ProblemFacts, list[str]] = self._called("", lambda: facts_of(self._planned(options)))
-        facts, notes = found
+        result: tuple[ProblemFacts, list[str]] = self._called("", lambda: facts_of(self._planned(options)))
+        facts, notes = result
         for note in notes:
             warnings.warn(f"{self.name}: {note}", stacklevel=2)
         return facts
 
     def _planned(self, options: Any) -> "Problem":
-        """The problem at planning."""
+        """Return the problem at planning, built once within `building_once`."""
         kept, key = _built.get(), self._identity(options)
         if kept is None:
             return self.build(options)
@@ -261,7 +262,7 @@ class OwnProblem:
             kept[key] = self.build(options)
         return kept[key]
 
-    def _found_in_batches(self, options: Any, model: str, batch_size: int, data_share: float, trains: bool) -> BatchError | None:
+    def _error_in_batches(self, options: Any, model: str, batch_size: int, data_share: float, trains: bool) -> BatchError | None:
         from trainer.problems.custom.check import check_batches
 
         try:
@@ -271,7 +272,7 @@ class OwnProblem:
         return None
 
     def _called(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The user's code at planning: whatever it raises is one message."""
+        """Call the user's code at planning, and convert its errors to a ProblemError."""
         name = f"{self.name}.{what}" if what else self.name
         if not callable(function):
             raise ProblemError(f"{name} is {type(function).__name__}, a function of the options expected")
@@ -296,7 +297,7 @@ def _compare(facts: ProblemFacts, problem: "Problem") -> None:
 
 @contextmanager
 def _fixed_seeds() -> Iterator[None]:
-    """Global random numbers of Python, numpy and torch begin anew, and go on afterwards as if nothing had happened."""
+    """Seed the global random numbers of Python, numpy and torch within the context, and restore their states afterwards."""
     import numpy as np
     import torch
 

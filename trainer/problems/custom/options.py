@@ -1,4 +1,4 @@
-"""A factory's signature as a dataclass of options, as far as a grid file can spell and check them."""
+"""A factory's signature as a dataclass of options, as far as a grid file can express and check them."""
 
 import inspect
 import math
@@ -15,16 +15,16 @@ from trainer.problems.custom.source import ProblemError
 from trainer.settings import Range
 
 RESERVED = ("name", "import_from")
-"""Keys of a problem in a grid file that are no options of a factory."""
+"""Keys of a problem in a grid file that are not options of a factory."""
 
 
 def options_of(name: str, factory: Callable[..., Any]) -> tuple[type[Any], frozenset[str]]:
-    """A frozen dataclass of what the grid file may set, and which of it are paths."""
+    """Return a frozen dataclass of the options that a grid file may set, and the names of those that are paths."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError) as error:
         raise ProblemError(f"the parameters of {name} cannot be read: {error}", "write a plain function around it") from None
-    found: list[Any] = []
+    options: list[Any] = []
     paths = set()
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -37,16 +37,16 @@ def options_of(name: str, factory: Callable[..., Any]) -> tuple[type[Any], froze
         annotation = _annotation(parameter.annotation, factory)
         default = os.fspath(parameter.default) if isinstance(parameter.default, os.PathLike) else parameter.default
         if has_default and not _is_plain(default):
-            continue  # no grid file can spell it: the factory's own default stays
+            continue  # a grid file cannot express it, so the factory uses its own default
         if _without_none(annotation) in (Path, os.PathLike):
             paths.add(parameter.name)
         kind = _of_default(_spelled(annotation), default) if has_default else _spelled(annotation)
-        found.append((parameter.name, kind, field(default_factory=partial(deepcopy, default)) if has_default else field()))
-    return make_dataclass("Options", found, frozen=True, kw_only=True), frozenset(paths)
+        options.append((parameter.name, kind, field(default_factory=partial(deepcopy, default)) if has_default else field()))
+    return make_dataclass("Options", options, frozen=True, kw_only=True), frozenset(paths)
 
 
 def shown_parameter(parameter: inspect.Parameter) -> str:
-    """`width: int = 32`, without the rules that ride on an annotation."""
+    """Return a parameter as text, such as `width: int = 32`, without the rules in the annotation."""
     annotation = parameter.annotation
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
@@ -56,13 +56,13 @@ def shown_parameter(parameter: inspect.Parameter) -> str:
 
 
 def _annotation(written: Any, factory: Callable[..., Any]) -> Any:
-    """The annotation, also where it is text; `Any` for what cannot be resolved."""
+    """Return the annotation, also if it is text; `Any` if it cannot be resolved."""
     if written is inspect.Parameter.empty:
         return Any
     if isinstance(written, str):
         function = inspect.unwrap(factory.__init__ if inspect.isclass(factory) else factory)
         try:
-            return eval(written, getattr(function, "__globals__", {}))  # the user's own text, in the user's own module
+            return eval(written, getattr(function, "__globals__", {}))  # the user's own text in the user's own module
         except Exception:  # noqa: BLE001 - names that only a type checker knows
             return Any
     return written
@@ -75,7 +75,7 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _spelled(annotation: Any) -> Any:
-    """The annotation as far as a grid file can be checked against it: numbers, text, choices, lists and mappings of them."""
+    """Return the annotation as far as a grid file can be checked by it: numbers, text, choices, lists and mappings of them."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is float:
         return Annotated[float, Range()]  # finite
@@ -102,7 +102,7 @@ def _spelled(annotation: Any) -> Any:
 
 
 def _of_default(kind: Any, default: Any) -> Any:
-    """`n: int = None` means that None is welcome; another default of a wrong type, that the annotation is no rule."""
+    """Adapt a type to its default: `n: int = None` also accepts None; any other default of a wrong type disables the check."""
     if default is None:
         return kind if kind is Any or NoneType in get_args(kind) else kind | None
     plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind

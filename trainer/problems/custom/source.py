@@ -1,7 +1,7 @@
-"""The source of a user's own problem: the files it consists of, their digests, and how its module is imported.
+"""The source of a user's own problem: its files, their digests, and the import of its module.
 
-What a problem's results depend on is read from the files, not from what happens to be loaded: imports are followed in
-the text. Imports no torch, and nothing of the user's but in `load`.
+The modules that a problem depends on are determined from the text of its files, by following the import statements, and not from the
+modules that happen to be loaded. Imports no torch; the user's code is imported by `load` alone.
 """
 
 import ast
@@ -24,11 +24,11 @@ _HERE = Path(__file__).resolve().parents[3]
 
 
 class ProblemError(TrainerError, ValueError):
-    """A problem of the user's own that cannot be used; the message says what is wrong and where.
+    """A user's own problem that cannot be used; the message says what is wrong and where.
 
     Args:
-        message: all of `str(error)`.
-        hint: how to put it right, for a person who plans a sweep; whoever shows the error adds it.
+        message: the text of `str(error)`.
+        hint: how to fix the problem, for the user who plans a sweep; the code that shows the error adds it.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -40,49 +40,49 @@ class ProblemError(TrainerError, ValueError):
 
 
 class BatchError(ProblemError):
-    """A batch of a size that will occur, and that a network cannot take."""
+    """A batch of a size that will occur, and that a network cannot process."""
 
     def __init__(self, message: str, hint: str, is_of_training: bool) -> None:
         super().__init__(message, hint)
         self.is_of_training = is_of_training
-        """Whether another `training.batch_size` helps; the sizes of evaluation are fixed."""
+        """Whether another `training.batch_size` helps; the batch sizes of evaluation are fixed."""
 
 
 class SourceError(ProblemError):
-    """Its module is not there, cannot be imported, or is not what it was; on another machine it may be."""
+    """The module is missing, cannot be imported, or has changed; this may be different on another machine."""
 
     kind = "node"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A module and what it imports of the modules beside it."""
+    """A module and the neighbouring modules that it imports."""
 
     module: str
     folders: tuple[str, ...]
-    """Where its imports are looked for first."""
+    """The folders that are searched first for its imports."""
     files: Mapping[str, Path]
     """Module -> its file."""
     digests: Mapping[str, str]
-    """Module -> SHA-256 of its text; line ends do not matter."""
+    """Module -> SHA-256 of its text, independent of line ends."""
     is_installed: bool
-    """Found on Python's own path, not in `folders`: then only modules of its own package count as beside it."""
+    """Whether it is on Python's own path and not in `folders`; then only modules of its own package belong to the source."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all of it; where the files lie does not matter."""
+        """The SHA-256 of the whole source, independent of the location of its files."""
         return hashlib.sha256(json.dumps(self.digests, sort_keys=True).encode()).hexdigest()
 
 
 def find_source(module: str, folders: Sequence[str]) -> Source:
-    """Find a module, and by the import statements in its text the modules beside it. Imports none of them.
+    """Find a module and the neighbouring modules in its import statements, without importing them.
 
     Args:
         module: `my_module` or `my_package.my_module`.
-        folders: absolute; where it and the modules beside it are looked for, in this order, before Python's own path.
+        folders: absolute folders that are searched for the modules, in this order, before Python's own path.
 
     Raises:
-        SourceError: no such module, or a file cannot be read.
+        SourceError: there is no such module, or a file cannot be read.
     """
     top = module.partition(".")[0]
     if top in _OURS:
@@ -99,8 +99,8 @@ def find_source(module: str, folders: Sequence[str]) -> Source:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        found = name.partition(".")[0]
-        path = None if name in files or found in _OURS or (is_installed and found != top) else _file_of(name, roots)
+        package = name.partition(".")[0]
+        path = None if name in files or package in _OURS or (is_installed and package != top) else _file_of(name, roots)
         if path is None:
             continue
         try:
@@ -113,12 +113,12 @@ def find_source(module: str, folders: Sequence[str]) -> Source:
 
 
 def load(source: Source) -> ModuleType:
-    """Import the module anew, from the text as it is now.
+    """Import the module again from its current text.
 
     Raises:
-        SourceError: whatever the import raises.
+        SourceError: the import fails with any error.
     """
-    if not source.is_installed:  # an installed package may hold compiled parts that cannot be loaded twice
+    if not source.is_installed:  # an installed package may contain compiled parts that cannot be loaded twice
         for name in source.files:
             sys.modules.pop(name, None)
     with importing(source):
@@ -133,13 +133,13 @@ def load(source: Source) -> ModuleType:
 
 @contextmanager
 def importing(source: Source) -> Iterator[None]:
-    """While it lasts, the source's folders are the first on Python's path. Wraps each call into the user's code.
+    """Put the source's folders first on Python's path within the context, which encloses each call of the user's code.
 
-    Modules of the same name that came from elsewhere are forgotten, and no bytecode is written: it is told from its
-    source by a time in seconds, which is too coarse for a file that is being edited.
+    Modules of the same name from other places are unloaded, and no bytecode is written: Python compares the times of bytecode and
+    source in seconds, which is too coarse for a file that is being edited.
 
     Raises:
-        ProblemError: a file of the user's was imported under the name of one of this program's packages.
+        ProblemError: a user's file was imported under the name of one of this program's packages.
     """
     if not source.is_installed:
         for name, path in source.files.items():
@@ -154,13 +154,13 @@ def importing(source: Source) -> Iterator[None]:
         _refuse_other_packages()
     finally:
         sys.dont_write_bytecode = has_bytecode
-        for folder in source.folders:  # what the user's code did to the path stays
+        for folder in source.folders:  # changes of the path by the user's code stay
             if folder in sys.path:
                 sys.path.remove(folder)
 
 
 def described(error: BaseException, source: Source) -> str:
-    """Class and message on one line, and the last line of the user's code that it came through."""
+    """Return the class and the message of an error in one line, and the last line of the user's code in its traceback."""
     files = {str(path): path for path in source.files.values()}
     place = ""
     trace = error.__traceback__
@@ -172,7 +172,7 @@ def described(error: BaseException, source: Source) -> str:
 
 
 def changed_modules(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Modules whose digest is another one, or that came or went."""
+    """Return the modules that were added, removed or changed."""
     return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
 
 
@@ -186,7 +186,7 @@ def _file_of(module: str, roots: Iterable[Path]) -> Path | None:
 
 
 def _installed_roots(top: str) -> tuple[Path, ...]:
-    """The folders that hold an installed top-level module or package; none where it has no source of its own."""
+    """Return the folders of an installed top-level module or package; empty if it has no source."""
     if top in sys.stdlib_module_names or top == "__main__":
         return ()
     try:
@@ -200,7 +200,7 @@ def _installed_roots(top: str) -> tuple[Path, ...]:
 
 
 def _near(module: str, folders: Sequence[str]) -> str:
-    """Which module of these folders may be meant."""
+    """Return a hint on a module of these folders with a similar name."""
     if module.endswith(".py") or module == "__main__":
         return "write the module without `.py`" if module.endswith(".py") else "put the factory into a file, so that workers can import it"
     there = [path.stem for folder in folders for path in sorted(Path(folder).glob("*.py"))]
@@ -214,7 +214,7 @@ def _parents(module: str) -> list[str]:
 
 
 def _imports(text: bytes, module: str, is_package: bool) -> Iterator[str]:
-    """Names that import statements anywhere in the text may stand for; empty when it does not compile (the import will say so)."""
+    """Yield the names in all import statements of a text; none if it does not compile, which the import will report."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a task may be called: its name becomes columns of the results."""
+"""The rules for names of tasks, which become names of columns in the results."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ def check_task_names(names: Sequence[str]) -> None:
     """Refuse names that cannot be columns of the results.
 
     Raises:
-        ProblemError: none, a repeated one, one with other signs, or one with another meaning.
+        ProblemError: there is no name, or a name is repeated, reserved or has other characters.
     """
     if not names:
         raise ProblemError("at least one task expected")
@@ -23,4 +23,4 @@ def check_task_names(names: Sequence[str]) -> None:
         if name in (SPARSITY, "mean"):
             raise ProblemError(f"another name than `{name}` expected for a task: the results use it")
     if len(set(names)) < len(names):
-        raise ProblemError(f"a name of its own for each task expected, found {', '.join(names)}")
+        raise ProblemError(f"a different name for each task expected, found {', '.join(names)}")

@@ -1,1 +1,1 @@
-"""Two-task image problems, and the data sets that they are made of."""
+"""Two-task image problems, and the data sets that they are built from."""

@@ -1,4 +1,4 @@
-"""Built data in files of its own, so that each worker maps it instead of building it again."""
+"""A cache of built data in files, so that each worker maps the data instead of building it again."""
 
 import hashlib
 import os
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def cache_folder(chosen: str | None) -> Path:
-    """`chosen`, or `pareto-sweep` in the user's cache folder. It may not exist yet."""
+    """Return `chosen`, or `pareto-sweep` in the user's cache folder, which may not exist yet."""
     if chosen is not None:
         return Path(os.path.expanduser(chosen))
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pareto-sweep"
 
 
 def publish(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file aside and rename it, so that nobody sees half of it and two writers do no harm.
+    """Write a temporary file and rename it, so that no reader sees an incomplete file and two writers do not conflict.
 
-    A cache is a convenience: where it cannot be written, a warning says so and the work goes on.
+    If the cache cannot be written, a warning is issued and the work continues.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -33,18 +33,18 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
-        warnings.warn(f"{path} cannot be written, so that it is made again each time ({error}); set the problem's `cache`", stacklevel=2)
+        warnings.warn(f"{path} cannot be written, so that it is built again each time ({error}); set the problem's `cache`", stacklevel=2)
 
 
 def cached(path: Path, build: Callable[[], Mapping[str, "Tensor"]]) -> Mapping[str, "Tensor"]:
-    """The tensors of the file, mapped into memory; built and stored first where the file is not there or damaged.
+    """Return the tensors of a file, mapped into memory; they are built and stored first if the file is missing or damaged.
 
     Args:
-        path: a safetensors file whose name says what is in it. The SHA-256 of its tensors is in its metadata.
-        build: makes the tensors, which have to be contiguous.
+        path: a safetensors file whose name identifies its content. The SHA-256 of its tensors is in its metadata.
+        build: creates the tensors, which have to be contiguous.
 
     Returns:
-        The tensors of `build`. Not to be written to: they may lie in the file.
+        The tensors of `build`, which must not be modified, as they may be mapped from the file.
     """
     from safetensors.torch import save
 

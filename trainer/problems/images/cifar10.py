@@ -1,4 +1,4 @@
-"""CIFAR-10 in its original forms: the binary and the Python version, each as a folder or as the packed archive."""
+"""CIFAR-10 in its original forms: the binary and the Python version, each as a folder or as a compressed archive."""
 
 import io
 import tarfile
@@ -23,7 +23,11 @@ _FILE_LIMIT = 2 * _RECORD * _BATCH  # bytes; the original files hold 31 million
 
 
 def cifar10(root: Path) -> Original:
-    """CIFAR-10 below `root`; downloaded into it where it is not there. Raises DataError."""
+    """Find CIFAR-10 below `root`, or download it.
+
+    Raises:
+        DataError: the data set is missing or incomplete, and cannot be downloaded.
+    """
     places = [root / place for place in _PLACES]
     expected = (
         "the folder cifar-10-batches-bin (data_batch_1.bin .. data_batch_5.bin, test_batch.bin) or cifar-10-batches-py "
@@ -62,22 +66,22 @@ def _load_files(files: tuple[Path, ...], read: _Reader) -> Contents:
 
 
 def _load_archive(path: Path, names: list[str], read: _Reader) -> Contents:
-    found: dict[str, Labelled] = {}
+    batches: dict[str, Labelled] = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 name = PurePosixPath(member.name).name
                 if name in names and member.isfile() and (stream := archive.extractfile(member)):
-                    found[name] = read(f"{path}: {member.name}", stream.read(_FILE_LIMIT))
+                    batches[name] = read(f"{path}: {member.name}", stream.read(_FILE_LIMIT))
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{path}: a whole, readable archive expected, found: {error}\n  hint: fetch it again") from error
-    if missing := [name for name in names if name not in found]:
+    if missing := [name for name in names if name not in batches]:
         raise DataError(f"{path}: {', '.join(names)} expected in it, not there: {', '.join(missing)}\n  hint: fetch it again")
-    return _joined(str(path), [found[name] for name in names])
+    return _joined(str(path), [batches[name] for name in names])
 
 
 def _read_binary(where: str, content: bytes) -> Labelled:
-    """Records of one label byte and 3,072 pixel bytes."""
+    """Read records of one label byte and 3,072 pixel bytes."""
     import numpy as np
 
     if not content or len(content) % _RECORD:
@@ -87,7 +91,7 @@ def _read_binary(where: str, content: bytes) -> Labelled:
 
 
 def _read_python(where: str, content: bytes) -> Labelled:
-    """A pickled dictionary with `data`, uint8 of shape (n, 3072), and `labels`, a list of n numbers."""
+    """Read a pickled dictionary with `data`, uint8 of shape (n, 3072), and `labels`, a list of n numbers."""
     import numpy as np
 
     try:
@@ -118,7 +122,7 @@ def _joined(where: str, batches: list[Labelled]) -> Contents:
 
     *train, test = batches
     joined = Labelled(np.concatenate([batch.images for batch in train]), np.concatenate([batch.labels for batch in train]))
-    # The original has as many images of each class: the same batch under two names shows here.
+    # The original has equally many images of each class; a batch that occurs under two names is detected here.
     for part, full in ((joined, 5 * _BATCH), (test, _BATCH)):
         counts = np.bincount(part.labels, minlength=10)
         if len(part) == full and counts.min() != counts.max():

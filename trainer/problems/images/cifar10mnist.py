@@ -1,8 +1,8 @@
-"""Cifar10Mnist: a digit blended onto a colour image, and a label for each.
+"""Cifar10Mnist: a digit blended onto a colour image, with one label for each.
 
 The i-th MNIST digit, resized to 32x32, lies on the i-th CIFAR-10 image: where the digit is brighter than 0, the pixel is
-half the one and half the other. Pairs are divided into training and validation; test pairs come from the test images.
-In each epoch every training image is turned at random by up to 20 degrees.
+the mean of both. Pairs are divided into training and validation; test pairs come from the test images.
+In each epoch every training image is rotated at random by up to 20 degrees.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _MEAN, _DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 @dataclass(frozen=True)
 class Cifar10MnistOptions(TwoLabelOptions):
-    """Digits over pictures."""
+    """Options of digits that are blended onto images."""
 
     tasks: ClassVar[tuple[str, ...]] = TASKS
     n_train: Annotated[int, Range(ge=1)] = 40_000
@@ -38,14 +38,14 @@ class Cifar10MnistOptions(TwoLabelOptions):
 
 
 def blend(pictures: "NDArray[np.uint8]", digits: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
-    """Lay digits over pictures, half transparent.
+    """Blend half-transparent digits onto pictures.
 
     Args:
         pictures: shape (n, 3, 32, 32).
         digits: shape (n, 28, 28).
 
     Returns:
-        Shape (n, 3, 32, 32): the mean of both, halves rounded up, where the resized digit is not 0; the picture elsewhere.
+        Shape (n, 3, 32, 32): the mean of both, halves rounded up, where the resized digit is not 0, and the picture elsewhere.
 
     Source: the resize is bicubic, as in the authors' code (Pillow's default there).
     """
@@ -64,9 +64,9 @@ def _pairs(contents: Sequence[Contents], options: TwoLabelOptions) -> Pairs:
     pictures, digits = contents
     n_pairs, n_test = min(len(pictures.train), len(digits.train)), min(len(pictures.test), len(digits.test))
     numbers = divided(n_pairs, options.n_train, options.n_validation, (options.data_seed, 0))
-    made = {split: _blended(pictures.train, digits.train, chosen) for split, chosen in numbers.items()}
+    pairs = {split: _blended(pictures.train, digits.train, chosen) for split, chosen in numbers.items()}
     chosen = np.random.default_rng([options.data_seed, 1]).permutation(n_test)[: options.n_test]
-    return made | {"test": _blended(pictures.test, digits.test, chosen)}
+    return pairs | {"test": _blended(pictures.test, digits.test, chosen)}
 
 
 def _blended(pictures: Labelled, digits: Labelled, chosen: "NDArray[np.int64]") -> tuple["NDArray[np.uint8]", "NDArray[np.uint8]"]:

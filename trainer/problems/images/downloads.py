@@ -1,4 +1,4 @@
-"""Downloading the original files by torchvision, which is imported without its compiled operators where these do not load."""
+"""Downloads of the original files by torchvision, which is imported without its compiled operators if these do not load."""
 
 import contextlib
 import http.client
@@ -18,11 +18,11 @@ _schemas: list[Any] = []
 
 
 def import_torchvision() -> ModuleType:
-    """The package `torchvision`.
+    """Import the package `torchvision`.
 
-    The registry's torchvision is built for its CUDA torch. Beside a CPU torch its compiled half does not load, and the
-    import stops at `operator torchvision::nms does not exist`, although data sets and classifiers need no operator. The
-    import passes once the two operators it describes are declared; declaring them first would break a torchvision that
+    The registry's torchvision is built for its CUDA torch. With a CPU torch its compiled part does not load, and the
+    import fails with `operator torchvision::nms does not exist`, although data sets and classifiers need no operator. The
+    import succeeds once these two operators are declared; declaring them first would break a torchvision that
     has them.
     """
     try:
@@ -35,7 +35,7 @@ def import_torchvision() -> ModuleType:
     library = Library("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _schemas.append(library)  # a library that is collected takes its operators along
+    _schemas.append(library)  # a library that is garbage-collected removes its operators
     return importlib.import_module("torchvision")
 
 
@@ -43,21 +43,21 @@ _TIMEOUT = 30.0  # seconds without a byte
 
 
 def download(name: str, root: Path) -> str | None:
-    """Fetch a data set into `root`, as torchvision lays it out. Files arrive whole: they are moved in at the end.
+    """Download a data set into `root`, in torchvision's layout. Complete files are moved there at the end.
 
     Args:
         name: a class of `torchvision.datasets`: MNIST, FashionMNIST or CIFAR10.
-        root: is made if it is not there.
+        root: a folder, which is created if it does not exist.
 
     Returns:
-        None, or in one line why it failed.
+        None, or the reason of the failure in one line.
     """
     is_new = not root.exists()
     aside: Path | None = None
     try:
         root.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".download-", dir=root))
-        with _patient(), _quiet():
+        with _timeout(), _quiet():
             getattr(import_torchvision().datasets, name)(str(aside), download=True)
         for path in sorted(aside.rglob("*")):
             target = root / path.relative_to(aside)
@@ -76,8 +76,8 @@ def download(name: str, root: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _patient() -> Iterator[None]:
-    """torchvision sets no timeout, and behind some firewalls a connection never ends."""
+def _timeout() -> Iterator[None]:
+    """Set a timeout, which torchvision does not: behind some firewalls a connection never ends."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT)
     try:
@@ -88,7 +88,7 @@ def _patient() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """torchvision draws its bar wherever stderr goes; only a terminal wants it."""
+    """Suppress torchvision's progress bar unless standard error is a terminal."""
     if sys.stderr.isatty():
         yield
     else:

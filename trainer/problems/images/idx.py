@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST in their original form: four idx files, packed with gzip or not."""
+"""MNIST and Fashion-MNIST in their original form: four idx files, with or without gzip compression."""
 
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FASHION_CLASSES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 SYSTEM_FOLDERS = {"FashionMNIST": (Path("/usr/share/datasets/fashion-mnist"),)}
-"""Where packages of the operating system put a data set (Debian: dataset-fashion-mnist)."""
+"""Folders of data sets that packages of the operating system install (Debian: dataset-fashion-mnist)."""
 
 _FOLDERS = {
     "MNIST": ("MNIST/raw", "MNIST", "mnist/raw", "mnist", "."),
@@ -24,8 +24,8 @@ _FOLDERS = {
 }
 _PARTS = {"train": 60_000, "t10k": 10_000}
 _IMAGES, _LABELS = (28, 28), ()
-# MD5 of the unpacked files of full size, in the order of `_files`. They tell the two sets, which have equal names and
-# sizes, from each other and from damaged ones. MNIST's are torchvision's mirror unpacked, Fashion-MNIST's Debian's.
+# MD5 of the complete, uncompressed files in the order of `_files`. They distinguish the two data sets, which have equal names and
+# sizes, and detect damaged files. The files are those of torchvision's mirror for MNIST, and Debian's for Fashion-MNIST.
 _MD5 = {
     "MNIST": (
         *("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
@@ -39,24 +39,32 @@ _MD5 = {
 
 
 def mnist(root: Path) -> Original:
-    """MNIST below `root`; downloaded into it where it is not there. Raises DataError."""
+    """Find MNIST below `root`, or download it.
+
+    Raises:
+        DataError: the data set is missing or incomplete, and cannot be downloaded.
+    """
     return _obtain("MNIST", root)
 
 
 def fashion_mnist(root: Path) -> Original:
-    """Fashion-MNIST below `root`, or as Debian installs it; downloaded where it is not there. Raises DataError."""
+    """Find Fashion-MNIST below `root` or where Debian installs it, or download it.
+
+    Raises:
+        DataError: the data set is missing or incomplete, and cannot be downloaded.
+    """
     return _obtain("FashionMNIST", root)
 
 
 def read_idx(path: Path, shape: tuple[int, ...], n_max: int, name: str, md5: str) -> "NDArray[np.uint8]":
-    """One idx file of unsigned bytes.
+    """Read an idx file of unsigned bytes.
 
     Args:
-        path: packed if it ends in `.gz`.
-        shape: of one item: (28, 28) for images, () for labels.
-        n_max: items of the file of full size; fewer are accepted.
-        name: of the data set, for messages.
-        md5: of the unpacked file of full size.
+        path: the file, compressed if its name ends in `.gz`.
+        shape: the shape of one item: (28, 28) for images, () for labels.
+        n_max: number of items in the complete file; fewer are accepted.
+        name: name of the data set, for messages.
+        md5: MD5 of the complete, uncompressed file.
 
     Returns:
         Shape (n, *shape).

@@ -1,7 +1,7 @@
 """MultiDigits: pairs of the 8x8 digits that scikit-learn ships, on a 12x12 canvas. Nothing is downloaded.
 
-The left digit lies at [0:8, 0:8], the right one at [4:12, 4:12]; where they overlap the brighter pixel wins. The 1,797
-images are divided before they are paired (1,200 / 300 / 297), so no test digit was ever seen in training.
+The left digit is at [0:8, 0:8], the right one at [4:12, 4:12]; where they overlap, the brighter pixel is used. The 1,797
+images are divided before they are paired (1,200 / 300 / 297), so that no test digit occurs in training.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ ALL_TASKS: dict[str, tuple[str, str, float, int]] = {
     "larger": ("accuracy", "nats", math.log(2), 2),
     "parity": ("accuracy", "nats", math.log(2), 2),
 }
-"""Metric, unit of the loss, loss of a guess, outputs of each task. `sum` is a regression on a quarter of left + right,
-`larger` whether left > right, `parity` whether left + right is odd."""
+"""Task -> metric, unit of the loss, loss of a constant guess, number of outputs. `sum` is a regression on a quarter of left + right,
+`larger` is whether left > right, and `parity` whether left + right is odd."""
 _IMAGES = {"train": (0, 1200), "validation": (1200, 1500), "test": (1500, 1797)}
 _CONSTRUCTION = "multidigits/1"
 _CANVAS, _SHIFT, _SIZE = 12, 4, 8
@@ -41,7 +41,7 @@ TaskName = Literal["left", "right", "sum", "larger", "parity"]
 
 @dataclass(frozen=True)
 class MultiDigitsOptions(Checked):
-    """How many pairs are drawn."""
+    """The number of pairs, and their tasks."""
 
     n_train: Annotated[int, Range(ge=1)] = 3000
     """Training pairs."""
@@ -50,7 +50,7 @@ class MultiDigitsOptions(Checked):
     n_test: Annotated[int, Range(ge=1)] = 1000
     """Test pairs."""
     tasks: tuple[TaskName, ...] = ("left", "right")
-    """What is learned of a pair: the left digit, the right one, their sum (a regression), which is larger, whether the sum is odd."""
+    """The tasks: the left digit, the right digit, their sum (a regression), whether the left one is larger, whether the sum is odd."""
     data_seed: Annotated[int, Range(ge=0)] = 0
     """Seed of the division of the images and of the pairing; the same for every trial of a sweep."""
 
@@ -60,7 +60,7 @@ class MultiDigitsOptions(Checked):
             raise ValueError(f"different tasks expected, at least one of {', '.join(ALL_TASKS)}")
 
     def facts(self) -> ProblemFacts:
-        """As many tasks as were chosen."""
+        """Return facts with the chosen tasks."""
         chosen = [ALL_TASKS[task] for task in self.tasks]
         return ProblemFacts(
             tasks=self.tasks,
@@ -72,7 +72,7 @@ class MultiDigitsOptions(Checked):
 
 
 def fingerprint(options: MultiDigitsOptions) -> str:
-    """SHA-256 over scikit-learn's file of digits, how the pairs are made, and the options. Imports neither torch nor scikit-learn."""
+    """Return the SHA-256 of scikit-learn's file of digits, the construction and the options. Imports neither torch nor scikit-learn."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
@@ -85,7 +85,7 @@ def fingerprint(options: MultiDigitsOptions) -> str:
 
 
 def build(options: MultiDigitsOptions) -> "Problem":
-    """Make the pairs.
+    """Build the problem.
 
     Returns:
         A problem with inputs of shape (n, 1, 12, 12), float32 in [0, 1], and targets of shape (n, n_tasks): int64, or

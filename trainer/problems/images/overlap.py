@@ -1,8 +1,8 @@
-"""MultiMNIST, Multi-Fashion and Multi-Fashion+MNIST: two images that overlap, and a label for each.
+"""MultiMNIST, Multi-Fashion and Multi-Fashion+MNIST: two overlapping images, with one label for each.
 
-The first image lies at [0:28, 0:28] of a 36x36 canvas, the second at [6:34, 6:34]; where they overlap the brighter pixel
-wins, and the canvas is made 28x28. Images are divided into training, validation and test before they are paired, so no
-test image was ever seen in training. Each image of a split is the first of one pair; its partner is drawn at random,
+The first image is at [0:28, 0:28] of a 36x36 canvas, the second at [6:34, 6:34]; where they overlap, the brighter pixel
+is used, and the canvas is resized to 28x28. Images are divided into training, validation and test before they are paired, so that no
+test image occurs in training. Each image of a split is the first of one pair; its partner is drawn at random,
 with replacement, from the same split.
 """
 
@@ -29,20 +29,20 @@ _CHUNK = 8192  # canvases in memory at once
 
 @dataclass(frozen=True)
 class OverlapOptions(TwoLabelOptions):
-    """Pairs of overlapping images."""
+    """Options of pairs of overlapping images."""
 
     tasks: ClassVar[tuple[str, ...]] = TASKS
 
 
 def overlap(first: "NDArray[np.uint8]", second: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
-    """Lay two images over each other.
+    """Overlay two images.
 
     Args:
-        first: shape (n, 28, 28); at the upper left.
-        second: shape (n, 28, 28); at [6:34, 6:34].
+        first: shape (n, 28, 28); placed at the upper left.
+        second: shape (n, 28, 28); placed at [6:34, 6:34].
 
     Returns:
-        Shape (n, 28, 28): the 36x36 canvas, resized bilinearly with anti-aliasing (in whole numbers: the same on every machine).
+        Shape (n, 28, 28): the 36x36 canvas, resized bilinearly with anti-aliasing (in whole numbers, for equal results on every machine).
 
     Source: Sener and Koltun, NeurIPS 2018 (MultiMNIST, after Sabour et al. 2017).
     """
@@ -60,7 +60,7 @@ def overlap(first: "NDArray[np.uint8]", second: "NDArray[np.uint8]") -> "NDArray
 
 
 def _pairs(contents: Sequence[Contents], options: TwoLabelOptions) -> Pairs:
-    """The pairs of every split. Given one data set, both images come from it."""
+    """Return the pairs of every split. With a single data set, both images come from it."""
     import numpy as np
 
     first, second = contents[0], contents[-1]
@@ -69,16 +69,16 @@ def _pairs(contents: Sequence[Contents], options: TwoLabelOptions) -> Pairs:
         | {"test": np.random.default_rng([options.data_seed, 1, which]).permutation(len(one.test))[: options.n_test]}
         for which, one in enumerate(contents)
     ]
-    made = {}
+    pairs = {}
     for stream, split in enumerate(("train", "validation", "test")):
         left, pool = numbers[0][split], numbers[-1][split]
         right = np.random.default_rng([options.data_seed, 2, stream]).choice(pool, len(left))
         from_first, from_second = (one.test if split == "test" else one.train for one in (first, second))
-        made[split] = _laid(from_first, left, from_second, right)
-    return made
+        pairs[split] = _overlaid(from_first, left, from_second, right)
+    return pairs
 
 
-def _laid(
+def _overlaid(
     first: Labelled, left: "NDArray[np.int64]", second: Labelled, right: "NDArray[np.int64]"
 ) -> tuple["NDArray[np.uint8]", "NDArray[np.uint8]"]:
     import numpy as np

@@ -1,18 +1,18 @@
-"""Pickles that may hold numpy arrays and Python's own containers, and nothing that could run."""
+"""Safe reading of pickles that contain numpy arrays and Python's own containers, but no code."""
 
 import pickle
 from typing import Any, BinaryIO
 
 
 class NotPlainError(ValueError):
-    """The pickle is damaged, or names something that is neither an array nor one of Python's own values."""
+    """The pickle is damaged, or contains something that is neither an array nor one of Python's own values."""
 
 
 def load_plain(stream: BinaryIO) -> Any:
-    """Unpickle arrays, strings, numbers, lists and dictionaries; also what Python 2 wrote.
+    """Unpickle arrays, strings, numbers, lists and dictionaries, also if Python 2 wrote them.
 
     Raises:
-        NotPlainError: anything else, before any of it is called.
+        NotPlainError: the pickle contains anything else, of which nothing is called.
     """
     try:
         return _PlainUnpickler(stream, encoding="latin1").load()
@@ -35,7 +35,7 @@ def load_plain(stream: BinaryIO) -> Any:
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """numpy's three names for an array, under numpy 1's and numpy 2's module names, and no others."""
+        """Return one of numpy's three names for arrays, under the module names of numpy 1 and 2; refuse all others."""
         import numpy as np
 
         reconstruct = np.empty(0, np.uint8).__reduce__()[0]
@@ -50,5 +50,5 @@ class _PlainUnpickler(pickle.Unpickler):
         return allowed[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
-        """There are no objects outside the pickle."""
+        """Refuse references to objects outside the pickle."""
         raise NotPlainError(f"a reference to {pid!r}")

@@ -1,4 +1,4 @@
-"""Random rotation of training images, a whole minibatch at once."""
+"""Random rotation of training images, for a whole minibatch at once."""
 
 from dataclasses import dataclass
 
@@ -8,28 +8,28 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RandomRotation:
-    """Rotates each image by an angle of its own, drawn uniformly from [-degrees, degrees].
+    """Rotates each image by its own angle, drawn uniformly from [-degrees, degrees].
 
     Source: torchvision's RandomRotation with its defaults (nearest pixel, size kept, around the centre).
     """
 
     degrees: float
     fill: tuple[float, ...]
-    """Value of each channel where nothing of the image lies: black, in the unit of the inputs."""
+    """The value of each channel outside the image, which is black in the unit of the inputs."""
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Shape (n, channels, height, width) to the same; `generator`, on the CPU, draws one number an image."""
+        """Rotate images of shape (n, channels, height, width); `generator`, on the CPU, draws one number for each image."""
         share = torch.rand(len(images), generator=generator, dtype=torch.float64)
         return rotated(images, (2 * share - 1) * self.degrees, self.fill)
 
 
 def rotated(images: Tensor, degrees: Tensor, fill: tuple[float, ...]) -> Tensor:
-    """Rotate images around their centre, counter-clockwise; each pixel takes the value of the nearest one.
+    """Rotate images counter-clockwise around their centre; each pixel takes the value of the nearest one.
 
     Args:
         images: shape (n, channels, height, width). Not modified.
         degrees: shape (n,), float64, on the CPU.
-        fill: of each channel, where nothing of the image lies.
+        fill: the value of each channel outside the image.
 
     Returns:
         Shape (n, channels, height, width), in channels-last order.
@@ -39,7 +39,7 @@ def rotated(images: Tensor, degrees: Tensor, fill: tuple[float, ...]) -> Tensor:
     cos, sin = (part.to(torch.float32).to(images.device) for part in (angle.cos(), angle.sin()))
     y = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2
     x = torch.arange(width, device=images.device) - (width - 1) / 2
-    # Where a pixel comes from: its place turned back.
+    # The source of a pixel is its position rotated backwards.
     column = (x * cos - y * sin + (width - 1) / 2).round().long()
     row = (x * sin + y * cos + (height - 1) / 2).round().long()
     is_outside = (column < 0) | (column >= width) | (row < 0) | (row >= height)

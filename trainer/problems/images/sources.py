@@ -1,4 +1,4 @@
-"""Data sets in their original files: what is found, what it holds, and what is said when it is not there."""
+"""Data sets in their original files: finding them, reading them, and the messages if they are missing."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ _SUMMARY = "summary/1"
 
 
 class DataError(TrainerError, ValueError):
-    """Data that is missing, damaged or too small: which file, which rule, what to do. May have several lines."""
+    """Data that is missing, damaged or too small; the message names the file, the rule and what to do, in one or more lines."""
 
     kind = "node"
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images and their classes, as the original files hold them."""
+    """Images and their classes, as in the original files."""
 
     images: "NDArray[np.uint8]"
     """Shape (n, 28, 28), or (n, 3, 32, 32)."""
@@ -46,41 +46,41 @@ class Contents:
 
 @dataclass(frozen=True)
 class Summary:
-    """What planning needs to know of a data set."""
+    """The facts about a data set that planning needs."""
 
     digest: str
-    """SHA-256 of images and labels. Whether the files were packed, and in which of its forms the set came, is left out."""
+    """SHA-256 of images and labels, independent of compression and of the form of the data set."""
     n_train: int
     n_test: int
 
 
 @dataclass(frozen=True)
 class Original:
-    """A data set whose files were found; nothing of them is read yet."""
+    """A data set whose files exist, but have not been read yet."""
 
     name: str
     files: tuple[Path, ...]
     load: Callable[[], Contents] = field(repr=False, compare=False)
-    """Reads and checks all of it. Raises DataError."""
+    """Reads and checks the whole data set. Raises DataError."""
 
     def summary(self, cache: Path) -> Summary:
-        """Digest and sizes; read from the files once, then kept in `cache` under their paths, sizes and times.
+        """Return digest and sizes, which are computed once and then stored in `cache` under the files' paths, sizes and times.
 
         Raises:
-            DataError: a file is damaged or foreign.
+            DataError: a file is damaged, or belongs to another data set.
         """
         path = self._kept_at(cache)
         return _stored_summary(path) or self._summarise(self.load(), path)
 
     def read(self, cache: Path, expected: Summary) -> Contents:
-        """The contents.
+        """Read the contents.
 
         Raises:
-            DataError: a file is damaged or foreign, or is no longer what `expected` says.
+            DataError: a file is damaged, belongs to another data set, or does not agree with `expected` any more.
         """
         contents = self.load()
         if self._summarise(contents, self._kept_at(cache)) != expected:
-            raise DataError(f"{self.name} in {self.files[0].parent} changed while it was used\n  hint: run again")
+            raise DataError(f"{self.name} in {self.files[0].parent} changed while it was being used\n  hint: run again")
         return contents
 
     def _summarise(self, contents: Contents, path: Path) -> Summary:
@@ -89,9 +89,9 @@ class Original:
             for array in (part.images, part.labels):
                 digest.update(str(array.shape).encode())
                 digest.update(array.data)
-        found = Summary(digest.hexdigest(), len(contents.train), len(contents.test))
-        publish(path, lambda aside: aside.write_text(json.dumps(asdict(found))))
-        return found
+        summary = Summary(digest.hexdigest(), len(contents.train), len(contents.test))
+        publish(path, lambda temporary: temporary.write_text(json.dumps(asdict(summary))))
+        return summary
 
     def _kept_at(self, cache: Path) -> Path:
         states = [(str(file.resolve()), (state := file.stat()).st_size, state.st_mtime_ns) for file in self.files]
@@ -100,23 +100,23 @@ class Original:
 
 
 def first_complete(folders: Sequence[Path], files: Sequence[Sequence[str]]) -> tuple[Path, ...] | None:
-    """The files of the first folder that holds all of them; None where no folder holds any.
+    """Return the files of the first folder that contains all of them; None if no folder contains any.
 
     Args:
-        folders: where to look, in this order.
-        files: for each file its possible names, best first.
+        folders: the folders that are searched, in this order.
+        files: for each file its possible names, the preferred one first.
 
     Raises:
-        DataError: no folder holds all of them, but one holds some.
+        DataError: no folder contains all files, but one contains some of them.
     """
     partial: tuple[Path, list[str]] | None = None
     for folder in folders:
-        found = [next((folder / name for name in names if (folder / name).is_file()), None) for names in files]
-        there = [path for path in found if path is not None]
-        if len(there) == len(files):
-            return tuple(there)
-        if there and partial is None:
-            partial = folder, [names[0] for names, path in zip(files, found, strict=True) if path is None]
+        paths = [next((folder / name for name in names if (folder / name).is_file()), None) for names in files]
+        existing = [path for path in paths if path is not None]
+        if len(existing) == len(files):
+            return tuple(existing)
+        if existing and partial is None:
+            partial = folder, [names[0] for names, path in zip(files, paths, strict=True) if path is None]
     if partial:
         folder, missing = partial
         raise DataError(
@@ -126,25 +126,25 @@ def first_complete(folders: Sequence[Path], files: Sequence[Sequence[str]]) -> t
 
 
 def obtain(name: str, root: Path, look: Callable[[], Original | None], folders: Sequence[Path], expected: str) -> Original:
-    """What `look` finds; if there is nothing, after a download into `root`.
+    """Return the data set that `look` finds, if necessary after a download into `root`.
 
     Raises:
-        DataError: nothing is there and nothing could be downloaded; or `look` found damaged or too few files.
+        DataError: there are no files, and they cannot be downloaded; or `look` finds damaged or too few files.
     """
-    found = look()
-    if found is not None:
-        return found
+    original = look()
+    if original is not None:
+        return original
     from trainer.problems.images.downloads import download
 
     failure = download(name, root)
-    found = look()
-    if found is not None:
-        return found
+    original = look()
+    if original is not None:
+        return original
     raise DataError("\n".join(_missing(name, root, folders, expected, failure or "it ended without the expected files")))
 
 
 def _missing(name: str, root: Path, folders: Sequence[Path], expected: str, failure: str) -> Iterator[str]:
-    yield f"{name} is not there, and it could not be downloaded"
+    yield f"{name} is missing, and could not be downloaded"
     yield f"  expected: {expected}"
     yield f"  looked in: {', '.join(map(str, folders))}"
     yield f"  download: {failure}"

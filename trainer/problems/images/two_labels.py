@@ -1,4 +1,4 @@
-"""Images that carry two labels of ten classes, made from original data sets: what such problems have in common."""
+"""The common part of problems with two labels of ten classes for each image, built from original data sets."""
 
 import hashlib
 import json
@@ -30,13 +30,13 @@ _CHUNK = 4096  # images that become float32 at once
 
 @dataclass(frozen=True)
 class TwoLabelOptions(Checked):
-    """How many pairs are made, of which images, and where files are."""
+    """The number of pairs, the seed of the images, and the folders of files."""
 
     tasks: ClassVar[tuple[str, ...]]
-    """Names of the two labels."""
+    """The names of the two labels."""
 
     root: str = "~/data"
-    """Folder with the original files, in torchvision's layout or another one (docs/data.md); downloads go there too."""
+    """Folder with the original files, in torchvision's or another layout (docs/data.md), and of downloads."""
     n_train: Annotated[int, Range(ge=1)] = 50_000
     """Training pairs."""
     n_validation: Annotated[int, Range(ge=1)] = 10_000
@@ -49,7 +49,7 @@ class TwoLabelOptions(Checked):
     """Folder of the built file; default: `pareto-sweep` in `$XDG_CACHE_HOME` or `~/.cache`."""
 
     def facts(self) -> ProblemFacts:
-        """Two tasks of ten classes."""
+        """Return facts with two tasks of ten classes."""
         return ProblemFacts(
             tasks=self.tasks,
             metrics=dict.fromkeys(self.tasks, "accuracy"),
@@ -60,51 +60,51 @@ class TwoLabelOptions(Checked):
 
 
 Pairs = Mapping[str, tuple["NDArray[np.uint8]", "NDArray[np.uint8]"]]
-"""For each split images of shape (n, height, width, channels) and labels of shape (n, n_tasks)."""
+"""Split -> images of shape (n, height, width, channels) and labels of shape (n, n_tasks)."""
 
 
 @dataclass(frozen=True)
 class Construction:
-    """How one problem's images are made of original data sets."""
+    """The construction of one problem's images from original data sets."""
 
     name: str
     """The problem's name in the catalog."""
     version: int
-    """Grows when the same options would give other tensors, or another augmentation; part of the fingerprint."""
+    """Increases when the same options would result in other tensors or another augmentation; part of the fingerprint."""
     tasks: tuple[str, ...]
-    """In the order of the labels."""
+    """The tasks in the order of the labels."""
     find: Callable[[Path], Sequence[Original]]
     """(root) -> the original data sets. Raises DataError."""
     make: Callable[[Sequence[Contents], TwoLabelOptions], Pairs]
-    """(what they hold, options) -> images and labels."""
+    """(contents of the data sets, options) -> images and labels."""
     mean: tuple[float, ...]
-    """Of each channel, in units of the full range; inputs are (pixel / 255 - mean) / deviation."""
+    """The mean of each channel, in units of the full range; inputs are (pixel / 255 - mean) / deviation."""
     deviation: tuple[float, ...]
-    """Of each channel, in units of the full range."""
+    """The standard deviation of each channel, in units of the full range."""
     layers: Callable[[], "Layers"]
-    """The building blocks of the networks; a function, so that naming them imports no torch."""
+    """Returns the building blocks of the networks; a function, so that this module imports no torch."""
     classes: tuple[tuple[str, ...], ...] = ((), ())
-    """Names of each task's classes; empty where a class is called by its number."""
+    """The names of each task's classes; empty if the classes are called by their numbers."""
     rotation: float = 0
-    """Training images are turned at random by up to so many degrees, black where nothing is left; 0: they are not."""
+    """Largest angle, in degrees, of the random rotation of training images, with black outside the image; 0 for no rotation."""
 
     def fingerprint(self, options: TwoLabelOptions) -> str:
-        """SHA-256 over the original images and labels, the construction and the options, but not over where files are.
+        """Return the SHA-256 of the original images and labels, the construction and the options, but not of the location of files.
 
         Raises:
-            DataError: data that is missing, damaged, or too small for the options.
+            DataError: data is missing, damaged, or too small for the options.
         """
         return self._identity(options, self._summaries(options, self._originals(options)))
 
     def build(self, options: TwoLabelOptions) -> "Problem":
-        """The problem: from its cached file, or from the original files.
+        """Build the problem from its cached file, or from the original files.
 
         Returns:
-            Inputs of shape (n, channels, height, width), float32, normalised, in channels-last order; targets of shape
+            A problem with inputs of shape (n, channels, height, width), float32, normalised, in channels-last order; targets of shape
             (n, n_tasks), int64 in [0, 9].
 
         Raises:
-            DataError: data that is missing, damaged, or too small for the options.
+            DataError: data is missing, damaged, or too small for the options.
         """
         from trainer.problems.problem import Problem, Split, classification
 
@@ -138,7 +138,7 @@ class Construction:
         return RandomRotation(self.rotation, tuple(black.flatten().tolist()))
 
     def _pictures(self, inputs: "Tensor") -> "Tensor":
-        """Normalised inputs as they were."""
+        """Invert the normalisation of inputs."""
         import torch
 
         mean, deviation = (torch.tensor(values)[:, None, None] for values in (self.mean, self.deviation))
@@ -155,41 +155,39 @@ class Construction:
 
     def _summaries(self, options: TwoLabelOptions, originals: Sequence[Original]) -> list[Summary]:
         summaries = [original.summary(cache_folder(options.cache)) for original in originals]
-        for original, found in zip(originals, summaries, strict=True):
-            for rule, asked, there in (
-                ("n_train + n_validation", options.n_train + options.n_validation, found.n_train),
-                ("n_test", options.n_test, found.n_test),
+        for original, summary in zip(originals, summaries, strict=True):
+            for rule, n_needed, n_available in (
+                ("n_train + n_validation", options.n_train + options.n_validation, summary.n_train),
+                ("n_test", options.n_test, summary.n_test),
             ):
-                if asked > there:
-                    kind = "test" if rule == "n_test" else "training"
-                    raise DataError(
-                        f"{rule} <= {there:,} expected, the {kind} images of {original.name} in {original.files[0].parent}, found {asked:,}"
-                    )
+                if n_needed > n_available:
+                    images = f"the {'test' if rule == 'n_test' else 'training'} images of {original.name} in {original.files[0].parent}"
+                    raise DataError(f"{rule} <= {n_available:,} expected, {images}, found {n_needed:,}")
         return summaries
 
     def _identity(self, options: TwoLabelOptions, summaries: Sequence[Summary]) -> str:
-        asked = [options.n_train, options.n_validation, options.n_test, options.data_seed]
-        return hashlib.sha256(json.dumps([self.name, self.version, asked, [found.digest for found in summaries]]).encode()).hexdigest()
+        sizes = [options.n_train, options.n_validation, options.n_test, options.data_seed]
+        return hashlib.sha256(json.dumps([self.name, self.version, sizes, [summary.digest for summary in summaries]]).encode()).hexdigest()
 
     def _tensors(self, options: TwoLabelOptions, originals: Sequence[Original], summaries: Sequence[Summary]) -> "dict[str, Tensor]":
         import torch
 
         folder = cache_folder(options.cache)
-        contents = [original.read(folder, found) for original, found in zip(originals, summaries, strict=True)]
-        made = self.make(contents, options)
-        kinds = {f"{name}.{kind}": array for name in _SPLITS for kind, array in zip(("images", "labels"), made[name], strict=True)}
+        contents = [original.read(folder, summary) for original, summary in zip(originals, summaries, strict=True)]
+        pairs = self.make(contents, options)
+        kinds = {f"{name}.{kind}": array for name in _SPLITS for kind, array in zip(("images", "labels"), pairs[name], strict=True)}
         return {name: torch.from_numpy(array) for name, array in kinds.items()}
 
 
 def normalised(images: "Tensor", mean: Sequence[float], deviation: Sequence[float]) -> "Tensor":
-    """(pixel / 255 - mean) / deviation.
+    """Compute (pixel / 255 - mean) / deviation.
 
     Args:
         images: shape (n, height, width, channels), uint8. Not modified.
-        mean, deviation: of each channel, in units of the full range.
+        mean, deviation: values of each channel, in units of the full range.
 
     Returns:
-        Shape (n, channels, height, width), float32, channels-last in memory (the trainer's layout: it makes no copy).
+        Shape (n, channels, height, width), float32, channels-last in memory (the trainer's layout, so that it makes no copy).
     """
     import torch
 
@@ -202,7 +200,7 @@ def normalised(images: "Tensor", mean: Sequence[float], deviation: Sequence[floa
 
 
 def divided(n_images: int, n_train: int, n_validation: int, seed: Sequence[int]) -> "dict[str, NDArray[np.int64]]":
-    """Disjoint images for training and validation.
+    """Draw disjoint images for training and validation.
 
     Validation images do not depend on `n_train`, and a larger `n_train` keeps the images of a smaller one.
     """

@@ -1,6 +1,5 @@
 """The table of methods: which lines, which k, which numbers, which marks."""
 
-
 import numpy as np
 import pytest
 from method_stores import ALL_STUDIES, accuracies, study, t_half_width, table_rows, write_table_store

@@ -3,23 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image, ImageDraw
 
-from sweep.cli.commands import cli
 from trainer.catalog import PROBLEMS
 from trainer.problems.problem import Problem
 
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 SIDE, N_IMAGES = 112, 10
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -37,16 +32,12 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def call(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["data", "show", *map(str, arguments)], catch_exceptions=False)
+    return commands.call("data", "show", *arguments)
 
 
-def is_refused(result: Result, *parts: str) -> None:
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("Error: ")
-    assert "Traceback" not in result.stderr
-    for part in parts:
-        assert part in result.stderr
+def draws_nothing(result: Result, *parts: str) -> None:
+    """The command is refused, and no image is written."""
+    commands.is_refused(result, *parts)
     assert list(Path().glob("*.png")) == []
 
 
@@ -125,30 +116,30 @@ def test_an_own_problem(tmp_path: Path, written: list[str]) -> None:
 
 def test_an_own_problem_that_does_not_work(tmp_path: Path) -> None:
     (tmp_path / "my_faults.py").write_text("def needs(n: int): ...\ndef raises():\n    raise OSError('no such table')\n")
-    is_refused(call("my_faults:needs"), "problem my_faults:needs needs the options n, which this command cannot give")
-    is_refused(call("my_faults:raises"), "my_faults:raises raised OSError: no such table")
-    is_refused(call("my_faults:nothing"), "my_faults.py has no function `nothing`")
-    is_refused(call("no_such_module:x"), "no_such_module")
+    draws_nothing(call("my_faults:needs"), "problem my_faults:needs needs the options n, which this command cannot give")
+    draws_nothing(call("my_faults:raises"), "my_faults:raises raised OSError: no such table")
+    draws_nothing(call("my_faults:nothing"), "my_faults.py has no function `nothing`")
+    draws_nothing(call("no_such_module:x"), "no_such_module")
 
 
 def test_a_problem_without_images() -> None:
-    is_refused(call("analytic/zdt1"), "problem analytic/zdt1 has no images to show", "hint: ")
+    draws_nothing(call("analytic/zdt1"), "problem analytic/zdt1 has no images to show", "hint: ")
 
 
 def test_a_name_that_is_none() -> None:
-    is_refused(call("multidigit"), "no problem is called multidigit", "did you mean `multidigits`?")
-    is_refused(call("xyz"), "no problem is called xyz", "there are multidigits, ")
+    draws_nothing(call("multidigit"), "no problem is called multidigit", "did you mean `multidigits`?")
+    draws_nothing(call("xyz"), "no problem is called xyz", "there are multidigits, ")
 
 
 def test_a_root_where_none_is_read(tmp_path: Path) -> None:
-    is_refused(call("multidigits", "--root", tmp_path), "problem multidigits reads no files", "leave --root out")
+    draws_nothing(call("multidigits", "--root", tmp_path), "problem multidigits reads no files", "leave --root out")
 
 
 def test_damaged_data(tmp_path: Path) -> None:
     (tmp_path / "MNIST").mkdir()
     (tmp_path / "MNIST" / "train-images-idx3-ubyte").write_bytes(b"")
-    is_refused(call("multimnist", "--root", tmp_path), "4 files expected", "hint: ")
+    draws_nothing(call("multimnist", "--root", tmp_path), "4 files expected", "hint: ")
 
 
 def test_a_file_that_cannot_be_written() -> None:
-    is_refused(call("multidigits", "--out", "no/such/x.png"), "no/such/x.png: cannot write: its folder is missing", "hint: ")
+    draws_nothing(call("multidigits", "--out", "no/such/x.png"), "no/such/x.png: cannot write: its folder is missing", "hint: ")

@@ -117,7 +117,7 @@ def test_a_layer_that_is_left_out_is_in_every_rows_notes(tmp_path: Path) -> None
         (
             "def norm(make): net = make(); net.norm = nn.BatchNorm1d(width); return net\n"
             "    return replace(made(width, 33), networks={name: lambda make=make: norm(make) for name, make in good.networks.items()})",
-            "the last batch of an epoch has 1 sample (33 training samples in batches of 8), which network net cannot take in training",
+            "the last batch of an epoch has 1 sample (33 training samples in batches of 8), which network net cannot process in training",
         ),
     ],
 )

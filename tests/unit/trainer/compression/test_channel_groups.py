@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from trainer.api import Problem, Split, TrainingSettings, TrialResult, TrialSpec, classification, model_tensors, start, train
+from trainer.catalog import read_by
 from trainer.compression.channels import positions_of_channels
 from trainer.compression.compress import compress, largest_difference
 from trainer.models.published import MULTIMNIST
 from trainer.objectives.structure import Structure
-from trainer.settings import GrowlSettings, RetrainSettings, SparsifySettings, read_by
+from trainer.settings import GrowlSettings, RetrainSettings, SparsifySettings
 
 SETTINGS = TrainingSettings(
     batch_size=64,
@@ -64,8 +65,8 @@ def test_channels_vanish_whole_and_with_them_what_computes_them(result: TrialRes
         assert torch.equal(zero.any(dim=1), zero.all(dim=1)), "a channel is read at all of its positions or at none"
         n_removed += int(zero.all(dim=1).sum())
     assert n_removed > 0
-    assert result.columns["sparsity_rate"] > 0.2
-    assert result.columns["removable_macs"] > result.columns["removable_params"], "convolutions became smaller"
+    assert result.measurements.rows.sparsity_rate > 0.2
+    assert result.measurements.sizes.removable_macs > result.measurements.sizes.removable_params, "convolutions became smaller"
 
 
 def test_labels_in_the_file_are_those_of_single_rows(result: TrialResult) -> None:
@@ -86,7 +87,7 @@ def test_the_compressed_network_computes_the_same(result: TrialResult) -> None:
     network.load_state_dict(tensors)
     small = compress(network, problem().test.first(2)[0])
     assert largest_difference(network, small.network, [problem().test.first(64)[0]]) < 1e-5
-    assert len(small.to_bytes({})) == result.columns["compact_bytes"]
+    assert len(small.to_bytes({})) == result.measurements.sizes.compact_bytes
 
 
 def test_a_resumed_training_is_the_same_to_the_bit(result: TrialResult) -> None:

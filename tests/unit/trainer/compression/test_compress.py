@@ -257,8 +257,8 @@ def test_a_torn_or_foreign_file_is_no_network() -> None:
         (["x", "aten.from_file.default", ["/etc/passwd"], {}], "no operator"),
         (["x", "aten.add_.Tensor", [{"value": "inputs"}, 1], {}], "no operator"),
         (["x", "python.eval", ["1"], {}], "no operator"),
-        (["x", "aten.relu.default", [{"value": "later"}], {}], "reads later, which is not there"),
-        (["x", "aten.add.Tensor", [{"value": "inputs"}, {"tensor": "b"}], {}], "reads b, which is not there"),
+        (["x", "aten.relu.default", [{"value": "later"}], {}], "reads later, which is not defined"),
+        (["x", "aten.add.Tensor", [{"value": "inputs"}, {"tensor": "b"}], {}], "reads b, which is not defined"),
     ],
 )
 def test_a_file_cannot_name_what_no_network_needs(step: list[object], why: str) -> None:

@@ -13,8 +13,6 @@ from trainer.compression.program import Stored
 from trainer.compression.sizes import Sizes
 from trainer.settings import RetrainSettings, SparsifySettings
 
-COLUMNS = {"n_macs", "removable_params", "removable_macs", "compact_bytes"}
-
 
 class Net(nn.Module):
     """Two heads over layers that read inputs less a plain attribute; one layer is used twice."""
@@ -52,9 +50,8 @@ def test_a_trial_whose_network_has_constants_views_and_reused_layers_is_kept_wit
     found = [result for one in specs for result in train([one], problem())]
     for result in found:
         assert result.state == "ok", result.error
-        assert result.columns["notes"] is None or not any("size of the compressed" in note for note in result.columns["notes"])
-        assert result.columns.keys() >= COLUMNS
-        assert result.columns["n_macs"] == 4 * 64 + 2 * 8
+        assert not any("size of the compressed" in note for note in result.measurements.notes)
+        assert result.measurements.sizes.n_macs == 4 * 64 + 2 * 8
 
 
 def sizes_and_state() -> tuple[Sizes, dict[str, Tensor]]:
@@ -69,9 +66,10 @@ def test_zero_rows_are_removable_and_the_state_is_as_it_was() -> None:
     sizes, state = sizes_and_state()
     state["hidden.weight"][:, 4:] = 0
     before = {name: tensor.clone() for name, tensor in state.items()}
-    found = sizes.columns(state)
+    measured = sizes.measure(state)
     assert sizes.note is None
-    assert found["removable_params"] >= 4 * 8 + 4 * 8 + 4
+    assert measured is not None
+    assert measured.removable_params >= 4 * 8 + 4 * 8 + 4
     assert all(torch.equal(state[name], before[name]) for name in state), "a buffer that forward writes to is a copy's"
 
 
@@ -84,12 +82,12 @@ def test_a_network_that_computes_something_else_has_no_sizes_but_a_note(monkeypa
     sizes, state = sizes_and_state()
     with monkeypatch.context() as patch:
         patch.setattr("trainer.compression.sizes.compressed", wrong)
-        assert sizes.columns(state) == {}
+        assert sizes.measure(state) is None
     assert sizes.note == (
         "the size of the compressed network is unknown: its outputs differ from the trained network's by 0.25 on validation data, "
         "more than 1e-05"
     )
-    assert sizes.columns(state).keys() == COLUMNS
+    assert sizes.measure(state) is not None
     assert sizes.note is None, "the next network's note is its own"
 
 
@@ -97,7 +95,7 @@ def test_a_network_that_computes_something_else_has_no_sizes_but_a_note(monkeypa
 def test_a_network_with_a_number_that_is_not_finite_has_no_sizes(name: str) -> None:
     sizes, state = sizes_and_state()
     state[name].flatten()[0] = torch.nan
-    assert sizes.columns(state) == {}
+    assert sizes.measure(state) is None
     assert sizes.note is not None
     assert "finite" in sizes.note or "inf" in sizes.note
 
@@ -110,7 +108,7 @@ def test_a_network_that_cannot_be_traced_says_why_for_every_trial() -> None:
     sizes = Sizes(problem(Decides), Decides)
     notes = []
     for _ in range(2):
-        assert sizes.columns(Decides().state_dict()) == {}
+        assert sizes.measure(Decides().state_dict()) is None
         notes.append(sizes.note)
     assert notes[0] == notes[1]
     assert notes[0] is not None

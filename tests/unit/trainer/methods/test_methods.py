@@ -22,11 +22,12 @@ from trainer.api import (
     to_bytes,
     train,
 )
-from trainer.catalog import METHODS
+from trainer.catalog import METHODS, read_by
 from trainer.methods.cosmos import equal_ray
 from trainer.methods.kdmtl import Distillation
 from trainer.methods.task_gradients import GradientMethod
-from trainer.settings import CosmosSettings, DistillationSettings, EvolutionSettings, OnePhaseSettings, read_by
+from trainer.settings import CosmosSettings, DistillationSettings, EvolutionSettings, OnePhaseSettings
+from trainer.training.result import PARTS
 
 KS = ((0.0, 0.2, 0.8), (0.0, 0.5, 0.5), (0.0, 0.8, 0.2))
 MODEL = {"stl": "stl", "kdmtl": "kdmtl"}
@@ -73,7 +74,7 @@ def given(problem: Problem) -> dict[str | None, Given]:
 
 def begun(method: str, problem: Problem, short: TrainingSettings, given: dict[str | None, Given], state: State | None = None) -> Training:
     settings = settings_of(method, short)
-    return start(specs_of(method, settings), problem, state=state, given=given.get(METHODS[method].takes))
+    return start(specs_of(method, settings), problem, state=state, given=given.get(METHODS[method].inherits))
 
 
 def finished(training: Training) -> list[TrialResult]:
@@ -107,8 +108,8 @@ def test_a_neighbour_in_the_pack_changes_nothing(
     method: str, problem: Problem, short: TrainingSettings, given: dict[str | None, Given]
 ) -> None:
     settings = settings_of(method, short)
-    together = train(specs_of(method, settings), problem, given=given.get(METHODS[method].takes))
-    (alone,) = train(specs_of(method, settings)[2:], problem, given=given.get(METHODS[method].takes))
+    together = train(specs_of(method, settings), problem, given=given.get(METHODS[method].inherits))
+    (alone,) = train(specs_of(method, settings)[2:], problem, given=given.get(METHODS[method].inherits))
     assert load_weights(alone) == load_weights(together[2])
 
 
@@ -117,26 +118,29 @@ def test_a_row_has_what_every_row_has(method: str, problem: Problem, short: Trai
     if method == "moead":
         pytest.importorskip("pymoo", reason="not run: needs pymoo")
     for result in finished(begun(method, problem, short, given)):
-        columns = result.columns
-        assert 1 <= columns["best_epoch"] <= columns["n_epochs"] == len(result.epochs)
-        assert columns["parameter_sharing"] == pytest.approx(columns["compression_rate"] * (1 - columns["sparsity_rate"]), rel=1e-12)
-        assert (columns["sparsity_rate"] > 0) == (method == "fixed_architecture")
-        assert columns["objective.sparsity"] > 0
-        assert columns["device_s"] > 0
-        assert 0 <= columns["accuracy.test.mean"] <= 1
-        assert all(
-            math.isfinite(columns[f"loss.{split}.{task}"]) for split in ("train", "validation", "test") for task in ("left", "right")
-        )
-        assert ("multipliers" in columns) == (method == "fixed_architecture")
+        measured, rows = result.measurements, result.measurements.rows
+        assert measured.best_epoch is not None
+        assert rows is not None
+        assert 1 <= measured.best_epoch <= measured.n_epochs == len(result.epochs)
+        assert rows.parameter_sharing == pytest.approx(rows.compression_rate * (1 - rows.sparsity_rate), rel=1e-12)
+        assert (rows.sparsity_rate > 0) == (method == "fixed_architecture")
+        assert measured.sparsity > 0
+        assert measured.usage.device_s > 0
+        accuracy = result.mean_accuracy("test")
+        assert accuracy is not None
+        assert 0 <= accuracy <= 1
+        assert {part: list(values) for part, values in measured.losses.items()} == {part: ["left", "right"] for part in PARTS}
+        assert all(math.isfinite(value) for values in measured.losses.values() for value in values.values())
+        assert (measured.convergence is not None) == (method == "fixed_architecture")
 
 
 @pytest.mark.parametrize("method", ["stl", "mgda", "kdmtl", "epo", "cosmos"])
 def test_a_diverged_network_is_said_to_be(method: str, problem: Problem, short: TrainingSettings, given: dict[str | None, Given]) -> None:
     settings = dataclasses.replace(settings_of(method, short), learning_rate=1e30, optimizer="sgd")
-    for result in train(specs_of(method, settings), problem, given=given.get(METHODS[method].takes)):
+    for result in train(specs_of(method, settings), problem, given=given.get(METHODS[method].inherits)):
         assert result.state == "diverged"
         assert result.weights is None
-        assert math.isnan(result.columns["loss.test.left"])
+        assert math.isnan(result.measurements.losses["test"]["left"])
 
 
 def test_single_task_networks_train_as_if_alone(problem: Problem, short: TrainingSettings) -> None:
@@ -155,8 +159,8 @@ def test_single_task_networks_train_as_if_alone(problem: Problem, short: Trainin
 
 def test_each_single_task_network_is_of_its_own_best_epoch(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train(specs_of("stl", dataclasses.replace(settings_of("stl", short, 8), learning_rate=5e-2)), problem)
-    for task in ("left", "right"):
-        assert result.columns[f"loss.validation.{task}"] == min(epoch[f"loss.validation.{task}"] for epoch in result.epochs)
+    for t, task in enumerate(("left", "right")):
+        assert result.measurements.losses["validation"][task] == min(epoch.validation_losses[t] for epoch in result.epochs)
 
 
 def test_a_short_step_of_mgda_lowers_every_loss(problem: Problem, short: TrainingSettings) -> None:
@@ -177,7 +181,7 @@ def test_epo_comes_nearer_to_its_ray_than_the_plain_mean(problem: Problem, short
     """k_1 L_1 / k_2 L_2 is 1 on the ray of k."""
     results = train(specs_of("epo", dataclasses.replace(settings_of("epo", short, 15), batch_size=64)), problem)
     for k, result in zip(KS, results, strict=True):
-        ratio = (k[1] * result.columns["loss.train.left"]) / (k[2] * result.columns["loss.train.right"])
+        ratio = (k[1] * result.measurements.losses["train"]["left"]) / (k[2] * result.measurements.losses["train"]["right"])
         assert abs(math.log(ratio)) < abs(math.log(k[1] / k[2])) / 2 + 0.1
 
 
@@ -225,10 +229,10 @@ def test_cosmos_with_k_swapped_swaps_the_trade_off(problem: Problem, short: Trai
     settings = dataclasses.replace(
         settings_of("cosmos", short, 40), batch_size=64, learning_rate_decay=0.95, cosmos=CosmosSettings(cosine=5.0)
     )
-    left, _, right = (result.columns for result in train(specs_of("cosmos", settings), problem))  # k = (.2, .8) and (.8, .2)
-    assert right["loss.validation.left"] < left["loss.validation.left"]
-    assert left["loss.validation.right"] < right["loss.validation.right"]
-    assert left["best_epoch"] == right["best_epoch"]
+    left, _, right = (result.measurements for result in train(specs_of("cosmos", settings), problem))  # k = (.2, .8) and (.8, .2)
+    assert right.losses["validation"]["left"] < left.losses["validation"]["left"]
+    assert left.losses["validation"]["right"] < right.losses["validation"]["right"]
+    assert left.best_epoch == right.best_epoch
 
 
 @pytest.mark.parametrize("k", [(0.2, 0.8), (0.5, 0.3, 0.2), (1.0, 0.0)])
@@ -243,7 +247,7 @@ def test_one_training_of_cosmos_does_not_depend_on_the_vectors(problem: Problem,
     settings = settings_of("cosmos", short, 1)
     few, many = (train(specs_of("cosmos", settings)[:n], problem) for n in (1, 3))
     assert load_weights(few[0]) == load_weights(many[0])
-    assert few[0].columns["loss.test.left"] == many[0].columns["loss.test.left"]
+    assert few[0].measurements.losses["test"]["left"] == many[0].measurements.losses["test"]["left"]
 
 
 def test_a_fixed_architecture_keeps_its_rows_of_zeros_and_ties_nothing(
@@ -265,7 +269,7 @@ def test_a_fixed_architecture_keeps_its_rows_of_zeros_and_ties_nothing(
         ("mgda", "hps", (0.0, 0.5, 0.5), "has no preference"),
         ("epo", "hps", None, "has a preference"),
         ("epo", "hps", (0.2, 0.4, 0.4), "does not prune"),
-        ("kdmtl", "kdmtl", None, "takes over teachers"),
+        ("kdmtl", "kdmtl", None, "inherits teachers"),
         ("nothing", "hps", None, "has methods"),
         ("stl", "hps", None, "expects the model stl"),
     ],

@@ -129,8 +129,8 @@ def test_it_trains_sparsifies_and_resumes_to_the_bit(problem: Problem, short: Tr
     whole = train(specs, problem)
     for result in whole:
         assert result.state == "ok"
-        assert result.columns["sparsity_rate"] > 0
-        spared = {name for name, share in result.columns["layer_sparsity"].items() if share == 0}
+        assert result.measurements.rows.sparsity_rate > 0
+        spared = {name for name, share in result.measurements.layer_sparsity.items() if share == 0}
         assert {"heads.0.weight", "heads.1.weight"} < spared
     training = start(specs, problem)
     training.step()

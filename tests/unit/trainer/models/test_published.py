@@ -14,7 +14,7 @@ TEN_TWICE = (10, 10)
 def check(network: torch.nn.Module, layers: Layers, n_params: int, n_rows: int, n_growl: int) -> None:
     weights = dict(network.named_parameters())
     assert n_parameters(network) == n_params
-    assert sparsity_metrics({name: weights[name].detach() for name in weight_names(network)})["n_rows"] == n_rows
+    assert sparsity_metrics({name: weights[name].detach() for name in weight_names(network)}).n_rows == n_rows
     assert len(network.growl_layers) == n_growl  # type: ignore[arg-type]
     outputs = network(torch.zeros(3, *SHAPES[id(layers)]))
     assert [tuple(output.shape) for output in outputs] == [(3, 10)] * len(network.heads)  # type: ignore[arg-type]

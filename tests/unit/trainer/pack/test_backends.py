@@ -55,7 +55,7 @@ def test_sixty_steps_of_both_phases_agree_to_1e_12_in_packs_of_one_and_of_three(
     """With pruned rows, ties and multipliers."""
     problem = noise((1, 28, 28), MULTIMNIST.networks([10, 10]))
     expected = trained(problem, specs("mdmtn", 3), "loop")
-    assert all(result.columns["sparsity_rate"] > 0 for result in expected.results())
+    assert all(result.measurements.rows.sparsity_rate > 0 for result in expected.results())
     assert expected._optimiser.n_steps + 2 * 10 == 60
     for backend in OTHERS:
         found = parameters(trained(problem, specs("mdmtn", n), backend))
@@ -84,9 +84,10 @@ def test_every_network_trains_alike_on_every_backend(shape: str, model: str) -> 
             for name, value in theirs.items():
                 torch.testing.assert_close(mine[name].detach(), value.detach(), rtol=1e-9, atol=1e-12)
         for ours, reference in zip(found.results(), expected.results(), strict=True):
-            for column, value in reference.columns.items():
-                if column.startswith(("loss.", "accuracy.", "objective.")):
-                    assert ours.columns[column] == pytest.approx(value, rel=1e-9), column
+            assert ours.measurements.sparsity == pytest.approx(reference.measurements.sparsity, rel=1e-9)
+            for part, losses in reference.measurements.losses.items():
+                assert ours.measurements.losses[part] == pytest.approx(losses, rel=1e-9), part
+                assert ours.measurements.metrics[part] == pytest.approx(reference.measurements.metrics[part], rel=1e-9), part
 
 
 @pytest.mark.parametrize("backend", ["vmap", "packed", "packed+products"])
@@ -142,7 +143,7 @@ def test_a_module_of_ones_own_runs_on_the_packed_backends() -> None:
 def test_the_row_names_the_backend_and_a_wrong_one_is_refused() -> None:
     problem = noise((1, 28, 28), MULTIMNIST.networks([10, 10]), n_train=16)
     (result,) = train(specs("hps", 1), problem, backend="packed")
-    assert result.columns["backend"] == "packed"
+    assert result.measurements.backend == "packed"
     with pytest.raises(ValueError, match="found turbo"):
         train(specs("hps", 1), problem, backend="turbo")
 

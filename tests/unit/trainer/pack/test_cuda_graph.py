@@ -151,7 +151,7 @@ def test_recorded_steps_train_what_plain_steps_train(case: str, backend: str) ->
     assert recorder.n_recordings >= 2
     assert recorder.n_replays > 3 * recorder.n_recordings
     for ours, theirs in zip(recorded.results(), plain.results(), strict=True):
-        assert ours.columns["multipliers"] == pytest.approx(theirs.columns["multipliers"], abs=1e-12)
+        assert ours.measurements.convergence.multipliers == pytest.approx(theirs.measurements.convergence.multipliers, abs=1e-12)
 
 
 def test_the_row_says_that_steps_were_not_recorded() -> None:
@@ -166,7 +166,7 @@ def test_the_row_says_that_steps_were_not_recorded() -> None:
     for one in (refused, plain):
         while not one.done:
             one.step()
-    notes = refused.results()[0].columns["notes"]
+    notes = refused.results()[0].measurements.notes
     assert "steps were launched one by one, not as a CUDA graph: operation not permitted when stream is capturing" in notes
     assert torch.equal(refused.pack.parameters["trunk.0.weight"], plain.pack.parameters["trunk.0.weight"])
 

@@ -9,7 +9,7 @@ from trial_specs import spec
 
 from tests.unit.trainer.training.test_two_phase import comparable, load_weights
 from trainer.api import Problem, TrainingSettings, from_bytes, model_tensors, start, to_bytes, train
-from trainer.settings import read_by
+from trainer.catalog import read_by
 from trainer.training.two_phase import TwoPhase
 
 Network = dict[str, Tensor]
@@ -84,8 +84,8 @@ def test_k0_is_measured_in_the_anchors_of_the_initial_network(
 ) -> None:
     (cold,) = train([spec(KS[0], short, scaling="anchors")], problem)
     (found,) = train([spec(KS[0], warm, scaling="anchors")], problem, starts=[dense[0]])
-    assert found.columns["anchors"] == cold.columns["anchors"]
-    assert found.columns["loss.test.left"] != cold.columns["loss.test.left"]
+    assert found.measurements.anchors == cold.measurements.anchors
+    assert found.measurements.losses["test"]["left"] != cold.measurements.losses["test"]["left"]
 
 
 def test_starts_must_be_given_where_they_are_needed_and_nowhere_else(

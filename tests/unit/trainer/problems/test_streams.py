@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from trial_specs import SPARSE_K, spec
+from trial_specs import SPARSE_K, comparable, spec
 
 from trainer.api import Problem, Split, Stream, TrainingSettings, TrialResult, from_bytes, start, to_bytes, train
 from trainer.catalog import PROBLEMS
 from trainer.problems.images.rotation import RandomRotation
 
 CPU = torch.device("cpu")
-TIMES = {"wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain", "device_s", "energy_wh", "energy_estimated"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ def streamed(problem: Problem, n_workers: int = 0, kind: type[Samples] = Samples
 
 
 def is_equal(first: TrialResult, second: TrialResult) -> bool:
-    columns = [{name: value for name, value in result.columns.items() if name not in TIMES} for result in (first, second)]
-    return columns[0] == columns[1] and first.epochs == second.epochs and first.weights == second.weights
+    return comparable(first) == comparable(second) and first.weights == second.weights
 
 
 def colour(n_channels: int) -> Split:

@@ -25,15 +25,16 @@ def test_one_to_five_tasks_train(short: TrainingSettings, tasks: tuple[str, ...]
     problem = digits(*tasks)
     k = (k0, *((1 - k0) / len(tasks),) * len(tasks))
     (result,) = train([spec(k, short, model="hps")], problem)
-    columns = result.columns
+    measured = result.measurements
     assert result.state == "ok"
+    assert measured.metrics is not None
+    assert measured.convergence is not None
     for task in tasks:
-        assert math.isfinite(columns[f"loss.test.{task}"])
-        assert (f"accuracy.test.{task}" in columns) is (task != "sum")
-        assert (f"metric.test.{task}" in columns) is (task == "sum")
-    classified = [columns[f"accuracy.test.{task}"] for task in tasks if task != "sum"]
-    assert columns.get("accuracy.test.mean") == (pytest.approx(sum(classified) / len(classified)) if classified else None)
-    assert len(columns["multipliers"]) == 1 + len(tasks)
+        assert math.isfinite(measured.losses["test"][task])
+        assert (result.tasks[task] == "accuracy") is (task != "sum")
+    classified = [measured.metrics["test"][task] for task in tasks if task != "sum"]
+    assert result.mean_accuracy("test") == (pytest.approx(sum(classified) / len(classified)) if classified else None)
+    assert len(measured.convergence.multipliers) == 1 + len(tasks)
 
 
 def test_the_targets_of_the_tasks_belong_to_the_pairs() -> None:
@@ -87,14 +88,14 @@ FULL = [0, 1, 2]
 def test_a_class_that_a_split_lacks_is_named(short: TrainingSettings) -> None:
     (result,) = train([spec((0.1, 0.9), short, model="net")], table(torch.randn(128, 6), [FULL, [0, 2], FULL]))
     assert result.state == "ok"
-    assert "task kind: class 1 missing from the validation data" in result.columns["notes"]
+    assert "task kind: class 1 missing from the validation data" in result.measurements.notes
 
 
 def test_constant_inputs_are_named_and_end_in_a_row(short: TrainingSettings) -> None:
     (result,) = train([spec((0.1, 0.9), short, model="net")], table(torch.ones(128, 6), [FULL] * 3))
     assert result.state == "ok"
-    assert "every training input is the same: nothing can be learned from it" in result.columns["notes"]
-    assert "task kind: the output is the same for every validation input (a dead layer?)" in result.columns["notes"]
+    assert "every training input is the same: nothing can be learned from it" in result.measurements.notes
+    assert "task kind: the output is the same for every validation input (a dead layer?)" in result.measurements.notes
 
 
 @pytest.mark.parametrize("backend", ["loop", "vmap", "packed"])
@@ -110,7 +111,7 @@ def test_outputs_that_differ_by_rounding_are_the_same_output(short: TrainingSett
     for scale, is_same in ((1.0, True), (1e6, False)):
         problem = dataclasses.replace(table(inputs * scale, [FULL] * 3), networks={"net": Rounded})
         (result,) = train([spec((0.1, 0.9), short, model="net")], problem, backend=backend)
-        assert (result.columns["notes"] is not None) is is_same
+        assert bool(result.measurements.notes) is is_same
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -131,7 +132,7 @@ def test_a_dead_layer_is_named(short: TrainingSettings) -> None:
     problem = dataclasses.replace(table(torch.randn(128, 6), [FULL] * 3), networks={"net": Dead})
     (result,) = train([spec((0.1, 0.9), short, model="net")], problem)
     assert result.state == "ok"
-    assert result.columns["notes"] == ["task kind: the output is the same for every validation input (a dead layer?)"]
+    assert result.measurements.notes == ("task kind: the output is the same for every validation input (a dead layer?)",)
 
 
 def test_a_network_of_zeros_is_named(short: TrainingSettings) -> None:
@@ -145,17 +146,19 @@ def test_a_network_of_zeros_is_named(short: TrainingSettings) -> None:
     problem = dataclasses.replace(table(torch.randn(128, 6), [FULL] * 3), networks={"net": Zero})
     (result,) = train([spec((0.1, 0.9), short, model="net")], problem)
     assert result.state == "ok"
-    assert result.columns["sparsity_rate"] == 1
-    assert "every weight of the network is zero" in result.columns["notes"]
+    assert result.measurements.rows.sparsity_rate == 1
+    assert "every weight of the network is zero" in result.measurements.notes
 
 
 def test_nothing_odd_leaves_no_note(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train([spec(SPARSE_K[0], short)], problem)
-    assert result.columns["notes"] is None
+    assert result.measurements.notes == ()
 
 
 def test_anchors_are_the_same_for_every_seed(problem: Problem, short: TrainingSettings) -> None:
-    rows = [train([dataclasses.replace(spec(SPARSE_K[0], short, scaling="anchors"), seed=seed)], problem)[0].columns for seed in (0, 7)]
-    assert rows[0]["anchors"] == rows[1]["anchors"]
-    assert rows[0]["anchors"][1:] == pytest.approx([math.log(10)] * 2)
-    assert rows[0]["anchors"][0] > 10
+    specs = [dataclasses.replace(spec(SPARSE_K[0], short, scaling="anchors"), seed=seed) for seed in (0, 7)]
+    first, second = (train([one], problem)[0].measurements.anchors for one in specs)
+    assert first is not None
+    assert first == second
+    assert first[1:] == pytest.approx([math.log(10)] * 2)
+    assert first[0] > 10

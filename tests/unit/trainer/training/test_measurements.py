@@ -70,28 +70,26 @@ def trained(short: TrainingSettings, network: Callable[[], nn.Module] = Shared, 
 def test_a_network_of_any_form_gets_its_row_and_its_weights(short: TrainingSettings, network: type[nn.Module]) -> None:
     for result in trained(short, network):
         assert (result.state, result.error) == ("ok", None)
-        assert result.columns["loss.test.a"] > 0
+        assert result.measurements.losses["test"]["a"] > 0
         assert result.weights is not None
 
 
-SIZES = ("n_macs", "removable_params", "removable_macs", "compact_bytes")
-RATES = ("sparsity_rate", "compression_rate", "parameter_sharing")
-SPARSITY = (*RATES, *(f"{name}_params" for name in RATES), "n_rows")
-CONVERGENCE = ("scalarized", "reference_point", "multipliers", "penalty", "residual", "spread")
 FAILING: dict[str, tuple[tuple[str, ...], str]] = {
-    "trainer.compression.sizes.Sizes.columns": (SIZES, "the size of the compressed network is unknown"),
+    "trainer.compression.sizes.Sizes.measure": (("sizes",), "the size of the compressed network is unknown"),
     "trainer.training.base.gradient_cosines": (("gradient_cosine",), "the gradient cosines are unknown"),
-    "trainer.training.result.sparsity_metrics": (SPARSITY, "the sparsity and sharing rates are unknown"),
+    "trainer.training.result.sparsity_metrics": (("rows",), "the sparsity and sharing rates are unknown"),
     "trainer.training.result.layer_sparsity": (("layer_sparsity",), "the sparsity of the layers is unknown"),
     "trainer.training.result.model_notes": ((), "what is odd about the network is unknown"),
     "trainer.training.base.data_notes": ((), "what is odd about the data is unknown"),
     "trainer.pack.loop.Pack.output_ranges": ((), "the ranges of the outputs are unknown"),
     "trainer.objectives.structure.Structure.unit_labels": ((), "the clusters of rows are unknown"),
-    "trainer.training.result.convergence": (CONVERGENCE, "the scalarized value and the convergence are unknown"),
+    "trainer.training.result.convergence": (
+        ("scalarized", "reference_point", "convergence"),
+        "the scalarized value and the convergence are unknown",
+    ),
     "trainer.training.result._optimum": (("optimum",), "the exact optimum is unknown"),
     "trainer.training.result.model_file": ((), "the trained network could not be made a file"),
 }
-USED = ("wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain", "device_s")
 whole = cache(trained)
 
 
@@ -106,10 +104,9 @@ def test_each_measurement_may_fail_and_is_null_with_a_note(short: TrainingSettin
     monkeypatch.setattr(path, fail)
     for result, undisturbed in zip(trained(short), expected, strict=True):
         assert result.state == "ok"
-        assert f"{failure}: KeyError: 'mean'" in result.columns["notes"]
-        others = undisturbed.columns.keys() - {*nulls, *USED, "notes"}
-        assert {name: result.columns[name] for name in others} == {name: undisturbed.columns[name] for name in others}
-        assert [result.columns.get(name) for name in nulls] == [None] * len(nulls)
+        assert f"{failure}: KeyError: 'mean'" in result.measurements.notes
+        expected_here = dict.fromkeys(nulls) | {"notes": result.measurements.notes, "usage": result.measurements.usage}
+        assert result.measurements == dataclasses.replace(undisturbed.measurements, **expected_here)
         assert (result.weights is None) == (path == "trainer.training.result.model_file")
         assert result.epochs == undisturbed.epochs
 
@@ -126,9 +123,9 @@ def test_a_failure_of_one_trial_is_in_its_own_row_alone(short: TrainingSettings,
 
     monkeypatch.setattr(Measurements, "take", take)
     first, second = trained(short)
-    assert first.columns["notes"][-1] == "the size of the compressed network is unknown: ZeroDivisionError: division by zero"
-    assert not any("ZeroDivision" in note for note in second.columns["notes"] or ())
-    assert second.columns["n_macs"] > 0
+    assert first.measurements.notes[-1] == "the size of the compressed network is unknown: ZeroDivisionError: division by zero"
+    assert not any("ZeroDivision" in note for note in second.measurements.notes)
+    assert second.measurements.sizes.n_macs > 0
 
 
 @pytest.mark.parametrize(
@@ -157,8 +154,8 @@ def test_a_shared_network_is_measured_under_each_preference_by_itself(short: Tra
 
     monkeypatch.setattr("trainer.training.base.gradient_cosines", first_fails)
     first, second = train(specs, problem_of(Shared))
-    assert (first.columns["gradient_cosine"], second.columns["gradient_cosine"]) == (None, [0.5])
-    assert "the gradient cosines are unknown: ValueError: no gradient" in first.columns["notes"]
+    assert (first.measurements.gradient_cosine, second.measurements.gradient_cosine) == (None, (0.5,))
+    assert "the gradient cosines are unknown: ValueError: no gradient" in first.measurements.notes
 
 
 def test_a_note_is_one_short_line_that_can_be_stored() -> None:

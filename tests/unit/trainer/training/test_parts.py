@@ -54,17 +54,17 @@ def test_rates_of_a_network_made_by_hand() -> None:
     weight[:, 0] = weight[:, 3] = torch.tensor([1.0, 2.0])
     weight[:, 4] = torch.tensor([3.0, 4.0])
     metrics = sparsity_metrics({"layer": weight})
-    assert metrics["sparsity_rate"] == 2 / 5
-    assert metrics["compression_rate"] == 5 / 3
-    assert metrics["parameter_sharing"] == 1
+    assert metrics.sparsity_rate == 2 / 5
+    assert metrics.compression_rate == 5 / 3
+    assert metrics.parameter_sharing == 1
     assert layer_sparsity({"layer": weight}) == {"layer": 0.4}
 
 
 def test_zero_rows_count_as_one_unique_row_in_each_layer() -> None:
     zero = torch.zeros(3, 4)
     metrics = sparsity_metrics({"a": zero, "b": zero})
-    assert metrics["compression_rate"] == 4
-    assert metrics["parameter_sharing"] == 0
+    assert metrics.compression_rate == 4
+    assert metrics.parameter_sharing == 0
 
 
 def test_kept_prefers_models_that_reached_the_sparsity_then_the_score() -> None:

@@ -12,7 +12,7 @@ from trainer.api import Problem, State, TrainingSettings, TrialResult, from_byte
 from trainer.energy.device import energy_meter
 from trainer.energy.meter import Energy
 from trainer.settings import OnePhaseSettings
-from trainer.training.usage import Spending
+from trainer.training.usage import UsageMeter
 
 
 class Steady:
@@ -40,7 +40,7 @@ def finish(specs: Sequence[object], problem: Problem, meter: Steady | None, stat
 
 
 def watt_hours(result: TrialResult) -> float | None:
-    value = result.columns["energy_wh"]
+    value = result.measurements.usage.energy_wh
     return None if value is None else float(value) * 3600
 
 
@@ -48,55 +48,55 @@ def watt_hours(result: TrialResult) -> float | None:
 
 
 def test_the_trials_of_a_pack_share_equally() -> None:
-    spending = Spending(4, Steady(joules=7200))
+    spending = UsageMeter(4, Steady(joules=7200))
     for phase in ("sparsify", "tying", "retrain", "results"):
         with spending.on(phase):
             time.sleep(0.01)
-    columns = spending.columns()
-    assert columns["energy_wh"] == pytest.approx(4 * 7200 / 3600 / 4)
-    assert columns["energy_estimated"] is False
-    assert columns["device_s"] == pytest.approx(columns["wall_s"] / 4)
-    assert columns["wall_s"] >= columns["wall_s_sparsify"] + columns["wall_s_tying"] + columns["wall_s_retrain"] > 0
+    usage = spending.usage()
+    assert usage.energy_wh == pytest.approx(4 * 7200 / 3600 / 4)
+    assert usage.energy_estimated is False
+    assert usage.device_s == pytest.approx(usage.wall_s / 4)
+    assert usage.wall_s >= usage.wall_s_sparsify + usage.wall_s_tying + usage.wall_s_retrain > 0
 
 
 def test_nothing_counts_where_the_device_rests() -> None:
     """Clustering beside a GPU: another pack trains on the device meanwhile, and has its energy."""
     meter = Steady()
-    spending = Spending(1, meter)
+    spending = UsageMeter(1, meter)
     with spending.on("sparsify"):
         pass
     with spending.on("tying", uses_device=False):
         pass
     assert meter.n_ended == 1
-    assert spending.columns()["energy_wh"] == pytest.approx(8 / 3600)
+    assert spending.usage().energy_wh == pytest.approx(8 / 3600)
 
 
 @pytest.mark.parametrize("meters", [(None, 8.0), (8.0, None), (None, None)])
 def test_a_part_that_was_not_measured_leaves_the_whole_unknown(meters: tuple[float | None, float | None]) -> None:
     meter = Steady()
-    spending = Spending(1, meter)
+    spending = UsageMeter(1, meter)
     for meter.joules in meters:
         with spending.on("dense"):
             pass
-    assert spending.columns()["energy_wh"] is None
-    assert spending.columns()["energy_estimated"] is None
+    assert spending.usage().energy_wh is None
+    assert spending.usage().energy_estimated is None
 
 
 def test_one_estimate_makes_the_sum_one() -> None:
     meter = Steady()
-    spending = Spending(1, meter)
+    spending = UsageMeter(1, meter)
     for meter.is_estimate in (False, True, False):
         with spending.on("dense"):
             pass
-    assert spending.columns()["energy_estimated"] is True
+    assert spending.usage().energy_estimated is True
 
 
 def test_before_anything_is_done_nothing_is_known() -> None:
-    assert Spending(1, Steady()).columns()["energy_wh"] is None
+    assert UsageMeter(1, Steady()).usage().energy_wh is None
 
 
 def test_what_fails_has_been_spent_too() -> None:
-    spending = Spending(2, Steady())
+    spending = UsageMeter(2, Steady())
 
     def fail() -> None:
         with spending.on("dense"):
@@ -105,8 +105,8 @@ def test_what_fails_has_been_spent_too() -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert spending.columns()["device_s"] >= 0.005
-    assert spending.columns()["energy_wh"] == pytest.approx(4 / 3600)
+    assert spending.usage().device_s >= 0.005
+    assert spending.usage().energy_wh == pytest.approx(4 / 3600)
 
 
 # -- of a training ------------------------------------------------------------------------------------------------------
@@ -115,17 +115,17 @@ def test_what_fails_has_been_spent_too() -> None:
 def test_every_epoch_the_clustering_and_the_results_count(problem: Problem, short: TrainingSettings) -> None:
     meter = Steady()
     results = finish([spec(k, short, f"t{i}") for i, k in enumerate(SPARSE_K[:2])], problem, meter)
-    n_epochs = results[0].columns["n_epochs"]
+    n_epochs = results[0].measurements.n_epochs
     assert meter.n_ended == n_epochs + 2
     assert [watt_hours(result) for result in results] == pytest.approx([8 * (n_epochs + 2) / 2] * 2)
-    assert {result.columns["energy_estimated"] for result in results} == {False}
+    assert {result.measurements.usage.energy_estimated for result in results} == {False}
 
 
 def test_without_a_meter_energy_is_not_measured(problem: Problem, short: TrainingSettings) -> None:
     (result,) = finish([spec(SPARSE_K[0], short)], problem, None)
-    assert result.columns["energy_wh"] is None
-    assert result.columns["energy_estimated"] is None
-    assert result.columns["device_s"] > 0
+    assert result.measurements.usage.energy_wh is None
+    assert result.measurements.usage.energy_estimated is None
+    assert result.measurements.usage.device_s > 0
 
 
 def test_a_meter_changes_nothing_that_is_trained(problem: Problem, short: TrainingSettings) -> None:
@@ -145,13 +145,13 @@ def test_a_trial_that_leaves_a_larger_pack_keeps_its_own_share(problem: Problem,
     pack.step()
     pack.step()
     state = from_bytes(to_bytes(pack.state_dict()))
-    before = pack.spent()
-    assert before["device_s"] == pytest.approx(before["wall_s"] / 4)
+    before = pack.usage()
+    assert before.device_s == pytest.approx(before.wall_s / 4)
     second = Steady(joules=1.0)
     (result,) = finish(specs[1:2], problem, second, state)
     assert watt_hours(result) == pytest.approx(8.0 * first.n_ended / 4 + second.n_ended)
-    own, wall = result.columns["device_s"], result.columns["wall_s"]
-    assert own == pytest.approx(before["device_s"] + wall - before["wall_s"])
+    own, wall = result.measurements.usage.device_s, result.measurements.usage.wall_s
+    assert own == pytest.approx(before.device_s + wall - before.wall_s)
 
 
 def test_a_training_that_was_cut_off_has_spent_as_much_energy(problem: Problem, short: TrainingSettings) -> None:
@@ -170,7 +170,7 @@ def test_a_training_of_which_one_part_was_not_measured_is_not_measured(problem: 
     training.step()
     state = from_bytes(to_bytes(training.state_dict()))
     (result,) = finish([spec(SPARSE_K[0], short)], problem, Steady() if who == "second" else None, state)
-    assert result.columns["energy_wh"] is None
+    assert result.measurements.usage.energy_wh is None
 
 
 def test_a_checkpoint_of_an_earlier_version_has_its_seconds(problem: Problem, short: TrainingSettings) -> None:
@@ -183,9 +183,9 @@ def test_a_checkpoint_of_an_earlier_version_has_its_seconds(problem: Problem, sh
         state.trial_ids, state.epoch, state.tensors, {name: v for name, v in state.scalars.items() if name != "own"} | {"wall": wall}
     )
     going_on = start(specs[:1], problem, meter=Steady(), state=old)
-    assert going_on.spent()["device_s"] == 50
-    assert going_on.spent()["wall_s"] == 100
-    assert going_on.spent()["energy_wh"] is None
+    assert going_on.usage().device_s == 50
+    assert going_on.usage().wall_s == 100
+    assert going_on.usage().energy_wh is None
 
 
 def test_this_machine_has_a_meter_or_none() -> None:

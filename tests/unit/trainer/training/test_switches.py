@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from trial_specs import SPARSE_K, spec
+from trial_specs import SPARSE_K, comparable, spec
 
 from trainer.api import Problem, TrainingSettings, from_bytes, start, to_bytes, train
 from trainer.catalog import PROBLEMS
 from trainer.objectives.growl import row_norms
 from trainer.objectives.prox_step import STEP_RULES, ProxStep
 
-TIMES = {"wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain", "device_s", "energy_wh", "energy_estimated"}
 GROWL = ("pattern", "prox", "step_rule", "masks")
 SWITCHES: dict[str, dict[str, Any]] = {
     "weighted_sum": {"scalarization": "weighted_sum"},
@@ -44,10 +43,6 @@ def switched(short: TrainingSettings, changes: dict[str, Any]) -> TrainingSettin
     return dataclasses.replace(short, growl=growl, retrain=retrain, **top)
 
 
-def comparable(result: Any) -> dict[str, Any]:
-    return {name: value for name, value in result.columns.items() if name not in TIMES} | {"epochs": result.epochs, "state": result.state}
-
-
 IN_EVERY_RUN = ("weighted_sum", "paper", "linear", "prox per step", "layer_rms", "retrain all", "no phase 2")
 
 
@@ -57,7 +52,7 @@ def test_every_switch_trains_and_resumes_to_the_bit(problem: Problem, short: Tra
     specs = [spec(k, settings, str(i)) for i, k in enumerate(SPARSE_K[:2])]
     whole = train(specs, problem)
     assert {result.state for result in whole} == {"ok"}
-    assert all(math.isfinite(result.columns["loss.test.left"]) for result in whole)
+    assert all(math.isfinite(result.measurements.losses["test"]["left"]) for result in whole)
     for stop in (1, 2):
         training = start(specs, problem)
         for _ in range(stop):
@@ -73,7 +68,7 @@ def test_every_switch_trains_and_resumes_to_the_bit(problem: Problem, short: Tra
 @pytest.mark.parametrize("name", ["prox per step", "row_rms"])
 def test_more_weight_on_sparsity_prunes_more(problem: Problem, short: TrainingSettings, name: str) -> None:
     settings = switched(short, SWITCHES[name])
-    rates = [train([spec((k0, (1 - k0) / 2, (1 - k0) / 2), settings)], problem)[0].columns["sparsity_rate"] for k0 in (1e-5, 0.5)]
+    rates = [train([spec((k0, (1 - k0) / 2, (1 - k0) / 2), settings)], problem)[0].measurements.rows.sparsity_rate for k0 in (1e-5, 0.5)]
     assert rates[0] < rates[1]
 
 
@@ -93,13 +88,13 @@ def test_rows_may_come_back_until_the_phase_ends(problem: Problem, short: Traini
 
 def test_without_phase_2_nothing_is_tied(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train([spec(SPARSE_K[1], switched(short, {"retrain_outer": 0}))], problem)
-    assert result.columns["n_epochs"] == 2
-    assert {epoch["phase"] for epoch in result.epochs} == {"sparsify"}
-    assert result.columns["wall_s_retrain"] == 0
-    n_zero = result.columns["sparsity_rate"] * result.columns["n_rows"]
-    n_layers_with_zeros = sum(share > 0 for share in result.columns["layer_sparsity"].values())
-    n_unique = result.columns["n_rows"] - n_zero + n_layers_with_zeros
-    assert result.columns["compression_rate"] == pytest.approx(result.columns["n_rows"] / n_unique)
+    assert result.measurements.n_epochs == 2
+    assert {epoch.phase for epoch in result.epochs} == {"sparsify"}
+    assert result.measurements.usage.wall_s_retrain == 0
+    n_zero = result.measurements.rows.sparsity_rate * result.measurements.rows.n_rows
+    n_layers_with_zeros = sum(share > 0 for share in result.measurements.layer_sparsity.values())
+    n_unique = result.measurements.rows.n_rows - n_zero + n_layers_with_zeros
+    assert result.measurements.rows.compression_rate == pytest.approx(result.measurements.rows.n_rows / n_unique)
 
 
 def test_the_step_rules_by_hand() -> None:
@@ -163,6 +158,6 @@ def test_vectorised_packs_agree_to_rounding(name: str) -> None:
     for n in (1, 4):
         for small, large in zip(packs[n], packs[16], strict=False):
             for task in facts.tasks:
-                column = f"loss.validation.{task}"
-                assert small.columns[column] == pytest.approx(large.columns[column], rel=1e-12, abs=1e-14)
-            assert small.columns["backend"] == "vmap"
+                loss, expected = (result.measurements.losses["validation"][task] for result in (small, large))
+                assert loss == pytest.approx(expected, rel=1e-12, abs=1e-14)
+            assert small.measurements.backend == "vmap"

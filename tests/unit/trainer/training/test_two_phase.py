@@ -6,18 +6,12 @@ import math
 import pytest
 import torch
 from safetensors.torch import load
-from trial_specs import SPARSE_K, spec
+from trial_specs import SPARSE_K, comparable, spec
 
 from trainer.api import Problem, TrainingSettings, TrialResult, from_bytes, start, to_bytes, train
 from trainer.objectives.growl import growl_penalty, row_norms, theta_pattern
 from trainer.objectives.sparsity_metrics import sparsity_metrics
 from trainer.pack.loop import Pack
-
-TIMES = {"wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain", "device_s", "energy_wh", "energy_estimated"}
-
-
-def comparable(result: TrialResult) -> dict[str, object]:
-    return {name: value for name, value in result.columns.items() if name not in TIMES} | {"epochs": result.epochs, "state": result.state}
 
 
 def load_weights(result: TrialResult) -> dict[str, bytes]:
@@ -28,37 +22,37 @@ def load_weights(result: TrialResult) -> dict[str, bytes]:
 
 def test_without_a_sparsity_preference_nothing_is_pruned(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train([spec((0.0, 0.5, 0.5), short)], problem)
-    assert result.columns["sparsity_rate"] == 0
-    assert result.columns["parameter_sharing"] == result.columns["compression_rate"]
-    assert {epoch["phase"] for epoch in result.epochs} == {"dense"}
-    assert result.columns["n_epochs"] == 4
+    assert result.measurements.rows.sparsity_rate == 0
+    assert result.measurements.rows.parameter_sharing == result.measurements.rows.compression_rate
+    assert {epoch.phase for epoch in result.epochs} == {"dense"}
+    assert result.measurements.n_epochs == 4
 
 
 def test_more_weight_on_sparsity_prunes_more(problem: Problem, short: TrainingSettings) -> None:
-    rates = [train([spec((k0, (1 - k0) / 2, (1 - k0) / 2), short)], problem)[0].columns["sparsity_rate"] for k0 in (1e-5, 0.02, 0.3)]
+    rates = [train([spec((k0, (1 - k0) / 2, (1 - k0) / 2), short)], problem)[0].measurements.rows.sparsity_rate for k0 in (1e-5, 0.02, 0.3)]
     assert rates[0] < rates[2]
     assert rates == sorted(rates)
 
 
 def test_the_identities_of_the_metrics_hold(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train([spec(SPARSE_K[0], short)], problem)
-    columns = result.columns
-    for suffix in ("", "_params"):
-        expected = columns[f"compression_rate{suffix}"] * (1 - columns[f"sparsity_rate{suffix}"])
-        assert columns[f"parameter_sharing{suffix}"] == pytest.approx(expected, rel=1e-12)
-    assert columns["n_rows"] == 1 + 10 + 180 + 2 * (1 + 500) + 2 * 50
+    rows = result.measurements.rows
+    assert rows is not None
+    assert rows.parameter_sharing == pytest.approx(rows.compression_rate * (1 - rows.sparsity_rate), rel=1e-12)
+    assert rows.parameter_sharing_params == pytest.approx(rows.compression_rate_params * (1 - rows.sparsity_rate_params), rel=1e-12)
+    assert rows.n_rows == 1 + 10 + 180 + 2 * (1 + 500) + 2 * 50
 
 
 def test_no_layer_loses_more_than_its_cap(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train([spec((0.9, 0.05, 0.05), short)], problem)
-    layers = result.columns["layer_sparsity"]
+    layers = result.measurements.layer_sparsity
     cap = short.growl.layer_sparsity_max
     assert max(layers.values()) <= cap
     assert layers["trunk.6.weight"] == pytest.approx(cap)
     assert layers["trunk.0.weight"] == layers["heads.0.weight"] == 0
 
 
-def test_one_model_is_behind_all_columns(problem: Problem, short: TrainingSettings) -> None:
+def test_one_model_is_behind_all_measurements(problem: Problem, short: TrainingSettings) -> None:
     """Losses, accuracies, L0 and rates recomputed from the stored weights are the row's."""
     (result,) = train([spec(SPARSE_K[1], short)], problem)
     assert result.weights is not None
@@ -70,17 +64,17 @@ def test_one_model_is_behind_all_columns(problem: Problem, short: TrainingSettin
     for split_name in ("train", "validation", "test"):
         losses, metrics = pack.evaluate(getattr(problem, split_name))
         for t, task in enumerate(problem.tasks):
-            assert result.columns[f"loss.{split_name}.{task.name}"] == pytest.approx(float(losses[0, t]), rel=1e-6)
+            assert result.measurements.losses[split_name][task.name] == pytest.approx(float(losses[0, t]), rel=1e-6)
             # Another kernel than the one that trained: it may decide one sample between two equal outputs otherwise.
             one_sample = 1 / len(getattr(problem, split_name))
-            assert result.columns[f"accuracy.{split_name}.{task.name}"] == pytest.approx(float(metrics[0, t]), abs=one_sample)
+            assert result.measurements.metrics[split_name][task.name] == pytest.approx(float(metrics[0, t]), abs=one_sample)
     growl = [f"{name}.weight" for name in network.growl_layers]
     penalty = sum(
         float(growl_penalty(row_norms(weights[name][None]), theta_pattern("spike", weights[name].shape[1], 0.8, 0.2))) for name in growl
     )
-    assert result.columns["objective.sparsity"] == pytest.approx(penalty, rel=1e-6)
+    assert result.measurements.sparsity == pytest.approx(penalty, rel=1e-6)
     rows = {name: value for name, value in weights.items() if value.dim() >= 2 and name != "alpha"}
-    assert sparsity_metrics(rows)["sparsity_rate"] == result.columns["sparsity_rate"]
+    assert sparsity_metrics(rows).sparsity_rate == result.measurements.rows.sparsity_rate
     for name in growl:
         suppressed = tensors[f"{name}.labels"] < 0
         assert torch.equal(row_norms(weights[name][None])[0] == 0, suppressed)
@@ -158,7 +152,7 @@ def test_a_diverging_model_leaves_the_others_alone(problem: Problem, short: Trai
     assert broken.state == "diverged"
     assert broken.weights is None
     assert "epoch 2" in (broken.error or "")
-    assert math.isnan(broken.columns["loss.test.left"])
+    assert math.isnan(broken.measurements.losses["test"]["left"])
     assert comparable(other) == comparable(healthy[1])
 
 
@@ -181,14 +175,14 @@ def test_every_switch_trains(problem: Problem, short: TrainingSettings, change: 
     }.get(change, short)
     (result,) = train([spec(SPARSE_K[0], settings, scaling="anchors" if change == "anchors" else "none")], problem)
     assert result.state == "ok"
-    assert all(math.isfinite(result.columns[f"loss.test.{task.name}"]) for task in problem.tasks)
+    assert all(math.isfinite(result.measurements.losses["test"][task.name]) for task in problem.tasks)
 
 
 def test_missing_the_least_sparsity_is_said(problem: Problem, short: TrainingSettings) -> None:
     settings = dataclasses.replace(short, growl=dataclasses.replace(short.growl, sparsity_min=0.7))
     (low,) = train([spec((1e-6, 0.5, 0.499999), settings)], problem)
     assert low.state == "ok"
-    assert low.columns["sparsity_reached"] is False
+    assert low.measurements.sparsity_reached is False
 
 
 @pytest.mark.parametrize(

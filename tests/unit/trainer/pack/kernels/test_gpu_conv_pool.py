@@ -90,7 +90,7 @@ def test_a_pack_trains_alike_with_it() -> None:
         training = TwoPhase([first, replace(first, trial_id="b", preference=(0.2, 0.5, 0.3))], problem, Place(backend=backend))
         while not training.done:
             training.step()
-        assert training.results()[0].columns["backend"] == backend
+        assert training.results()[0].measurements.backend == backend
         trained.append(training.pack)
     for name, value in trained[0].parameters.items():
         torch.testing.assert_close(trained[1].parameters[name], value, rtol=0, atol=1e-12)

@@ -167,11 +167,11 @@ WRONG: dict[str, tuple[Problem, str]] = {
     "no samples": (replace(GOOD, test=Split(INPUTS[:0], TARGETS[:0])), "the test data: at least one sample expected"),
     "one column too few": (
         replace(GOOD, train=Split(INPUTS, TARGETS[:, :1])),
-        "the training data: targets with one column a task expected, (12, 2), found (12, 1)",
+        "the training data: targets with one column for each task expected, (12, 2), found (12, 1)",
     ),
     "targets without columns": (
         replace(GOOD, train=Split(INPUTS, TARGETS[:, 0])),
-        "the training data: targets with one column a task expected, (12, 2), found (12,)",
+        "the training data: targets with one column for each task expected, (12, 2), found (12,)",
     ),
     "arrays": (replace(GOOD, train=Split(INPUTS.numpy(), TARGETS)), "the training data: tensors expected, found ndarray"),  # type: ignore[arg-type]
     "NaN": (
@@ -187,7 +187,7 @@ WRONG: dict[str, tuple[Problem, str]] = {
     # tasks
     "no tasks": (replace(GOOD, tasks=()), "at least one task expected"),
     "a task's name": (with_task(name="k,1"), "a task's name is of letters, digits, `_`, `-` and spaces, found 'k,1'"),
-    "a task named twice": (with_task(name="kind"), "a name of its own for each task expected, found kind, kind"),
+    "a task named twice": (with_task(name="kind"), "a different name for each task expected, found kind, kind"),
     "a task called sparsity": (with_task(name="sparsity"), "another name than `sparsity` expected for a task"),
     "a guess that costs nothing": (with_task(guess_loss=0.0), "task size: a finite guess_loss > 0 expected, found 0.0"),
     "a guess that costs NaN": (with_task(guess_loss=float("nan")), "task size: a finite guess_loss > 0 expected, found nan"),
@@ -202,9 +202,12 @@ WRONG: dict[str, tuple[Problem, str]] = {
     "a loss that fails": (with_task(loss=lambda output, target: output @ target), "the loss of task size raised RuntimeError: "),
     "one metric for all": (
         with_task(metric=lambda output, target: output.mean()),
-        "the metric of task size is one value a sample, (2,), found a tensor of shape ()",
+        "the metric of task size is one value for each sample, (2,), found a tensor of shape ()",
     ),
-    "a metric a column": (with_task(metric=lambda output, target: output), "one value a sample, (2,), found a tensor of shape (2, 1)"),
+    "a metric a column": (
+        with_task(metric=lambda output, target: output),
+        "one value for each sample, (2,), found a tensor of shape (2, 1)",
+    ),
     "a metric that fails": (with_task(metric=lambda output, target: {}[0]), "the metric of task size raised KeyError: 0"),
     # networks
     "no networks": (replace(GOOD, networks={}), "a network of the problem expected (it has none), found net"),
@@ -215,11 +218,11 @@ WRONG: dict[str, tuple[Problem, str]] = {
     "one tensor": (with_net(outputs=torch.cat), "network net in training raised"),
     "a tensor for all tasks": (
         with_net(outputs=lambda outputs: torch.cat(outputs, 1)),
-        "network net in training: a list of one output a task expected, found a tensor of shape (2, 3)",
+        "network net in training: a list of one output for each task expected, found a tensor of shape (2, 3)",
     ),
     "one output too few": (
         with_net(outputs=lambda outputs: outputs[:1]),
-        "network net in training: one output a task expected (2 = kind, size), found 1",
+        "network net in training: one output for each task expected (2 = kind, size), found 1",
     ),
     "an output that is no tensor": (with_net(outputs=lambda outputs: [outputs[0], 1.0]), "tensors expected, found float for task size"),
     "a tied weight": (replace(GOOD, networks={"net": tied}), "network net: layer extra has no weight of its own"),
@@ -231,7 +234,7 @@ WRONG: dict[str, tuple[Problem, str]] = {
     ),
     "a single text": (with_net(growl_layers="b"), "a tuple of names of layers, expected; found 'b'"),
     "layers instead of names": (with_net(growl_layers=(nn.Linear(1, 1),)), "a tuple of names of layers, expected; found (Linear("),
-    "a layer that is not there": (with_net(growl_layers=("c",)), "growl_layers names c, which is no module of it (for example a)"),
+    "a layer that is not there": (with_net(growl_layers=("c",)), "growl_layers names c, which is not one of its modules (for example a)"),
     # augmentation
     "another shape": (
         replace(GOOD, augment=lambda inputs, generator: inputs[:, :2]),
@@ -254,7 +257,7 @@ def test_a_network_is_tried_in_evaluation_too() -> None:
             outputs = super().forward(inputs)
             return outputs if self.training else outputs[0]
 
-    with pytest.raises(ProblemError, match="network net in evaluation: a list of one output a task expected"):
+    with pytest.raises(ProblemError, match="network net in evaluation: a list of one output for each task expected"):
         check_problem(replace(GOOD, networks={"net": Inconstant}), "net")
 
 
@@ -304,7 +307,7 @@ def test_of_data_that_is_read_while_it_is_used_the_first_samples_are_checked() -
     assert check_problem(good, "net") == []
     assert facts_of(good)[0].n_train == N
     for rows, message in (
-        (Rows(INPUTS, TARGETS[:, :1]), "the training data: targets with one column a task expected"),
+        (Rows(INPUTS, TARGETS[:, :1]), "the training data: targets with one column for each task expected"),
         (Rows(INPUTS[:0], TARGETS[:0]), "the training data: at least one sample expected"),
         (Rows(with_value(INPUTS, 1, 0, float("nan")), TARGETS), "NaN or infinity in sample 1"),
         (Rows(INPUTS, with_value(TARGETS, 1, 0, 3)), "found 3 in the training data"),
@@ -348,7 +351,7 @@ BATCHES: dict[str, tuple[Problem, int, float, str, str]] = {
         of_sizes(Normed, 65),
         64,
         1.0,
-        "the last batch of an epoch has 1 sample (65 training samples in batches of 64), which network net cannot take in training: "
+        "the last batch of an epoch has 1 sample (65 training samples in batches of 64), which network net cannot process in training: "
         "it raised ValueError: Expected more than 1 value per channel when training",
         "set training.batch_size to 63, for example, or change the number of training samples",
     ),
@@ -358,16 +361,16 @@ BATCHES: dict[str, tuple[Problem, int, float, str, str]] = {
         of_sizes(Squeezed, n_validation=513),
         4,
         1.0,
-        "the last batch of the validation data has 1 sample (513 validation samples in batches of 512), which network net cannot take in "
-        "evaluation: it raised",
-        "in evaluation a network has to take a batch of any size: mend it, or change the number of validation samples",
+        "the last batch of the validation data has 1 sample (513 validation samples in batches of 512), which network net cannot "
+        "process in evaluation: it raised",
+        "in evaluation a network has to process a batch of any size: fix it, or change the number of validation samples",
     ),
     "the last of the test data": (of_sizes(Squeezed, n_test=1), 4, 1.0, "the last batch of the test data has 1 sample", "test samples"),
     "a loss that is not finite": (
         replace(of_sizes(Net, 9), tasks=(GOOD.tasks[0], replace(GOOD.tasks[1], loss=lambda output, target: output.flatten().std()))),
         4,
         1.0,
-        "the last batch of an epoch has 1 sample (9 training samples in batches of 4), which network net cannot take in training: "
+        "the last batch of an epoch has 1 sample (9 training samples in batches of 4), which network net cannot process in training: "
         "the loss of task size is nan",
         "set training.batch_size to 3",
     ),

@@ -212,7 +212,7 @@ def test_with_facts_nothing_is_built(of: Callable[..., OwnProblem]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('(("kind", "size"),', '(("kind", "kind"),'), "a name of its own for each task expected"),
+        (('(("kind", "size"),', '(("kind", "kind"),'), "a different name for each task expected"),
         (('(("kind", "size"),', '(("kind", "sparsity"),'), "another name than `sparsity` expected"),
         (('(("kind", "size"),', '(("kind", "a.b"),'), "letters, digits"),
         (('(("kind", "size"),', "((),"), "at least one task expected"),
@@ -255,7 +255,7 @@ def test_a_problem_that_is_not_what_its_facts_say(of: Callable[..., OwnProblem],
         ("def f(): return 3", "the factory problem:f returned int, a trainer.api.Problem expected"),
         ("def f(): raise SystemExit(3)", "problem:f raised SystemExit: 3"),
         ("def f(): open('/nowhere/x')", "problem:f raised FileNotFoundError: .*/nowhere/x"),
-        ("def f(): return small({'net': lambda: Net(('c',))})", "growl_layers names c, which is no module of it"),
+        ("def f(): return small({'net': lambda: Net(('c',))})", "growl_layers names c, which is not one of its modules"),
         ("def f():\n    import nowhere_at_all", "ModuleNotFoundError"),
     ],
 )

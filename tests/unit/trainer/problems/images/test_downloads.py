@@ -59,7 +59,7 @@ def test_what_is_not_there_is_downloaded_once(tmp_path: Path, published: Path, c
 def test_a_download_that_fails_leaves_nothing(tmp_path: Path, published: Path, damage: object) -> None:
     damage(published / "train-images-idx3-ubyte.gz")  # type: ignore[operator]
     root = tmp_path / "data"
-    with pytest.raises(DataError, match=r"MNIST is not there, and it could not be downloaded(.|\n)*download: RuntimeError: "):
+    with pytest.raises(DataError, match=r"MNIST is missing, and could not be downloaded(.|\n)*download: RuntimeError: "):
         idx.mnist(root)
     assert not root.exists()
     root.mkdir()

@@ -71,7 +71,7 @@ def test_the_digest_is_kept_until_a_file_changes(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(idx_bytes(images))
     os.utime(tmp_path / "train-images-idx3-ubyte", ns=(1, 1))
     assert original.summary(tmp_path / "cache").digest != first.digest
-    with pytest.raises(DataError, match=r"MNIST in .* changed while it was used"):
+    with pytest.raises(DataError, match=r"MNIST in .* changed while it was being used"):
         original.read(tmp_path / "cache", first)
 
 
@@ -79,9 +79,9 @@ def test_what_is_missing_is_said_with_names_folders_and_a_hint(tmp_path: Path) -
     with pytest.raises(DataError) as caught:
         idx.mnist(tmp_path)
     text = str(caught.value)
-    for part in ("MNIST is not there", "t10k-labels-idx1-ubyte", str(tmp_path / "MNIST/raw"), "no network in this test", "docs/data.md"):
+    for part in ("MNIST is missing", "t10k-labels-idx1-ubyte", str(tmp_path / "MNIST/raw"), "no network in this test", "docs/data.md"):
         assert part in text
-    with pytest.raises(DataError, match=r"CIFAR10 is not there(.|\n)*data_batch_1.bin(.|\n)*cifar-10-python.tar.gz"):
+    with pytest.raises(DataError, match=r"CIFAR10 is missing(.|\n)*data_batch_1.bin(.|\n)*cifar-10-python.tar.gz"):
         cifar10(tmp_path)
 
 
