@@ -6,8 +6,8 @@
     python -m tests.bench.mutation --folder /tmp/mutation   keep the results: a second run tests only what has not been killed
 
 It copies the tree into a folder of its own and runs mutmut there with the settings of pyproject's `[tool.mutmut]`. mutmut leaves
-decorated functions out, so the copy has each `@torch.no_grad()` as a `with` statement; properties stay out. The table counts a
-mutant as killed when a test fails or runs out of time. The survivors are written to `survivors.diff` in the folder.
+decorated functions out, so the copy has each `@torch.no_grad()` as a `with` statement; properties stay out. The score counts a
+mutant as noticed when a test fails or does not end. The survivors are written to `survivors.diff` in the folder.
 """
 
 import argparse
@@ -28,7 +28,7 @@ settings.register_profile("mutation", max_examples=25, phases=(Phase.explicit, P
 
 _ROOMS = ("analysis/pareto", "trainer/objectives")
 _COPIED = ("analysis", "trainer", "tests", "pyproject.toml")
-_KILLED = ("killed", "timeout", "segfault")
+_KILLED = ("killed", "segfault")
 _NONE = "no_mutant_has_this_name"
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -53,7 +53,9 @@ def main() -> None:
         if names:
             subprocess.run([*mutmut, *names], cwd=folder, env=os.environ | _THREADS, check=True)
         write_survivors(folder, modules, asked.every)
-        print("| module | mutants | tested | killed | survived | without a test | score |\n|---|---:|---:|---:|---:|---:|---:|")
+        print(
+            "| module | mutants | tested | killed | endless | survived | without a test | score |\n|---|---:|---:|---:|---:|---:|---:|---:|"
+        )
         print("\n".join(row_of(folder, module, asked.every) for module in modules))
 
 
@@ -108,9 +110,11 @@ def results_of(folder: Path, module: str, every: int) -> dict[str, str]:
 def row_of(folder: Path, module: str, every: int) -> str:
     """One line of the table."""
     states = Counter(results_of(folder, module, every).values())
-    n, killed, untested = states.total(), sum(states[state] for state in _KILLED), states["no tests"]
+    n = states.total() - states["not checked"]
+    killed, endless, untested = sum(states[state] for state in _KILLED), states["timeout"], states["no tests"]
     n_all = len(results_of(folder, module, 1))
-    return f"| `{module}` | {n_all} | {n} | {killed} | {n - killed - untested} | {untested} | {killed / max(n, 1):.1%} |"
+    score = f"{(killed + endless) / n:.1%}" if n else "-"
+    return f"| `{module}` | {n_all} | {n} | {killed} | {endless} | {n - killed - endless - untested} | {untested} | {score} |"
 
 
 def write_survivors(folder: Path, modules: list[str], every: int) -> None:
@@ -119,7 +123,7 @@ def write_survivors(folder: Path, modules: list[str], every: int) -> None:
 
     states = {name: state for module in modules for name, state in results_of(folder, module, every).items()}
     with contextlib.chdir(folder), open("survivors.diff", "w", encoding="utf-8") as out:
-        for name in (name for name, state in states.items() if state not in _KILLED):
+        for name in (name for name, state in states.items() if state not in (*_KILLED, "not checked")):
             out.write(f"# {name}: {states[name]}\n{get_diff_for_mutant(name)}\n")
 
 
