@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from analysis.pareto.dominance import eps_nondominated, nondominated, slack, sparsity_clusters, thin_front, unit_of_eps
 
-exact = settings(deadline=None, derandomize=True, max_examples=150)
+exact = settings(deadline=None, derandomize=True, max_examples=3 * settings().max_examples // 2)
 integers = st.integers(-8, 8).map(float)
 broken = st.sampled_from([np.nan, np.inf, -np.inf])
 tolerances = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])

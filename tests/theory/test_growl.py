@@ -12,8 +12,10 @@ from torch import Tensor
 from trainer.objectives.growl import (
     growl_gradient,
     growl_penalty,
+    is_spike,
     limit_suppression,
     prox_growl,
+    prox_spike,
     row_matrix,
     row_norms,
     scale_rows,
@@ -173,3 +175,82 @@ def test_rows_of_equal_length_are_ranked_by_their_place() -> None:
         assert (kept == 0).tolist() == [[row < n for row in range(n_rows)] for n in (3, 4)]
         gradient = growl_gradient(norms[:, None, :], theta_pattern("linear", n_rows, 0.8, 0.2))
         assert bool((gradient.diff(dim=2) < 0).all()), "the first row has the largest weight"
+
+
+def test_half_of_the_rows_fall_in_a_piecewise_pattern_by_default() -> None:
+    assert theta_pattern("pld", 4, 0.5, 0.25).tolist() == [0.75, 0.25, 0.25, 0.25]
+    assert theta_pattern("pld", 6, 0.5, 0.25).tolist() == [0.75, 0.5, 0.25, 0.25, 0.25, 0.25]
+    assert theta_pattern("pld", 3, 0.5, 0.25, pld_share=0.01).tolist() == [0.75, 0.25, 0.25], "at least the first row"
+    assert theta_pattern("spike", 3, 0.5, 0.25).dtype == torch.float64
+
+
+def test_a_spike_is_a_pattern_whose_later_weights_are_equal() -> None:
+    assert [is_spike(torch.tensor(theta)) for theta in ([1.0, 0.5, 0.5], [0.5], [1.0, 0.5, 0.25], [1.0, 1.0, 0.5])] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_the_penalty_weighs_sorted_norms_whether_or_not_its_pattern_is_named() -> None:
+    norms = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 4.0]], dtype=torch.float64)
+    spike, falling = theta_pattern("spike", 3, 0.5, 0.25), theta_pattern("linear", 3, 0.5, 0.25)
+    for named in (None, True, False):
+        assert growl_penalty(norms, spike, named).tolist() == [3.0, 3.0]
+    for named in (None, False):
+        assert growl_penalty(norms, falling, named).tolist() == [3 * 0.75 + 2 * 0.5 + 0.25, 3.0]
+    assert growl_penalty(norms.float(), spike).dtype == torch.float32
+
+
+def test_models_of_a_pack_shrink_by_their_own_steps() -> None:
+    """Of 3, 2, 1: all fall by step / 4, the largest by step / 2 more, until it meets the second and they share."""
+    norms = torch.tensor([[1.0, 3.0, 2.0]] * 4, dtype=torch.float64)
+    steps = torch.tensor([0.0, 1.0, 4.0, 100.0], dtype=torch.float64)
+    found = prox_growl(norms, theta_pattern("spike", 3, 0.5, 0.25), steps)
+    torch.testing.assert_close(found, torch.tensor([[1, 3, 2], [0.75, 2.25, 1.75], [0, 0.5, 0.5], [0, 0, 0]], dtype=torch.float64))
+    falling = prox_growl(norms, theta_pattern("linear", 3, 0.5, 0.25), steps)
+    torch.testing.assert_close(falling, torch.tensor([[1, 3, 2], [0.75, 2.25, 1.5], [0, 0, 0], [0, 0, 0]], dtype=torch.float64))
+    assert norms.tolist() == [[1.0, 3.0, 2.0]] * 4, "not modified"
+    assert prox_growl(norms.float(), theta_pattern("linear", 3, 0.5, 0.25), steps.float()).dtype == torch.float32
+
+
+def test_without_a_spike_rows_fall_by_the_same_length() -> None:
+    norms = torch.tensor([[0.1, 0.7, 0.3]])
+    assert torch.equal(prox_spike(norms, 0.0, 0.25, torch.tensor([0.0])), norms), "to the bit"
+    torch.testing.assert_close(prox_spike(norms, 0.0, 0.25, torch.tensor([1.0])), torch.tensor([[0.0, 0.45, 0.05]]))
+
+
+@pytest.mark.parametrize(
+    ("theta", "norms", "step", "message"),
+    [
+        ([0.8, 0.2], [[1.0, 2.0]], [1.0, 1.0], r"for norms \(n_models, n_rows\), found \(2,\), \(2,\), \(1, 2\)$"),
+        ([0.8, 0.2, 0.1], [[1.0, 2.0]], [1.0], r"found \(3,\), \(1,\), \(1, 2\)$"),
+        ([0.5, -0.25], [[1.0, 2.0]], [1.0], r"^prox_growl expects theta >= 0 and non-increasing, found theta = \[0\.5, -0\.25\]$"),
+        ([0.8, 0.2], [[-1.0, 2.0]], [1.0], r"^prox_growl expects norms and step >= 0, found least norm = -1\.0, least step = 1\.0$"),
+    ],
+)
+def test_a_message_says_the_rule_and_what_was_found(theta: list[float], norms: list[list[float]], step: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prox_growl(torch.tensor(norms), torch.tensor(theta), torch.tensor(step))
+
+
+def test_weights_norms_and_steps_of_zero_are_allowed() -> None:
+    zero = torch.zeros(1, 2)
+    assert prox_growl(zero, torch.zeros(2), torch.zeros(1)).tolist() == [[0.0, 0.0]]
+
+
+def test_as_many_rows_as_may_be_removed_stay_removed_and_zero_rows_never_return() -> None:
+    norms = torch.tensor([[0.0, 1.0, 2.0, 3.0]] * 3)
+    limited = limit_suppression(norms, torch.zeros(3, 4), torch.tensor([0, 2, 4]))
+    assert limited.tolist() == [[0.0, 1.0, 2.0, 3.0], [0.0, 0.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0]]
+    short = torch.tensor([[0.0, 0.0, 0.0, 1.5]])
+    assert limit_suppression(norms[:1], short, torch.tensor([1])).tolist() == [[0.0, 1.0, 1.5, 1.5]], "no longer than the survivor"
+
+
+def test_the_gradient_of_a_zero_row_is_zero_and_the_weight_is_left_alone() -> None:
+    weight = torch.tensor([[[0.0, 3.0, 0.0], [0.0, 4.0, 1.0]]])
+    before = weight.clone()
+    gradient = growl_gradient(weight, theta_pattern("linear", 3, 0.5, 0.25))
+    assert torch.equal(weight, before)
+    torch.testing.assert_close(gradient, torch.tensor([[[0.0, 0.45, 0.0], [0.0, 0.6, 0.5]]]))

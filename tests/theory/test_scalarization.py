@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from analysis.pareto.dominance import nondominated
 from trainer.objectives.lagrangian import EqualityLagrangian
 from trainer.objectives.scalarization import (
+    STEP_WEIGHTS,
     chebyshev_al_weights,
     chebyshev_values,
     equality_weights,
@@ -164,3 +165,39 @@ def test_a_nan_stays_in_its_own_model() -> None:
     projected = project_simplex(values)[0]
     assert projected[0].isnan().all()
     assert projected[1].tolist() == pytest.approx([0.25, 0.75])
+
+
+def test_chebyshev_values_by_hand_for_each_model() -> None:
+    """Excess (2, 1) and (0, 4) over the reference; a quarter of their sum comes on top; then the preference."""
+    objectives = torch.tensor([[3.0, 3.0], [1.0, 6.0]])
+    preference = torch.tensor([[0.5, 0.25], [1.0, 2.0]])
+    found = chebyshev_values(objectives, preference, torch.tensor([1.0, 2.0]), 0.25)
+    assert found.tolist() == [[0.5 * 2.75, 0.25 * 1.75], [1.0, 2 * 5.0]]
+
+
+def test_the_projection_of_each_row_by_hand() -> None:
+    """All entries take part, two of three, one alone."""
+    values = torch.tensor([[0.5, 0.25, 0.0], [1.0, 0.5, -1.0], [3.0, 1.0, 0.0]], dtype=torch.float64)
+    projected, threshold = project_simplex(values)
+    torch.testing.assert_close(threshold, torch.tensor([[-1 / 12], [0.25], [2.0]], dtype=torch.float64))
+    torch.testing.assert_close(projected, torch.tensor([[7 / 12, 1 / 3, 1 / 12], [0.75, 0.25, 0], [1, 0, 0]], dtype=torch.float64))
+    assert project_simplex(values.float())[0].dtype == torch.float32
+
+
+def test_the_weights_of_a_step_by_name() -> None:
+    assert {
+        "chebyshev_al": chebyshev_al_weights,
+        "weighted_sum": weighted_sum_weights,
+        "smooth_chebyshev": smooth_chebyshev_weights,
+    } == STEP_WEIGHTS
+    values = torch.tensor([[1.0, 2.0], [4.0, 4.0]], dtype=torch.float64)
+    assert weighted_sum_weights(values, 1.0, values).tolist() == [[0.5, 0.5]] * 2
+    assert smooth_chebyshev_weights(values, 0.0, values).tolist() == [[0.5, 0.5]] * 2
+    torch.testing.assert_close(smooth_chebyshev_weights(values, 2.0, values)[0], torch.tensor([1.0, np.exp(2)]) / (1 + np.exp(2)))
+
+
+def test_the_smooth_maximum_lies_above_the_maximum_by_the_logarithm_of_how_many_share_it() -> None:
+    values = torch.tensor([[2.0, 2.0, 2.0, 2.0], [1.0, -50.0, -50.0, -50.0]], dtype=torch.float64)
+    torch.testing.assert_close(scalarized("smooth_chebyshev", values, 4.0), torch.tensor([2 + np.log(4) / 4, 1.0], dtype=torch.float64))
+    assert scalarized("paper", values, 4.0).tolist() == [2.0, 1.0]
+    assert scalarized("weighted_sum", values, 4.0).tolist() == [2.0, -149 / 4]

@@ -3,12 +3,13 @@
 import warnings
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import AffinityPropagation
 
-from trainer.objectives.tying import Tie, cluster_each, cluster_rows, similarity
+from trainer.objectives.tying import Tie, cluster_each, cluster_rows, large_pieces_apart, similarity
 from trainer.settings import TyingSettings
 
 EXACT = settings(deadline=None, derandomize=True, max_examples=30)
@@ -123,3 +124,88 @@ def test_tied_rows_are_one_parameter() -> None:
 
 def test_single_rows_need_no_tie() -> None:
     assert Tie.from_labels(torch.tensor([[0, 1, 2, -1], [0, -1, -1, 1]])) is None
+
+
+def test_labels_count_clusters_from_zero_over_all_components() -> None:
+    """Two rows alone, a pair, and a component of four that propagation parts by itself."""
+    rows = torch.tensor([[5.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0], [0.0, 0.0, 3.0], *[[-1.0, -1.0, 0.0]] * 4])
+    labels, converged = cluster_rows(rows, TyingSettings(), seed=0)
+    assert converged
+    assert labels.dtype == np.int64
+    assert labels[2] == labels[3]
+    assert len(set(labels[4:])) == 1
+    assert sorted(set(labels.tolist())) == [0, 1, 2, 3]
+
+
+def test_rows_whose_similarity_is_the_preference_itself_are_apart() -> None:
+    rows = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
+    assert cluster_rows(rows, TyingSettings(preference=0.5), seed=0)[0].tolist() == [0, 1]
+    assert cluster_rows(rows, TyingSettings(preference=0.49), seed=0)[0].tolist() == [0, 0]
+
+
+def test_similarity_never_leaves_its_range() -> None:
+    rows = torch.randn(40, 7, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
+    matrix = similarity(torch.cat([rows, -rows]))
+    assert matrix.dtype == np.float64
+    assert (matrix.min(), matrix.max()) == (-1, 1)
+
+
+def test_a_component_is_parted_exactly_when_it_converged() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [cluster_rows(noisy_copies(1, 12, 0.35, seed), TyingSettings(damping=0.5, max_iterations=200), 0) for seed in range(8)]
+    assert all(converged == (len(set(labels.tolist())) < 12) for labels, converged in found)
+
+
+def test_a_tie_names_each_models_rows_and_clusters_of_its_own() -> None:
+    tie = Tie.from_labels(torch.tensor([[0, 1, 0, -1], [1, 1, 0, 0], [-1, 0, -1, 1]]))
+    assert tie is not None
+    assert tie.models.tolist() == [0, 0, 1, 1, 1, 1]
+    assert tie.rows.tolist() == [0, 2, 0, 1, 2, 3]
+    assert tie.cluster.tolist() == [0, 0, 2, 2, 1, 1]
+    assert tie.sizes.tolist() == [2, 2, 2]
+
+
+def test_copies_and_sums_are_those_of_the_first_and_of_all_rows() -> None:
+    tie = Tie.from_labels(torch.tensor([[1, 0, 1, 1]]))
+    assert tie is not None
+    weight = torch.tensor([[[1.0, 9.0, 2.0, 6.0], [4.0, 8.0, 4.0, 1.0]]])
+    gradient, copied = weight.clone(), weight.clone()
+    tie.share_gradient(gradient)
+    assert gradient.tolist() == [[[9.0, 9.0, 9.0, 9.0], [9.0, 8.0, 9.0, 9.0]]]
+    tie.copy(copied)
+    assert copied.tolist() == [[[1.0, 9.0, 1.0, 1.0], [4.0, 8.0, 4.0, 4.0]]]
+    tie.average(weight)
+    assert weight.tolist() == [[[3.0, 9.0, 3.0, 3.0], [3.0, 8.0, 3.0, 3.0]]]
+
+
+def test_nothing_is_asked_of_the_allocator_where_the_environment_does_not_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[object, ...]] = []
+
+    class Library:
+        def __init__(self, name: object) -> None:
+            calls.append(("open", name))
+
+        def malloc_trim(self, n: int) -> None:
+            calls.append(("trim", n))
+
+        def mallopt(self, option: int, value: int) -> None:
+            calls.append(("option", option, value))
+
+    monkeypatch.setattr("trainer.objectives.tying.ctypes.CDLL", Library)
+    for value in (None, "1"):
+        if value is None:
+            monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
+        else:
+            monkeypatch.setenv("MALLOC_MMAP_MAX_", value)
+        with large_pieces_apart():
+            pass
+        assert calls == []
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "0")
+    monkeypatch.setattr("trainer.objectives.tying.sys.platform", "darwin")
+    with large_pieces_apart():
+        assert calls == []
+    monkeypatch.setattr("trainer.objectives.tying.sys.platform", "linux")
+    with large_pieces_apart():
+        assert calls == [("open", None), ("trim", 0), ("option", -4, 65_536)], "large pieces are mapped, up to glibc's own limit"
+    assert calls[3:] == [("option", -4, 0)], "and no longer afterwards"

@@ -72,3 +72,50 @@ def test_a_sweep_of_three_seeds_has_surfaces_and_a_figure_and_one_of_one_seed_no
         figure = attainment_figure(table)
         assert (figure is None) == (n_seeds == 1)
         assert figure is None or len(figure.data) == 3
+
+
+def test_of_three_seeds_the_surfaces_are_the_quarters_by_default_whatever_the_order_of_the_rows():
+    """Sets are named by anything; the best of three points is attained by a third, the worst by all."""
+    values, sets = np.array([[3.0, 3.0], [1.0, 1.0], [2.0, 2.0], [np.inf, 0.0]]), np.array(["c", "a", "b", "a"])
+    assert attainment_surface(values, sets).tolist() == [[1.0, 1.0, 25.0], [2.0, 2.0, 50.0], [3.0, 3.0, 75.0]]
+    assert attainment_surface(values[:, [0, 1, 0]], sets, (100, 50)).tolist() == [[2.0, 2.0, 2.0, 50.0], [3.0, 3.0, 3.0, 100.0]]
+    corners = attainment_surface([[1.0, 0.0, 3.0], [0.0, 2.0, 5.0], [0.0, 2.0, 4.0], [0.0, 3.0, 1.0]], [0, 0, 0, 0], [50])
+    assert corners.tolist() == [[0.0, 2.0, 4.0, 50.0], [0.0, 3.0, 1.0, 50.0], [1.0, 0.0, 3.0, 50.0]], "sorted by the objectives"
+
+
+@pytest.mark.parametrize(
+    ("values", "sets", "percentiles", "message"),
+    [
+        (
+            [[1.0, 2.0]],
+            [0, 1],
+            [50],
+            r"points of shape \(n_points, 2 or 3\) and sets of shape \(n_points,\), found shapes = \(1, 2\), \(2,\)$",
+        ),
+        ([1.0, 2.0], [0, 1], [50], r"^attainment_surface expects points"),
+        ([[1.0]], [0], [50], r"found shapes = \(1, 1\)"),
+        ([[1.0, 2.0]], [0], [50, 101, -1], r"^attainment_surface expects percentiles in \(0, 100\], found 101$"),
+    ],
+)
+def test_what_does_not_fit_a_surface_is_named(values, sets, percentiles, message):
+    with pytest.raises(ValueError, match=message):
+        attainment_surface(values, sets, percentiles)
+
+
+def test_a_difference_has_cells_from_every_coordinate_to_a_little_beyond_the_last():
+    found = attainment_difference([[[0.0, 4.0], [2.0, 0.0], [np.nan, 0.0]]], [[[1.0, 4.0]], [[9.0, 9.0]]])
+    assert found.x.tolist() == [0.0, 1.0, 2.0, 9.0, pytest.approx(9.45)]
+    assert found.y.tolist() == [0.0, 4.0, 9.0, pytest.approx(9.45)]
+    assert found.share.tolist() == [[0.0, 0.0, 1.0, 1.0], [1.0, 0.5, 0.5, 0.5], [1.0, 0.5, 0.5, 0.0]]
+
+
+def test_a_difference_to_no_front_is_the_share_of_the_other_and_a_lone_coordinate_gets_an_edge():
+    alone = attainment_difference([[[1.0, 2.0]]], [])
+    assert (alone.x.tolist(), alone.y.tolist(), alone.share.tolist()) == ([1.0, 2.0], [2.0, 3.0], [[1.0]])
+    assert attainment_difference([], [[[1.0, 2.0]]]).share.tolist() == [[-1.0]]
+    assert attainment_difference([np.zeros((0, 2))], [[[1.0, 2.0]]]).share.tolist() == [[-1.0]]
+    for wrong in ([[1.0, 2.0, 3.0]], [1.0, 2.0]):
+        with pytest.raises(ValueError, match=r"^attainment_difference expects fronts of shape \(n_points, 2\), found shape = "):
+            attainment_difference([wrong], [])
+    with pytest.raises(ValueError, match=r"^attainment_difference expects at least one finite point, found none$"):
+        attainment_difference([], [])

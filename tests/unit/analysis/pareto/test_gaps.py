@@ -168,3 +168,98 @@ def test_a_sweep_without_gaps_to_look_for_is_refused(tmp_path):
         suggest(read_results(tmp_path / "one"))
     with pytest.raises(ResultsError, match="no study 'x' with preferences"):
         suggest(read_results(tmp_path / "one"), study="x")
+
+
+SQUARE = np.array([[1.0, 3.0], [3.0, 1.0]])
+EVEN = np.array([[0.5, 0.5], [0.5, 0.5]])
+SKEW = np.array([[0.25, 0.75], [0.75, 0.25]])
+
+
+def test_the_gain_is_the_share_of_the_box_that_the_middle_adds():
+    """Between (1, 3) and (3, 1) the middle (2, 2) adds a square of 1 in a box of 4 x 4."""
+    (gap,) = fill_gaps(SQUARE, SKEW, 1, [0, 0], [4, 4])
+    assert gap.between == (0, 1)
+    assert gap.gain == pytest.approx(1 / 16)
+    assert gap.preference == (0.5, 0.5)
+
+
+def test_the_ends_come_after_a_larger_gap_and_each_is_closed_by_its_first_proposal():
+    gaps = fill_gaps(SQUARE, SKEW, 9, [0, 0], [4, 4])
+    assert [(gap.between, gap.gain) for gap in gaps] == [((0, 1), 1 / 16), ((0, -1), 1 / 64), ((1, -2), 1 / 64)]
+    assert [gap.preference for gap in gaps] == [(0.5, 0.5), (0.4375, 0.5625), (0.5625, 0.4375)]
+
+
+def test_no_more_gaps_than_asked_for_and_none_for_none():
+    assert fill_gaps(SQUARE, EVEN, 0, [0, 0]) == []
+    assert len(fill_gaps(*trial_points([0.1, 0.4, 0.9]), 2, [0, 0])) == 2
+
+
+def test_a_corner_and_an_origin_that_the_front_is_not_within_are_put_a_little_beyond_it():
+    """A twentieth of the range, in each objective by itself."""
+    plain = fill_gaps(SQUARE, EVEN, 1, [0, 0], [3.1, 3.1])
+    assert fill_gaps(SQUARE, EVEN, 1, [0, 0]) == plain
+    assert fill_gaps(SQUARE, EVEN, 1, [0, 0], [3.0, 2.0]) == plain
+    assert fill_gaps(SQUARE, EVEN, 1, [0, 0], [3.1, 2.0]) == plain
+    low = fill_gaps(SQUARE, EVEN, 1, [0.9, 0.9])
+    assert fill_gaps(SQUARE, EVEN, 1, [1.0, 0.9]) == low
+    assert fill_gaps(SQUARE, EVEN, 1, [7.0, 1.0]) == low
+    assert fill_gaps(SQUARE, EVEN, 1, [0.9, 0.5]) != low
+
+
+def test_in_more_than_four_objectives_the_longest_gap_comes_first_and_its_middle_counts_as_a_point():
+    """The first two points are half of the box apart in two objectives, the last two an eighth; middles are numbered after all points."""
+    values = np.ones((3, 5))
+    values[:, 0], values[:, 1] = [1.0, 5.0, 6.0], [7.0, 3.0, 2.0]
+    k = (1 / values) / (1 / values).sum(axis=1, keepdims=True)
+    gaps = fill_gaps(values, k, 9, np.zeros(5), [8.0, 8.0, 2.0, 2.0, 2.0])
+    inner = [(gap.between, pytest.approx(gap.gain)) for gap in gaps if min(gap.between) >= 0]
+    number = 3 + [gap.between for gap in gaps].index((0, 1))
+    length = 0.5**0.5
+    assert inner[:4] == [((0, 1), length), ((0, number), length / 2), ((1, number), length / 2), ((0, number + 1), length / 4)]
+    ends = [end for gap in gaps for end in gap.between if end < 0]
+    assert len(ends) == len(set(ends)), "an end gets one preference"
+    assert gaps[0].between == (-1, -2)
+    assert gaps[0].gain == pytest.approx(2**0.5)
+    (middle,) = (gap.preference for gap in gaps if gap.between == (0, 1))
+    assert middle == pytest.approx(np.array([1 / 3, 1 / 5, 1, 1, 1]) / (3 + 8 / 15), abs=1e-4)
+
+
+def test_tried_preferences_count_as_tried_within_five_percent():
+    (first,) = fill_gaps(SQUARE, SKEW, 1, [0, 0], [4, 4])
+    assert first.preference == (0.5, 0.5)
+
+    def is_proposed(tried):
+        gaps = fill_gaps(SQUARE, SKEW, 1, [0, 0], [4, 4], tried=tried)
+        return bool(gaps) and gaps[0].preference == (0.5, 0.5)
+
+    assert not is_proposed([0.51, 0.49])
+    assert is_proposed([[0.55, 0.45]])
+    assert not is_proposed([[0.9, 0.1], [0.5, 0.5]])
+    assert is_proposed([])
+
+
+def test_an_objective_that_nobody_was_trained_for_has_no_end():
+    values = np.array([[5.0, 1.0, 3.0], [4.0, 3.0, 1.0]])
+    gaps = fill_gaps(values, [[0.0, 0.7, 0.3], [0.0, 0.3, 0.7]], 20, [0, 0, 0], [6, 4, 4])
+    assert gaps
+    assert all(-1 not in gap.between for gap in gaps)
+    assert all(gap.preference[0] == 0 for gap in gaps)
+
+
+def test_preferences_have_four_digits_and_sum_to_one():
+    gaps = fill_gaps(*trial_points([0.123, 0.377, 0.829]), 3, [0, 0])
+    for gap in gaps:
+        rest = sorted(gap.preference)[:-1]
+        assert all(entry == float(f"{entry:.4g}") for entry in rest)
+        assert sum(gap.preference) == pytest.approx(1, abs=1e-12)
+
+
+def test_wrong_shapes_and_numbers_are_named():
+    with pytest.raises(
+        ValueError, match=r"^fill_gaps expects values and preferences of one shape and n >= 0, found shapes \(2, 2\), \(1, 2\), n = 1$"
+    ):
+        fill_gaps(SQUARE, EVEN[:1], 1, [0, 0])
+    with pytest.raises(ValueError, match="n = -1"):
+        fill_gaps(SQUARE, EVEN, -1, [0, 0])
+    with pytest.raises(ValueError, match="one shape"):
+        fill_gaps([1.0, 2.0], [0.5, 0.5], 1, [0, 0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.pareto.indicators import hypervolume, igd_plus
+from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES, beyond_text, epsilon_additive, hypervolume, igd_plus, n_beyond, spread
 
 
 def test_hypervolume_of_a_staircase():
@@ -36,3 +36,76 @@ def test_errors_name_the_value():
         hypervolume([[1.0]], [np.inf])
     with pytest.raises(ValueError, match="non-empty front"):
         igd_plus([[1.0]], np.zeros((0, 1)))
+
+
+def test_hypervolume_counts_only_below_the_reference_and_takes_the_best_of_one_objective():
+    assert hypervolume([[1.0], [3.0]], [4.0]) == 3.0
+    assert hypervolume([[4.0, 1.0]], [4.0, 4.0]) == 0.0, "a point on the reference has no volume"
+    with pytest.raises(ValueError, match=r"an indicator expects points of shape \(n_points, 0\)"):
+        hypervolume([[1.0, 2.0]], 4.0)
+    with pytest.raises(ValueError, match=r"^hypervolume expects a finite reference, found reference = \[nan, 1\.0\]$"):
+        hypervolume([[1.0, 2.0]], [np.nan, 1.0])
+
+
+@pytest.mark.parametrize("n_objectives", [MAX_EXACT_OBJECTIVES, MAX_EXACT_OBJECTIVES + 1])
+def test_hypervolume_of_two_boxes_is_exact_up_to_five_objectives_and_estimated_beyond(n_objectives):
+    """Objectives of very different sizes: an edge of 2 and one of 1, all in the size of the objective."""
+    size = 10.0 ** np.arange(n_objectives)
+    low, high = np.full(n_objectives, 2.0), np.full(n_objectives, 2.0)
+    low[0], high[1] = 1.0, 1.0
+    points = np.array([low, high, np.full(n_objectives, 5.0)]) * size
+    wanted = (2 + 2 - 1) * np.prod(size)  # below the reference (3, 3, ...) each box is 2 x 1 x ..., both have 1 x 1 x ... in common
+    found = hypervolume(points, 3.0 * size)
+    assert found == pytest.approx(wanted, rel=1e-12 if n_objectives <= MAX_EXACT_OBJECTIVES else 5e-3)
+    assert found == hypervolume(points, 3.0 * size)
+
+
+def test_points_beyond_the_reference_are_counted_and_said():
+    points = [[1.0, 1.0], [2.0, 0.0], [0.0, 5.0], [np.nan, 9.0]]
+    assert n_beyond(points, [2.0, 2.0]) == 2
+    assert [beyond_text(n) for n in (0, 1, 2000)] == [
+        "",
+        "1 finished trial lies beyond the reference and add nothing",
+        "2,000 finished trials lie beyond the reference and add nothing",
+    ]
+    with pytest.raises(ValueError, match=r"shape \(n_points, 3\)"):
+        n_beyond(points, [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match=r"shape \(n_points, 0\)"):
+        n_beyond(points, 2.0)
+
+
+def test_igd_plus_is_a_mean_over_the_front_of_points_that_are_finite():
+    front = [[0.0, 1.0], [1.0, 0.0]]
+    assert igd_plus([[1.0, 1.0], [np.nan, 0.0]], front) == 1.0
+    assert igd_plus([[0.0, 3.0]], front) == 2.5
+    for wrong in ([1.0, 2.0], [[np.inf, 1.0]]):
+        with pytest.raises(ValueError, match=r"^igd_plus expects a finite, non-empty front of shape"):
+            igd_plus([[1.0, 2.0]], wrong)
+    with pytest.raises(ValueError, match=r"shape \(n_points, 2\), found shape = \(2,\)"):
+        igd_plus([1.0, 2.0], front)
+
+
+def test_epsilon_is_the_shift_that_lets_a_set_dominate_another():
+    assert epsilon_additive([[1.0, 3.0], [3.0, 1.0]], [[0.0, 3.0], [2.0, 0.5]]) == 1.0
+    assert epsilon_additive([[0.0, 0.0]], [[1.0, 2.0]]) == -1.0
+    assert epsilon_additive([[np.nan, 0.0]], [[1.0, 2.0]]) == np.inf
+    assert epsilon_additive([[1.0, 0.0]], [[np.nan, 2.0]]) == -np.inf
+    with pytest.raises(ValueError, match=r"shape \(n_points, 3\), found shape = \(1, 2\)"):
+        epsilon_additive([[1.0, 2.0]], [[1.0, 2.0, 3.0]])
+    with pytest.raises(ValueError, match=r"shape \(n_points, 0\)"):
+        epsilon_additive([[1.0, 2.0]], [1.0, 2.0])
+
+
+def test_spread_measures_gaps_in_the_range_of_the_front():
+    """Distances to the nearest point are 0.25, 0.25, 0.5 and 0.25 times the diagonal: mean 0.3125, deviations 3/16 and three of 1/16."""
+    x = np.array([0.0, 0.25, 0.5, 1.0])
+    front = np.stack([x, 1 - x], axis=1)
+    expected = (3 * 0.0625 + 0.1875) / (4 * 0.3125)
+    assert spread(front) == pytest.approx(expected)
+    assert spread(front * [1000, 1] - 5) == pytest.approx(expected)
+    assert spread(np.vstack([front, front[1], [[np.nan, 0.0]]])) == pytest.approx(expected)
+    assert spread(np.column_stack([front, np.full(4, 7.0)])) == pytest.approx(expected), "a constant objective counts for nothing"
+    assert spread([[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]]) == 0.0
+    assert np.isnan(spread(front[:2]))
+    with pytest.raises(ValueError, match=r"shape \(n_points, 0\), found shape = \(2,\)"):
+        spread([1.0, 2.0])

@@ -46,3 +46,21 @@ def test_an_interval_holds_the_truth_as_often_as_it_says():
     found = [estimate(sample, 0.9) for sample in samples]
     hits = np.mean([one.low <= 0 <= one.high for one in found])
     assert abs(hits - 0.9) < 4 * (0.9 * 0.1 / 500) ** 0.5
+
+
+def test_an_interval_without_ends_has_no_width():
+    assert estimate([0.5]).half_width is None
+    assert estimate([]).half_width is None
+    assert estimate([1.0, 1.0]).half_width == 0.0
+    assert Estimate(1.0, 0.5, 3.0, 2).half_width == 2.0, "to the upper end"
+
+
+def test_without_a_confidence_it_is_95_percent():
+    assert estimate([1.0, 2.0, 4.0]) == estimate([1.0, 2.0, 4.0], 0.95)
+
+
+def test_the_message_says_what_is_expected_and_what_was_found():
+    with pytest.raises(ValueError, match=r"^an interval expects 0 < confidence < 1, found confidence = 2$"):
+        estimate([1.0], 2)
+    with pytest.raises(ValueError, match="found confidence = 0"):
+        estimate([], 0)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.pareto.knee import compromise, knee
-from analysis.pareto.neighbors import MAX_POINTS, neighbours, to_unit_range
+from analysis.pareto.neighbors import MAX_POINTS, farthest_points, neighbours, to_unit_range
 
 RELAXED = settings(deadline=None, derandomize=True)
 
@@ -65,3 +65,46 @@ def test_the_compromise_has_the_least_largest_regret():
     assert compromise(np.zeros((0, 2))) is None
     assert compromise([[1.0, 1.0]]) == 0
     assert knee([[1.0, 1.0]]) is None
+
+
+def test_three_points_are_enough_for_a_knee_and_it_is_the_lowest():
+    assert knee([[0.0, 4.0], [1.0, 1.0], [4.0, 0.0]]) == 1
+    assert knee([[0.0, 4.0], [4.0, 0.0]]) is None
+    assert knee([[0.0, 8.0], [2.0, 4.0], [1.0, 4.5], [8.0, 0.0]]) == 2
+    assert knee([[0.0, 2.0], [1.0, 1.0 - 1e-12], [2.0, 0.0]]) is None, "rounding makes no knee"
+
+
+def test_of_two_points_with_the_same_regret_the_compromise_is_the_one_with_less_of_it_elsewhere():
+    assert compromise([[0.0, 8.0, 8.0], [4.0, 2.0, 3.0], [2.0, 1.0, 4.0], [8.0, 0.0, 0.0]]) == 2
+
+
+def test_a_selection_starts_with_the_least_first_objective_and_goes_on_with_the_farthest():
+    points = np.array([[4.0, 0.0], [0.0, 4.0], [1.0, 3.0], [3.0, 2.0], [0.5, 0.0]])
+    assert farthest_points(points, 4).tolist() == [1, 0, 4, 3]
+    assert farthest_points(points, 1).tolist() == [1]
+    assert farthest_points(points, 4).dtype == np.int64
+
+
+def test_a_point_on_the_ball_parts_nobody_and_the_order_of_pairs_is_that_of_the_rows():
+    square = [[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
+    assert neighbours(square).tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
+    assert neighbours(np.array(square) * [0.1, 0.3]).shape == (6, 2), "by rounding a corner must not be inside"
+    assert neighbours([[0.0, 0.0]]).dtype == np.int64
+
+
+def test_a_front_of_the_largest_number_is_compared_whole_and_of_a_larger_one_rows_are_named():
+    x = np.linspace(0, 1, MAX_POINTS)
+    front = np.stack([x, 1 - x], axis=1)
+    assert len(neighbours(front)) == MAX_POINTS - 1
+    more = np.vstack([front, [[0.5, 0.5]] * 3, [[1.0, -1.0]]])
+    pairs = neighbours(more)
+    assert MAX_POINTS + 3 in pairs
+    assert (pairs[:, 0] < pairs[:, 1]).all()
+    assert len(set(pairs.ravel().tolist())) == MAX_POINTS
+    with pytest.raises(ValueError, match=r"^neighbours expects finite values of shape \(n_points, n_objectives\), found shape = \(2,\)$"):
+        neighbours([1.0, 2.0])
+
+
+def test_the_unit_range_of_nothing_is_nothing():
+    assert to_unit_range(np.zeros((0, 3))).shape == (0, 3)
+    assert to_unit_range([[2, 1], [4, 0], [3, 1]]).tolist() == [[0.0, 1.0], [1.0, 0.0], [0.5, 1.0]]
