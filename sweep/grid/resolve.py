@@ -307,7 +307,8 @@ def _inheritance_mistakes(studies: Sequence[Study]) -> list[Mistake]:
         sources = [by_name[name] for name in study.after if by_name[name].method == method.inherits_from]
         path: Path = ("studies", index, "after")
         if method.inherits is not None and len(sources) != 1:
-            rule = f"one study of the method {method.inherits_from} expected, whose {_INHERITED[method.inherits]} the method {study.method} inherits"
+            what = _INHERITED[method.inherits]
+            rule = f"one study of the method {method.inherits_from} expected, whose {what} the method {study.method} inherits"
             found = ", ".join(source.name for source in sources) or "none"
             mistakes.append(Mistake(path if len(studies) > 1 or study.after else ("method",), rule, found, "name it in `after`"))
         elif sources and method.inherits != "teachers" and sources[0].model != study.model:
@@ -352,7 +353,7 @@ def _batch_mistakes(
     for study, path in zip(studies, training_paths, strict=True):
         for training, own_path in _trainings(study, path, studies, candidates) if study.model in models else ():
             try:
-                entry.check_batches(config.problem.options, study.model, training, trains=METHODS[study.method].inherits_steps)
+                entry.check_batches(config.problem.options, study.model, training, trains=METHODS[study.method].takes_steps)
             except BatchError as error:
                 where, found = (
                     ((*own_path, "batch_size"), str(training.batch_size)) if error.is_of_training else (("problem", "name"), None)

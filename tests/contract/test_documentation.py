@@ -28,7 +28,7 @@ def test_readme_fits_on_two_screens() -> None:
 def test_readme_begins_with_the_two_commands_that_the_gate_runs() -> None:
     install_and_run, install_and_test = (block.strip() for block in blocks("sh")[:2])
     assert install_and_run.endswith("sweep run configs/quickstart.yaml")
-    assert install_and_test.endswith("pytest")
+    assert install_and_test.endswith("pytest --cov")
 
 
 def test_the_grid_file_of_readme_loads(tmp_path: Path) -> None:
