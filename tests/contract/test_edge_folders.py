@@ -25,6 +25,7 @@ WITHOUT_A_RESULT = ("status", "report", "front", "table")
 """Commands that have something to say of a folder without a result."""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name", [pytest.param("no rows", marks=pytest.mark.slow), "one trial", pytest.param("all failed", marks=pytest.mark.slow)]
 )

@@ -43,6 +43,7 @@ def test_a_sparse_trial_becomes_a_smaller_file_with_a_card(results: Store) -> No
     assert "multiply-adds a sample" in page
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("form", ["onnx", "pt2"])
 def test_other_formats_compute_the_same(results: Store, form: str) -> None:
     row = sparse(results)
@@ -117,6 +118,7 @@ def test_a_file_that_exists_is_replaced_only_with_force(results: Store) -> None:
     assert Path("other.safetensors.md").exists()
 
 
+@pytest.mark.full
 def test_a_front_with_one_file_there_already_writes_none(results: Store) -> None:
     assert call("export", results.root, "--all-front", "--to", "front").exit_code == 0
     last = sorted(Path("front").glob("*.safetensors"))[-1]
@@ -184,6 +186,7 @@ def test_after_an_override_the_grid_file_needs_it_too(results: Store) -> None:
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.full
 def test_the_times_go_into_the_results_folder_too(results: Store) -> None:
     row = sparse(results)
     done = call("export", results.root, row["trial_id"], "--to", "model.onnx")

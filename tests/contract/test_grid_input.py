@@ -175,6 +175,7 @@ def test_a_folder_in_its_place(folder: Path) -> None:
     is_refused(call("plan", "missing.yaml", "--override", folder), "missing.yaml: no such file")
 
 
+@pytest.mark.full
 def test_a_shell_gives_it_under_other_names() -> None:
     """`/dev/stdin` and `<(...)` give the same plan as `-`."""
     Path("grid.yaml").write_text(GRID)

@@ -75,6 +75,7 @@ def folder(tmp_path: Path) -> Path:
     return store.root
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("command", ["status", "verify", "report", "front", "table"])
 def test_no_command_imports_from_a_folder_or_opens_a_file_outside(folder: Path, command: str) -> None:
     ended = subprocess.run(

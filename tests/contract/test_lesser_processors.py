@@ -35,6 +35,7 @@ SENSITIVE = (
 """What compares numbers of a training, of packs and of kernels, and takes little time."""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("paths", [SENSITIVE, pytest.param(EVERYTHING, marks=pytest.mark.slow)], ids=["sensitive", "everything"])
 @pytest.mark.parametrize("capability", LESSER)
 def test_the_trainers_tests_pass_with_fewer_instructions(tmp_path: Path, capability: str, paths: tuple[str, ...]) -> None:

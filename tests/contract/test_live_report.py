@@ -231,6 +231,7 @@ def test_a_folder_that_is_no_sweep_is_said(tmp_path: Path, kind: str) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform == "win32", reason="not run: needs signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_well_when_it_is_told_to(results: Path, number: signal.Signals) -> None:

@@ -272,6 +272,7 @@ training: {batch_size: 100, retrain: {outer_iterations: 1, epochs: 1}}
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("grid", "said"), [(ANALYTIC, "a point of an analytic problem"), (COSMOS, "reads the preference beside the inputs")]
 )
@@ -287,6 +288,7 @@ def test_what_is_no_network_of_its_inputs_alone_is_said(tmp_path: Path, monkeypa
 # -- object stores ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_export_and_measure_from_an_object_store(
     trained: Path, s3_server: ObjectStore, s3_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -386,6 +386,7 @@ def stored(tmp_path: Path) -> Path:
     return Path("out")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -4,6 +4,8 @@ import copy
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.bench.files_touched import COMMANDS, files_of
 from tests.bench.same_results import differences, is_result, results_of
 
@@ -21,6 +23,7 @@ output: tiny
 """
 
 
+@pytest.mark.full
 def test_two_trainings_are_equal_and_a_changed_number_is_named(tmp_path: Path) -> None:
     before, after = (results_of(tmp_path / name, {"tiny": GRID}) for name in ("a", "b"))
     assert before == json.loads(json.dumps(before))

@@ -14,6 +14,7 @@ def measured(*arguments: str) -> str:
     return subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("bench", "figures"),
     [

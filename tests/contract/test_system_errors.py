@@ -207,6 +207,7 @@ def is_sound(place: Path, kept: Path, name: str) -> None:
     assert len(gone) <= (name == "rm")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("is_whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["some", "all"])
 def test_every_call_that_a_command_makes_may_fail(name: str, is_whole: bool, place: Path, complete: Path) -> None:
@@ -261,6 +262,7 @@ CLOSED = [
 ]
 
 
+@pytest.mark.full
 def test_an_ordinary_user_is_told_what_is_closed(complete: Path, tmp_path: Path) -> None:
     shutil.copytree(complete / "results", tmp_path / "kept")
     dropped = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")  # root is asked for permissions then, like everybody
@@ -286,6 +288,7 @@ def test_an_ordinary_user_is_told_what_is_closed(complete: Path, tmp_path: Path)
         assert "hint: " in output, told
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_a_terminal_that_shows_little_costs_no_exit_code(complete: Path, tmp_path: Path, encoding: str) -> None:
     name = "结果—é"

@@ -51,7 +51,9 @@ def points(results: list[TrialResult], function: str) -> np.ndarray:
 LONGEST = ("dtlz1",)
 
 
-@pytest.mark.parametrize("function", [pytest.param(name, marks=[pytest.mark.slow] if name in LONGEST else []) for name in CONFIGS])
+@pytest.mark.parametrize(
+    "function", [pytest.param(name, marks=[pytest.mark.slow if name in LONGEST else pytest.mark.full]) for name in CONFIGS]
+)
 def test_every_preference_vector_reaches_its_exact_point(function: str) -> None:
     """At least 19 interior k each: the scalarised value is within 1e-3 of the optimum, relative, and never below it."""
     results = solve(function)
@@ -65,6 +67,7 @@ def test_the_convex_problem_with_sparsity_is_exact_to_1e_6() -> None:
     assert np.abs(gaps(solve("owl"))).max() < 1e-6
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("function", "seed"), [("zdt2", 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("zdt2", 2), ("owl", 1), ("owl", 2)))]
 )
@@ -72,6 +75,7 @@ def test_other_starts_end_at_the_same_points(function: str, seed: int) -> None:
     assert gaps(solve(function, seed)).max() < 1e-3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("function", ["zdt2", "dtlz2"])
 def test_the_weighted_sum_misses_the_interior_of_a_nonconvex_front(function: str) -> None:
     """The same code with equal weights ends where some objective is at its least, for every k; Chebyshev never does."""
@@ -81,6 +85,7 @@ def test_the_weighted_sum_misses_the_interior_of_a_nonconvex_front(function: str
     assert (points(solve(function), function).min(axis=1) > 1e-2).all()
 
 
+@pytest.mark.full
 def test_on_a_convex_front_the_weighted_sum_finds_the_interior() -> None:
     """The hypothesis of the test above is needed: on two quadratics the weighted sum is as interior as can be."""
     assert (points(solve("quadratics", scalarization="weighted_sum"), "quadratics").min(axis=1) > 1e-3).all()

@@ -46,6 +46,7 @@ def test_between_the_minima_they_are_opposite_beyond_them_alike_and_on_thales_sp
     assert cosine_at(x) == exact
 
 
+@pytest.mark.full
 def test_a_trial_that_reached_the_front_has_opposite_gradients_and_one_that_did_not_has_not() -> None:
     """All interior Pareto points lie between the minima; the start does not."""
     plain = TrainingSettings(

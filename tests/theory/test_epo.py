@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sets import short_cases
 
 from trainer.methods.epo import epo_weights, non_uniformity
 from trainer.methods.min_norm import min_norm_weights
@@ -60,8 +61,8 @@ def shortest(problem: Problem, x: np.ndarray) -> float:
     return float(np.linalg.norm(min_norm_weights(torch.from_numpy(g @ g.T)[None])[0].numpy() @ g))
 
 
-@pytest.mark.parametrize("side", ["first task's minimiser", "second task's minimiser", "beyond the first", "aside"])
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.8])
+@pytest.mark.parametrize("side", short_cases(["first task's minimiser", "second task's minimiser", "beyond the first", "aside"]))
+@pytest.mark.parametrize("share", short_cases([0.05, 0.5, 0.8]))
 @pytest.mark.parametrize(("function", "n_variables"), [("quadratics", 10), ("vlmop2", 2), ("vlmop2", 10)])
 def test_two_tasks_end_at_the_exact_point(function: str, n_variables: int, share: float, side: str) -> None:
     """Convex and non-convex front, starts on both sides of the ray: r_1 l_1 = r_2 l_2 and their exact value, to 1e-3."""
@@ -78,7 +79,7 @@ def test_two_tasks_end_at_the_exact_point(function: str, n_variables: int, share
 
 @pytest.mark.parametrize("preference", [(1, 1, 1), (0.2, 0.3, 0.5)])
 @pytest.mark.parametrize("landscape", [quadratics, wells])
-@pytest.mark.parametrize("start", range(4))
+@pytest.mark.parametrize("start", short_cases(range(4)))
 def test_three_tasks_end_on_the_ray(landscape: Callable[[np.ndarray], Problem], preference: tuple[float, ...], start: int) -> None:
     """Three centres in 5 variables; from beside each minimiser, and from the middle of the other sides."""
     problem, r = landscape(0.7 * np.eye(3, 5)), np.array(preference)
@@ -104,6 +105,7 @@ def test_beside_a_minimiser_with_loss_zero_the_search_goes_on() -> None:
     assert spread(problem, search(problem, x, r), r) < 1e-3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("share", [0.1, 0.9])
 def test_a_ray_that_misses_the_front_ends_at_its_nearer_end(share: float) -> None:
     """Losses 1 to 2: l_1 / l_2 = 9 is nowhere. The search comes within 5 % of the end where it is 2, and stays near the front."""
@@ -114,6 +116,7 @@ def test_a_ray_that_misses_the_front_ends_at_its_nearer_end(share: float) -> Non
     assert (losses[0] > losses[1]) == (share < 0.5)
 
 
+@pytest.mark.full
 def test_a_task_without_preference_has_no_weight() -> None:
     """The other two meet on their own ray, as if it were not there; and one task alone is plain gradient descent."""
     centres = 0.7 * np.eye(3, 4)

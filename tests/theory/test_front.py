@@ -59,6 +59,7 @@ def test_never_empty(values, eps, mode):
     assert eps_nondominated(values, eps, mode).any()
 
 
+@pytest.mark.full
 @exact
 @given(values=points(st.floats(-4, 4)), eps=tolerances, more=tolerances, mode=st.sampled_from(["absolute", "ideal", "range"]))
 def test_larger_eps_never_drops_a_point(values, eps, more, mode):
@@ -113,6 +114,7 @@ def test_duplicates_share_their_fate(values, eps):
         assert (twice[: len(values)] == mask(values)).all()
 
 
+@pytest.mark.full
 @exact
 @given(values=points(st.one_of(integers, integers, integers, broken)), eps=tolerances)
 def test_rows_that_are_not_finite_do_not_matter(values, eps):

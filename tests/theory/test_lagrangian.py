@@ -70,6 +70,7 @@ def test_every_preference_reaches_its_exact_point(problem: Callable[[Tensor], Te
     torch.testing.assert_close(lagrangian.multipliers.sum(dim=1), torch.ones(len(K), dtype=torch.float64))
 
 
+@pytest.mark.full
 def test_the_weighted_sum_misses_the_whole_interior_of_a_nonconvex_front() -> None:
     """The same code with equal weights ends in a corner for every k."""
     objectives, _ = solve(zdt2, "weighted_sum")

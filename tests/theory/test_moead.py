@@ -54,6 +54,7 @@ def gaps(found: Evolution, weights: np.ndarray, front: np.ndarray) -> np.ndarray
 ZDT1_FRONT = np.stack([np.linspace(0, 1, 2001) ** 2, 1 - np.linspace(0, 1, 2001)], axis=1)
 
 
+@pytest.mark.full
 @needs_pymoo
 def test_zdt1_from_its_worst_corner_to_its_front() -> None:
     """40 weight vectors, 5 variables, all from beside (1, ..., 1): each at its own point of the front, to 5e-3."""
@@ -64,6 +65,7 @@ def test_zdt1_from_its_worst_corner_to_its_front() -> None:
     assert (found.values[:, 1] - (1 - np.sqrt(found.values[:, 0]))).max() < 0.01
 
 
+@pytest.mark.full
 @needs_pymoo
 def test_with_the_least_values_met_as_its_ideal_point_an_end_of_the_front_stays_empty() -> None:
     """The lower bound matters: of the same start the weights of the far end are off their point by more than 0.05."""
@@ -73,6 +75,7 @@ def test_with_the_least_values_met_as_its_ideal_point_an_end_of_the_front_stays_
     assert (found.ideal > 0).any()
 
 
+@pytest.mark.full
 @needs_pymoo
 def test_three_objectives_reach_the_triangle() -> None:
     """12 weight vectors, 4 variables: each at its own point of the triangle of the minimisers, to 0.02."""

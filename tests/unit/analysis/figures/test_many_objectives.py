@@ -67,6 +67,7 @@ def test_long_and_hostile_names_are_cut_and_escaped(store):
     assert figure.layout.yaxis.title.text == "a name of more …"
 
 
+@pytest.mark.full
 def test_hypervolume_of_many_objectives_is_estimated_in_no_time(tmp_path):
     write_analytic_store(tmp_path, n_tasks=12, n_trials=80)
     table = read_results(tmp_path)

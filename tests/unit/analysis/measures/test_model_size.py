@@ -96,6 +96,7 @@ def test_without_accuracies_the_loss_is_shown(tmp_path):
     assert "Mean test loss" in real_size_as_html(table, sizes, label_points(table))
 
 
+@pytest.mark.full
 def test_where_nothing_is_removed_or_known_there_is_no_section(tmp_path):
     write_sized_store(tmp_path / "dense", 8, removable_params=0, removable_macs=0)
     write_sized_store(tmp_path / "old", 8, removable_params=None, removable_macs=None, n_macs=None, compact_bytes=None)

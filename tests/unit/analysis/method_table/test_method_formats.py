@@ -194,6 +194,7 @@ def test_an_unknown_form_is_named(table):
         method_text(table, "pdf")
 
 
+@pytest.mark.full
 def test_the_report_has_the_table_when_there_is_something_to_compare(tmp_path):
     write_table_store(tmp_path / "many")
     write_table_store(tmp_path / "one", table_rows((ALL_STUDIES[5],)), (ALL_STUDIES[5],))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from edge_stores import EDGE_STORES, HOSTILE_NAMES
+from sets import short_cases
 
 from analysis import ResultsError, ResultTable, compare, pick, read_results, suggest
 from analysis.decide.compare import comparison_json, comparison_text
@@ -44,7 +45,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return folder_of
 
 
-@pytest.fixture(params=list(EDGE_STORES))
+@pytest.fixture(params=short_cases(EDGE_STORES, every=9))
 def folder(request: pytest.FixtureRequest, written: Callable[[str], Path]) -> Path:
     return written(request.param)
 
@@ -196,6 +197,7 @@ def test_without_a_result_a_message_names_the_folder_and_says_what_to_do(written
     assert "No front yet" in render_report(table)
 
 
+@pytest.mark.full
 def test_hostile_names_are_text(written: Callable[[str], Path]) -> None:
     for name in ("hostile tasks", "hostile names"):
         page = render_report(read_results(written(name)))

@@ -69,6 +69,7 @@ def test_the_copies_go_with_the_last_table(address: str) -> None:
     assert not copies.exists()
 
 
+@pytest.mark.full
 def test_the_report_lies_beside_the_results_or_where_it_is_asked_for(
     address: str, folder: Path, s3_server: ObjectStore, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_attempts_that_a_pause_ends_are_no_failed_ones(
     assert not any("no progress" in message for message in told.messages)
 
 
+@pytest.mark.full
 def test_of_two_sweeps_the_paused_one_waits_for_the_end_of_the_other(configs: tuple[SweepConfig, ...], jobs: list[AttemptJob]) -> None:
     first, second = (Store(Path(config.output)) for config in configs)
     first.control.request_pause()
@@ -133,6 +134,7 @@ def test_of_two_sweeps_the_paused_one_waits_for_the_end_of_the_other(configs: tu
     assert [job.roots for job in jobs] == [[str(second.root)]] * 2 + [[str(first.root)]] * 2
 
 
+@pytest.mark.full
 def test_of_two_sweeps_the_stopped_one_ends_with_130_and_the_other_goes_on(
     configs: tuple[SweepConfig, ...], jobs: list[AttemptJob]
 ) -> None:

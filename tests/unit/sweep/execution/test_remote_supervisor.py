@@ -39,6 +39,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.full
 def test_a_run_leaves_results_and_its_log_in_the_object_store(s3_address: str, use: Any, cache: Path) -> None:
     started, told = use(Logging), Told()
     outcome = run_sweep(parse_config(GRID | {"output": s3_address}), told)
@@ -56,6 +57,7 @@ def test_a_run_leaves_results_and_its_log_in_the_object_store(s3_address: str, u
     assert run_sweep(parse_config(GRID | {"output": s3_address}), Told()).n_trained == 0
 
 
+@pytest.mark.full
 def test_several_sweeps_lie_beside_each_other(s3_address: str, use: Any) -> None:
     use(Logging)
     configs = parse_configs(GRID | {"problem": [SMALL, SMALL | {"data_seed": 1}], "output": s3_address}, name="two")
@@ -65,6 +67,7 @@ def test_several_sweeps_lie_beside_each_other(s3_address: str, use: Any) -> None
     assert [plan["log"] for plan in plans] == ["logs/1.log", "../multidigits/logs/1.log"]
 
 
+@pytest.mark.full
 def test_a_store_that_is_away_for_a_while_is_waited_for(
     s3_server: ObjectStore, s3_address: str, use: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

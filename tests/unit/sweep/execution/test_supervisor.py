@@ -136,6 +136,7 @@ def configs(tmp_path: Path) -> tuple[SweepConfig, ...]:
     return parse_configs(GRID | {"problem": [SMALL, SMALL | {"data_seed": 1}], "output": str(tmp_path / "out")}, name="two")
 
 
+@pytest.mark.full
 def test_attempts_follow_each_other_until_nothing_is_left(config: SweepConfig, use: Any) -> None:
     """One pack an attempt: a second attempt is planned from the store, then the sweep is complete, and stays so."""
     started = use(Inline)
@@ -164,6 +165,7 @@ def test_what_only_the_user_can_mend_ends_the_sweep_at_once(config: SweepConfig,
     assert Store(Path(config.output)).lock_holder() is None
 
 
+@pytest.mark.full
 def test_a_torn_row_is_named_and_its_trial_trained_again(config: SweepConfig, use: Any, tmp_path: Path) -> None:
     use(Inline)
     run_sweep(config, Told())
@@ -231,6 +233,7 @@ def test_a_sweep_that_is_complete_takes_no_attempt(configs: tuple[SweepConfig, .
     assert [sorted(path.name for path in (root / "plans").iterdir()) for root in roots_of(configs)] == [["1.json"], ["1.json"]]
 
 
+@pytest.mark.full
 def test_each_folder_counts_its_own_attempts(configs: tuple[SweepConfig, ...], use: Any) -> None:
     started = use(InlineAll)
     run_sweeps(configs[1:], Told(), RunOptions(limit=1))
@@ -243,6 +246,7 @@ def test_a_limit_is_for_each_sweep(configs: tuple[SweepConfig, ...], use: Any) -
     assert [(outcome.n_trials, outcome.states) for outcome in run_sweeps(configs, Told(), RunOptions(limit=1))] == [(1, {"ok": 1})] * 2
 
 
+@pytest.mark.full
 def test_progress_is_the_sum_over_the_sweeps(configs: tuple[SweepConfig, ...], use: Any) -> None:
     class Watched(InlineAll):
         """Runs for one look of the supervisor."""
@@ -320,6 +324,7 @@ def test_sigusr1_is_a_first_ctrl_c_and_never_a_second(configs: tuple[SweepConfig
     assert stopped == [True], "once, when its driver has ended"
 
 
+@pytest.mark.full
 def test_a_failure_is_told_of_the_sweep_that_it_is_from(configs: tuple[SweepConfig, ...], use: Any) -> None:
     class Failing(InlineAll):
         """Trains the first sweep; the second one's pack dies."""
@@ -354,6 +359,7 @@ def test_sweeps_that_do_not_go_together_are_refused(configs: tuple[SweepConfig, 
 # -- anchor runs --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("scaling", ["none", "anchors"])
 def test_anchor_runs_come_first_and_give_the_reference_point(config: SweepConfig, use: Any, scaling: str) -> None:
     started = use(InlineAll)
@@ -388,6 +394,7 @@ def test_anchor_runs_come_first_and_give_the_reference_point(config: SweepConfig
     assert {pack["study"] for pack in started[-1].packs} == {"main"}
 
 
+@pytest.mark.full
 def test_a_failed_anchor_run_is_for_the_user_to_mend_and_other_sweeps_go_on(tmp_path: Path, use: Any) -> None:
     class Diverging(InlineAll):
         """The first sweep's first anchor run diverges."""

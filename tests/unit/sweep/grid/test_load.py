@@ -143,6 +143,7 @@ def test_dump_and_reload_is_equal(full, tmp_path):
 texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff"), min_size=1, max_size=20)
 
 
+@pytest.mark.full
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(
     output=texts.filter(lambda text: "://" not in text and not text.startswith("~"))
@@ -267,6 +268,7 @@ def test_the_starter_grid_file_loads_and_fits_the_schema():
     assert "name: hps" in with_studies
 
 
+@pytest.mark.full
 def test_the_schema_describes_every_key_for_an_editor(full):
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -346,6 +348,7 @@ SPICE += [
 SEVERAL = FULL.replace("{name: multidigits, n_train: 300}", "[{name: multidigits, n_train: 300}, multidigits]").replace("[0, 0, 0]", "auto")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("text", [FULL, STARTER.read_text(), SEVERAL])
 def test_no_bytes_are_an_unhandled_exception(full, text):
     random = Random(0)
@@ -400,6 +403,7 @@ def places(value, path=()):
         yield from places(below, (*path, key))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("text", [FULL, SEVERAL])
 def test_no_structure_is_an_unhandled_exception(full, text):
     from ruamel.yaml import YAML

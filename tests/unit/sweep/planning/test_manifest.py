@@ -383,6 +383,7 @@ def checkpoints(draw: st.DrawFn) -> list[Checkpoint]:
     return found
 
 
+@pytest.mark.full
 @given(
     done=st.sets(st.sampled_from(ALL)),
     found=checkpoints(),

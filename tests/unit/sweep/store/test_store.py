@@ -344,6 +344,7 @@ def test_rows_of_some_trials_and_columns_alone_are_read(store: Store) -> None:
 operations = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.integers(0, 1)) | st.just("compact"), max_size=12)
 
 
+@pytest.mark.full
 @settings(deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=operations)
 def test_compaction_never_changes_what_is_read(tmp_path_factory: pytest.TempPathFactory, operations: list[Any]) -> None:

@@ -89,6 +89,7 @@ def retried(job: PackJob, trial_id: str) -> PackJob:
     return dataclasses.replace(job, attempt=2, pack_id="pack-b", trials=own, checkpoint=checkpoint_of(job, "pack-a"))
 
 
+@pytest.mark.full
 def test_only_the_trial_that_cannot_be_measured_has_no_results_and_it_is_measured_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int]
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_passing_error_after_the_last_epoch_costs_no_epoch(
     assert {trial_id: trained(row) for trial_id, row in rows_of(tmp_path / "out").items()} == expected
 
 
+@pytest.mark.full
 def test_where_memory_is_not_enough_to_measure_a_pack_its_halves_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int]
 ) -> None:
@@ -256,6 +258,7 @@ def test_an_error_whose_text_is_no_utf_8_is_a_row(tmp_path: Path, monkeypatch: p
     assert {row["error"] for row in rows_of(tmp_path / "out").values()} == {"ValueError: file \\udcff"}
 
 
+@pytest.mark.full
 def test_a_network_that_all_trials_share_is_measured_for_each_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int]
 ) -> None:

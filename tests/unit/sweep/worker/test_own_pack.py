@@ -96,6 +96,7 @@ def test_a_job_says_where_the_module_is_and_what_was_planned(tmp_path: Path, mon
     assert str(tmp_path / "here") in sys.path, "for imports in the midst of training"
 
 
+@pytest.mark.full
 def test_a_layer_that_is_left_out_is_in_every_rows_notes(tmp_path: Path) -> None:
     config = config_of(write_module(tmp_path / "here"), model="odd")
     for job in jobs_of(config):
@@ -191,6 +192,7 @@ def residual(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return root / "out", row
 
 
+@pytest.mark.full
 @pytest.mark.timeout(300)
 def test_the_residual_network_trains(residual: tuple[Path, dict[str, Any]]) -> None:
     _, row = residual

@@ -57,6 +57,7 @@ def test_the_positions_of_a_channel_are_found_through_what_lies_between() -> Non
     assert positions_of_channels(networks["mtan"](), sample) == {"trunk.7.weight": 16} | gates
 
 
+@pytest.mark.full
 def test_channels_vanish_whole_and_with_them_what_computes_them(result: TrialResult) -> None:
     tensors = model_tensors(result.weights)  # type: ignore[arg-type]
     n_removed = 0
@@ -90,6 +91,7 @@ def test_the_compressed_network_computes_the_same(result: TrialResult) -> None:
     assert len(small.to_bytes({})) == result.measurements.sizes.compact_bytes
 
 
+@pytest.mark.full
 def test_a_resumed_training_is_the_same_to_the_bit(result: TrialResult) -> None:
     first = start([spec()], problem())
     first.step()

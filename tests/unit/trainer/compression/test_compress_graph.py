@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
+from sets import short_cases
 from torch import Tensor, nn
 
 from trainer.compression.compress import NotTraceableError, compress, compressed, largest_difference, load_compressed, trace
@@ -174,7 +175,7 @@ def with_state(program: Program, network: nn.Module) -> Program:
     return replace(program, tensors={name: state.get(name, tensor) for name, tensor in program.tensors.items()})
 
 
-@pytest.mark.parametrize("forward", FORWARDS, ids=lambda forward: forward.__name__.strip("_"))
+@pytest.mark.parametrize("forward", short_cases(FORWARDS, every=4), ids=lambda forward: forward.__name__.strip("_"))
 def test_what_a_forward_may_do_is_computed_by_the_smaller_network_too(forward: Forward) -> None:
     network = made(forward, 0)
     program = trace(network, torch.randn(2, WIDTH, dtype=torch.float64))
@@ -249,6 +250,7 @@ def _scaled(y: Tensor, part: slice) -> Tensor:
     return y
 
 
+@pytest.mark.full
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(moves=st.lists(st.sampled_from(sorted(MOVES)), min_size=4, max_size=9, unique=True), seed=st.integers(0, 2**20))
 def test_random_networks_with_random_masks_compute_the_same(moves: list[str], seed: int) -> None:

@@ -21,11 +21,12 @@ def is_smaller_and_equal(network: nn.Module, input_shape: tuple[int, ...]) -> No
     assert small.n_params < 0.9 * sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NETWORKS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full if name in QUICK else pytest.mark.slow) for name in NETWORKS])
 def test_a_network_of_torchvision_becomes_smaller(name: str) -> None:
     is_smaller_and_equal(made(name), INPUT_SHAPE)
 
 
+@pytest.mark.full
 def test_the_example_s_resnet_becomes_smaller() -> None:
     spec = importlib.util.spec_from_file_location("resnet_example", EXAMPLE)
     assert spec is not None

@@ -84,6 +84,7 @@ def test_a_pt2_file_on_a_disk_loads(small: tuple[CompactNetwork, Tensor, int], t
     assert all(torch.equal(a, b) for a, b in zip(network(sample), torch.export.load(path).module()(sample), strict=True))
 
 
+@pytest.mark.full
 def test_an_onnx_model_takes_any_batch_and_calls_it_batch(small: tuple[CompactNetwork, Tensor, int]) -> None:
     network, sample, weight_bytes = small
     data = to_onnx(network, sample, ("left", "right"), CARD)

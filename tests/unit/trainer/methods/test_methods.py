@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from sets import short_cases
 from torch import Tensor
 
 from tests.unit.trainer.training.test_two_phase import comparable, load_weights
@@ -86,7 +87,7 @@ def finished(training: Training) -> list[TrialResult]:
 OTHERS = [method for method in METHODS if method != "wcal_growl"]
 
 
-@pytest.mark.parametrize("method", OTHERS)
+@pytest.mark.parametrize("method", short_cases(OTHERS, every=4))
 def test_it_goes_on_from_a_checkpoint_to_the_bit(
     method: str, problem: Problem, short: TrainingSettings, given: dict[str | None, Given]
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_short_step_of_mgda_lowers_every_loss(problem: Problem, short: Trainin
     assert all((after < before).all() for before, after in itertools.pairwise(losses))
 
 
+@pytest.mark.full
 def test_epo_comes_nearer_to_its_ray_than_the_plain_mean(problem: Problem, short: TrainingSettings) -> None:
     """k_1 L_1 / k_2 L_2 is 1 on the ray of k."""
     results = train(specs_of("epo", dataclasses.replace(settings_of("epo", short, 15), batch_size=64)), problem)
@@ -225,6 +227,7 @@ def test_the_attentions_of_mtan_become_different(problem: Problem, short: Traini
             assert weights[name] != weights[name.replace("attentions.0.", "attentions.1.")]
 
 
+@pytest.mark.full
 def test_cosmos_with_k_swapped_swaps_the_trade_off(problem: Problem, short: TrainingSettings) -> None:
     settings = dataclasses.replace(
         settings_of("cosmos", short, 40), batch_size=64, learning_rate_decay=0.95, cosmos=CosmosSettings(cosine=5.0)
@@ -242,6 +245,7 @@ def test_on_the_ray_of_cosmos_the_weighted_losses_are_equal(k: tuple[float, ...]
     torch.testing.assert_close(weighted, weighted[:1].expand(len(k)))
 
 
+@pytest.mark.full
 def test_one_training_of_cosmos_does_not_depend_on_the_vectors(problem: Problem, short: TrainingSettings) -> None:
     """Another trial in the pack moves the choice of the epoch alone: with one epoch the network is the same."""
     settings = settings_of("cosmos", short, 1)

@@ -123,6 +123,7 @@ def test_the_network_of_distillation_gives_the_outputs_of_hps() -> None:
     assert kdmtl.growl_layers == hps.growl_layers
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("model", ["mtan", "stl"])
 def test_it_trains_sparsifies_and_resumes_to_the_bit(problem: Problem, short: TrainingSettings, model: str) -> None:
     specs = [spec(k, short, str(i), model) for i, k in enumerate(SPARSE_K[:2])]

@@ -50,6 +50,7 @@ def parameters(training: TwoPhase) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in training.pack.parameters.items()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("n", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_sixty_steps_of_both_phases_agree_to_1e_12_in_packs_of_one_and_of_three(n: int) -> None:
     """With pruned rows, ties and multipliers."""
@@ -63,6 +64,7 @@ def test_sixty_steps_of_both_phases_agree_to_1e_12_in_packs_of_one_and_of_three(
             assert (found[name] - value[:n]).abs().max() <= 1e-12, (backend, name)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("shape", "model"),
     [
@@ -90,6 +92,7 @@ def test_every_network_trains_alike_on_every_backend(shape: str, model: str) -> 
                 assert ours.measurements.metrics[part] == pytest.approx(reference.measurements.metrics[part], rel=1e-9), part
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", ["vmap", "packed", "packed+products"])
 def test_a_stacked_model_does_not_depend_on_its_neighbours_to_the_bit(backend: str) -> None:
     problem = noise((1, 28, 28), MULTIMNIST.networks([10, 10]), n_train=48)

@@ -127,6 +127,7 @@ CASES = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("case", "backend"),
     [

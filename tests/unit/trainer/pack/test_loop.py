@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from sets import short_cases
 from torch import Tensor
 from trial_specs import spec
 
@@ -49,6 +50,7 @@ def test_each_trial_of_a_pack_begins_with_its_own_network(problem: Problem, warm
         assert torch.equal(stacked[2], initial.pack.parameters[name][0])
 
 
+@pytest.mark.full
 def test_a_pack_agrees_with_packs_of_one_to_the_bit(problem: Problem, warm: TrainingSettings, dense: list[Network]) -> None:
     starts = [dense[0], dense[1], None]
     together = train(specs_of(warm), problem, starts=starts)
@@ -58,7 +60,7 @@ def test_a_pack_agrees_with_packs_of_one_to_the_bit(problem: Problem, warm: Trai
         assert load_weights(alone) == load_weights(result)
 
 
-@pytest.mark.parametrize("n_before", [0, 1, 3])
+@pytest.mark.parametrize("n_before", short_cases([1, 0, 3]))
 def test_it_resumes_to_the_bit(problem: Problem, warm: TrainingSettings, dense: list[Network], n_before: int) -> None:
     starts = [dense[0], None, dense[1]]
     undisturbed = train(specs_of(warm), problem, starts=starts)
@@ -73,12 +75,14 @@ def test_it_resumes_to_the_bit(problem: Problem, warm: TrainingSettings, dense: 
         assert load_weights(one) == load_weights(other)
 
 
+@pytest.mark.full
 def test_without_a_network_a_warm_trial_is_a_cold_one(problem: Problem, short: TrainingSettings, warm: TrainingSettings) -> None:
     cold = train(specs_of(short), problem)
     found = train(specs_of(warm), problem, starts=[None] * len(KS))
     assert [comparable(result) for result in found] == [comparable(result) for result in cold]
 
 
+@pytest.mark.full
 def test_k0_is_measured_in_the_anchors_of_the_initial_network(
     problem: Problem, short: TrainingSettings, warm: TrainingSettings, dense: list[Network]
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_stream_gives_the_batches_of_a_split(n_channels: int, n_workers: int) 
             assert size == min(n_samples, 300)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("model", ["mdmtn", "hps"])
 def test_a_trial_on_streams_is_the_trial_on_splits_to_the_bit(problem: Problem, short: TrainingSettings, model: str) -> None:
     specs = [spec(k, short, str(i), model) for i, k in enumerate(SPARSE_K[:2])]

@@ -155,6 +155,7 @@ def test_nothing_odd_leaves_no_note(problem: Problem, short: TrainingSettings) -
     assert result.measurements.notes == ()
 
 
+@pytest.mark.full
 def test_anchors_are_the_same_for_every_seed(problem: Problem, short: TrainingSettings) -> None:
     specs = [dataclasses.replace(spec(SPARSE_K[0], short, scaling="anchors"), seed=seed) for seed in (0, 7)]
     first, second = (train([one], problem)[0].measurements.anchors for one in specs)

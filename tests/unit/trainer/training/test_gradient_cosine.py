@@ -156,6 +156,7 @@ def test_all_backends_measure_the_same(problem: Problem) -> None:
         assert [pair[0] for pair in of_backend if pair] == pytest.approx([pair[0] for pair in found["loop"] if pair], abs=1e-5)
 
 
+@pytest.mark.full
 def test_it_does_not_depend_on_the_pack(problem: Problem, short: TrainingSettings) -> None:
     specs = [spec(k, short, f"t{i}") for i, k in enumerate(SPARSE_K[:3])]
     together = [result.measurements.gradient_cosine for result in train(specs, problem)]
@@ -163,6 +164,7 @@ def test_it_does_not_depend_on_the_pack(problem: Problem, short: TrainingSetting
     assert len({cosines[0] for cosines in together}) == 3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", ["wcal_growl", "mgda", "cosmos", "stl"])
 def test_measuring_it_changes_nothing(problem: Problem, short: TrainingSettings, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     """Weights, curves and columns are equal to the bit with and without it; so is the state of the random numbers."""

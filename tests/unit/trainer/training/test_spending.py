@@ -128,6 +128,7 @@ def test_without_a_meter_energy_is_not_measured(problem: Problem, short: Trainin
     assert result.measurements.usage.device_s > 0
 
 
+@pytest.mark.full
 def test_a_meter_changes_nothing_that_is_trained(problem: Problem, short: TrainingSettings) -> None:
     with_one, without = (finish([spec(SPARSE_K[0], short)], problem, meter)[0] for meter in (Steady(), None))
     assert with_one.weights == without.weights
@@ -154,6 +155,7 @@ def test_a_trial_that_leaves_a_larger_pack_keeps_its_own_share(problem: Problem,
     assert own == pytest.approx(before.device_s + wall - before.wall_s)
 
 
+@pytest.mark.full
 def test_a_training_that_was_cut_off_has_spent_as_much_energy(problem: Problem, short: TrainingSettings) -> None:
     whole = finish([spec(SPARSE_K[0], short)], problem, Steady())[0]
     training = start([spec(SPARSE_K[0], short)], problem, meter=Steady())

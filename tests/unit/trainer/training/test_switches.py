@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from sets import short_cases
 from trial_specs import SPARSE_K, comparable, spec
 
 from trainer.api import Problem, TrainingSettings, from_bytes, start, to_bytes, train
@@ -46,7 +47,9 @@ def switched(short: TrainingSettings, changes: dict[str, Any]) -> TrainingSettin
 IN_EVERY_RUN = ("weighted_sum", "paper", "linear", "prox per step", "layer_rms", "retrain all", "no phase 2")
 
 
-@pytest.mark.parametrize("name", [name if name in IN_EVERY_RUN else pytest.param(name, marks=pytest.mark.slow) for name in SWITCHES])
+@pytest.mark.parametrize(
+    "name", short_cases([name if name in IN_EVERY_RUN else pytest.param(name, marks=pytest.mark.slow) for name in SWITCHES], every=4)
+)
 def test_every_switch_trains_and_resumes_to_the_bit(problem: Problem, short: TrainingSettings, name: str) -> None:
     settings = switched(short, SWITCHES[name])
     specs = [spec(k, settings, str(i)) for i, k in enumerate(SPARSE_K[:2])]
@@ -121,6 +124,7 @@ def test_the_step_builds_up_and_is_corrected_for_adams_bias() -> None:
     assert float(prox_step.length) == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("size", [1, 4, pytest.param(16, marks=pytest.mark.slow)])
 def test_packs_of_any_size_agree_to_the_bit(problem: Problem, short: TrainingSettings, size: int) -> None:
     """The tolerance is zero: models share no tensor and every update runs on one model's own, aligned memory."""

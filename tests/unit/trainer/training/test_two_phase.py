@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from safetensors.torch import load
+from sets import short_cases
 from trial_specs import SPARSE_K, comparable, spec
 
 from trainer.api import Problem, TrainingSettings, TrialResult, from_bytes, start, to_bytes, train
@@ -28,6 +29,7 @@ def test_without_a_sparsity_preference_nothing_is_pruned(problem: Problem, short
     assert result.measurements.n_epochs == 4
 
 
+@pytest.mark.full
 def test_more_weight_on_sparsity_prunes_more(problem: Problem, short: TrainingSettings) -> None:
     rates = [train([spec((k0, (1 - k0) / 2, (1 - k0) / 2), short)], problem)[0].measurements.rows.sparsity_rate for k0 in (1e-5, 0.02, 0.3)]
     assert rates[0] < rates[2]
@@ -86,6 +88,7 @@ def test_the_same_specs_give_the_same_results_to_the_bit(problem: Problem, short
     assert first.weights == second.weights
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("model", ["mdmtn", "hps"])
 def test_a_neighbour_changes_nothing(problem: Problem, short: TrainingSettings, model: str) -> None:
     """Changing one model's k leaves the others of its pack bit for bit."""
@@ -95,6 +98,7 @@ def test_a_neighbour_changes_nothing(problem: Problem, short: TrainingSettings, 
     assert comparable(packs[0][1]) != comparable(packs[1][1])
 
 
+@pytest.mark.full
 def test_a_pack_of_four_agrees_with_packs_of_one(problem: Problem, short: TrainingSettings) -> None:
     """To the bit: how trials are divided into packs changes nothing."""
     together = train([spec(k, short, str(i)) for i, k in enumerate(SPARSE_K)], problem)
@@ -105,7 +109,7 @@ def test_a_pack_of_four_agrees_with_packs_of_one(problem: Problem, short: Traini
 
 
 @pytest.mark.parametrize("k0_is_zero", [True, False])
-@pytest.mark.parametrize("stop", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("stop", short_cases([3, 0, 1, 2, 4]))
 def test_resuming_at_any_epoch_gives_the_same_row_to_the_bit(
     problem: Problem, short: TrainingSettings, stop: int, k0_is_zero: bool
 ) -> None:

@@ -36,7 +36,11 @@ def reference(inputs: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tenso
 
 @pytest.mark.parametrize(
     ("shape", "relu"),
-    [pytest.param(shape, relu, marks=[pytest.mark.slow] if (shape, relu) in SLOWER else []) for shape in SHAPES for relu in (True, False)],
+    [
+        pytest.param(shape, relu, marks=[pytest.mark.slow if (shape, relu) in SLOWER else pytest.mark.full])
+        for shape in SHAPES
+        for relu in (True, False)
+    ],
 )
 def test_values_and_gradients_are_those_of_pytorch(shape: str, relu: bool) -> None:
     from trainer.pack.kernels.gpu_conv_pool import PackedConvPool

@@ -92,6 +92,7 @@ def test_torchvision_is_imported_with_and_without_its_operators(monkeypatch: pyt
     assert len(calls) == 1
 
 
+@pytest.mark.full
 def test_torchvision_is_importable_in_a_fresh_process() -> None:
     code = "from trainer.problems.images.downloads import import_torchvision as i; print(i().datasets.CIFAR10.__name__, i() is i())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -78,6 +78,7 @@ def turned(problem: Problem) -> Problem:
     return dataclasses.replace(problem, augment=RandomRotation(20, (0.0,)))
 
 
+@pytest.mark.full
 def test_training_sees_it_and_evaluation_does_not(problem: Problem, short: TrainingSettings) -> None:
     seen: list[torch.Tensor] = []
 
@@ -106,6 +107,7 @@ def test_every_epoch_turns_anew(problem: Problem, short: TrainingSettings) -> No
     assert len(set(drawn)) == len(drawn) == 16
 
 
+@pytest.mark.full
 def test_a_pack_and_a_resumed_run_see_the_same(turned: Problem, short: TrainingSettings) -> None:
     specs = [spec(k, short, str(i), "hps") for i, k in enumerate(SPARSE_K)]
     whole = train(specs, turned)
