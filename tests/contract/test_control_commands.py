@@ -145,7 +145,7 @@ def test_resume_without_a_record(results: Store) -> None:
 
 @pytest.mark.parametrize(
     ("stored", "said"),
-    [(None, "no plan"), ({"problem": "analytic/zdt1", "from_later": 1}, "--grid FILE"), ({"problem": 3}, "--grid FILE")],
+    [(None, "not a plan"), ({"problem": "analytic/zdt1", "from_later": 1}, "--grid FILE"), ({"problem": 3}, "--grid FILE")],
 )
 def test_resume_of_a_record_that_this_version_cannot_read(results: Store, stored: Any, said: str) -> None:
     results.control.request_pause()

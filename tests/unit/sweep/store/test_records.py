@@ -96,10 +96,10 @@ def test_what_no_worker_says_is_not_shown(store: Store, change: dict[str, Any]) 
 def test_a_plan_that_no_run_wrote_is_refused(store: Store, change: dict[str, Any]) -> None:
     good = {"trials": [{"trial_id": "a"}], "n_complete_before": 0, "started": "2026-01-31T12:00:00+00:00"}
     check_plan(good, Path("1.json"))
-    with pytest.raises(UnreadableError, match="no plan"):
+    with pytest.raises(UnreadableError, match="not a plan"):
         check_plan(good | change, Path("1.json"))
     store.write_plan(1, good | change)
-    with pytest.raises(StoreError, match="no plan"):
+    with pytest.raises(StoreError, match="not a plan"):
         read_status(store.root)
     assert [found.path.name for found in store.verify()] == ["1.json"]
 

@@ -237,7 +237,7 @@ def test_each_run_has_its_number_and_plan(store: Store) -> None:
     store.write_plan(10, {"attempt": 10})
     assert store.latest_plan() == {"attempt": 10}
     assert store.next_attempt() == 11
-    with pytest.raises(StoreError, match="a plan already"):
+    with pytest.raises(StoreError, match="already has a plan"):
         store.write_plan(10, {"attempt": 10})
 
 
