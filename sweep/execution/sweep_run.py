@@ -218,7 +218,10 @@ class Member:
         dense = {trial.warm_start for trial in pack.trials if trial.warm_start is not None}
         rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in dense} if dense else {}
         starts = {trial_id: network_start(row) for trial_id, row in rows.items()}
-        return [TrialJob(trial.trial_id, trial.preference, starts.get(trial.warm_start or "")) for trial in pack.trials]
+        return [
+            TrialJob(trial.trial_id, trial.preference and list(trial.preference), starts.get(trial.warm_start or ""))
+            for trial in pack.trials
+        ]
 
     def _job(self, pack: PackPlan, attempt: int) -> PackJob:
         config, first = self.config, pack.trials[0]
