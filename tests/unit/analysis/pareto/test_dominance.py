@@ -119,3 +119,7 @@ def test_values_near_the_largest_float_overflow_without_a_warning():
     with np.errstate(over="raise", invalid="raise"):
         assert ((slack(values) == 0) == nondominated(values)).all()
         assert (eps_nondominated(values, 1.0) >= nondominated(values)).all()
+
+
+def test_a_rate_that_is_none_is_unknown():
+    assert sparsity_clusters(np.array([0.5, None, 0.1], dtype=object)).tolist() == [1, -1, 0]

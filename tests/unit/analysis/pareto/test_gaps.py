@@ -11,6 +11,7 @@ from synthetic_store import TWO_TASKS, trial_row, write_manifest, write_plan, wr
 from analysis.decide.suggest import suggest, suggestions_text
 from analysis.pareto.gaps import CLOSE, fill_gaps
 from analysis.pareto.indicators import hypervolume
+from analysis.pareto.neighbors import MAX_POINTS
 from analysis.results.manifest import ResultsError
 from analysis.results.table import read_results
 
@@ -263,3 +264,10 @@ def test_wrong_shapes_and_numbers_are_named():
         fill_gaps(SQUARE, EVEN, -1, [0, 0])
     with pytest.raises(ValueError, match="one shape"):
         fill_gaps([1.0, 2.0], [0.5, 0.5], 1, [0, 0])
+
+
+def test_gaps_of_a_front_that_is_thinned_still_name_rows_of_the_values():
+    """A dense curve with one hole: the last of its many points and the lone one behind the hole."""
+    values, k = trial_points([*np.linspace(0.1, 0.4, MAX_POINTS + 40), 0.8])
+    (gap,) = fill_gaps(values, k, 1, [0, 0], [1.1, 1.1])
+    assert gap.between == (MAX_POINTS + 39, MAX_POINTS + 40)
