@@ -123,3 +123,8 @@ def test_values_near_the_largest_float_overflow_without_a_warning():
 
 def test_a_rate_that_is_none_is_unknown():
     assert sparsity_clusters(np.array([0.5, None, 0.1], dtype=object)).tolist() == [1, -1, 0]
+
+
+def test_nearest_to_a_corner_is_meant_in_the_euclidean_distance_in_edges():
+    assert thin_front([[0.5, 0.5], [0.65, 0.1]], 1.0).tolist() == [False, True]
+    assert thin_front(np.array([[0.5, 0.5], [0.65, 0.1]]) * [8, 1], [8.0, 1.0]).tolist() == [False, True]

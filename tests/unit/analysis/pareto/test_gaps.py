@@ -271,3 +271,16 @@ def test_gaps_of_a_front_that_is_thinned_still_name_rows_of_the_values():
     values, k = trial_points([*np.linspace(0.1, 0.4, MAX_POINTS + 40), 0.8])
     (gap,) = fill_gaps(values, k, 1, [0, 0], [1.1, 1.1])
     assert gap.between == (MAX_POINTS + 39, MAX_POINTS + 40)
+
+
+def test_gains_and_preferences_are_measured_from_the_origin():
+    (gap,) = fill_gaps(SQUARE + 10, SKEW, 1, [10, 10], [14, 14])
+    assert (gap.between, gap.preference) == ((0, 1), (0.5, 0.5))
+    assert gap.gain == pytest.approx(1 / 16)
+
+
+def test_a_constant_objective_is_bounded_by_a_twentieth_of_its_unit():
+    values, k = np.column_stack([SQUARE, [5.0, 5.0]]), [[0.2, 0.6, 0.2], [0.6, 0.2, 0.2]]
+    plain = fill_gaps(values, k, 1, [0, 0, 0], [3.1, 3.1, 5.05])
+    assert fill_gaps(values, k, 1, [0, 0, 0]) == plain
+    assert fill_gaps(values, k, 1, [0, 0, 5]) == fill_gaps(values, k, 1, [0, 0, 4.95])
