@@ -111,3 +111,20 @@ def test_leads_and_who_is_beaten_are_those_of_all_pairs(n_objectives):
             assert beaten(points, front, unit, least).tolist() == (leads >= least).tolist()
     assert largest_lead(np.zeros((0, n_objectives)), front, unit).shape == (0,)
     assert beaten(np.zeros((0, n_objectives)), front, unit, 1.0).shape == (0,)
+
+
+def test_values_near_the_largest_float_overflow_without_a_warning():
+    rng = np.random.default_rng(0)
+    values = rng.choice([-1e308, 0.0, 1e308], (600, 3)) * rng.random((600, 3))
+    with np.errstate(over="raise", invalid="raise"):
+        assert ((slack(values) == 0) == nondominated(values)).all()
+        assert (eps_nondominated(values, 1.0) >= nondominated(values)).all()
+
+
+def test_a_rate_that_is_none_is_unknown():
+    assert sparsity_clusters(np.array([0.5, None, 0.1], dtype=object)).tolist() == [1, -1, 0]
+
+
+def test_nearest_to_a_corner_is_meant_in_the_euclidean_distance_in_edges():
+    assert thin_front([[0.5, 0.5], [0.65, 0.1]], 1.0).tolist() == [False, True]
+    assert thin_front(np.array([[0.5, 0.5], [0.65, 0.1]]) * [8, 1], [8.0, 1.0]).tolist() == [False, True]

@@ -11,6 +11,7 @@ from synthetic_store import TWO_TASKS, trial_row, write_manifest, write_plan, wr
 from analysis.decide.suggest import suggest, suggestions_text
 from analysis.pareto.gaps import CLOSE, fill_gaps
 from analysis.pareto.indicators import hypervolume
+from analysis.pareto.neighbors import MAX_POINTS
 from analysis.results.manifest import ResultsError
 from analysis.results.table import read_results
 
@@ -263,3 +264,23 @@ def test_wrong_shapes_and_numbers_are_named():
         fill_gaps(SQUARE, EVEN, -1, [0, 0])
     with pytest.raises(ValueError, match="one shape"):
         fill_gaps([1.0, 2.0], [0.5, 0.5], 1, [0, 0])
+
+
+def test_gaps_of_a_front_that_is_thinned_still_name_rows_of_the_values():
+    """A dense curve with one hole: the last of its many points and the lone one behind the hole."""
+    values, k = trial_points([*np.linspace(0.1, 0.4, MAX_POINTS + 40), 0.8])
+    (gap,) = fill_gaps(values, k, 1, [0, 0], [1.1, 1.1])
+    assert gap.between == (MAX_POINTS + 39, MAX_POINTS + 40)
+
+
+def test_gains_and_preferences_are_measured_from_the_origin():
+    (gap,) = fill_gaps(SQUARE + 10, SKEW, 1, [10, 10], [14, 14])
+    assert (gap.between, gap.preference) == ((0, 1), (0.5, 0.5))
+    assert gap.gain == pytest.approx(1 / 16)
+
+
+def test_a_constant_objective_is_bounded_by_a_twentieth_of_its_unit():
+    values, k = np.column_stack([SQUARE, [5.0, 5.0]]), [[0.2, 0.6, 0.2], [0.6, 0.2, 0.2]]
+    plain = fill_gaps(values, k, 1, [0, 0, 0], [3.1, 3.1, 5.05])
+    assert fill_gaps(values, k, 1, [0, 0, 0]) == plain
+    assert fill_gaps(values, k, 1, [0, 0, 5]) == fill_gaps(values, k, 1, [0, 0, 4.95])
