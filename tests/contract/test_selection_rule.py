@@ -13,7 +13,7 @@ from analysis.measures.labels import cluster_table
 from analysis.method_table.table import method_table
 from analysis.report.page import render_report
 from sweep.grid.load import parse_config
-from sweep.planning.inherit import taken_over
+from sweep.planning.inherit import inherit
 from sweep.store.manifest import selection_of, selection_rule
 from sweep.store.schema import row_schema
 
@@ -77,7 +77,7 @@ def test_inheriting_studies_the_table_and_the_report_choose_the_same_trial(tmp_p
     stored_rows = table_of(rows, row_schema(TWO_TASKS)).to_pylist()
     for row in stored_rows:
         row["k"] = json.loads(row["k"])
-    assert taken_over(by_name["fixed"], 0, by_name, stored_rows, rule).trial_ids == (expected,)
+    assert inherit(by_name["fixed"], 0, by_name, stored_rows, rule).trial_ids == (expected,)
 
 
 def test_a_rule_by_accuracy_needs_an_accuracy_of_every_task() -> None:

@@ -8,7 +8,7 @@ from sweep_process import sweep_command
 
 from analysis.measures.labels import label_points
 from analysis.report.embed import choose_rows
-from analysis.report.page import _views
+from analysis.report.front import front_views
 from analysis.results.table import read_results
 
 GRID = """
@@ -39,6 +39,6 @@ def test_any_number_of_tasks_from_grid_file_to_report(tmp_path: Path) -> None:
         assert table.counts["ok"] == min(3, table.planned)
         if "sum" in table.tasks:
             assert table.frame["metric.test.sum"].notna().all()
-        views = {view["kind"] for view in _views(choose_rows(table, label_points(table)))}
+        views = {view["kind"] for view in front_views(choose_rows(table, label_points(table)))}
         assert {"parallel", "matrix"} <= views if tasks > 2 else views <= {"plane", "space"}
         assert (tmp_path / "results" / folder / "report.html").stat().st_size > 1_000_000

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import AffinityPropagation
 
-from trainer.objectives.tying import Tie, cluster_each, cluster_rows, large_pieces_apart, similarity
+from trainer.objectives.tying import Tie, cluster_each, cluster_rows, large_allocations_mapped, similarity
 from trainer.settings import TyingSettings
 
 EXACT = settings(deadline=None, derandomize=True, max_examples=30)
@@ -198,14 +198,14 @@ def test_nothing_is_asked_of_the_allocator_where_the_environment_does_not_say_so
             monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
         else:
             monkeypatch.setenv("MALLOC_MMAP_MAX_", value)
-        with large_pieces_apart():
+        with large_allocations_mapped():
             pass
         assert calls == []
     monkeypatch.setenv("MALLOC_MMAP_MAX_", "0")
     monkeypatch.setattr("trainer.objectives.tying.sys.platform", "darwin")
-    with large_pieces_apart():
+    with large_allocations_mapped():
         assert calls == []
     monkeypatch.setattr("trainer.objectives.tying.sys.platform", "linux")
-    with large_pieces_apart():
+    with large_allocations_mapped():
         assert calls == [("open", None), ("trim", 0), ("option", -4, 65_536)], "large pieces are mapped, up to glibc's own limit"
     assert calls[3:] == [("option", -4, 0)], "and no longer afterwards"
