@@ -146,7 +146,7 @@ def _study(table: ResultTable, name: str | None) -> Study:
     names = ", ".join(study.name for study in known)
     if name is None and len(known) > 1:
         raise ResultsError(
-            f"{table.place}: {len(known)} studies, one expected\n  hint: name one of each side with `--studies A B`, of {names}"
+            f"{table.place}: {len(known)} studies, one expected\n  hint: name one study for each folder with `--studies A B` from {names}"
         )
     found = next((study for study in known if name is None or study.name == name), None)
     if found is None:
@@ -159,7 +159,7 @@ def _reference(first: ResultTable, second: ResultTable, reference: Sequence[floa
     n_objectives = len(first.objectives)
     if reference is not None:
         if len(reference) != n_objectives or not np.isfinite(reference).all():
-            raise ResultsError(f"the reference expects {n_objectives} finite numbers, one an objective, found {list(reference)}")
+            raise ResultsError(f"the reference expects {n_objectives} finite numbers, one per objective, found {list(reference)}")
         return tuple(float(value) for value in reference), "given"
     known = [table.manifest.get("hypervolume_reference") for table in (first, second)]
     stored = [np.asarray(point, dtype=np.float64) for point in known if point is not None]

@@ -104,7 +104,7 @@ def pick(
             `minimise` and `maximise` are given, or there is no finished trial.
     """
     if (minimise is None) == (maximise is None):
-        raise ResultsError("one column to decide by expected\n  hint: give exactly one of `minimise` and `maximise`")
+        raise ResultsError("one column to decide by expected\n  hint: give either `minimise` or `maximise`, with the name of a column")
     column = minimise if minimise is not None else str(maximise)
     bounds = (
         *(Bound(name, float(value), is_least=True) for name, value in _pairs(at_least)),
@@ -276,8 +276,8 @@ def _chosen_text(table: ResultTable, choice: Pick, row: "pd.Series") -> str:
 def _fitting(choice: Pick) -> str:
     if not choice.bounds:
         return f"{choice.n_trials} finished trials"
-    keep = "keeps" if choice.n_fitting == 1 else "keep"
-    which = f"{choice.n_fitting} of {choice.n_trials} finished trials that {keep} {', '.join(map(str, choice.bounds))}"
+    satisfy = "satisfies" if choice.n_fitting == 1 else "satisfy"
+    which = f"{choice.n_fitting} of {choice.n_trials} finished trials that {satisfy} {', '.join(map(str, choice.bounds))}"
     return f"the {which}"
 
 
@@ -300,10 +300,10 @@ def _missed(bound: Bound, by: float) -> str:
 
 
 def _nothing_text(choice: Pick) -> str:
-    lines = [f"none of {choice.n_trials} finished trials keeps {' and '.join(map(str, choice.bounds)) or choice.column}"]
+    lines = [f"none of {choice.n_trials} finished trials satisfies {' and '.join(map(str, choice.bounds)) or choice.column}"]
     for bound, to in choice.to_relax:
         relaxed = f"{bound.column} {'>=' if bound.is_least else '<='} {_outwards(to, bound.is_least)}"
-        lines.append(f"  hint: with {relaxed} one fits, the other bounds as they are")
+        lines.append(f"  hint: with {relaxed} one trial fits (other bounds unchanged)")
     if not choice.to_relax:
         lines.append("  hint: relax more than one bound: no single one is in the way")
     if choice.losers:

@@ -126,7 +126,9 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
     if not is_folder(folder):
         raise ResultsError(f"{shown}: no such folder\n  hint: give the `output` folder of a grid file, as `sweep run` printed it")
     if mode_of(path) is None:
-        raise ResultsError(f"{shown}: no manifest.json, so this is not a results folder\n  hint: is it a folder above or below?")
+        raise ResultsError(
+            f"{shown}: no manifest.json, so this is not a results folder\n  hint: look for manifest.json in the folders above and below"
+        )
     try:
         manifest = read_json(path)
     except OSError as error:

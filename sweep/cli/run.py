@@ -58,7 +58,7 @@ def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome,
     outcomes = [outcome for outcome, _ in ended]
     for config, outcome in zip(configs, outcomes, strict=True):
         name = f"{config.name}: " if len(configs) > 1 else ""
-        counts = ", ".join(f"{n} {state}" for state, n in outcome.states.items()) or "none"
+        counts = ", ".join(f"{n} {state}" for state, n in outcome.states.items()) or "none complete"
         left = f", {outcome.n_left} left" if outcome.n_left else ""
         yield f"{name}{outcome.n_trials} trials: {counts}{left}"
     if any(outcome.n_trained for outcome in outcomes):

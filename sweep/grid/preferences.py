@@ -263,17 +263,17 @@ def _broken_rule(numbers: Sequence[float], objectives: Sequence[str]) -> tuple[s
     """The rule that a row breaks and a hint, or None."""
     names = f"{len(objectives)} = {', '.join(objectives)}"
     if len(numbers) != len(objectives):
-        return f"one number per objective expected ({names})", f"it has {len(numbers)}"
+        return f"one number per objective expected ({names})", f"this vector has {len(numbers)}"
     for number, objective in zip(numbers, objectives, strict=True):
         if not math.isfinite(number):
-            return f"finite numbers expected ({objective} is {shown(number)})", f"the order is {names}"
+            return f"finite numbers expected ({objective} is {shown(number)})", f"the objectives in order: {names}"
         if number < 0:
-            return f"numbers >= 0 expected ({objective} is {shown(number)})", f"the order is {names}"
+            return f"numbers >= 0 expected ({objective} is {shown(number)})", f"the objectives in order: {names}"
     total = math.fsum(numbers) if max(numbers) < 2 else sum(numbers)  # fsum raises where sum overflows to infinity
     if abs(total - 1) > _SUM_ACCEPTED:
         return f"numbers that sum to 1 expected (the sum is {total:.9g})", "a sum within 1e-6 of 1 is accepted and rescaled"
     if not any(number for number, objective in zip(numbers, objectives, strict=True) if objective != SPARSITY):
-        return "a task with a preference above 0 expected", f"the order is {names}"
+        return "a task with a preference above 0 expected", f"the objectives in order: {names}"
     return None
 
 

@@ -384,7 +384,7 @@ def _length_mistakes(config: GridConfig, facts: ProblemFacts) -> list[Mistake]:
         point = config.given_reference if key == "reference_point" else config.hypervolume_reference
         if point is not None and len(point) != len(names):
             rule = f"one number per objective expected ({len(names)} = {', '.join(names)})"
-            mistakes.append(Mistake((key,), rule, shown(list(point)), f"it has {len(point)}"))
+            mistakes.append(Mistake((key,), rule, shown(list(point)), f"this list has {len(point)}"))
     return mistakes
 
 

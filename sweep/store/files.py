@@ -363,7 +363,7 @@ class Blobs:
         try:
             data = read_whole(path)
         except FileNotFoundError as error:
-            raise StoreError("no such blob", path, "restore it from a copy, or forget its trial and train it again") from error
+            raise StoreError("no such blob", path, "restore it from a copy, or `sweep rm` its trial and train it again") from error
         if hashlib.sha256(data).hexdigest() != sha256:
             raise UnreadableError("damaged: its content is not what its name says", path, "restore it from a copy")
         return data

@@ -233,7 +233,7 @@ def what_to_do(path: StorePath) -> str:
         "rows": "delete it: the next run trains this trial again",
         "epochs": "delete it: only the curves of this trial are lost",
         "checkpoints": "delete it: its trials start from an older checkpoint, or from scratch",
-        "blobs": "restore it from a copy, or delete it and forget its trial, which the next run trains again",
+        "blobs": "restore it from a copy, or delete it and remove its trial with `sweep rm`; the next run trains it again",
         "plans": "delete it: the results do not need it",
         "live": "delete it: the next epoch writes it again",
         "latency": "delete it: `sweep measure` measures its trial again",

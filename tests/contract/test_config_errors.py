@@ -55,7 +55,7 @@ CASES = {
     "scalar for a list": Case("seeds: 3", "2:8: seeds: a list expected", "3", "For example `[0, 1, 2]`"),
     "out of range": Case("training: {growl: {beta1: -1}}", "2:27: training.growl.beta1: a number >= 0 expected", "-1", "Default: 0.8"),
     "at an open end": Case(
-        "training: {learning_rate: 0}", "2:27: training.learning_rate: a number > 0 expected", "0", "optimiser's learning rate"
+        "training: {learning_rate: 0}", "2:27: training.learning_rate: a number > 0 expected", "0", "optimizer's learning rate"
     ),
     "not a number": Case(
         "training: {learning_rate: .nan}", "2:27: training.learning_rate: a finite number expected", ".nan", "Default: 0.0025"
@@ -158,7 +158,10 @@ CASES = {
     "unknown price": Case("costs: {eur_per_kwh: 1}", "2:9: costs.eur_per_kwh: unknown key", "1", "usd_per_kwh"),
     "device": Case("resources: {device: gpu}", "2:21: resources.device: one of auto, cpu, cuda, mps expected", "gpu", "`auto` uses a GPU"),
     "reference point": Case(
-        "reference_point: [0]", "2:18: reference_point: one number per objective expected (3 = sparsity, left, right)", "[0.0]", "it has 1"
+        "reference_point: [0]",
+        "2:18: reference_point: one number per objective expected (3 = sparsity, left, right)",
+        "[0.0]",
+        "this list has 1",
     ),
     "reference point of a wrong type": Case(
         "reference_point: 3", "2:18: reference_point: auto or a list of numbers expected", "3", "`auto`"
@@ -179,7 +182,7 @@ CASES = {
         "the studies are a",
     ),
     "hypervolume": Case(
-        "hypervolume_reference: [1, 2]", "2:24: hypervolume_reference: one number per objective expected", "[1.0, 2.0]", "it has 2"
+        "hypervolume_reference: [1, 2]", "2:24: hypervolume_reference: one number per objective expected", "[1.0, 2.0]", "this list has 2"
     ),
     "preferences by a wrong name": Case("preferences: papr", "2:14: preferences: paper expected", "papr", "did you mean `paper`?"),
     "preferences of a wrong type": Case(
@@ -228,7 +231,9 @@ CASES = {
     "missing divisions": Case(
         "preferences: {simplex: {}}", "2:24: preferences.simplex.divisions: required key missing", None, "Steps from 0 to 1"
     ),
-    "in a union": Case("preferences: [paper, {file: nope.csv}]", "2:29: preferences[1].file: no such file", "nope.csv", "the folder is"),
+    "in a union": Case(
+        "preferences: [paper, {file: nope.csv}]", "2:29: preferences[1].file: no such file", "nope.csv", "the folder searched is"
+    ),
     "no studies": Case("studies: []", "2:10: studies: at least 1 item expected", "[]", "Several studies"),
     "study without a name": Case("studies: [{model: hps}]", "2:11: studies[0].name: required key missing", None, "unique in the file"),
     "repeated study": Case("studies: [{name: a}, {name: a}]", "2:29: studies[1].name: a unique name expected", "a", "rename"),
@@ -356,7 +361,7 @@ def test_the_file_as_a_whole_and_its_problem(tmp_path, monkeypatch, text, start,
             "problem: [analytic/zdt1, multidigits]\npreferences: {list: [[0.1, 0.4, 0.5]]}",
             "2:22: preferences.list[0]: one number per objective expected (2 = f1, f2), for problem[0]",
             "[0.1, 0.4, 0.5]",
-            "it has 3",
+            "this vector has 3",
         ),
     ],
 )

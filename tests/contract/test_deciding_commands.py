@@ -35,8 +35,8 @@ def test_pick_says_what_to_relax_when_nothing_fits() -> None:
     arguments = ("pick", TABLE, "--min", "sparsity_rate=0.9", "--maximise", "accuracy.test.mean")
     is_refused(
         call(*arguments),
-        "none of 432 finished trials keeps sparsity_rate >= 0.9",
-        "hint: with sparsity_rate >= 0.6187 one fits",
+        "none of 432 finished trials satisfies sparsity_rate >= 0.9",
+        "hint: with sparsity_rate >= 0.6187 one trial fits",
         "nearest: ",
     )
     result = call(*arguments, "--format", "json")

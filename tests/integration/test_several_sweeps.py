@@ -53,7 +53,9 @@ def test_two_problems_are_one_run_that_can_be_interrupted(tmp_path: Path) -> Non
         ended = process.wait(timeout=60)
         process.until_all_are_gone()
     assert ended.code == 130, ended.stderr
-    assert ended.stdout.startswith("two-multidigits: 2 trials: none, 2 left\ntwo-multidigits-2: 2 trials: none, 2 left\nreport: ")
+    assert ended.stdout.startswith(
+        "two-multidigits: 2 trials: none complete, 2 left\ntwo-multidigits-2: 2 trials: none complete, 2 left\nreport: "
+    )
     kept = [epochs_in_checkpoints(root) for root in roots]
     assert [len(found) for found in kept] == [2, 2]
     assert [Store(root).lock_holder() for root in roots] == [None, None]

@@ -109,7 +109,7 @@ def _decoded(raw: bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8", "replace")
         position = position_of(file, before, len(before))
-        hint = "save the file as UTF-8 without other encodings"
+        hint = "save the file as UTF-8"
         raise ConfigError([Mistake((), "UTF-8 text expected", f"byte 0x{raw[error.start]:02x}", hint, position)]) from None
 
 
@@ -132,8 +132,8 @@ def _nearest_file(path: Path) -> str:
     near = did_you_mean(path.name, names)
     start = f"did you mean `{path.parent / near}`?" if near else _listing(names)
     if path.suffix not in ("", ".yaml", ".yml"):
-        return start or f"the folder is {path.parent}"
-    return f"{start}; `sweep init` writes a starter grid file" if start else "`sweep init` writes a starter grid file"
+        return start or f"the folder searched is {path.parent}"
+    return f"{start} (`sweep init` writes a starter grid file)" if start else "`sweep init` writes a starter grid file"
 
 
 def position_of(file: str, text: str, index: int) -> Position:

@@ -72,7 +72,7 @@ def test_when_nothing_fits_the_bound_in_the_way_and_the_nearest_trial_are_named(
     assert found.chosen is None
     assert [(bound.column, value) for bound, value in found.to_relax] == [("sparsity_rate", 0.48), ("accuracy.test.left", 0.8)]
     text = pick_text(table, found)
-    assert "with sparsity_rate >= 0.48 one fits" in text
+    assert "with sparsity_rate >= 0.48 one trial fits" in text
     assert f"nearest: trial {ids(table)[0]} misses sparsity_rate >= 0.5 by 0.02" in text
 
 
@@ -81,7 +81,7 @@ def test_the_bound_that_is_named_lets_a_trial_fit_after_rounding(tmp_path, value
     table = table_of(tmp_path, [{RIGHT: value}])
     for bounds in ({"at_least": {RIGHT: value + 1}}, {"at_most": {RIGHT: value - 1}}):
         text = pick_text(table, pick(table, minimise=RIGHT, **bounds))
-        number = float(text.partition(" one fits")[0].split()[-1])
+        number = float(text.partition(" one trial fits")[0].split()[-1])
         relaxed = {key: {RIGHT: number} for key in bounds}
         assert pick(table, minimise=RIGHT, **relaxed).chosen is not None
 

@@ -142,7 +142,7 @@ def test_a_sum_within_1e_9_is_kept_and_within_1e_6_rescaled():
         ([-0.1, 0.6, 0.5], "sparsity is -0.1"),
         ([0.1, 0.4, 0.4], "the sum is 0.9"),
         ([1.0, 0.0, 0.0], "a task with a preference above 0"),
-        ([], "it has 0"),
+        ([], "this vector has 0"),
         ([1e308, 1e308, 1e308], "the sum is inf"),
     ],
 )
