@@ -24,7 +24,7 @@ def show(status: Status) -> str:
         lines.append(summary_line(shown) + until)
         lines += _packs(status)
     else:
-        counts = ", ".join(f"{n} {state}" for state, n in sorted(shown.states.items())) or "none"
+        counts = ", ".join(f"{n} {state}" for state, n in sorted(shown.states.items())) or "none yet"
         lines.append(f"{shown.n_complete}/{shown.n_trials} trials complete: {counts}")
     if status.is_paused:
         lines.append(f"paused: no pack starts until `sweep resume {status.folder}`")
