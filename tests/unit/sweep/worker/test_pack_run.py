@@ -738,6 +738,7 @@ def test_trials_that_have_nothing_to_take_over_become_rows_that_say_so(tmp_path:
     ] * 2
 
 
+@pytest.mark.full
 def test_trials_that_start_from_others_name_them_and_lose_only_the_one_whose_network_does_not_fit(tmp_path: Path) -> None:
     warm = {"training": {"warm_start": "neighbour"}}
     finish(PackRun(job_of(tmp_path, 1, trials=[TrialJob("fits", DENSE)], **warm)))
