@@ -46,7 +46,8 @@ class Cluster:
 
 
 def clusters_of(table: ResultTable, labels: pd.DataFrame | None, everything: bool) -> Iterator[Cluster]:
-    """Yield the sparse clusters by sparsity, then the dense points; a cluster keeps its name if the filter drops some of its points."""
+    """Yield the sparse clusters in order of sparsity, then the dense points; a cluster keeps its name if the filter drops some of its
+    points."""
     labels = label_points(table) if labels is None else labels
     rates = table.ok.frame["sparsity_rate"]
     groups, numbers, kept = labels["group"].to_numpy(), labels["cluster"].to_numpy(), labels["kept"].to_numpy(dtype=bool)
@@ -62,11 +63,11 @@ def exact_front(table: ResultTable, columns: Sequence[str]) -> dict[str, Any] | 
 
     Args:
         table: a table, with or without a `true_front`.
-        columns: what the axes x, y (and z) show.
+        columns: the columns on the axes x, y (and z).
 
     Returns:
-        A thin line for a sweep of two objectives, small light markers for more; no hover, no trial. None when there is no
-        exact front or an axis shows something else than an objective.
+        A thin line for a sweep with two objectives, small light markers for more; it has no hover text and belongs to no trial. None if
+        there is no exact front, or if an axis shows something other than an objective.
     """
     names = [o["column"] for o in table.objectives]
     if table.true_front is None or not set(columns) <= set(names):

@@ -1,4 +1,4 @@
-"""Style and texts of points: colour and symbol of a sparsity cluster, hover texts, titles of axes."""
+"""The style and texts of points: colours and symbols of sparsity clusters, hover texts, axis titles."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +15,9 @@ from analysis.results.columns import ACCURACY, MEAN, SPARSITY_OBJECTIVE, SPARSIT
 from analysis.results.table import VALUE, ResultTable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-"""Okabe and Ito's colours, which colour-blind readers can distinguish, without yellow (too faint on white)."""
+"""The palette of Okabe and Ito, which colour-blind readers can distinguish, without yellow (too faint on white)."""
 SYMBOLS = ("circle", "diamond", "square", "cross", "circle-open", "diamond-open", "square-open")
-"""Seven, so that with six colours 42 clusters differ. Not `x`: its glyph is missing in 3-D."""
+"""Seven symbols, so that 42 clusters can be told apart with six colours. `x` is missing because 3-D plots lack its glyph."""
 DENSE_COLOUR = "#000000"
 UNKNOWN_COLOUR = "#7f7f7f"
 
@@ -63,7 +63,7 @@ def axis_title(table: ResultTable, column: str) -> str:
 
 
 def short_title(table: ResultTable, column: str) -> str:
-    """Return a short title of an axis: the objective's name, cut to `_SHORT` letters, safe as plotly's pseudo-HTML."""
+    """Return a short axis title: the objective's name, cut to `_SHORT` letters, safe as plotly's pseudo-HTML."""
     name = next((str(o.get("name") or column) for o in table.objectives if o["column"] == column), column)
     return as_text(name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…")
 
@@ -93,7 +93,7 @@ _RATES = (SPARSITY_RATE, "compression_rate", "parameter_sharing")
 
 
 def _test_results(table: ResultTable, frame: pd.DataFrame) -> list[tuple[str, float, NDArray[np.float64]]]:
-    """(format of a line, factor, values of shape (n_points,)) of each task's accuracy or metric, and the mean accuracy."""
+    """Return (format of a line, factor, values of shape (n_points,)) for each task's accuracy or metric and for the mean accuracy."""
     results = []
     for task, metric in [*table.metrics.items(), (MEAN, ACCURACY)]:
         is_accuracy = metric == ACCURACY
@@ -105,7 +105,7 @@ def _test_results(table: ResultTable, frame: pd.DataFrame) -> list[tuple[str, fl
 
 
 def _braced(name: str) -> str:
-    """A name that may stand in a format string and in pseudo-HTML."""
+    """Escape a name for use in a format string and in pseudo-HTML."""
     return as_text(name).replace("{", "{{").replace("}", "}}")
 
 
