@@ -8,9 +8,9 @@ from analysis.results.columns import ACCURACY, Split, loss_column, metric_column
 from analysis.results.table import ResultTable
 
 CLOSE_ACCURACY = 0.02
-"""A sparse model counts as close if its mean validation accuracy is within this much (a fraction) of the best dense one's."""
+"""A sparse model counts as close if its mean validation accuracy is within this much (a fraction) of the best dense model's."""
 CLOSE_LOSS = 0.10
-"""Where losses decide: a sparse model counts as close if its mean validation loss exceeds the best dense one's by at most this fraction."""
+"""If losses decide, a sparse model counts as close if its mean validation loss exceeds the best dense model's by at most this fraction."""
 
 
 def mean_loss(table: ResultTable, frame: pd.DataFrame, split: Split) -> NDArray[np.float64]:
@@ -33,7 +33,7 @@ def quality(table: ResultTable, frame: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def best_row(table: ResultTable, frame: pd.DataFrame) -> "pd.Series | None":
-    """Return the best of some rows of a table by `quality`, or None if it was measured for none of them."""
+    """Return the row with the best `quality`, or None if it was measured for none of the rows."""
     values = quality(table, frame)
     return None if np.isnan(values).all() else frame.iloc[int(np.nanargmax(values))]
 
