@@ -67,8 +67,7 @@ class Area:
 
 
 def areas_of(table: MethodTable) -> list[Area]:
-    """Build one table for each dataset with two classification tasks; it has the lines of both blocks, since their losses are
-    comparable."""
+    """Build one table for each dataset with two classification tasks, from the lines of both blocks: their losses are comparable."""
     areas = []
     for dataset in table.datasets:
         groups: dict[str, list[AreaRow]] = {}

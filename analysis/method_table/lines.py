@@ -49,8 +49,7 @@ class LineTrials:
 
 
 def line_trials(table: ResultTable) -> list[LineTrials]:
-    """Group the trials of a sweep into lines: studies in the manifest's order, and within each study the trials without k, with k0 = 0, and
-    with k0 > 0.
+    """Group the trials of a sweep into lines: studies in the manifest's order, each split into no k, k0 = 0 and k0 > 0.
 
     Trials of earlier plans are included. A study without any planned or trained trial has no line.
     """
