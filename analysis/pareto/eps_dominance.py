@@ -52,8 +52,7 @@ def _least_lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: N
 
 
 def _blocks(points: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    """Split rows into blocks of nearby points: halve along the objective that spans most of its range until at most `_BLOCK` rows are
-    left."""
+    """Split rows into blocks of at most `_BLOCK` nearby points, by halving along the objective that spans most of its range."""
     blocks, waiting = [], [np.arange(len(points))]
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.maximum(np.ptp(points, axis=0), np.finfo(np.float64).tiny)
@@ -156,8 +155,9 @@ def _some_below(counts: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[
 
 
 def _some_below_3(counts: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Solve `_some_below` for three columns: the rows that are below in the first column form a prefix, made of a few blocks of 1, 2, 4,
-    ... rows.
+    """Solve `_some_below` for three columns.
+
+    The rows that are below in the first column form a prefix, which consists of a few blocks of 1, 2, 4, ... rows.
 
     Inside a block that is sorted by the second column, the rows that are below in the second column form a prefix too. The smallest value
     of that prefix in the third column shows whether one of its rows is also below there.

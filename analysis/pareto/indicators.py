@@ -70,8 +70,7 @@ def beyond_text(n_points: int) -> str:
 
 
 def igd_plus(values: ArrayLike, true_front: ArrayLike) -> float:
-    """Compute the mean distance from a known front to a set of points, counting only objectives in which the points are worse (IGD+); lower
-    is better.
+    """Compute IGD+, the mean distance from a known front to a set of points in the objectives where the points are worse; lower is better.
 
     Args:
         values: shape (n_points, n_objectives), minimised; rows that are not finite are left out.

@@ -46,7 +46,7 @@ def trials_section() -> Section:
 
 
 def front_views(embedded: Embedded) -> list[View]:
-    """Return the views of the front for a sweep with this many objectives; they hold every embedded point, and the page filters them."""
+    """Return the views that suit the number of objectives; they hold every embedded point, and the page filters them."""
     points, labels = embedded.points, embedded.labels
     columns = axis_columns(points)
     if len(columns) < 2 or points.frame.empty:
@@ -70,8 +70,7 @@ def front_views(embedded: Embedded) -> list[View]:
 
 
 def _view(kind: str, title: str, figure: go.Figure, axes: dict[str, str], columns: list[str]) -> View:
-    """Return a figure without its points, which the page fills in from the columns; each cluster appears once, with the rows it may
-    show."""
+    """Return a figure without its points, which the page fills in; each cluster appears once, with the rows it may show."""
     spec = figure.to_plotly_json()
     traces: dict[tuple[str, int | None], dict[str, Any]] = {}
     for trace in spec["data"]:

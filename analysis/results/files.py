@@ -14,7 +14,7 @@ _MAX_JSON_BYTES = 256 * 2**20
 
 
 class NotPlainError(ValueError):
-    """Something other than a plain file where one is expected; the text says what."""
+    """There is something other than a plain file where one is expected; the text says what."""
 
 
 def check_plain(path: Path, max_bytes: int | None = None) -> int:
@@ -62,5 +62,5 @@ def write_whole(target: Path, data: bytes) -> None:
             os.replace(aside, target)
         except OSError:
             with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)  # half a file would keep a full disk full
+                aside.unlink(missing_ok=True)  # a partial file would keep a full disk full
             raise
