@@ -178,7 +178,7 @@ EPOCH_COLUMNS: tuple[Column, ...] = (
 
 _KINDS: dict[str, Kind] = {column.name: column.kind for column in (*EPOCH_COLUMNS, *ROW_COLUMNS)}
 _FAMILIES_OF_REALS = re.compile(r"k_\d+|(loss|accuracy|metric|objective)\..+|wall_s_\w+")
-"""Prefixes of columns for tasks, objectives and phases that the two lists above lack, as other programs and versions may write them."""
+"""Matches further columns of tasks, objectives and phases, which the two lists above lack but other programs and versions may write."""
 
 
 def row_columns(tasks: Sequence[str]) -> list[Column]:
