@@ -101,10 +101,10 @@ def load_compressed(data: bytes) -> tuple[CompactNetwork, dict[str, Any]]:
 
 @torch.no_grad()
 def largest_difference(network: nn.Module, other: nn.Module, inputs: Iterable[Tensor]) -> float:
-    """Compute the largest difference between two networks in any output for any sample; infinite if an output is not finite or has another
-    shape.
+    """Compute the largest difference between two networks in any output for any sample.
 
-    The difference is relative to the largest number of the output if that exceeds 1, so that each task is compared on its own scale.
+    It is infinite if an output is not finite or has another shape. The difference is relative to the largest number of the output if that
+    exceeds 1, so that each task is compared on its own scale.
 
     Args:
         network, other: networks that return one output for each task.

@@ -225,8 +225,10 @@ def to_pt2(network: nn.Module, sample: Tensor, card: Mapping[str, Any]) -> bytes
 
 
 def _deflated(archive: bytes) -> bytes:
-    """Compress each record of a zip archive: PyTorch stores them uncompressed, and for a small network the JSON of the steps is larger than
-    the weights."""
+    """Compress each record of a zip archive.
+
+    PyTorch stores them uncompressed, and for a small network the JSON of the steps is larger than the weights.
+    """
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(packed, "w") as target:
         for name in source.namelist():

@@ -74,8 +74,10 @@ The last two lines are the functional form of assignments to a part of a tensor 
 
 @dataclass(frozen=True)
 class Step:
-    """One call of an operator. `shape` is the shape of its output without the batch; None if the output is not a tensor with the batch as
-    first dimension."""
+    """One call of an operator.
+
+    `shape` is the shape of its output without the batch; None if the output is not a tensor with the batch as first dimension.
+    """
 
     name: str
     op: str

@@ -19,8 +19,10 @@ Tensors = Mapping[str, Tensor]
 
 
 class Rule(ABC):
-    """The propagation of units through one kind of step. `wanted` marks the units of the output that later steps read, without
-    constants."""
+    """The propagation of units through one kind of step.
+
+    `wanted` marks the units of the output that later steps read, without constants.
+    """
 
     has_all = False
     """Whether every unit of the inputs is read, whatever outputs are wanted."""
