@@ -19,7 +19,7 @@ class Layers:
     trunk: Callable[[], nn.Sequential]
     """Creates a trunk: images -> shape (n, n_features), in three blocks, each of which begins with a Conv2d or Linear layer."""
     monitor: Callable[[], nn.Sequential]
-    """Images -> shape (n, n_features)."""
+    """Creates a monitor: images -> shape (n, n_features)."""
     attention: Callable[[], Attention]
     """Creates the gates of one task in MTAN."""
     n_features: int

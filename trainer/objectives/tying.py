@@ -96,7 +96,7 @@ def _propagate(similarities: NDArray[np.float64], settings: TyingSettings, seed:
             copy=False,  # this writes the preference and noise of 1e-16 into the similarities; a second attempt starts from them
         )
         model.fit(similarities)
-        # scikit-learn keeps its last labels when it does not converge; -1 means that there is no exemplar. Its warning is not used,
+        # scikit-learn keeps its last labels when it does not converge; -1 means that there is no exemplar. Its warning cannot be used,
         # because warnings belong to the process and not to a thread.
         if model.n_iter_ < settings.max_iterations and (model.labels_ >= 0).all():
             labels: NDArray[np.int64] = np.unique(model.labels_, return_inverse=True)[1].astype(np.int64)

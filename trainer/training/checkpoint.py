@@ -12,7 +12,7 @@ _FORMAT = "1"
 
 
 class CheckpointError(ValueError):
-    """Bytes that are not a checkpoint of this trainer."""
+    """The bytes are not a checkpoint of this trainer."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def from_bytes(data: bytes) -> State:
 
 
 def model_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
-    """Serialise one trained model as a safetensors file whose metadata is one JSON object under the key `pareto-sweep`.
+    """Serialise one trained model as a safetensors file, whose metadata is one JSON object under the key `pareto-sweep`.
 
-    There is one key only, because safetensors writes several keys in no fixed order, and equal models must have equal SHA-256 digests.
+    There is only one key, because safetensors writes several keys in no fixed order, and equal models must have equal SHA-256 digests.
     """
     data: bytes = save(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
