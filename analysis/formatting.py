@@ -59,14 +59,24 @@ def latex_escaped(text: str) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a pipe table; cells are escaped."""
+    """Write a pipe table; cells are escaped.
+
+    Args:
+        header: the column headings.
+        rows: the cells of each row, one for each heading.
+    """
     cells = [[markdown_escaped(cell) for cell in row] for row in (header, *rows)]
     ruler = [":---"] * len(header)
     return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], ruler, *cells[1:]))
 
 
 def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a tabular with booktabs rules; cells are escaped, and a comment names the packages it needs."""
+    """Write a tabular with booktabs rules; cells are escaped, and a comment names the packages it needs.
+
+    Args:
+        header: the column headings.
+        rows: the cells of each row, one for each heading.
+    """
     body = [rf"{' & '.join(latex_escaped(cell) for cell in row)} \\" for row in (header, *rows)]
     needs = r"% \usepackage{booktabs} \usepackage[T1]{fontenc}"
     start = rf"\begin{{tabular}}{{{'l' * len(header)}}}"

@@ -159,6 +159,9 @@ def fits(specs: Sequence[TrialSpec], problem: Problem, *, device: str, backend: 
 def timed_backend(specs: Sequence[TrialSpec], problem: Problem, *, device: str) -> tuple[str, dict[str, float]] | None:
     """Determine the fastest backend for these trials on a CUDA device by measurement; None as for `fits`.
 
+    Args:
+        specs, problem, device: as for `start`.
+
     Returns:
         The name of the fastest backend, and a mapping backend -> seconds per step and model.
 

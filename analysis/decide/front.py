@@ -47,6 +47,11 @@ def front_text(folder: str | Path, eps: float, form: str) -> str:
 
     All forms except CSV and JSON are meant to be read: they omit k0 where nothing can be pruned, columns without a value, and notes.
 
+    Args:
+        folder: a sweep's results folder, or its address in an object store.
+        eps: dominance tolerance >= 0, in objective units.
+        form: `table`, `csv`, `json`, `markdown` or `latex`.
+
     Raises:
         ResultsError: there are no readable results, or trials of one study have different scalings.
     """

@@ -213,7 +213,12 @@ _ABOUT = ("study", "seed", "k", "sparsity_rate", "compression_rate")
 
 
 def pick_text(table: ResultTable, choice: Pick) -> str:
-    """Write the chosen trial with its numbers and why its neighbours lost; without a chosen trial, which bound to relax."""
+    """Write the chosen trial with its numbers and why its neighbours lost; without a chosen trial, which bound to relax.
+
+    Args:
+        table: the table that `pick` chose from.
+        choice: what `pick` returned for it.
+    """
     return _chosen_text(table, choice, choice.chosen) if choice.chosen is not None else _nothing_text(choice)
 
 

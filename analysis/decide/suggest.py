@@ -131,7 +131,12 @@ def _is_none(cell: object) -> bool:
 
 
 def suggestions_text(table: ResultTable, suggestions: Sequence[Suggestion]) -> str:
-    """Write one line for each vector with the ends of its gap, or a sentence that says there is none."""
+    """Write one line for each vector with the ends of its gap, or a sentence that says there is none.
+
+    Args:
+        table: the table that `suggest` was called with.
+        suggestions: what `suggest` returned for it.
+    """
     if not suggestions:
         return "no gap is left that a new preference vector would fill"
     names = ", ".join(str(objective["name"]) for objective in table.objectives)

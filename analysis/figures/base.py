@@ -32,7 +32,12 @@ class Cluster:
         self._hover = hover_texts(table, self.frame)
 
     def trace(self, position: dict[str, "pd.Series[float]"], size: int) -> dict[str, Any]:
-        """Return the keyword arguments of a scatter trace at these coordinates."""
+        """Return the keyword arguments of a scatter trace at these coordinates.
+
+        Args:
+            position: axis (`x`, `y` or `z`) -> coordinates of the cluster's points.
+            size: size of the markers, in pixels.
+        """
         return {
             **{axis: values.tolist() for axis, values in position.items()},
             "mode": "markers",
@@ -47,7 +52,13 @@ class Cluster:
 
 def clusters_of(table: ResultTable, labels: pd.DataFrame | None, everything: bool) -> Iterator[Cluster]:
     """Yield the sparse clusters in order of sparsity, then the dense points; a cluster keeps its name if the filter drops some of its
-    points."""
+    points.
+
+    Args:
+        table: any table.
+        labels: what `label_points` returned for the table; None for the exact front.
+        everything: also include the points that the filter dropped.
+    """
     labels = label_points(table) if labels is None else labels
     rates = table.ok.frame["sparsity_rate"]
     groups, numbers, kept = labels["group"].to_numpy(), labels["cluster"].to_numpy(), labels["kept"].to_numpy(dtype=bool)

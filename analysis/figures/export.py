@@ -87,7 +87,12 @@ def write_figure(figure: go.Figure, path: str | Path, form: str, title: str) -> 
 
 
 def page_of(figure: go.Figure, title: str) -> str:
-    """Render a figure as an HTML page whose content-security policy allows no connection."""
+    """Render a figure as an HTML page whose content-security policy allows no connection.
+
+    Args:
+        figure: the figure; `layout.meta["caption"]`, if any, is shown below it.
+        title: the title of the page.
+    """
     spec = figure.to_plotly_json()
     layout: dict[str, Any] = {name: item for name, item in spec["layout"].items() if name not in ("template", "meta")}
     layout["margin"] = {**layout.get("margin", {}), "t": layout.get("margin", {}).get("t", 0) + _BUTTONS}
@@ -106,7 +111,15 @@ def page_of(figure: go.Figure, title: str) -> str:
 
 
 def image_of(figure: go.Figure, form: str) -> bytes:
-    """Render a figure as an image without network access; traces that are hidden until their legend entry is clicked are left out."""
+    """Render a figure as an image without network access; traces that are hidden until their legend entry is clicked are left out.
+
+    Args:
+        figure: the figure; it is not modified.
+        form: one of `IMAGES`.
+
+    Raises:
+        ResultsError: this machine lacks the extra `images` or a Chromium.
+    """
     if find_spec("kaleido") is None:
         raise ResultsError(f"{form} images need the extra `images`, which is not installed\n  hint: {_EXTRA}; or take --format html")
     import kaleido

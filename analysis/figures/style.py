@@ -26,7 +26,13 @@ _SHORT = 16
 
 
 def marker_of(group: str, cluster: int, has_sparsity: bool = True) -> dict[str, Any]:
-    """Return the plotly marker of a cluster (see `label_points`), the same in 2-D and 3-D; one colour in a sweep without sparsity."""
+    """Return the plotly marker of a cluster (see `label_points`), the same in 2-D and 3-D; one colour in a sweep without sparsity.
+
+    Args:
+        group: `sparse` or `dense`, as in `label_points`.
+        cluster: 0 for the least sparse cluster; -1 for dense points.
+        has_sparsity: whether the sweep has a sparsity objective.
+    """
     if group == DENSE:
         return {"color": DENSE_COLOUR, "symbol": "circle"}
     if not has_sparsity:
@@ -69,7 +75,15 @@ def short_title(table: ResultTable, column: str) -> str:
 
 
 def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
-    """Return the hover text of each trial: id, k, sparsity, test results, whether it is unconverged, gap; names are escaped."""
+    """Return the hover text of each trial: id, k, sparsity, test results, whether it is unconverged, gap; names are escaped.
+
+    Args:
+        table: the table of the sweep.
+        frame: some rows of its frame.
+
+    Returns:
+        One text for each row of `frame`.
+    """
     results = _test_results(table, frame)
     own = replace(table, frame=frame)
     gap, residual = gaps(own), residual_share(own)

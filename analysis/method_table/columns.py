@@ -1,4 +1,4 @@
-"""The columns of the method table: their names for programs and for people, and which direction is better."""
+"""The columns of the method table: their names for programs and for readers, and which direction is better."""
 
 from dataclasses import dataclass
 from typing import Literal

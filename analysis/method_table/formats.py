@@ -217,6 +217,13 @@ def method_text(table: MethodTable, form: Form | str = "text") -> str:
 def folders_text(folders: Sequence[str | Path], form: Form | str = "text") -> tuple[str, tuple[str, ...]]:
     """Write the method table of results folders; return it with the files that could not be read.
 
+    Args:
+        folders: the results folders, or addresses in an object store.
+        form: as for `method_text`.
+
+    Returns:
+        The text, and `path: reason` for each file that could not be read.
+
     Raises:
         ResultsError: a folder has no readable results, or is given twice.
     """

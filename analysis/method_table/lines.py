@@ -134,6 +134,10 @@ def loss_hypervolumes(table: ResultTable, trials: LineTrials) -> list[float]:
 
     This is the area of the union over trials i of [L1_i, 2] x [L2_i, 2], in nats squared; only non-dominated losses contribute.
 
+    Args:
+        table: the table of the sweep.
+        trials: the trials of one line.
+
     Returns:
         One area for each seed with a finished trial, at most 4; higher is better.
 
@@ -230,6 +234,10 @@ class Line:
 
 def lines_of(table: ResultTable, confidence: float) -> list[Line]:
     """Build the lines of a sweep in the order of `line_trials`, without marks.
+
+    Args:
+        table: the table of the sweep.
+        confidence: confidence level of the intervals over seeds, between 0 and 1.
 
     Raises:
         ValueError: the confidence is not between 0 and 1.

@@ -17,6 +17,10 @@ def with_marks(lines: Sequence[Line], columns: Sequence[Column]) -> tuple[Line, 
 
     Means are compared before rounding, and ties are all marked. A best number needs a competitor: an architecture with a single
     line has no box. The values of an untouched network (SR 0, CR 1) are never marked.
+
+    Args:
+        lines: the lines of one dataset.
+        columns: the columns of the table.
     """
     boxed: list[set[str]] = [set() for _ in lines]
     bold: list[set[str]] = [set() for _ in lines]

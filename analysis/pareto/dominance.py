@@ -102,6 +102,10 @@ def slack(values: ArrayLike, mode: Mode = "absolute", unit: ArrayLike | None = N
 def unit_of_eps(values: ArrayLike, mode: Mode = "absolute") -> NDArray[np.float64]:
     """Compute what eps = 1 means in each objective: 1, |ideal point|, or the range of the exact front; shape (n_objectives,).
 
+    Args:
+        values: shape (n_points, n_objectives), minimised.
+        mode: as for `eps_nondominated`.
+
     Raises:
         ValueError: the mode is unknown.
     """

@@ -9,7 +9,13 @@ _BLOCK = 128  # block size at which the leads of one block over another stay in 
 
 
 def lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
-    """Compute (worse - better) / unit; where the unit is 0, any lead counts as infinite and any lag as minus infinity."""
+    """Compute (worse - better) / unit; where the unit is 0, any lead counts as infinite and any lag as minus infinity.
+
+    Args:
+        worse: values of one objective, of any shape that broadcasts with `better`.
+        better: values of the same objective.
+        unit: >= 0; what a lead of 1 means in this objective.
+    """
     with np.errstate(over="ignore"):
         difference = worse - better
         if unit == 0:
@@ -22,6 +28,11 @@ def largest_lead(points: NDArray[np.float64], front: NDArray[np.float64], unit: 
 
     It suffices to compare with the exact front: subtraction and division round monotonically, so any row that leads a point by eps is
     dominated or equalled by a front row that leads by at least as much.
+
+    Args:
+        points: shape (n_points, n_objectives), finite, minimised.
+        front: shape (n_front, n_objectives), finite; the exact front of the set.
+        unit: shape (n_objectives,), >= 0; what a lead of 1 means in each objective.
     """
     front = np.unique(front, axis=0)
     if not len(points):

@@ -175,6 +175,11 @@ def put_aside(system: Any, place: str, data: bytes) -> None:
 
     Without this, the client would create an empty object and fill it by later requests.
 
+    Args:
+        system: pyarrow's file system.
+        place: the path of the object in it.
+        data: the whole content.
+
     Raises:
         OSError: the object was not written; `place` is unchanged.
     """

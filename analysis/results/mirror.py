@@ -108,6 +108,11 @@ class Mirror:
 def put(address: str, name: str, data: bytes) -> str:
     """Write one file of a results folder as a whole and return its address.
 
+    Args:
+        address: the address of the results folder.
+        name: the file's path in that folder.
+        data: the whole content.
+
     Raises:
         ResultsError: as for `Mirror`.
     """

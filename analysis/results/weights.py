@@ -44,6 +44,10 @@ class PrunedLayer:
 def read_pruned_layers(table: ResultTable, trial_id: str) -> list[PrunedLayer]:
     """Read the layers of a trial's network that GrOWL may prune, in the network's order.
 
+    Args:
+        table: the table of the sweep.
+        trial_id: the full id of a trial.
+
     Raises:
         ResultsError: the trial has no weights, they are missing or damaged, or the network has no layer that may be pruned.
     """
@@ -68,6 +72,13 @@ def read_pruned_layers(table: ResultTable, trial_id: str) -> list[PrunedLayer]:
 
 def find_trial(table: ResultTable, trial: str) -> str:
     """Find the finished trial whose id begins with `trial`.
+
+    Args:
+        table: the table of the sweep.
+        trial: the id of a trial, or a prefix that only one finished trial has.
+
+    Returns:
+        The full id.
 
     Raises:
         ResultsError: no trial or several trials match.

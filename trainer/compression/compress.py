@@ -134,7 +134,12 @@ def macs_of_program(program: Program) -> int:
 
 @torch.no_grad()
 def macs_of(network: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Count the multiply-adds for one sample in Linear layers, convolutions and matrix products, using torch.utils.flop_counter."""
+    """Count the multiply-adds for one sample in Linear layers, convolutions and matrix products, using torch.utils.flop_counter.
+
+    Args:
+        network: a network that takes one tensor.
+        input_shape: the shape of one sample.
+    """
     sample = next((tensor for tensor in network.state_dict().values() if tensor.is_floating_point()), torch.zeros(()))
     was_training = network.training
     network.eval()

@@ -157,7 +157,13 @@ def call(op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 def replaced(argument: Argument, value: Callable[[str], Any], stored: Callable[[str], Any]) -> Any:
-    """Replace the values and stored tensors in an argument."""
+    """Replace the values and stored tensors in an argument.
+
+    Args:
+        argument: an argument of a step, possibly a nested list.
+        value: maps the name of a value to its replacement.
+        stored: maps the name of a stored tensor to its replacement.
+    """
     if isinstance(argument, Value):
         return value(argument.name)
     if isinstance(argument, Stored):

@@ -48,7 +48,12 @@ def row_matrix(weight: Tensor) -> Tensor:
 
 
 def scale_rows(weight: Tensor, scale: Tensor) -> None:
-    """Multiply each row of `weight`, in place, by `scale` of shape (n_models, n_rows)."""
+    """Multiply each row of `weight`, in place, by `scale` of shape (n_models, n_rows).
+
+    Args:
+        weight: a stacked weight (see the module's docstring).
+        scale: shape (n_models, n_rows).
+    """
     weight.mul_(scale.reshape(scale.shape[0], 1, scale.shape[1], *[1] * (weight.dim() - 3)))
 
 

@@ -139,7 +139,16 @@ def lagrangian_of(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Lagrangian:
-    """Create the Lagrangian of a scalarization, given by its name in the settings."""
+    """Create the Lagrangian of a scalarization, given by its name in the settings.
+
+    Args:
+        settings: penalty, its growth and the decay of the running mean.
+        scalarization: a name as in `TrainingSettings`.
+        n_models: number of models in the pack.
+        n_objectives: number of active objectives.
+        device: device of the pack.
+        dtype: type of the multipliers.
+    """
     if scalarization == "paper":
         return EqualityLagrangian(settings, n_models, n_objectives, device, dtype)
     return Lagrangian(settings, scalarization, n_models, n_objectives, device, dtype)

@@ -63,12 +63,29 @@ def chebyshev_al_weights(multipliers: Tensor, penalty: float, mean_values: Tenso
 
 
 def weighted_sum_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
-    """Return equal weights, for which sum_i p_i g_i is the weighted sum of the losses divided by their number."""
+    """Return equal weights, for which sum_i p_i g_i is the weighted sum of the losses divided by their number.
+
+    Args:
+        multipliers: ignored.
+        penalty: ignored.
+        mean_values: shape (n_models, n_objectives); only its shape, type and device are used.
+
+    Returns:
+        Shape (n_models, n_objectives), on the simplex.
+    """
     return torch.full_like(mean_values, 1 / mean_values.shape[-1])
 
 
 def smooth_chebyshev_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
     """Compute softmax(penalty g), the gradient of the smooth Chebyshev value (1 / penalty) log sum exp(penalty g).
+
+    Args:
+        multipliers: ignored.
+        penalty: 1 / smoothing parameter, > 0.
+        mean_values: shape (n_models, n_objectives), a detached running mean of g.
+
+    Returns:
+        Shape (n_models, n_objectives), on the simplex.
 
     Source: Lin et al., ICML 2024 (smooth Tchebycheff scalarization), smoothing 1 / penalty.
     """

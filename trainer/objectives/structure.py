@@ -29,12 +29,22 @@ def theta_of(settings: GrowlSettings, n_rows: int, group_size: int = 1) -> Tenso
     """Compute the GrOWL weights of a layer with `n_rows` rows, shape (n_rows,), float64.
 
     As in the group lasso, the weight of a group is multiplied by the root of its size, because its norm grows by this factor.
+
+    Args:
+        settings: the settings of GrOWL.
+        n_rows: number of rows of the layer.
+        group_size: number of input units that form one row.
     """
     return theta_pattern(settings.pattern, n_rows, settings.beta1, settings.beta2, settings.pld_share) * math.sqrt(group_size)
 
 
 def in_groups(weight: Tensor, group_size: int) -> Tensor:
-    """Return a view of a Linear weight (..., out, in) whose rows are groups of neighbours, (..., out, in / group_size, group_size)."""
+    """Return a view of a Linear weight (..., out, in) whose rows are groups of neighbours, (..., out, in / group_size, group_size).
+
+    Args:
+        weight: shape (..., out, in).
+        group_size: number of neighbouring input units that form one row; it divides `in`.
+    """
     if group_size == 1:
         return weight
     grouped: Tensor = weight.view(*weight.shape[:-1], weight.shape[-1] // group_size, group_size)

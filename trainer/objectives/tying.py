@@ -77,6 +77,14 @@ def cluster_each(rows: Sequence[Tensor], settings: TyingSettings, seed: int, n_t
     """Cluster the rows of several networks in parallel threads; the results do not depend on the number of threads.
 
     Most of the time is spent in numpy on large matrices, where threads do not block each other.
+
+    Args:
+        rows: for each network, shape (n_rows, row_length), none of them zero.
+        settings, seed: as for `cluster_rows`.
+        n_threads: number of CPU threads.
+
+    Returns:
+        For each network, what `cluster_rows` returns.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor(n_threads) as threads:
         warnings.simplefilter("ignore", UserWarning)  # the result reports what did not converge

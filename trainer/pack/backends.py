@@ -33,7 +33,12 @@ def pack_of(initial: nn.Module, n_models: int, problem: Problem, place: Place) -
 
 
 def backend_of(problem: Problem, place: Place) -> str:
-    """Return the backend of a place. `auto` does not measure anything, because on a CPU a timed choice would not be reproducible."""
+    """Return the backend of a place. `auto` does not measure anything, because on a CPU a timed choice would not be reproducible.
+
+    Args:
+        problem: data and tasks.
+        place: device and backend.
+    """
     if place.backend != "auto":
         return place.backend
     if problem.is_small:

@@ -106,6 +106,12 @@ def largest_pack(specs: Sequence[TrialSpec], problem: Problem, place: Place, mem
 def fastest_backend(specs: Sequence[TrialSpec], problem: Problem, place: Place, memory: Memory, n_models: int) -> Timing:
     """Time the candidates on packs of `n_models` (at most 32); candidates that cannot compute this network are left out.
 
+    Args:
+        specs: trials that can train together.
+        problem, place: as for `TwoPhase`.
+        memory: the device's memory.
+        n_models: number of models in the pack for which the backend is chosen.
+
     Raises:
         RuntimeError: no candidate can compute this network; the message gives the reason for each.
     """

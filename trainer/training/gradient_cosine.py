@@ -21,8 +21,12 @@ Cosines = tuple[float | None, ...]
 
 
 def fixed_samples(part: Part, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield minibatches (inputs, targets) of a fixed random choice of `N_SAMPLES` samples of a part, or of all samples if there are
-    fewer."""
+    """Yield minibatches (inputs, targets) of a fixed random choice of at most `N_SAMPLES` samples of a part.
+
+    Args:
+        part: a part of the data.
+        batch_size: the largest number of samples in a minibatch.
+    """
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(_SEED))[:N_SAMPLES]
     return part.shuffled(order, batch_size)
 

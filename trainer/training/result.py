@@ -76,6 +76,11 @@ def result_of(spec: TrialSpec, problem: Problem, model: FinishedModel) -> TrialR
 
     A measurement that fails here is None, and the notes say why (trainer/training/measurements.py). If a network cannot be written as a
     file, the result has no weights, but the trial is still `ok`. A diverged model has NaN losses and no weights.
+
+    Args:
+        spec: the trial.
+        problem: the problem, with its data and tasks.
+        model: the trial's finished model.
     """
     tasks = {task.name: task.metric_name for task in problem.tasks}
     if not model.alive:

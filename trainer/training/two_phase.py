@@ -44,7 +44,12 @@ class Phase:
 
 
 def phases_of(settings: TrainingSettings, is_dense: bool) -> tuple[Phase, ...]:
-    """Return the phases of a trial; a dense trial (k0 = 0) trains for the same number of epochs in one phase."""
+    """Return the phases of a trial; a dense trial (k0 = 0) trains for the same number of epochs in one phase.
+
+    Args:
+        settings: the settings of the trial.
+        is_dense: whether k0 = 0.
+    """
     first, second = settings.sparsify, settings.retrain
     n_first, n_second = first.outer_iterations * first.epochs, second.outer_iterations * second.epochs
     if is_dense:

@@ -41,7 +41,7 @@ function chosen() {
   };
 }
 
-// An element that was only clicked does not count, because it would get an outline. In a window without focus, no element matches :focus-visible.
+// Ignores an element that was only clicked, which would get an outline. In a window without focus, nothing matches :focus-visible.
 const hasFocus = (node) => node !== null && node !== document.body && (!document.hasFocus() || node.matches(":focus-visible"));
 
 // Clusters are renumbered when a sweep grows, so a legend entry is identified by its trials.

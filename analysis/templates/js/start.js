@@ -91,7 +91,7 @@ function wireControls() {
   });
 }
 
-// Plots do not inherit the page's colours, so they are recoloured together with it.
+// Plots do not inherit the page's colours, so they are redrawn when these change.
 function recolour() {
   if (report.views.length) drawLegend();
   refresh();

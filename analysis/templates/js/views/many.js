@@ -33,7 +33,7 @@ function parallelLines(trace, rows, view, scale) {
   };
 }
 
-// Panels share their axes, so that zooming one zooms its row and column. Each panel has one trace, whose points are coloured individually.
+// Panels share axes, so that zooming one zooms its row and column. Each panel is one trace with individually coloured points.
 function matrixTraces(view) {
   const looks = new Map(tracesBy(view).flatMap((trace) => trace.rows.map((row) => [row, inked(trace)])));
   const rows = nearest(view, shownRows());
