@@ -51,8 +51,9 @@ class Cluster:
 
 
 def clusters_of(table: ResultTable, labels: pd.DataFrame | None, everything: bool) -> Iterator[Cluster]:
-    """Yield the sparse clusters in order of sparsity, then the dense points; a cluster keeps its name if the filter drops some of its
-    points.
+    """Yield the sparse clusters in order of sparsity, then the dense points.
+
+    A cluster keeps its name if the filter drops some of its points.
 
     Args:
         table: any table.

@@ -1,5 +1,7 @@
-"""The figures that `sweep figure` knows by name, and the function that draws each. This module imports none of those functions; one line
-adds a figure."""
+"""The figures that `sweep figure` knows by name, and the function that draws each.
+
+This module imports none of those functions; one line adds a figure.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

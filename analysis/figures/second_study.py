@@ -47,8 +47,9 @@ class Pair:
 
 
 def second_study_pairs(table: ResultTable) -> list[Pair]:
-    """List the pairs of a sweep in the manifest's order; the list is empty if the sweep has only one task, or if one side has no finished
-    trial.
+    """List the pairs of a sweep in the manifest's order.
+
+    The list is empty if the sweep has only one task, or if one side has no finished trial.
 
     The original of a `fixed_architecture` study is the `wcal_growl` study of the same model with k0 = 0. If there are several, a study with
     the same scalarization is preferred, then a study that has only k0 = 0.

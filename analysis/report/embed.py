@@ -202,8 +202,7 @@ def _column(name: str) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
 
 
 def _multiplier(task: int, n_tasks: int) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
-    """Return a function that reads a task's or sparsity's multiplier; an epoch holds those of the tasks, possibly after that of
-    sparsity."""
+    """Return a function that reads the multiplier of a task or of sparsity, which comes first if an epoch has it."""
 
     def of_epoch(cell: Any) -> float:
         n_found = len(cell) if isinstance(cell, (list, tuple, np.ndarray)) else 0

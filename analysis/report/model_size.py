@@ -1,5 +1,4 @@
-"""The report's section on the real size and speed of networks: a figure, a table of the trials on the front, and where the times come
-from."""
+"""The report's section on the real size and speed of networks: a figure, a table of the front, and the origin of the times."""
 
 import shlex
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
-"""Latencies that `sweep measure` wrote into `latency/`: milliseconds per call of the trained and the compressed networks on one core of a
-machine."""
+"""Latencies that `sweep measure` wrote into `latency/`: milliseconds per call of the trained and the compressed networks on one core."""
 
 import re
 from collections import Counter

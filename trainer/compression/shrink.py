@@ -91,8 +91,7 @@ class _Shrinking:
         return Shrunk(pruned(builder.program(outputs)), self._notes(needed))
 
     def _needed(self, rules: dict[str, Rule]) -> tuple[dict[str, Tensor], set[str]]:
-        """Return a mapping value -> mask of the units that must be computed, and all values that are read, including those without
-        units."""
+        """Return value -> mask of the units that must be computed, and all values that are read, including those without units."""
         needed = {name: torch.zeros_like(units.is_constant) for name, units in self._units.items()}
         is_used = set(values_of(self._program.outputs))
         for name in is_used & needed.keys():

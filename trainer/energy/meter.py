@@ -17,8 +17,7 @@ class Energy:
 
 
 class EnergyMeter(Protocol):
-    """Measures the energy of one device, or of a machine's processors, from counters of the hardware that are read before and after a
-    period of work."""
+    """Measures the energy of a device, or of a machine's processors, by reading hardware counters before and after a period of work."""
 
     def begin(self) -> Callable[[], Energy | None]:
         """Begin a period of work.

@@ -18,8 +18,7 @@ from trainer.training.trial import TrialSpec
 
 
 class COSMOS(OnePhase):
-    """Trains one network that reads the preference in addition to each input; every minibatch draws a preference from a Dirichlet
-    distribution.
+    """Trains one network that reads the preference with each input; every minibatch draws a preference from a Dirichlet distribution.
 
     The loss of a minibatch is sum_t k_t L_t - cosine * cos(r, L): the second term draws the losses towards the ray r on which all k_t L_t
     are equal, so that the points spread along the front. The authors use cos(k, L), which increases the loss of a task with its weight and

@@ -99,8 +99,7 @@ def _search(losses: Vector, preference: Vector, gram: NDArray[np.float64], toler
 
 
 def _least_descent(descent_along_anchor: Vector, weighted_losses: Vector) -> Vector:
-    """Return the least required decrease of each loss in balance mode, shape (n_tasks,); a negative value permits an increase, -inf any
-    change."""
+    """Return the least decrease of each loss in balance mode, shape (n_tasks,); negative values permit an increase, -inf any change."""
     least = np.where(descent_along_anchor > 0, -np.inf, descent_along_anchor)
     return np.where(weighted_losses == weighted_losses.max(), 0.0, least)
 

@@ -93,8 +93,7 @@ class Evolution:
             self.ideal = np.minimum(ideal, self.values.min(axis=0))
 
     def step(self) -> None:
-        """Run one generation: in random order, each weight vector's neighbours produce an offspring, which replaces those that it improves
-        on."""
+        """Run one generation: in random order, each weight vector's neighbours breed an offspring, which replaces those it improves on."""
         pymoo = self._pymoo
         (seed,) = np.random.SeedSequence([self._seed, self.generation]).generate_state(1)
         algorithm = pymoo["MOEAD"](

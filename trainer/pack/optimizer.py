@@ -76,8 +76,7 @@ class PackOptimiser:
         return list(moments[0].unbind(0)) if self._pack.is_stacked else moments
 
     def moments(self) -> dict[str, dict[str, Tensor]]:
-        """Return a mapping kind (`exp_avg`, `exp_avg_sq` or `momentum_buffer`) -> name -> stacked moments; without names before the first
-        step."""
+        """Return kind (`exp_avg`, `exp_avg_sq` or `momentum_buffer`) -> name -> stacked moments; without names before the first step."""
         state, has_moved = self._optimiser.state, bool(self._optimiser.state)
         return {
             kind: {

@@ -92,8 +92,7 @@ class StackedPack(Pack):
 
 
 class VectorisedPack(StackedPack):
-    """A pack whose forward pass is `torch.func.vmap` of the network, for any module that vmap supports; the reference for other
-    backends."""
+    """A pack whose forward pass is `torch.func.vmap` of any network that vmap supports; the reference for other backends."""
 
     backend = "vmap"
 

@@ -270,8 +270,7 @@ class TwoPhase(PackTraining):
     # Transitions between phases
 
     def _begin(self, phase: int) -> None:
-        """Start a phase: reset multipliers, penalty, moments, learning rate and best model, and restrict the preference to its
-        objectives."""
+        """Start a phase: reset multipliers, penalty, moments, learning rate and best model, and restrict the preference to the phase."""
         self._phase, self._epoch_of_phase = phase, 0
         self._first_active = 0 if self._phases[phase].has_sparsity else 1
         active = self._preference[:, self._first_active :]

@@ -103,8 +103,7 @@ def _options() -> tuple[str, ...]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether no other user can place a library in a folder: it is not a link, belongs to this user, and is not writable by
-    others."""
+    """Return whether no other user can write to a folder: it is not a link, belongs to this user, and is not writable by others."""
     status = folder.lstat()
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
