@@ -47,11 +47,11 @@ class Comparison:
     objectives: tuple[str, ...]
     """The columns that are compared; `ROWS_KEPT` replaces the sparsity objective when the two architectures differ."""
     reference: tuple[float, ...]
-    """Reference of both hypervolumes, in the columns' own sense."""
+    """Reference point of both hypervolumes, in the manifest's sense of each column (not negated)."""
     reference_from: str
     """Where the reference comes from, as text for the reader."""
     difference: Estimate
-    """Hypervolume of the first minus that of the second; it has an interval if both have several seeds."""
+    """Hypervolume of the first side minus that of the second, with an interval if both have several seeds."""
     epsilon: tuple[float, float]
     """Additive epsilon of the first against the second, and vice versa: how far a front must be shifted to weakly dominate the other. Both
     are means over all pairs of seeds, in fractions of the common range of both fronts."""
@@ -93,8 +93,8 @@ def compare(
         first: any table with finished trials.
         second: any table with the same objectives and finished trials.
         studies: the study of each table; default: the only study of the table.
-        reference: reference of both hypervolumes, shape (n_objectives,); default: the reference in the manifests (if these differ, the
-            worse value in each objective). It is never derived from the results.
+        reference: reference point of both hypervolumes, shape (n_objectives,); default: the reference in the manifests (if these differ,
+            the worse value in each objective). It is never derived from the results.
 
     Returns:
         The comparison. Two different architectures are compared by 1 - SR (with reference 1) instead of the sparsity objective, because
@@ -155,7 +155,7 @@ def _study(table: ResultTable, name: str | None) -> Study:
 
 
 def _reference(first: ResultTable, second: ResultTable, reference: Sequence[float] | None) -> tuple[tuple[float, ...], str]:
-    """The reference in the objectives' own sense, and where it comes from."""
+    """Return the reference in the manifest's sense of each objective, and where it comes from."""
     n_objectives = len(first.objectives)
     if reference is not None:
         if len(reference) != n_objectives or not np.isfinite(reference).all():

@@ -73,7 +73,7 @@ def front_2d_projection(table: ResultTable, labels: pd.DataFrame | None = None, 
 
 
 def front_2d_staircase(table: ResultTable) -> go.Figure:
-    """Draw the non-dominated front of the first two task losses alone as the staircase that bounds the dominated region.
+    """Draw the non-dominated front of only the first two task losses, as the staircase that bounds the dominated region.
 
     Trials with k0 > 0 and all others have one staircase each; the staircase of the others is black. Without a sparsity objective there is
     only one staircase.

@@ -22,7 +22,8 @@ def attainment_surfaces(
         percentiles: percentiles of the seeds, in (0, 100].
 
     Returns:
-        One row for each corner of a surface: `study`, `percentile`, and the columns in their own sense; empty if no study has two seeds.
+        One row for each corner of a surface: `study`, `percentile`, and the columns in the manifest's sense; empty if no study has two
+            seeds.
 
     Raises:
         ValueError: there are not two or three columns, or a percentile is out of range.

@@ -34,7 +34,7 @@ class ClusterConflict:
     sparsity_max: float
     n_trials: int
     n_front: int
-    """Number of trials that no other trial of the cluster dominates in the task losses alone."""
+    """Number of trials that no other trial of the cluster dominates in the task losses."""
     extents: tuple[float, ...]
     """Largest minus smallest loss on that front for each task, in units of the loss."""
     hypervolume: float | None
@@ -50,7 +50,7 @@ class ClusterConflict:
 
     @property
     def conflicts(self) -> bool | None:
-        """Whether the front is wide and the gradients oppose each other; the front alone decides where cosines were not recorded.
+        """Whether the front is wide and the gradients oppose each other; if no cosines were recorded, only the front decides.
 
         None where this cannot be judged.
         """
@@ -80,7 +80,7 @@ class Conflict:
     """Names of the task objectives, in the order of the extents."""
     units: tuple[str, ...]
     reference: tuple[float, ...] | None
-    """Reference of the hypervolumes, in the objectives' own sense."""
+    """Reference point of the hypervolumes, in the manifest's sense of each objective (not negated)."""
 
 
 def task_conflict(table: ResultTable, sparsity_width: float = 0.02) -> Conflict | None:

@@ -19,7 +19,7 @@ _NORMAL_QUARTILE = 0.6744897501960817
 
 @dataclass(frozen=True)
 class Noise:
-    """The standard deviation of each loss that is due to training alone."""
+    """The standard deviation of each loss that is due only to training noise."""
 
     deviations: NDArray[np.float64]
     """Shape (n_tasks,), in units of each loss; NaN where it is not known."""

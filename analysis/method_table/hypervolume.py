@@ -1,4 +1,4 @@
-"""The hypervolume of each method's test losses beside published values."""
+"""The hypervolume of each method's test losses, shown beside published values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

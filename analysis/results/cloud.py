@@ -1,7 +1,7 @@
 """The object stores of Google and Azure through pyarrow's clients: addresses, credentials, and a check that the store answers.
 
 These clients retry for minutes if nobody answers, and pyarrow's client for Azure ends the whole process if it finds no credentials
-(pyarrow 26). The first request therefore runs in a process of its own with a time limit.
+(pyarrow 26). The first request therefore runs in a separate process with a time limit.
 
 Messages never show credentials, and credentials are never taken from an address.
 """

@@ -1,4 +1,4 @@
-"""Files of compressed networks: our own format, and the formats of other programs."""
+"""Files of compressed networks: this product's format, and the formats of other programs."""
 
 import io
 import json

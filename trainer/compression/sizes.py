@@ -1,4 +1,4 @@
-"""The size that a trained network would have as a compressed file of its own."""
+"""The size that a trained network would have as a compressed file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -45,7 +45,7 @@ def _exported(network: nn.Module, sample: Tensor) -> torch.export.ExportedProgra
     """Return the network's graph for any batch size, in functional form.
 
     If plain tracing fails, the network's bytecode is analysed (`strict`): plain tracing treats `len(x)` and `int(x.shape[0])`
-    as constants, so that the graph would be valid for the batch size of the sample alone.
+    as constants, so that the graph would be valid only for the sample's batch size.
     """
     first: Exception | None = None
     for strict in (False, True):
@@ -70,7 +70,7 @@ def _functional(network: nn.Module, sample: Tensor, strict: bool) -> torch.expor
 
 
 def fold(program: Program) -> Program:
-    """Evaluate all steps that depend on stored tensors alone, and drop steps that no output needs."""
+    """Evaluate all steps that depend only on stored tensors, and drop steps that no output needs."""
     known: dict[str, Any] = {}
     names: dict[str, str] = {}
     tensors = dict(program.tensors)

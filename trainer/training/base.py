@@ -247,7 +247,8 @@ class PackTraining(ABC):
         return positions_of_channels(network, self._problem.validation.first(2)[0].cpu())
 
     def _initial_anchors(self) -> list[float]:
-        """Return the losses of a constant guess, and L0 of the initial network of one fixed seed, so that all seeds share one scale."""
+        """Return L0 of the initial network of a fixed seed, so that all seeds share one scale, followed by the losses of a constant
+        guess."""
         weights = dict(self._initial_network(_ANCHOR_SEED).named_parameters())
         own = {name: weights[name].detach()[None] for name in self.structure.layers}
         structure = Structure(own, self._settings.growl, 1, self._device, self._group_sizes)
