@@ -1,4 +1,4 @@
-"""Figures of the front: in 3-D, from above, its sparsity clusters, sparse against dense (Figures 2 and 3 of the paper)."""
+"""Figures of the front: in 3-D, seen from above, by sparsity cluster, and sparse against dense (Figures 2 and 3 of the paper)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +23,7 @@ def front_3d(table: ResultTable, labels: pd.DataFrame | None = None, z: str | No
     """Draw the front in three objectives: the first two task losses and sparsity.
 
     Args:
-        table: at least three objectives.
+        table: a table with at least three objectives.
         labels: what `label_points` returned for the table; default: the exact front.
         z: column of the third axis, `objective.sparsity` or `sparsity_rate`; default: the sparsity objective, and the
             third objective where there is none.
@@ -73,10 +73,10 @@ def front_2d_projection(table: ResultTable, labels: pd.DataFrame | None = None, 
 
 
 def front_2d_staircase(table: ResultTable) -> go.Figure:
-    """Draw the non-dominated front of the first two task losses alone as the staircase that bounds the dominated region.
+    """Draw the non-dominated front of only the first two task losses, as the staircase that bounds the dominated region.
 
-    Trials with k0 > 0 and the others have one staircase each; that of the others is black. Without a sparsity objective there is only
-    one staircase.
+    Trials with k0 > 0 and all others have one staircase each; the staircase of the others is black. Without a sparsity objective there is
+    only one staircase.
 
     Args:
         table: at least two task objectives.
@@ -100,7 +100,7 @@ def front_2d_staircase(table: ResultTable) -> go.Figure:
 
 
 def loss_against_sparsity(table: ResultTable, labels: pd.DataFrame | None = None, everything: bool = False) -> go.Figure:
-    """Draw a sweep with one task: its loss against sparsity; without sparsity, the second objective against the first.
+    """Draw a sweep with one task as loss against sparsity; without a sparsity objective, draw the second objective against the first.
 
     Args:
         table: at least two objectives.
@@ -152,7 +152,7 @@ def cluster_figure(table: ResultTable) -> go.Figure:
 
 
 def cluster_trace(table: ResultTable, is_narrow: bool = False) -> go.Table:
-    """The table's trace; a narrow one omits the trials' ids."""
+    """Return the table as a trace; a narrow one omits the trial ids."""
     labels = label_points(table)
     lines = cluster_table(table, labels)
     groups = [DENSE if cluster < 0 and table.sparsity_objective is not None else SPARSE for cluster in lines["cluster"]]
