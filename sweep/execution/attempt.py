@@ -186,7 +186,7 @@ def _new_scratch() -> str:
 
 
 def _local_resources() -> dict[str, Any]:
-    """The resources that a local Ray may use, as fields of `AttemptJob`."""
+    """Return the resources that a local Ray may use, as fields of `AttemptJob`."""
     machine = this_machine()
     memory, names = machine.resources["memory"], machine.gpu_names
     return {
