@@ -125,7 +125,7 @@ class Exporter:
         card, data = export.file()
         check_target(path, replaces=replaces)  # again, because compression and verification take a while
         page = card_page(path)
-        # The card is written before the temporary file of the network is renamed, so that a full disk leaves the network file unchanged.
+        # The card is written before the temporary file of the network is renamed, so that a full disk leaves both files unchanged.
         write_whole(path, data, check=lambda _: write_whole(page, card_text(card).encode()))
         return Exported(path, card, self._kept(network.row, export.latency) if export.ties else None)
 
