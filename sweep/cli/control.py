@@ -111,7 +111,7 @@ def rm(folder: str | Path, trials: tuple[str, ...]) -> int:
 
 
 def _known_sweep(folder: str | Path) -> "Store":
-    """The store of an existing results folder.
+    """Return the store of an existing results folder.
 
     Raises:
         StoreError: the folder holds no sweep.
