@@ -85,7 +85,7 @@ def _without_title(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def branches(root: Schema, schema: Schema) -> Iterator[Schema]:
-    """The schema itself and all schemas that it refers to or chooses from."""
+    """Yield the schema itself and all schemas that it refers to or chooses from."""
     yield schema
     if "$ref" in schema:
         yield from branches(root, root["$defs"][schema["$ref"].rsplit("/", 1)[1]])
@@ -94,7 +94,7 @@ def branches(root: Schema, schema: Schema) -> Iterator[Schema]:
 
 
 def child(root: Schema, schema: Schema, part: str | int) -> Iterator[Schema]:
-    """The schemas of a key or an item."""
+    """Yield the schemas of a key or an item."""
     for branch in branches(root, schema):
         if isinstance(part, str) and part in branch.get("properties", {}):
             yield branch["properties"][part]
@@ -103,7 +103,7 @@ def child(root: Schema, schema: Schema, part: str | int) -> Iterator[Schema]:
 
 
 def lookup(root: Schema, path: Path) -> list[Schema]:
-    """All schemas of a path, with references resolved; empty for an unknown path."""
+    """Return all schemas of a path, with references resolved; empty for an unknown path."""
     level: list[Schema] = [root]
     for part in path:
         level = [below for schema in level for below in child(root, schema, part)]

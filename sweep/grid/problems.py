@@ -134,7 +134,7 @@ class ReadProblem:
     options: Mapping[str, Any] = field(default_factory=dict)
     """All options, including defaults; empty if a mistake was found."""
     models: tuple[str, ...] = ()
-    """Names of its networks, the default first; empty if they are not known."""
+    """The names of the problem's networks, the default first; empty if they are unknown."""
     mistakes: tuple[Mistake, ...] = ()
     is_unusable: bool = False
     """Whether it is a custom problem whose facts are unknown, so that nothing which depends on them can be checked."""

@@ -367,7 +367,10 @@ def _batch_mistakes(
 def _trainings(
     study: Study, path: Path, studies: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]
 ) -> list[tuple[TrainingSettings, Path]]:
-    """Return all settings with which a study may be trained, with their paths; a search contributes each of its candidates."""
+    """Return all settings with which a study may be trained, with their paths.
+
+    For a search these are its candidates; for a study after a search they are its own settings with the values of each candidate.
+    """
     if study.name in candidates:
         return [(own, (*path[:2], "candidates", number)) for number, own in enumerate(candidates[study.name])]
     search = next((other for other in studies if other.name in study.after and other.name in candidates), None)

@@ -34,20 +34,20 @@ class Node:
     value: "Scalar | tuple[Node, ...] | dict[str, Node]"
     position: Position | None = None
     key: Position | None = None
-    """Position of the value's key, for a value in a mapping."""
+    """The position of the value's key, for a value in a mapping."""
     text: str | None = None
-    """A plain scalar as written (`1e999` is infinite, but was not written as `.inf`)."""
+    """A plain scalar as it was written (`1e999` is infinite, but was not written as `.inf`)."""
     n_nodes: int = 1
     depth: int = 1
 
     @property
     def mapping(self) -> "dict[str, Node]":
-        """Return the values by key; empty if this is not a mapping."""
+        """The values by key; empty if this is not a mapping."""
         return self.value if isinstance(self.value, dict) else {}
 
     @property
     def items(self) -> "tuple[Node, ...]":
-        """Return the values of a list; empty if this is not a list."""
+        """The values of a list; empty if this is not a list."""
         return self.value if isinstance(self.value, tuple) else ()
 
     def plain(self) -> Any:

@@ -25,11 +25,11 @@ class TextFile:
     """The file's name in messages."""
     text: str
     folder: str
-    """The absolute folder that paths in the text are relative to: the file's, or the working directory for standard input and pipes."""
+    """The absolute folder to which paths in the text are relative: the file's, or the working directory for standard input and pipes."""
     stem: str
-    """The file's name without its ending; empty for standard input and pipes."""
+    """The file's name without its suffix; empty for standard input and pipes."""
     is_stream: bool
-    """Whether it is standard input, a pipe or a device, which can be read only once and not be replaced."""
+    """Whether the text came from standard input, a pipe or a device, which can be read only once and cannot be replaced."""
     has_bom: bool
     """Whether the text began with a byte order mark."""
 
