@@ -102,7 +102,7 @@ def checked_name(name: object, kind: str) -> str:
         kind: what the name stands for, for the error message.
 
     Raises:
-        StoreError: the name does not consist of 1 to 128 letters, digits, `.`, `_` or `-`, or begins with none of the first two.
+        StoreError: the name does not consist of 1 to 128 letters, digits, `.`, `_` or `-`, or does not begin with a letter or digit.
     """
     if not isinstance(name, str) or not is_name(name):
         raise StoreError(f"a {kind} is 1 to 128 letters, digits, '.', '_' or '-' and begins with a letter or digit, found {name!r}")

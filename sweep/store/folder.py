@@ -46,6 +46,7 @@ class Version(NamedTuple):
 
     @property
     def order(self) -> tuple[int, int]:
+        """The attempt and retry, by which the versions of one id are ordered."""
         return self.attempt, self.retry
 
 
@@ -85,6 +86,7 @@ class Folder:
             return []
 
     def paths(self, folder: str, suffix: str = "") -> list[StorePath]:
+        """Return the sorted paths of the files in a subfolder whose names end with `suffix`, except hidden files."""
         if isinstance(self.root, RemotePath):  # the listed paths keep their status, which saves further requests
             return [path for path in self._objects(folder) if path.name.endswith(suffix) and not path.name.startswith(".")]
         return [self.root / folder / name for name in self.names(folder) if name.endswith(suffix)]

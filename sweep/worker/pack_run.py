@@ -487,7 +487,7 @@ class PackRun:
 def next_retry(store: Store, job: PackJob) -> int:
     """Return the number of this try of a pack in its attempt, starting at 0.
 
-    Each try has its own number so that the files of an earlier worker that still writes have other names.
+    The number is part of file names, so that an earlier worker that is still writing cannot use the same names.
     """
     key = (job.pack_id, job.attempt)
     tries = [live["retry"] for live in store.live() if (live.get("pack_id"), live.get("attempt")) == key and is_count(live.get("retry"))]

@@ -94,7 +94,9 @@ class Holder:
 
 
 class FolderLock(ABC):
-    """The exclusive right to write the manifest and plans and to compact tables in one results folder, used as a context manager.
+    """The exclusive right to plan, to write the manifest and plans, and to compact tables in one results folder.
+
+    It is a context manager, and the right is held inside its `with` block.
 
     Args:
         path: path of the lock inside the results folder, which must exist.
