@@ -1,4 +1,4 @@
-"""The commands that control a sweep from any machine that sees its results folder: pause, stop, resume, rm."""
+"""The commands that control a sweep from any machine with access to its results folder: pause, stop, resume and rm."""
 
 import time
 from pathlib import Path

@@ -62,12 +62,12 @@ class AttemptJob:
     kinds: list[dict[str, Any]]
     """WorkerKind.to_json() of each kind of worker, in order of preference."""
     address: str | None
-    """None starts a local Ray; otherwise `auto` or `host:port`."""
+    """The address of the cluster to join, `auto` or `host:port`; None starts a local Ray."""
     n_local_cpus: int
     """The number of processors that a local Ray may use."""
     has_dashboard: bool
     scratch: str
-    """Folder for Tune's own files, which is removed after the attempt."""
+    """The folder for Tune's own files, which is removed after the attempt."""
     avoided: list[str] = field(default_factory=list)
     """Ray's ids of nodes that were faulty in earlier attempts."""
     metadata: dict[str, str] = field(default_factory=dict)

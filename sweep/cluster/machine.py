@@ -22,7 +22,7 @@ _GPU_FILE = re.compile(r"nvidia[0-9]+")
 
 @dataclass(frozen=True)
 class Limit:
-    """One reason why no more of a resource can be used."""
+    """An upper limit on the amount of a resource that may be used."""
 
     resource: str
     """`CPU`, `GPU` or `memory`."""

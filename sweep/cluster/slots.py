@@ -1,4 +1,4 @@
-"""Kinds of workers, and how many of each the nodes of a cluster have room for."""
+"""Kinds of workers, and how many workers of each kind fit on the nodes of a cluster."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

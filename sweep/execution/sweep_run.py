@@ -47,7 +47,7 @@ class Member:
         self.store = Store(config.output)
         self.plan = Plan(self.trials, {}, (), 0)
         self.n_before = 0
-        """Trials that were complete before this run."""
+        """The number of trials that were complete before this run."""
         self.last_failure: str | None = None
         """Why a pack of the last attempt failed."""
         self._failed = FailedTrials(self.store, {})

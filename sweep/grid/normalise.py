@@ -24,7 +24,7 @@ def normalise(top: Node, folder: str) -> Node:
     """Expand the short forms of one file.
 
     A section whose lines are all commented out (`training:` and nothing below) is empty, not null. `problem: x` becomes `{name: x}`,
-    also in a list. A file of preferences and the module of a user's own problem are relative to the file that names them.
+    also in a list. A file of preferences and the module of a custom problem are relative to the file that names them.
 
     Args:
         top: the top-level mapping of the file.

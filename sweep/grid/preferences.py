@@ -106,7 +106,7 @@ Preferences = Annotated[
 
 
 class PreferenceError(ValueError):
-    """A grid without vectors, or a vector off the simplex. `mistakes` holds all mistakes, with paths below `preferences`."""
+    """A grid has no vectors, or a vector is not on the simplex. `mistakes` holds all mistakes, with paths below `preferences`."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(mistakes)

@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _NO_INTEGER = ("int_type", "int_from_float")
 _MAX_EXACT = 2**53
-"""A larger float may differ from the number as written."""
+"""The largest float that is certain to equal the whole number as it was written."""
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _SIGNS = {"greater_than_equal": ("ge", ">="), "greater_than": ("gt", ">"), "less_than_equal": ("le", "<="), "less_than": ("lt", "<")}
 _RULES = {

@@ -29,7 +29,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one sweep of a run ended."""
+    """The outcome of one sweep of a run."""
 
     root: StorePath
     exit_code: int

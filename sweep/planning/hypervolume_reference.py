@@ -14,7 +14,7 @@ from sweep.store.store import Store
 from trainer.problems.facts import ProblemFacts
 
 _LARGEST = 1e40
-"""`analysis` treats larger numbers as missing."""
+"""The largest absolute value that counts; `analysis` treats larger numbers as missing."""
 
 
 def beyond_results(facts: ProblemFacts, sparsity: Iterable[float | None], stored: Sequence[float] | None) -> list[float]:
@@ -50,10 +50,10 @@ def _next_of_two_digits(value: float) -> float:
 
 
 def n_beyond(store: Store) -> int:
-    """Count the finished trials that are not better than the reference in every objective, and so add nothing to the hypervolume.
+    """Count the finished trials that are not better than the reference in every objective and so add nothing to the hypervolume.
 
     Returns:
-        Their number; 0 if the manifest has no reference yet.
+        The number of such trials; 0 if the manifest has no reference yet.
 
     Raises:
         StoreError: the folder cannot be read.

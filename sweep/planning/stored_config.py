@@ -1,4 +1,7 @@
-"""The config stored in a results folder, to resume from. A module that it names is imported only if the user trusts the folder."""
+"""The config that is stored in a results folder and from which a sweep can be resumed.
+
+A module that the config names is imported only if the user trusts the folder.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

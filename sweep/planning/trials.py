@@ -17,7 +17,7 @@ _ID_LENGTH = 16
 
 @dataclass(frozen=True)
 class Trial:
-    """One preference vector and one seed of one study."""
+    """A trial of a sweep: one preference vector and one seed of one study."""
 
     trial_id: str
     study: str

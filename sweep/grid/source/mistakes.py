@@ -35,9 +35,9 @@ class Mistake:
     rule: str
     """A description of what is expected or what is wrong."""
     found: str | None = None
-    """The value as written; None if there is none to show."""
+    """The value as it was written; None if there is none to show."""
     hint: str | None = None
-    """How to fix it."""
+    """Advice on how to fix the mistake."""
     position: Position | None = None
     """The position of the value, or of the key if it is unknown; None for values from Python."""
     file: str | None = None
@@ -56,7 +56,7 @@ class ConfigError(UserError, ValueError):
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes: tuple[Mistake, ...] = tuple(_unique(mistakes))
-        """In the order of the file; never empty."""
+        """All mistakes, in the order of the file; never empty."""
         shown = [str(mistake) for mistake in self.mistakes[:_MAX_SHOWN]]
         if len(self.mistakes) > _MAX_SHOWN:
             shown.append(f"... and {len(self.mistakes) - _MAX_SHOWN} more")

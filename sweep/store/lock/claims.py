@@ -29,7 +29,7 @@ class Claim:
     is_held: bool = False
     """Whether the run has found itself alone and so holds the folder; until then it may still withdraw."""
     taken_over: tuple[str, ...] = ()
-    """Nonces of the dead claims that this one replaces."""
+    """The nonces of the dead claims that this one replaces."""
 
     @classmethod
     def parse(cls, data: bytes) -> Self | None:
