@@ -169,14 +169,16 @@ def cluster_trace(table: ResultTable, is_narrow: bool = False) -> go.Table:
         "": [_GLYPHS.get(str(marker["symbol"]), "●") for marker in markers],
         "Cluster": names,
         "Points": [str(n) for n in lines["n_points"]],
-        "Best k": [preference_text(k, has_sparsity) for k in lines["k"]],
+        "Best k": [
+            "–" if trial is None else preference_text(k, has_sparsity) for trial, k in zip(lines["trial_id"], lines["k"], strict=True)
+        ],
     }
     if lines["accuracy"].notna().any():
         columns["Test accuracy"] = [f"{100 * value:.2f} %" if value == value else "–" for value in lines["accuracy"]]
     for column in (name for name in lines if is_of("metric", str(name), "test")):
         columns[as_text(task_of(str(column)))] = [f"{value:.4g}" for value in lines[column]]
     if not is_narrow:
-        columns["Trial"] = [as_text(trial) for trial in lines["trial_id"]]
+        columns["Trial"] = ["–" if trial is None else as_text(trial) for trial in lines["trial_id"]]
     colours = [[str(marker["color"]) for marker in markers], *[["#15181c"] * len(lines)] * (len(columns) - 1)]
     widths = {"": 0.25, "Cluster": 1.2, "Points": 0.55, "Best k": 1.5, "Trial": 1.3}
     return go.Table(

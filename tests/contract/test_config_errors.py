@@ -55,7 +55,7 @@ CASES = {
     "scalar for a list": Case("seeds: 3", "2:8: seeds: a list expected", "3", "For example `[0, 1, 2]`"),
     "out of range": Case("training: {growl: {beta1: -1}}", "2:27: training.growl.beta1: a number >= 0 expected", "-1", "Default: 0.8"),
     "at an open end": Case(
-        "training: {learning_rate: 0}", "2:27: training.learning_rate: a number > 0 expected", "0", "optimiser's learning rate"
+        "training: {learning_rate: 0}", "2:27: training.learning_rate: a number > 0 expected", "0", "optimizer's learning rate"
     ),
     "not a number": Case(
         "training: {learning_rate: .nan}", "2:27: training.learning_rate: a finite number expected", ".nan", "Default: 0.0025"
