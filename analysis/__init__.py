@@ -112,7 +112,7 @@ __all__ = sorted(_ROOM_OF)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name's file at its first use, so that `import analysis` is instant."""
+    """Import a public name's module on first use, so that `import analysis` is instant."""
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
     return getattr(import_module(f"analysis.{_ROOM_OF[name]}"), name)

@@ -1,13 +1,13 @@
-"""Errors about results that a user can fix. This module imports nothing, so that whoever shows errors can name the classes."""
+"""Errors about results that a user can fix. This module imports nothing, so that any code that shows errors can import the classes."""
 
 _HINT = "\n  hint: "
 
 
 class AnalysisError(Exception):
-    """An error about results for their user: what is wrong, where, and what to do.
+    """An error about results that the user can fix: what is wrong, where, and what to do.
 
     Args:
-        problem: what is wrong, in words; a last line `  hint: ...` in it is taken as `hint`.
+        problem: what is wrong, in words; if its last line is `  hint: ...`, that line becomes `hint`.
         where: a path or an address; None if the problem names it.
         hint: what to do.
     """
@@ -26,12 +26,12 @@ class AnalysisError(Exception):
 
 
 class ResultsError(AnalysisError, ValueError):
-    """A folder that cannot be read as results."""
+    """A folder cannot be read as results."""
 
 
 class ReadError(ResultsError):
-    """A file or folder that the system refuses to read, list or inspect."""
+    """The system refuses to read, list or inspect a file or folder."""
 
 
 class WriteError(AnalysisError):
-    """A file that the system refuses to write; an existing file is unchanged."""
+    """The system refuses to write a file; an existing file is unchanged."""

@@ -33,7 +33,7 @@ def energy_text(kwh: float) -> str:
 
 
 def as_text(name: object) -> str:
-    """Escape a name so that plotly finds no markup in it; quotes stay, because plotly does not know their entities."""
+    """Escape a name so that plotly finds no markup in it; quotes are kept, because plotly does not know their entities."""
     return html.escape(str(name), quote=False)
 
 
@@ -59,14 +59,24 @@ def latex_escaped(text: str) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a pipe table; cells are escaped."""
+    """Write a pipe table; cells are escaped.
+
+    Args:
+        header: the column headings.
+        rows: the cells of each row, one for each heading.
+    """
     cells = [[markdown_escaped(cell) for cell in row] for row in (header, *rows)]
     ruler = [":---"] * len(header)
     return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], ruler, *cells[1:]))
 
 
 def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a tabular with booktabs rules; cells are escaped, and a comment names the packages it needs."""
+    """Write a tabular with booktabs rules; cells are escaped, and a comment names the packages it needs.
+
+    Args:
+        header: the column headings.
+        rows: the cells of each row, one for each heading.
+    """
     body = [rf"{' & '.join(latex_escaped(cell) for cell in row)} \\" for row in (header, *rows)]
     needs = r"% \usepackage{booktabs} \usepackage[T1]{fontenc}"
     start = rf"\begin{{tabular}}{{{'l' * len(header)}}}"
@@ -79,12 +89,12 @@ def markdown_escaped(text: str) -> str:
 
 
 def preference_text(k: Any, has_sparsity: bool = True) -> str:
-    """Write a preference vector for people with four significant digits, which tell vectors apart.
+    """Write a preference vector with four significant digits, which suffice to tell vectors apart.
 
     Args:
-        k: as stored, with k0 first, shape (1 + n_tasks,); None or NaN for a method without a preference. An entry that a damaged row
-            lacks is None.
-        has_sparsity: False leaves k0 out, which is 0 in a sweep without a sparsity objective.
+        k: as stored, with k0 first, shape (1 + n_tasks,); None or NaN for a method without a preference. In a damaged row, a missing entry
+            is None.
+        has_sparsity: False omits k0, which is 0 in a sweep without a sparsity objective.
 
     Returns:
         For example `(0.001, 0.2, 0.799)`; `none` without a preference, and `?` for an entry that is missing.

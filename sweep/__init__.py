@@ -1,6 +1,6 @@
 """Run sweeps over preference vectors: `from sweep import load_config, plan, run`.
 
-The names are loaded when they are first used, so that `import sweep` and `sweep --help` are instant.
+The names are loaded at their first use, so that `import sweep` and `sweep --help` are instant.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""`python -m sweep` is `sweep`."""
+"""Makes `python -m sweep` run the command `sweep`."""
 
 from sweep.cli.commands import main
 

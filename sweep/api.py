@@ -1,4 +1,4 @@
-"""The same as the command line, from Python: plan a sweep, run it, get the table of its results.
+"""The Python interface: plan a sweep, run it, and get the table of its results, as with the command line.
 
 from sweep import load_config, plan, run
 
@@ -7,7 +7,7 @@ print(plan(config).n_todo, "trials to train")
 table = run(config)
 table.frame[["k", "sparsity_rate", "accuracy.test.mean"]]
 
-A grid file that lists several problems goes through `load_configs`, `plan_all` and `run_all`, which start Ray once.
+For a grid file that lists several problems use `load_configs`, `plan_all` and `run_all`, which start Ray once for all of them.
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,15 @@ if TYPE_CHECKING:
 
 
 def plan(config: SweepConfig, *, limit: int | None = None, address: str | None = None) -> Plan:
-    """What `run` would do now; reads the results folder, writes nothing.
+    """Return what `run` would do now. This reads the results folder and writes nothing.
 
     Args:
         config: a grid file, from `load_config`.
-        limit: only the first so many trials.
+        limit: plan only this many trials, the first ones; None means all.
         address: as for `run`; only the expected number of workers depends on it.
+
+    Returns:
+        The packs to train and the trials that are already complete.
 
     Raises:
         StoreError: the results folder cannot be read.
@@ -45,7 +48,16 @@ def plan(config: SweepConfig, *, limit: int | None = None, address: str | None =
 
 
 def plan_all(configs: Sequence[SweepConfig], *, limit: int | None = None, address: str | None = None) -> tuple[Plan, ...]:
-    """What `run_all` would do now; arguments and errors as for `plan`, `limit` for each sweep."""
+    """Return what `run_all` would do now, one plan per sweep.
+
+    Args:
+        configs: sweeps with the same `resources` and different outputs.
+        limit: plan only this many trials of each sweep, the first ones; None means all.
+        address: as for `run`; only the expected number of workers depends on it.
+
+    Raises:
+        StoreError: a results folder cannot be read.
+    """
     sweeps = [(config, trials_of(config, limit), Store(config.output)) for config in configs]
     for _, _, store in sweeps:
         store.check_reachable()
@@ -57,17 +69,18 @@ def run(
 ) -> "ResultTable":
     """Train what is not complete yet, write the report, and return all results.
 
-    Ctrl-C (in a notebook: interrupt) ends running epochs, keeps them and returns what is there.
+    After Ctrl-C (or an interrupt in a notebook) running epochs are finished and kept, and the results so far are returned.
 
     Args:
         config: a grid file, from `load_config` or `parse_config`.
-        address: None starts a local Ray; `auto` or `host:port` joins a cluster.
+        address: `auto` or `host:port` joins a cluster, `local` starts a local Ray; None joins the cluster that RAY_ADDRESS names, if
+            any, and otherwise starts a local Ray.
         dashboard: start Ray's dashboard with a local Ray.
-        limit: only the first so many trials.
+        limit: train only this many trials, the first ones; None means all.
         quiet: show no progress.
 
     Returns:
-        One row a trial; `table.frame` is a pandas DataFrame.
+        A table with one row per trial; its `frame` is a pandas DataFrame.
 
     Raises:
         StoreError: the results folder cannot be used.
@@ -79,17 +92,21 @@ def run(
 def run_all(
     configs: Sequence[SweepConfig], *, address: str | None = None, dashboard: bool = True, limit: int | None = None, quiet: bool = False
 ) -> "tuple[ResultTable, ...]":
-    """Train several sweeps with one Ray, for example those of `load_configs`; arguments and errors as for `run`.
+    """Train several sweeps with one Ray, for example those of `load_configs`, and return the results of each.
 
     Args:
-        configs: sweeps with the same `resources`, and an output each.
-        address: None starts a local Ray; `auto` or `host:port` joins a cluster.
+        configs: sweeps with the same `resources` and different outputs.
+        address: as for `run`.
         dashboard: start Ray's dashboard with a local Ray.
-        limit: only the first so many trials of each sweep.
+        limit: train only this many trials of each sweep, the first ones; None means all.
         quiet: show no progress.
 
     Returns:
-        The results of each sweep.
+        The results of each sweep, in the order of `configs`.
+
+    Raises:
+        StoreError: a results folder cannot be used.
+        SweepError: the cluster cannot be used, or an anchor run of `reference_point: auto` failed.
     """
     from analysis.results.table import read_results
 
@@ -109,12 +126,12 @@ def run_and_report_all(
     """Train several sweeps with one Ray, and write the report of each sweep that has new results.
 
     Args:
-        configs: sweeps with the same `resources`, and an output each.
-        options: where and how they run.
-        grid_file: the text that the configs came from, kept in the plans.
+        configs: sweeps with the same `resources` and different outputs.
+        options: where and how the sweeps run.
+        grid_file: the text of the grid file, which is stored in the plans.
 
     Returns:
-        For each sweep how it ended, and the path of its report.
+        For each sweep, its outcome and the path of its report.
 
     Raises:
         StoreError: a results folder cannot be used.

@@ -1,4 +1,4 @@
-"""The public door to `sweep.grid.load`: this import path is kept for code outside the project."""
+"""Re-exports of `sweep.grid.load` under an import path that is kept for code outside the project."""
 
 from sweep.grid.load import (
     ConfigError,

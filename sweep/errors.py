@@ -1,14 +1,14 @@
-"""Errors that end a command because of something that only the user can fix."""
+"""Errors that end a command because of a problem that only the user can fix."""
 
 _HINT = "\n  hint: "
 
 
 class UserError(Exception):
-    """An error that the user can fix: what is wrong, where, and what to do.
+    """An error that the user can fix, with what is wrong, where, and what to do.
 
     Args:
-        problem: a description of the problem. A last line `  hint: ...` in it counts as `hint`.
-        where: a path or an address; None if the description names it.
+        problem: a description of the problem. If its last line is `  hint: ...`, that line is used as `hint`.
+        where: a path or an address; None if the description already names it.
         hint: advice on what to do.
     """
 
@@ -26,4 +26,4 @@ class UserError(Exception):
 
 
 class SweepError(UserError):
-    """The sweep cannot go on until the user fixes something; the message says what and how."""
+    """The sweep cannot continue until the user fixes a problem; the message describes it and how to fix it."""

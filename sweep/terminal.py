@@ -1,6 +1,7 @@
 """Text for a terminal or a pipe: control characters are escaped, and characters that the stream cannot encode are replaced.
 
-Names and errors come from other people's files and programs, and are printed when the work is done; so no character makes printing fail.
+Names and error messages come from other people's files and programs, and are printed after the work is done, so no character may make
+printing fail.
 """
 
 import errno
@@ -14,7 +15,7 @@ import click
 
 from sweep.errors import UserError
 
-_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (such as right-to-left), half a surrogate, line and paragraph separators
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (such as right-to-left), lone surrogate, line and paragraph separator
 _LOOKS_LIKE = str.maketrans(
     {
         "\u00a0": " ",
@@ -46,32 +47,32 @@ _LOOKS_LIKE = str.maketrans(
     }
 )
 _PYTHONS_OWN = ("strict", "surrogateescape")
-"""Error handlers that Python gives standard output by itself."""
+"""The error handlers that Python itself sets for standard output."""
 
 
 def plain(text: str) -> str:
-    """The text with escapes in place of control characters; line breaks and tabs stay."""
+    """Return the text with control characters escaped, except line breaks and tabs."""
     if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(_shown(letter) for letter in text)
 
 
 def one_line(text: str) -> str:
-    """The `plain` text on one line: white space becomes single spaces."""
+    """Return the `plain` text on one line, with each run of white space replaced by one space."""
     return plain(" ".join(text.split()))
 
 
 def fitted(text: str, stream: IO[str] | None, *, is_data: bool = False) -> str:
-    """The `plain` text in characters that a stream can encode.
+    """Return the `plain` text in characters that a stream can encode.
 
     Args:
-        text: what is to be shown.
-        stream: where it is written. An error handler that the user chose (`PYTHONIOENCODING=latin-1:replace`) is respected.
-        is_data: the text is read by programs (CSV, JSON, a path), so a letter becomes an escape and never another letter. Otherwise
-            letters that have a look-alike become it: an em dash becomes a hyphen, a plus-minus sign `+-`.
+        text: the text to be shown.
+        stream: the stream to which it is written. An error handler that the user chose (`PYTHONIOENCODING=latin-1:replace`) is respected.
+        is_data: whether programs read the text (CSV, JSON, a path). A character that cannot be encoded is then always escaped. Otherwise
+            it is replaced by a look-alike if it has one: an em dash by a hyphen, a plus-minus sign by `+-`.
 
     Returns:
-        Text that `stream.write` takes without raising UnicodeEncodeError.
+        Text that `stream.write` accepts without raising UnicodeEncodeError.
     """
     text = plain(text)
     encoding = getattr(stream, "encoding", None)
@@ -80,23 +81,23 @@ def fitted(text: str, stream: IO[str] | None, *, is_data: bool = False) -> str:
     handler = getattr(stream, "errors", None) or "strict"
     is_pythons_own = handler in _PYTHONS_OWN or (handler == "backslashreplace" and stream in (sys.stderr, sys.__stderr__))
     if not is_pythons_own:
-        # Not left to the stream: click takes a stream of ASCII for a misconfigured one and writes UTF-8 into it.
+        # Done here and not by the stream, because click considers an ASCII stream misconfigured and writes UTF-8 to it.
         return text.encode(encoding, handler).decode(encoding)
     lacking = [letter for letter in set(text) if not _is_encodable(letter, encoding)]
     return text.translate({ord(letter): _escape(letter) if is_data else _look_alike(letter, encoding) for letter in lacking})
 
 
 def echo(value: Any = "", err: bool = False, *, is_data: bool = False) -> None:
-    """`click.echo` of `fitted` text.
+    """Print a value with `click.echo`, in characters that the stream can encode (`fitted`).
 
     Args:
-        value: what is printed.
+        value: the value to print.
         err: print to standard error instead of standard output.
         is_data: as for `fitted`.
 
     Raises:
-        UserError: standard output cannot be written, for example because the disk of a redirected output is full.
-        BrokenPipeError: the reader has gone; click ends the program quietly.
+        UserError: standard output cannot be written to, for example because it is redirected to a full disk.
+        BrokenPipeError: the reader has closed the pipe; click then ends the program quietly.
     """
     stream = sys.stderr if err else sys.stdout
     try:
@@ -110,7 +111,7 @@ def echo(value: Any = "", err: bool = False, *, is_data: bool = False) -> None:
 
 
 def _discard_output() -> None:
-    """Discard what standard output could not write; Python would try again at exit, and fail with exit code 120."""
+    """Discard the output that could not be written. Python would otherwise try again at exit and fail with exit code 120."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, sys.stdout.fileno())

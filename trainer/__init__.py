@@ -1,1 +1,1 @@
-"""Trains packs of preference vectors; knows no orchestrator. The door is `trainer.api`."""
+"""Training of packs of preference vectors, independent of any orchestrator. The public interface is `trainer.api`."""

@@ -81,7 +81,7 @@ class Training(Protocol):
         """Return everything that is needed to continue later."""
 
     def progress(self) -> dict[str, float | str]:
-        """Return the current phase, epoch and figures, for display."""
+        """Return the current phase, epoch and key figures for display."""
 
     def usage(self) -> Usage:
         """Return the time and energy that each trial has used so far."""
@@ -106,19 +106,20 @@ def start(
 
     Args:
         specs: the trials. They differ only in `trial_id` and `preference`, and either all of them or none have k0 = 0.
-        problem: data and networks.
+        problem: the problem, with its data and networks.
         device: `auto`, `cpu`, `cuda`, `mps` or another torch device.
-        backend: how the pack's passes are computed, one of `trainer.pack.device.BACKENDS`; `auto` is the default of the device.
+        backend: how the pack's forward and backward passes are computed, one of `trainer.pack.device.BACKENDS`; `auto` selects the device's
+            default.
         n_threads: CPU threads that cluster the rows of the pack's models in parallel; results do not depend on it.
-        meter: measures the energy of the device; `energy_meter` returns the machine's. None: energy is not measured.
+        meter: measures the energy of the device; `energy_meter` returns this machine's meter. With None, energy is not measured.
         state: an earlier `state_dict()` that includes these trials (it may include more); None to start from the beginning.
         given: the parameters of an earlier trial's network, name -> tensor, for a method that inherits a network
             (`trainer.catalog.METHODS` says which); `model_tensors` reads them from its file.
-        starts: for each sparse trial with `warm_start: neighbour` the parameters and buffers of the network that it starts from, or
-            None for the initial network. None as a whole for all other trials.
+        starts: for sparse trials with `warm_start: neighbour`, the parameters and buffers of the network that each trial starts from, or
+            None for the initial network; for all other trials, None instead of the sequence.
 
     Raises:
-        ValueError: the specs do not fit together, or do not fit the problem; the message names the value.
+        ValueError: the specs are inconsistent with each other or with the problem; the message names the value.
         ImportError: this machine or device lacks a package that the backend needs.
     """
     _check(specs, problem, state)
@@ -142,7 +143,7 @@ def start(
 
 
 def fits(specs: Sequence[TrialSpec], problem: Problem, *, device: str, backend: str = "auto", share: float = 1.0) -> int | None:
-    """Return how many of these trials fit into one pack on a CUDA device; None elsewhere, and for methods that are not packable.
+    """Return how many of these trials fit into one pack on a CUDA device; None for other devices and for methods that are not packable.
 
     Args:
         specs, problem, device, backend: as for `start`.
@@ -156,10 +157,13 @@ def fits(specs: Sequence[TrialSpec], problem: Problem, *, device: str, backend: 
 
 
 def timed_backend(specs: Sequence[TrialSpec], problem: Problem, *, device: str) -> tuple[str, dict[str, float]] | None:
-    """Measure the fastest backend for these trials on a CUDA device; None as for `fits`.
+    """Determine the fastest backend for these trials on a CUDA device by measurement; None as for `fits`.
+
+    Args:
+        specs, problem, device: as for `start`.
 
     Returns:
-        The name of the fastest backend, and backend -> seconds for each step and model.
+        The name of the fastest backend, and a mapping backend -> seconds per step and model.
 
     Raises:
         RuntimeError: no backend can train this network on this device.
@@ -189,10 +193,10 @@ def train(
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is CUDA, else Apple's MPS, else the CPU.
+    """Return the device of this name; `auto` is CUDA if available, otherwise Apple's MPS, otherwise the CPU.
 
     Raises:
-        DeviceMissingError: it is not there.
+        DeviceMissingError: this machine does not have the device.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":

@@ -1,7 +1,7 @@
-"""Names that a grid file may use: problems, models and methods. Imports no torch.
+"""Names that a grid file may use: problems, models and methods. This module does not import torch.
 
 Planning a sweep of thousands of trials, completing a grid file in an editor and `sweep --help` need the names and the tasks,
-but no tensor. An entry therefore holds import paths as strings, which are imported when a worker needs them.
+but no tensors. An entry therefore holds import paths as strings, which are resolved when a worker needs them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ _ONE_PHASE = frozenset(
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """Everything that the product knows of a method besides its code; a new method is registered by one entry in `METHODS`.
+    """Everything that the product knows about a method besides its code; one entry in `METHODS` registers a new method.
 
     `sweep` reads the entry to check a grid file, to plan and to export; `analysis` finds the label in the manifest.
     """
@@ -55,21 +55,21 @@ class MethodEntry:
     prunes: bool = False
     """Whether k0 may be above 0."""
     packable: bool = False
-    """Whether the size and the backend of its packs on a GPU are found by measurement (trainer/training/autotune.py), which trains the
-    pack with `trainer.training.two_phase.TwoPhase`."""
+    """Whether the size and the backend of its packs on a GPU are determined by measurement (trainer/training/autotune.py). The measurement
+    trains the pack with `trainer.training.two_phase.TwoPhase`."""
     shares_network: bool = False
     """Whether one network serves all preference vectors of a seed, which then form one pack."""
     depends_on_grid: bool = False
     """Whether a trial's result depends on the other preference vectors of its study."""
     compression_obstacle: str | None = None
-    """Why its networks cannot be compressed; None where they can."""
+    """Why its networks cannot be compressed; None if they can."""
     model: str | None = None
     """The only model that it trains; None for any model."""
     owns_model: bool = False
     """Whether no other method trains `model`."""
     inherits: Inherited | None = None
-    """What it inherits from a study that comes before it: single-task networks to learn from, the masks of a sparse network, or weights
-    to start from."""
+    """What it inherits from an earlier study: single-task networks to learn from, the masks of a sparse network, or weights to start
+    from."""
     inherits_from: str | None = None
     """The method of that study."""
     needs: tuple[str, str] | None = None
@@ -77,7 +77,7 @@ class MethodEntry:
 
     @property
     def takes_steps(self) -> bool:
-        """Whether the networks are trained by an optimizer's steps on minibatches."""
+        """Whether the networks are trained by optimizer steps on minibatches."""
         return "optimizer" in self.reads
 
     def label_of(self, settings: TrainingSettings) -> str:
@@ -142,8 +142,8 @@ METHODS = {
 }
 _ADDED = {"data_share": 1.0, "warm_start": "none"}
 _ADDED_TO_GROWL = {"groups": "unit"}
-"""Settings that were added after results had been published, each with the value that keeps the earlier behaviour. A setting with that
-value is left out of a trial's identity, so that earlier trials keep their ids."""
+"""Settings that were added after results had been published, each with the value that preserves the earlier behaviour. A setting with that
+value is not part of a trial's identity, so that earlier trials keep their ids."""
 
 
 def read_by(method: str, settings: TrainingSettings) -> dict[str, Any]:
@@ -174,28 +174,28 @@ MODELS = {
 
 
 class ProblemOptions(Protocol):
-    """The options of a problem: a frozen dataclass in which each field has a default and a rule."""
+    """The options of a problem: a frozen dataclass in which every field has a default and a rule."""
 
     def facts(self) -> ProblemFacts:
-        """Return what these options determine; imports no torch."""
+        """Return what these options determine, without importing torch."""
 
 
 class Entry(Protocol):
-    """A problem that a grid file can name: one of the catalog, or a user's own."""
+    """A problem that a grid file can name, either from the catalog or a user's own."""
 
     @property
     def name(self) -> str:
-        """The name in the grid file."""
+        """The problem's name in the grid file."""
 
     @property
     def options(self) -> type[Any]:
         """The dataclass of the problem's options."""
 
     def models_of(self, options: Any) -> tuple[str, ...]:
-        """Return the names of its networks, the default first."""
+        """Return the names of the problem's networks, the default first."""
 
     def facts(self, options: Any) -> ProblemFacts:
-        """Return its tasks and objectives."""
+        """Return the problem's tasks and objectives."""
 
     def build(self, options: Any) -> Any:
         """Build the `trainer.problems.problem.Problem`."""
@@ -284,11 +284,11 @@ PROBLEMS: dict[str, ProblemEntry] = {
 
 
 def find_problem(name: str, folders: Sequence[str] = ()) -> Entry:
-    """Return a problem of the catalog, or a user's own, whose module is imported.
+    """Return a problem from the catalog, or a user's own problem, whose module is then imported.
 
     Args:
         name: a name of the catalog, or `my_package.my_module:factory`.
-        folders: folders that are searched for the module of a user's own problem, before Python's own path.
+        folders: folders that are searched for the module of a user's own problem before Python's import path.
 
     Raises:
         KeyError: the catalog has no problem of this name.

@@ -1,4 +1,4 @@
-"""The base class of errors of the trainer that a user can fix. Imports nothing, so that any module that shows errors can import it."""
+"""The base class of trainer errors that a user can fix. This module imports nothing, so that any module that shows errors can import it."""
 
 _HINT = "\n  hint: "
 
@@ -7,8 +7,8 @@ class TrainerError(Exception):
     """An error that the user can fix: what is wrong, where, and what to do.
 
     Args:
-        problem: a description of the problem. A last line `  hint: ...` in it counts as `hint`.
-        where: a path or an address; None if the description names it.
+        problem: a description of the problem. If its last line is `  hint: ...`, that line becomes `hint`.
+        where: a path or an address; None if `problem` names it.
         hint: advice on what to do.
     """
 

@@ -45,28 +45,28 @@ class Comparison:
     first: Side
     second: Side
     objectives: tuple[str, ...]
-    """The compared columns; `ROWS_KEPT` in place of the sparsity objective for two architectures."""
+    """The columns that are compared; `ROWS_KEPT` replaces the sparsity objective when the two architectures differ."""
     reference: tuple[float, ...]
-    """Reference of both hypervolumes, in the columns' own sense."""
+    """Reference point of both hypervolumes, in the manifest's sense of each column (not negated)."""
     reference_from: str
-    """Where the reference comes from, for people."""
+    """Where the reference comes from, as text for the reader."""
     difference: Estimate
-    """Hypervolume of the first minus that of the second; it has an interval if both have several seeds."""
+    """Hypervolume of the first side minus that of the second, with an interval if both have several seeds."""
     epsilon: tuple[float, float]
-    """Additive epsilon of the first against the second, and vice versa: how far a front must be shifted to weakly dominate the other. Means
-    over all pairs of seeds, in fractions of the common range of both fronts."""
+    """Additive epsilon of the first against the second, and vice versa: how far a front must be shifted to weakly dominate the other. Both
+    are means over all pairs of seeds, in fractions of the common range of both fronts."""
     notes: tuple[str, ...]
-    """Caveats for people."""
+    """Caveats for the reader, one sentence each."""
     table: ResultTable
-    """The first table, for the titles of axes."""
+    """The first table, which supplies the axis titles."""
 
     @property
     def confidence(self) -> float:
-        """Confidence of the intervals."""
+        """The confidence level of the intervals."""
         return CONFIDENCE
 
     def figure(self) -> go.Figure:
-        """Draw where more seeds of one side than of the other attain a point, in two objectives (`attainment_columns`).
+        """Draw, in two objectives (`attainment_columns`), which points are attained by more seeds of one side than of the other.
 
         Raises:
             ResultsError: there is only one objective.
@@ -87,21 +87,21 @@ def compare(
     studies: tuple[str, str] | None = None,
     reference: Sequence[float] | None = None,
 ) -> Comparison:
-    """Compare the fronts of two studies of two sweeps or of the same sweep.
+    """Compare the fronts of two studies, which may belong to two sweeps or to the same one.
 
     Args:
         first: any table with finished trials.
-        second: another one with the same objectives.
-        studies: the study of each table; default: its only one.
-        reference: reference of both hypervolumes, shape (n_objectives,); default: that of the manifests, the worse number in each objective
-            if they differ. It is never derived from the results.
+        second: any table with the same objectives and finished trials.
+        studies: the study of each table; default: the only study of the table.
+        reference: reference point of both hypervolumes, shape (n_objectives,); default: the reference in the manifests (if these differ,
+            the worse value in each objective). It is never derived from the results.
 
     Returns:
-        The comparison. Two architectures are compared by 1 - SR instead of the sparsity objective, with reference 1, because their
-        norms are not comparable; `notes` says so.
+        The comparison. Two different architectures are compared by 1 - SR (with reference 1) instead of the sparsity objective, because
+        their norms are not comparable; `notes` says so.
 
     Raises:
-        ResultsError: the objectives differ, there is no such study or no unique one, no finished trial, or no reference.
+        ResultsError: the objectives differ, a study does not exist or is ambiguous, no trial has finished, or there is no reference.
     """
     _check_objectives(first, second)
     chosen = tuple(_study(table, name) for table, name in zip((first, second), studies or (None, None), strict=True))
@@ -155,7 +155,7 @@ def _study(table: ResultTable, name: str | None) -> Study:
 
 
 def _reference(first: ResultTable, second: ResultTable, reference: Sequence[float] | None) -> tuple[tuple[float, ...], str]:
-    """The reference in the objectives' own sense, and where it comes from."""
+    """Return the reference in the manifest's sense of each objective, and where it comes from."""
     n_objectives = len(first.objectives)
     if reference is not None:
         if len(reference) != n_objectives or not np.isfinite(reference).all():
@@ -220,7 +220,7 @@ def _notes(first: ResultTable, second: ResultTable, sides: Sequence[Side], is_by
 
 
 def _beyond_notes(sides: Sequence[Side], corner: NDArray[np.float64]) -> list[str]:
-    """One note for each side about the points that its hypervolume ignores."""
+    """For each side, a note about the points that its hypervolume ignores."""
     counts = [(side.name, sum(n_beyond(points, corner) for points in side.of_seed.values())) for side in sides]
     return [f"{name}: {beyond_text(n_points)}" for name, n_points in counts if n_points]
 
@@ -230,7 +230,7 @@ def _axis(table: ResultTable, column: str) -> dict[str, object]:
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """Write a comparison for people: hypervolumes, their difference, both epsilons, the reference, the notes."""
+    """Write a comparison as text for the reader: hypervolumes, their difference, both epsilons, the reference and the notes."""
     corner = ", ".join(f"{name} = {value:g}" for name, value in zip(comparison.objectives, comparison.reference, strict=True))
     lines = [
         f"A: {comparison.first.name} ({_seeds(comparison.first)})",

@@ -1,4 +1,4 @@
-"""The non-dominated trials (`sweep front`): a table for people, CSV or JSON for programs."""
+"""The non-dominated trials (`sweep front`): a table for the reader, CSV or JSON for programs."""
 
 import json
 import math
@@ -18,15 +18,15 @@ _FORMATS = {"sparsity_rate": "{:.1%}", "compression_rate": "{:.2f}", "parameter_
 
 
 def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
-    """Select the finished trials that no other trial of their group dominates, sparsest first; groups as in `label_points`.
+    """Select the finished trials that no other trial of their group (see `label_points`) dominates, sparsest first.
 
     Args:
         table: any table.
-        eps: dominance tolerance >= 0, in objective units; larger keeps more.
+        eps: dominance tolerance >= 0, in objective units; a larger eps keeps more trials.
 
     Returns:
         One row for each trial: trial_id, group, study, seed, k, the objectives, results on test data, the `gap` to the exact
-        optimum where it is known, `notes` where there are some, SR, CR and PS.
+        optimum where it is known, `notes` if there are any, SR, CR and PS.
 
     Raises:
         ResultsError: trials of one study have different scalings.
@@ -43,9 +43,14 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
 
 
 def front_text(folder: str | Path, eps: float, form: str) -> str:
-    """`front_frame` of a results folder as `table`, `csv`, `json`, `markdown` or `latex`.
+    """Write the `front_frame` of a results folder as `table`, `csv`, `json`, `markdown` or `latex`.
 
-    All forms except CSV and JSON are for people: they omit k0 where nothing can be pruned, columns without a value, and notes.
+    All forms except CSV and JSON are meant to be read: they omit k0 where nothing can be pruned, columns without a value, and notes.
+
+    Args:
+        folder: a sweep's results folder, or its address in an object store.
+        eps: dominance tolerance >= 0, in objective units.
+        form: `table`, `csv`, `json`, `markdown` or `latex`.
 
     Raises:
         ResultsError: there are no readable results, or trials of one study have different scalings.

@@ -1,4 +1,4 @@
-"""`sweep pick`: the trial that satisfies bounds and a preference best, and the answer in words."""
+"""`sweep pick`: the trial that is best in one column among those within the given bounds, and the answer in words."""
 
 import difflib
 import json
@@ -32,10 +32,10 @@ class Bound:
     column: str
     value: float
     is_least: bool
-    """True: at least `value`; False: at most."""
+    """True for a lower bound (at least `value`), False for an upper bound (at most `value`)."""
 
     def miss(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return by how much each number misses the bound, in the column's unit: 0 if it is met, NaN without a number."""
+        """Return by how much each number misses the bound, in the column's unit: 0 if the bound is met, NaN if there is no number."""
         return np.asarray(np.maximum(self.value - values if self.is_least else values - self.value, 0.0))
 
     def __str__(self) -> str:
@@ -44,13 +44,13 @@ class Bound:
 
 @dataclass(frozen=True)
 class Loser:
-    """A trial that was not chosen."""
+    """A trial that was not chosen, and the reasons."""
 
     trial_id: str
     missed: tuple[tuple[Bound, float], ...]
     """The bounds that it misses, and by how much; NaN where the column has no value."""
     worse_by: float | None
-    """How much worse it is in the deciding column; negative if it is better but misses a bound; None without a value."""
+    """How much worse it is in the deciding column; negative if it is better but misses a bound; None if it has no value there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,8 @@ class Pick:
     n_fitting: int
     """How many of them meet every bound."""
     to_relax: tuple[tuple[Bound, float], ...]
-    """If no trial fits: the bounds of which relaxing one to this value is enough, the smallest change first; empty if several must be
-    relaxed."""
+    """If no trial fits: the bounds that would each suffice if relaxed alone, with the required value, smallest change first; empty if
+    several must be relaxed together."""
     conflicts: tuple[tuple[Bound, float], ...]
     """If no trial fits: the bounds that the nearest trial misses, and by how much."""
 
@@ -87,21 +87,20 @@ def pick(
     """Choose the finished trial that is best in one column among those that meet every bound.
 
     Args:
-        table: any table; `table.frame` has the columns of `docs/store.md`, fractions are never percent.
+        table: any table; `table.frame` has the columns of `docs/store.md`, fractions are never given in percent.
         at_least: column -> smallest allowed value, as a mapping or as pairs.
         at_most: column -> largest allowed value, as a mapping or as pairs.
         minimise: the deciding column if it is to be minimised; give exactly one of `minimise` and `maximise`.
         maximise: the deciding column if it is to be maximised.
 
     Returns:
-        The chosen trial (the first in the table if several are equal), and why others lost: the bound that each misses or how much
-        worse it is. The others are the runner-up, the nearest trial that would be better but misses a bound, and the nearest
-        trials overall, by distance in the named columns, each divided by its range. Searches, their candidates and anchor runs
-        are left out.
+        The chosen trial (the first in the table if several are equal), and why others lost: the bound that each misses, or how much worse
+        it is. The others are the runner-up, the nearest trial that would be better but misses a bound, and the nearest trials overall.
+        Distances are measured in the named columns, each divided by its range. Searches, their candidates and anchor runs are left out.
 
     Raises:
-        ResultsError: a column is unknown or has no numbers (the message names similar ones), a bound is not finite, both or none of
-            `minimise` and `maximise` are given, or there is no finished trial.
+        ResultsError: a column is unknown or has no numbers (the message names similar ones), a bound is not finite, both or neither of
+            `minimise` and `maximise` are given, or no trial has finished.
     """
     if (minimise is None) == (maximise is None):
         raise ResultsError("one column to decide by expected\n  hint: give either `minimise` or `maximise`, with the name of a column")
@@ -138,14 +137,14 @@ def _pairs(bounds: Bounds) -> Iterable[tuple[str, float]]:
 
 
 def _compared(table: ResultTable) -> ResultTable:
-    """The finished trials without those of searches and anchor runs, which nobody deploys."""
+    """The finished trials, except those of searches and anchor runs, which nobody deploys."""
     names = {study.name for study in compared_studies(table)}
     is_compared = [(study if isinstance(study, str) else "") in names for study in table.ok.frame["study"].to_list()]
     return replace(table.ok, frame=table.ok.frame[np.asarray(is_compared, dtype=bool)].reset_index(drop=True))
 
 
 def _check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Refuse columns that do not exist or hold no number; one message names all of them."""
+    """Raise an error that names all columns that do not exist or hold no number."""
     known = [str(name) for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().any()]
     messages = []
     for column in dict.fromkeys(columns):
@@ -191,7 +190,7 @@ def _loser(
 
 
 def _relative(misses: NDArray[np.float64], frame: pd.DataFrame, bounds: Sequence[Bound]) -> NDArray[np.float64]:
-    """Misses divided by the column's range over the finished trials, so that bounds in different units can be added."""
+    """Divide misses by the column's range over the finished trials, so that misses in different units can be added."""
     ranges = [np.nanmax(numbers) - np.nanmin(numbers) for numbers in (_numbers(frame, bound.column) for bound in bounds)]
     return misses / np.array([length if length > 0 else 1.0 for length in ranges]) if bounds else misses
 
@@ -199,7 +198,7 @@ def _relative(misses: NDArray[np.float64], frame: pd.DataFrame, bounds: Sequence
 def _relaxable(
     frame: pd.DataFrame, bounds: Sequence[Bound], misses: NDArray[np.float64], score: NDArray[np.float64]
 ) -> tuple[tuple[Bound, float], ...]:
-    """Each bound whose relaxation alone is enough, with the value at which the nearest trial fits."""
+    """Each bound that would suffice if relaxed alone, with the value at which the nearest trial fits."""
     relative = _relative(misses, frame, bounds)
     found = []
     for i, bound in enumerate(bounds):
@@ -214,7 +213,12 @@ _ABOUT = ("study", "seed", "k", "sparsity_rate", "compression_rate")
 
 
 def pick_text(table: ResultTable, choice: Pick) -> str:
-    """Write the chosen trial with its numbers and why its neighbours lost; without a chosen trial, which bound to relax."""
+    """Write the chosen trial with its numbers and why its neighbours lost; without a chosen trial, which bound to relax.
+
+    Args:
+        table: the table that `pick` chose from.
+        choice: what `pick` returned for it.
+    """
     return _chosen_text(table, choice, choice.chosen) if choice.chosen is not None else _nothing_text(choice)
 
 
@@ -312,7 +316,7 @@ def _nothing_text(choice: Pick) -> str:
 
 
 def _outwards(value: float, is_least: bool) -> str:
-    """Round to four digits in the direction in which the trial with this value still meets the bound."""
+    """Round to four digits, in the direction that keeps a trial with this value within the bound."""
     text = f"{value:.4g}"
     if (float(text) > value) if is_least else (float(text) < value):
         digit = 10.0 ** (math.floor(math.log10(abs(value))) - 3) if value else 0.0

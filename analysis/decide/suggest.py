@@ -1,4 +1,4 @@
-"""Preference vectors to train next: those for the gaps of a study's front (`sweep suggest`)."""
+"""Preference vectors to train next, chosen to fill the gaps of a study's front (`sweep suggest`)."""
 
 import json
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ class Suggestion:
     """A preference vector whose trial is expected to fall into a gap of the front."""
 
     preference: tuple[float, ...]
-    """As in a grid file: sparsity first if the problem has that objective, then the tasks."""
+    """In the order of a grid file: sparsity first if the problem has that objective, then the tasks."""
     between: tuple[str, str]
-    """The two ends of the gap, for people: trial ids, `the end in OBJECTIVE`, or `suggestion I`."""
+    """The two ends of the gap, as text: trial ids, `the end in OBJECTIVE`, or `suggestion I`."""
     gain: float
-    """Hypervolume that it is expected to add, as in `analysis.pareto.gaps.Gap`."""
+    """The hypervolume that the trial is expected to add, as in `analysis.pareto.gaps.Gap`."""
 
 
 def suggest(table: ResultTable, n: int = 10, study: str | None = None) -> list[Suggestion]:
@@ -36,13 +36,14 @@ def suggest(table: ResultTable, n: int = 10, study: str | None = None) -> list[S
     Args:
         table: any table.
         n: the largest number of suggestions.
-        study: the study's name; default: the only one with preferences.
+        study: the study's name; default: the only study with preferences.
 
     Returns:
-        The most promising first; fewer than n if every other vector was tried, is planned, or failed before.
+        The suggestions, most promising first; fewer than n if all other vectors were tried, are planned, or failed before.
 
     Raises:
-        ResultsError: there is no such study or no unique one, fewer than two points with a preference, or trials of different scalings.
+        ResultsError: the study does not exist or is ambiguous, it has fewer than two points with a preference, or its trials have different
+            scalings.
     """
     check_one_scaling(table)
     chosen = _study(table, study)
@@ -81,7 +82,7 @@ def _study(table: ResultTable, name: str | None) -> Study:
 
 
 def _means(frame: pd.DataFrame, values: NDArray[np.float64], skip: int) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """Mean objectives of each preference, the preferences, and the first trial's id of each."""
+    """The mean objectives of each preference, the preferences, and the id of each preference's first trial."""
     rows: dict[tuple[float, ...], list[int]] = {}
     for row, k in enumerate(frame["k"].to_list()):
         rows.setdefault(tuple(round(float(share), 12) for share in k[skip:]), []).append(row)
@@ -91,7 +92,7 @@ def _means(frame: pd.DataFrame, values: NDArray[np.float64], skip: int) -> tuple
 
 
 def _origin(frame: pd.DataFrame, skip: int, n_objectives: int) -> NDArray[np.float64]:
-    """The reference point in the objectives' own units; it is stored in units of the anchors."""
+    """The reference point, converted from units of the anchors (as stored) to the objectives' own units."""
     anchors, reference = (next((list(cell) for cell in frame[name] if not _is_none(cell)), None) for name in ("anchors", "reference_point"))
     if reference is None:
         return np.zeros(n_objectives)
@@ -99,7 +100,7 @@ def _origin(frame: pd.DataFrame, skip: int, n_objectives: int) -> NDArray[np.flo
 
 
 def _tried(table: ResultTable, study: str, skip: int) -> NDArray[np.float64]:
-    """The preferences of every trial of a study, finished or not, and of those that the latest plan asks for."""
+    """The preferences of all trials of a study, finished or not, including those that are only planned."""
     rows = table.frame[of_study(table, study)]
     planned = [trial.get("k") for trial in (table.plan or {}).get("trials", []) if isinstance(trial, dict) and trial.get("study") == study]
     vectors = [vector for k in [*rows["k"].to_list(), *planned] if (vector := _numbers(k)) is not None]
@@ -107,7 +108,7 @@ def _tried(table: ResultTable, study: str, skip: int) -> NDArray[np.float64]:
 
 
 def _numbers(k: object) -> NDArray[np.float64] | None:
-    """A stored preference; None without one, or if a damaged plan holds something else."""
+    """A stored preference as an array; None if there is none, or if a damaged plan holds something else."""
     if not isinstance(k, (list, tuple, np.ndarray)):
         return None
     try:
@@ -130,7 +131,12 @@ def _is_none(cell: object) -> bool:
 
 
 def suggestions_text(table: ResultTable, suggestions: Sequence[Suggestion]) -> str:
-    """Write one line for each vector with the ends of its gap, or a sentence if there is none."""
+    """Write one line for each vector with the ends of its gap, or a sentence that says there is none.
+
+    Args:
+        table: the table that `suggest` was called with.
+        suggestions: what `suggest` returned for it.
+    """
     if not suggestions:
         return "no gap is left that a new preference vector would fill"
     names = ", ".join(str(objective["name"]) for objective in table.objectives)

@@ -1,4 +1,4 @@
-"""Figures of attainment: the surfaces of each study over seeds, and where one sweep's fronts attain more than another's."""
+"""Attainment figures: the surfaces of each study over its seeds, and where one sweep's fronts attain more than another's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,9 +31,8 @@ def attainment_figure(table: ResultTable, percentiles: Sequence[float] = PERCENT
         percentiles: percentiles of the seeds, in (0, 100].
 
     Returns:
-        A figure with one line for each study and percentile: dotted, solid and dashed from the lowest to the highest of three. With
-        many studies the first two are visible, and legend entries, one for each study, show and hide the others. None if no study
-        has two seeds.
+        A figure with one line for each study and percentile; three percentiles are dotted, solid and dashed from the lowest to the highest.
+        With many studies only the first two are visible, and each study's legend entry shows or hides it. None if no study has two seeds.
 
     Raises:
         ValueError: fewer than two objectives, or a percentile out of range.
@@ -60,12 +59,12 @@ def attainment_figure(table: ResultTable, percentiles: Sequence[float] = PERCENT
 
 
 def difference_figure(difference: AttainmentDifference, names: Sequence[str], axes: Sequence[dict[str, Any]]) -> go.Figure:
-    """Draw where one group of fronts attains more than another: blue where the first does, orange where the second does.
+    """Draw where one group of fronts attains more than another: blue for the first group, orange for the second.
 
     Args:
         difference: the attainment difference of two groups of fronts.
         names: names of the two groups.
-        axes: plotly's settings of the horizontal and the vertical axis.
+        axes: plotly settings of the horizontal and the vertical axis.
     """
     first, second = (as_text(name) for name in names)
     share = np.round(difference.share, 12)
@@ -86,7 +85,7 @@ def difference_figure(difference: AttainmentDifference, names: Sequence[str], ax
 
 
 def _staircase(x: list[float], y: list[float], colour: str, dash: str, group: str) -> go.Scatter:
-    """A staircase; if it has a group, its legend entry shows and hides the whole group."""
+    """Draw a staircase; if it has a group, its legend entry shows and hides the whole group."""
     line = {"shape": "hv", "color": colour, "dash": dash, "width": 2}
     legend = {"legendgroup": as_text(group)} if group else {}
     return go.Scatter(x=x, y=y, mode="lines", line=line, hovertemplate="%{x:.4g}, %{y:.4g}", **legend)

@@ -32,7 +32,12 @@ class Cluster:
         self._hover = hover_texts(table, self.frame)
 
     def trace(self, position: dict[str, "pd.Series[float]"], size: int) -> dict[str, Any]:
-        """Return the keyword arguments of a scatter trace at these coordinates."""
+        """Return the keyword arguments of a scatter trace at these coordinates.
+
+        Args:
+            position: axis (`x`, `y` or `z`) -> coordinates of the cluster's points.
+            size: size of the markers, in pixels.
+        """
         return {
             **{axis: values.tolist() for axis, values in position.items()},
             "mode": "markers",
@@ -46,7 +51,15 @@ class Cluster:
 
 
 def clusters_of(table: ResultTable, labels: pd.DataFrame | None, everything: bool) -> Iterator[Cluster]:
-    """Yield the sparse clusters by sparsity, then the dense points; a cluster keeps its name if the filter drops some of its points."""
+    """Yield the sparse clusters in order of sparsity, then the dense points.
+
+    A cluster keeps its name if the filter drops some of its points.
+
+    Args:
+        table: any table.
+        labels: what `label_points` returned for the table; None for the exact front.
+        everything: also include the points that the filter dropped.
+    """
     labels = label_points(table) if labels is None else labels
     rates = table.ok.frame["sparsity_rate"]
     groups, numbers, kept = labels["group"].to_numpy(), labels["cluster"].to_numpy(), labels["kept"].to_numpy(dtype=bool)
@@ -62,11 +75,11 @@ def exact_front(table: ResultTable, columns: Sequence[str]) -> dict[str, Any] | 
 
     Args:
         table: a table, with or without a `true_front`.
-        columns: what the axes x, y (and z) show.
+        columns: the columns on the axes x, y (and z).
 
     Returns:
-        A thin line for a sweep of two objectives, small light markers for more; no hover, no trial. None when there is no
-        exact front or an axis shows something else than an objective.
+        A thin line for a sweep with two objectives, small light markers for more; it has no hover text and belongs to no trial. None if
+        there is no exact front, or if an axis shows something other than an objective.
     """
     names = [o["column"] for o in table.objectives]
     if table.true_front is None or not set(columns) <= set(names):

@@ -1,4 +1,7 @@
-"""The figures that `sweep figure` knows by name, and the function that draws each. Imports none of them; one line adds a figure."""
+"""The figures that `sweep figure` knows by name, and the function that draws each.
+
+This module imports none of those functions; one line adds a figure.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,9 +14,9 @@ class FigureEntry:
     path: str
     """`module:function`; the function takes the table (and what `takes` says) and returns a plotly figure."""
     about: str
-    """What it shows, in a few words for people."""
+    """What it shows, in a few words."""
     takes: Literal["trial", "samples"] | None = None
-    """What it needs in addition to the table: a trial's id, or images of the problem."""
+    """What the function needs besides the table: a trial's id, or images of the problem."""
 
 
 FIGURES = {
@@ -35,7 +38,8 @@ FIGURES = {
     "attainment": FigureEntry("analysis.figures.attainment:attainment_figure", "attainment surfaces over seeds (25, 50, 75 %)"),
     "staircase": FigureEntry("analysis.figures.front:front_2d_staircase", "the front of the first two task losses alone"),
 }
-"""Name -> figure. Numbers in brackets are those of Hotegni, Berkemeier and Peitz, IJCNN 2024; its Figures 1 and 6 are drawings."""
+"""Name -> figure. Numbers in brackets are figure numbers in Hotegni, Berkemeier and Peitz, IJCNN 2024, whose Figures 1 and 6 are
+drawings."""
 
 
 def figure_list() -> str:

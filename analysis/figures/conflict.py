@@ -1,4 +1,4 @@
-"""The figure of conflict over sparsity: extents and hypervolume of the task front, and the cosine of the gradients."""
+"""The figure that shows task conflict against sparsity: extents and hypervolume of the task front, and the cosine of the gradients."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -29,7 +29,7 @@ _N_FILLED = 4
 
 
 def conflict_figure(table: ResultTable) -> go.Figure:
-    """Draw the conflict of a table's tasks (`conflict_panels`), with the answer as caption.
+    """Draw the conflict between a table's tasks (`conflict_panels`), with the answer as the caption.
 
     Raises:
         ValueError: the sweep has no sparsity objective, one task, or no finished trial with k0 > 0.
@@ -44,7 +44,7 @@ def conflict_figure(table: ResultTable) -> go.Figure:
 
 
 def conflict_panels(conflict: Conflict) -> go.Figure:
-    """Draw panels over the mean sparsity rate of each cluster; panels without any value are left out.
+    """Draw panels against the mean sparsity rate of each cluster; panels without any value are left out.
 
     They show the extents of the task front relative to the noise limit (the line at 1), the hypervolume of the task losses, and the
     mean cosine, with its 95 % interval where there are enough trials. Clusters with too few trials to judge have open symbols.
@@ -82,7 +82,7 @@ def _extents(conflict: Conflict, study: StudyConflict, number: int) -> Iterator[
     is_single = len(conflict.studies) == 1
     tolerances = study.tolerances
     for t, task in enumerate(conflict.tasks):
-        if not tolerances[t] > 0:  # not known, or no noise at all
+        if not tolerances[t] > 0:  # unknown, or no noise at all
             continue
         name = task if is_single else f"{study.study}, {task}"
         y = [cluster.extents[t] / tolerances[t] for cluster in study.clusters]
@@ -108,7 +108,7 @@ def _cosines(conflict: Conflict, study: StudyConflict, number: int) -> Iterator[
 
 
 def _grey_if_single(conflict: Conflict, study: StudyConflict) -> dict[str, Any]:
-    """The colour of a line that covers all tasks: with one study the other colours stand for tasks."""
+    """The colour of a line that covers all tasks: grey if there is only one study, because the other colours then stand for tasks."""
     if len(conflict.studies) > 1:
         return {}
     marker = {"color": _LINE, "symbol": _symbols(study, "square"), "size": 8}
@@ -116,7 +116,7 @@ def _grey_if_single(conflict: Conflict, study: StudyConflict) -> dict[str, Any]:
 
 
 def _symbols(study: StudyConflict, symbol: str) -> list[str]:
-    """Symbols of the clusters; open for those with too few trials to judge."""
+    """The symbols of the clusters; clusters with too few trials to judge have open symbols."""
     return [symbol if cluster.conflicts is not None else f"{symbol}-open" for cluster in study.clusters]
 
 

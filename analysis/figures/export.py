@@ -25,11 +25,11 @@ def draw_figure(table: ResultTable, name: str, trial: str | None = None, samples
     Args:
         table: what `read_results` gave.
         name: one of `FIGURES`.
-        trial: a trial's id or the unambiguous beginning of one, for figures that take one; None lets the figure choose.
-        samples: images of the problem, for figures that take them.
+        trial: a trial's id or an unambiguous prefix of one, for figures that show a single trial; None lets the figure choose.
+        samples: images of the problem, for figures that show them.
 
     Raises:
-        ResultsError: the folder lacks what the figure shows; the message says what, where and what to do.
+        ResultsError: the folder lacks what the figure shows; the message says what is missing, where, and what to do.
     """
     entry = FIGURES[name]
     if trial is not None and entry.takes != "trial":
@@ -57,9 +57,9 @@ def draw_figure(table: ResultTable, name: str, trial: str | None = None, samples
 
 FORMATS = ("html", "svg", "png", "pdf")
 IMAGES = FORMATS[1:]
-_DEFAULT_SIZE = (960, 680)  # pixels, for figures without a size of their own
+_DEFAULT_SIZE = (960, 680)  # pixels, for figures that set no size
 _BUTTONS = 34
-"""Pixels above a page's figure for plotly's buttons."""
+"""Space above the figure on a page, for plotly's buttons, in pixels."""
 _SCALE = {"png": 2.0}
 _EXTRA = "pip install 'pareto-sweep[images]'"
 
@@ -71,12 +71,12 @@ def write_figure(figure: go.Figure, path: str | Path, form: str, title: str) -> 
         figure: the figure; `layout.meta["caption"]`, if any, is shown below it on a page.
         path: the file to write.
         form: one of `FORMATS`. A page contains plotly.js and connects to nothing.
-        title: title of the page.
+        title: the title of the page.
 
     Raises:
         ResultsError: an image is requested, and this machine lacks the extra `images` or a Chromium.
         WriteError: the file cannot be written.
-        ValueError: no such format.
+        ValueError: the format is unknown.
     """
     if form not in FORMATS:
         raise ValueError(f"write_figure expects one of {', '.join(FORMATS)}, found form = {form}")
@@ -87,7 +87,12 @@ def write_figure(figure: go.Figure, path: str | Path, form: str, title: str) -> 
 
 
 def page_of(figure: go.Figure, title: str) -> str:
-    """Render a figure as an HTML page whose content-security policy allows no connection."""
+    """Render a figure as an HTML page whose content-security policy allows no connection.
+
+    Args:
+        figure: the figure; `layout.meta["caption"]`, if any, is shown below it.
+        title: the title of the page.
+    """
     spec = figure.to_plotly_json()
     layout: dict[str, Any] = {name: item for name, item in spec["layout"].items() if name not in ("template", "meta")}
     layout["margin"] = {**layout.get("margin", {}), "t": layout.get("margin", {}).get("t", 0) + _BUTTONS}
@@ -106,14 +111,22 @@ def page_of(figure: go.Figure, title: str) -> str:
 
 
 def image_of(figure: go.Figure, form: str) -> bytes:
-    """Render a figure as an image without network access; traces that only a click in the legend would show are left out."""
+    """Render a figure as an image without network access; traces that are hidden until their legend entry is clicked are left out.
+
+    Args:
+        figure: the figure; it is not modified.
+        form: one of `IMAGES`.
+
+    Raises:
+        ResultsError: this machine lacks the extra `images` or a Chromium.
+    """
     if find_spec("kaleido") is None:
         raise ResultsError(f"{form} images need the extra `images`, which is not installed\n  hint: {_EXTRA}; or take --format html")
     import kaleido
     from choreographer.browsers.chromium import ChromeNotFoundError
 
     shown = go.Figure([trace for trace in figure.data if trace.visible != "legendonly"], figure.layout)
-    shown.update_layout(template="none")  # otherwise a new figure has plotly's default style
+    shown.update_layout(template="none")  # a new figure would otherwise have plotly's default style
     width, height = shown.layout.width or _DEFAULT_SIZE[0], shown.layout.height or _DEFAULT_SIZE[1]
     logging.getLogger("kaleido").setLevel(logging.ERROR)
     logging.getLogger("choreographer").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Figures of the front: in 3-D, from above, its sparsity clusters, sparse against dense (Figures 2 and 3 of the paper)."""
+"""Figures of the front: in 3-D, seen from above, by sparsity cluster, and sparse against dense (Figures 2 and 3 of the paper)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +23,7 @@ def front_3d(table: ResultTable, labels: pd.DataFrame | None = None, z: str | No
     """Draw the front in three objectives: the first two task losses and sparsity.
 
     Args:
-        table: at least three objectives.
+        table: a table with at least three objectives.
         labels: what `label_points` returned for the table; default: the exact front.
         z: column of the third axis, `objective.sparsity` or `sparsity_rate`; default: the sparsity objective, and the
             third objective where there is none.
@@ -73,10 +73,10 @@ def front_2d_projection(table: ResultTable, labels: pd.DataFrame | None = None, 
 
 
 def front_2d_staircase(table: ResultTable) -> go.Figure:
-    """Draw the non-dominated front of the first two task losses alone as the staircase that bounds the dominated region.
+    """Draw the non-dominated front of only the first two task losses, as the staircase that bounds the dominated region.
 
-    Trials with k0 > 0 and the others have one staircase each; that of the others is black. Without a sparsity objective there is only
-    one staircase.
+    Trials with k0 > 0 and all others have one staircase each; the staircase of the others is black. Without a sparsity objective there is
+    only one staircase.
 
     Args:
         table: at least two task objectives.
@@ -100,7 +100,7 @@ def front_2d_staircase(table: ResultTable) -> go.Figure:
 
 
 def loss_against_sparsity(table: ResultTable, labels: pd.DataFrame | None = None, everything: bool = False) -> go.Figure:
-    """Draw a sweep with one task: its loss against sparsity; without sparsity, the second objective against the first.
+    """Draw a sweep with one task as loss against sparsity; without a sparsity objective, draw the second objective against the first.
 
     Args:
         table: at least two objectives.
@@ -152,7 +152,7 @@ def cluster_figure(table: ResultTable) -> go.Figure:
 
 
 def cluster_trace(table: ResultTable, is_narrow: bool = False) -> go.Table:
-    """The table's trace; a narrow one omits the trials' ids."""
+    """Return the table as a trace; a narrow one omits the trial ids."""
     labels = label_points(table)
     lines = cluster_table(table, labels)
     groups = [DENSE if cluster < 0 and table.sparsity_objective is not None else SPARSE for cluster in lines["cluster"]]
@@ -169,14 +169,16 @@ def cluster_trace(table: ResultTable, is_narrow: bool = False) -> go.Table:
         "": [_GLYPHS.get(str(marker["symbol"]), "●") for marker in markers],
         "Cluster": names,
         "Points": [str(n) for n in lines["n_points"]],
-        "Best k": [preference_text(k, has_sparsity) for k in lines["k"]],
+        "Best k": [
+            "–" if trial is None else preference_text(k, has_sparsity) for trial, k in zip(lines["trial_id"], lines["k"], strict=True)
+        ],
     }
     if lines["accuracy"].notna().any():
         columns["Test accuracy"] = [f"{100 * value:.2f} %" if value == value else "–" for value in lines["accuracy"]]
     for column in (name for name in lines if is_of("metric", str(name), "test")):
         columns[as_text(task_of(str(column)))] = [f"{value:.4g}" for value in lines[column]]
     if not is_narrow:
-        columns["Trial"] = [as_text(trial) for trial in lines["trial_id"]]
+        columns["Trial"] = ["–" if trial is None else as_text(trial) for trial in lines["trial_id"]]
     colours = [[str(marker["color"]) for marker in markers], *[["#15181c"] * len(lines)] * (len(columns) - 1)]
     widths = {"": 0.25, "Cluster": 1.2, "Points": 0.55, "Best k": 1.5, "Trial": 1.3}
     return go.Table(

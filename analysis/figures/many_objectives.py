@@ -1,4 +1,4 @@
-"""Figures of fronts in more than three objectives: side by side, and two at a time."""
+"""Figures of fronts with more than three objectives: all objectives side by side, and every pair of objectives."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from analysis.results.columns import SPARSITY_OBJECTIVE
 from analysis.results.table import ResultTable, axis_columns
 
 MAX_PAIRED = 6
-"""Objectives that a scatter matrix shows; fifteen pairs are as many as a page has room for."""
+"""Largest number of objectives in a scatter matrix; a page has room for fifteen pairs at most."""
 _GAP = 0.03
 
 
@@ -36,7 +36,7 @@ def parallel_objectives(table: ResultTable, labels: pd.DataFrame | None = None, 
         scaled = ((points.frame[columns] - low) / span).to_numpy()
         lines = np.hstack([scaled, np.full((len(scaled), 1), np.nan)])
         trace = points.trace({"y": pd.Series(lines.ravel())}, size=6)
-        n_stops = len(columns) + 1  # the gap between two lines is a stop too
+        n_stops = len(columns) + 1  # the gap between two lines counts as a stop
         trace |= {"x": [*range(len(columns)), None] * len(scaled), "mode": "lines+markers", "line": {"width": 1}}
         trace["customdata"] = np.repeat(points.rows, n_stops).tolist()
         trace["hovertext"] = [text for text in trace["hovertext"] for _ in range(n_stops)]
@@ -56,7 +56,8 @@ def scatter_matrix(table: ResultTable, labels: pd.DataFrame | None = None, every
     which the report's policy forbids.
 
     Args:
-        table: a table with at least two objectives; of more than `MAX_PAIRED` the manifest's first ones are shown, and a note says so.
+        table: a table with at least two objectives; if there are more than `MAX_PAIRED`, the manifest's first ones are shown, and a note
+            says so.
         labels: what `label_points` returned for the table; default: the exact front.
         everything: also draw the points that the filter dropped.
 
@@ -90,7 +91,7 @@ def paired_columns(table: ResultTable) -> list[str]:
 
 
 def _panels(columns: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """(x column, y column, the trace's axes), row by row from the top."""
+    """Yield (x column, y column, the trace's axes), row by row from the top."""
     for i in range(1, len(columns)):
         for j in range(i):
             yield columns[j], columns[i], {"xaxis": _axis_id("x", j + 1), "yaxis": _axis_id("y", i)}
@@ -101,7 +102,7 @@ def _axis_id(letter: str, number: int) -> str:
 
 
 def _matrix_axes(table: ResultTable, columns: list[str]) -> dict[str, Any]:
-    """Column j has x axis j + 1 under its lowest panel, row i has y axis i left of its first one."""
+    """Lay out the axes: column j has x axis j + 1 below its lowest panel, and row i has y axis i to the left of its first panel."""
     n = len(columns) - 1
     size = (1 - _GAP * (n - 1)) / n
     axes: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The figure of accuracy against real size and latency, in the colours of the sparsity clusters."""
+"""The figure that shows accuracy against real size and latency, in the colours of the sparsity clusters."""
 
 import html
 
@@ -13,7 +13,7 @@ from analysis.measures.model_size import RealSize
 from analysis.results.table import ResultTable
 
 MAX_POINTS = 500
-"""Largest number of trials in a panel: those of the front first, then a sample of the others."""
+"""Largest number of trials in a panel: the trials on the front come first, then a sample of the others."""
 _PANELS = {
     "bytes": ("Bytes on disk", "bytes", "~s"),
     "params_kept": ("Parameters kept", "parameters", "~s"),
@@ -27,7 +27,7 @@ _FAINT, _CLEAR = 0.22, 0.95
 
 
 def real_size_figure(table: ResultTable, sizes: RealSize, labels: pd.DataFrame, seed: int = 0) -> go.Figure | None:
-    """Draw a panel for each measure that some trial has; trials off the front are faint.
+    """Draw a panel for each measure for which some trial has a value; trials off the front are faint.
 
     Args:
         table: what `read_results` gave.
@@ -36,7 +36,7 @@ def real_size_figure(table: ResultTable, sizes: RealSize, labels: pd.DataFrame, 
         seed: seed of the sample if there are more than `MAX_POINTS` trials.
 
     Returns:
-        A figure whose traces have trial ids as `customdata` and the cluster's group in their `meta`; None where no trial has a value.
+        A figure whose traces have trial ids as `customdata` and the cluster's group in their `meta`; None if no trial has a value.
     """
     known = sizes.frame["value"].notna()
     panels = [name for name in _PANELS if (sizes.frame[name].notna() & known).any()]
@@ -94,7 +94,7 @@ def _trace(
 
 
 def _hovers(trials: pd.DataFrame, frame: pd.DataFrame, sizes: RealSize, name: str) -> list[str]:
-    """Trial, study, what the panel shows, and the value."""
+    """The hover texts: trial, study, what the panel shows, and the value."""
     title, unit, _ = _PANELS[name]
     texts = []
     for trial_id, study, x, y in zip(trials["trial_id"], trials["study"], frame[name], frame["value"], strict=True):

@@ -26,18 +26,18 @@ class Samples:
     pictures: NDArray[np.uint8]
     """Shape (n, height, width, 3)."""
     labels: Mapping[str, Sequence[str]]
-    """Task -> what each image shows, for people."""
+    """Task -> the text that says what each image shows."""
 
 
 def samples_figure(table: ResultTable, samples: Samples | None) -> go.Figure:
-    """Draw images in rows of five with the labels of all tasks below each.
+    """Draw images in rows of five, each with the labels of all tasks below it.
 
     Args:
-        table: the table of the sweep, for its name.
+        table: the table of the sweep, which supplies its name.
         samples: the images to show.
 
     Raises:
-        ValueError: there are no samples, or the number of labels differs from that of images.
+        ValueError: there are no samples, or the number of labels differs from the number of images.
     """
     if samples is None or not len(samples.pictures):
         raise ValueError("samples_figure expects images, found none: the problem has none to show")
@@ -69,7 +69,7 @@ def samples_figure(table: ResultTable, samples: Samples | None) -> go.Figure:
 
 
 def _data_uri(picture: NDArray[np.uint8]) -> str:
-    """The image as PNG, enlarged by a whole factor so that a browser blurs no pixels."""
+    """Encode the image as PNG, enlarged by a whole factor so that browsers do not blur its pixels."""
     from PIL import Image
 
     times = max(1, _SHARP // max(picture.shape[:2]))

@@ -24,11 +24,11 @@ class Pair:
 
     table: ResultTable
     title: str
-    """The architecture's name for people, with the study's name if a sweep has several fixed architectures of it."""
+    """The architecture's display name, with the study's name if a sweep has several studies of it."""
     sparse: NDArray[np.int64]
     """Trials of the fixed architecture, as rows of `table.ok.frame`."""
     dense: NDArray[np.int64]
-    """Trials with k0 = 0 of the study that it is compared with, as rows of `table.ok.frame`."""
+    """Trials with k0 = 0 in the study that it is compared with, as rows of `table.ok.frame`."""
 
     @property
     def columns(self) -> list[str]:
@@ -47,16 +47,18 @@ class Pair:
 
 
 def second_study_pairs(table: ResultTable) -> list[Pair]:
-    """List the pairs of a sweep in the manifest's order; empty if it has one task, or if one side has no finished trial.
+    """List the pairs of a sweep in the manifest's order.
 
-    The original of a `fixed_architecture` study is the `wcal_growl` study of the same model with k0 = 0. Among several, one with the
-    same scalarization is preferred, then one that has only k0 = 0.
+    The list is empty if the sweep has only one task, or if one side has no finished trial.
+
+    The original of a `fixed_architecture` study is the `wcal_growl` study of the same model with k0 = 0. If there are several, a study with
+    the same scalarization is preferred, then a study that has only k0 = 0.
     """
     if len(table.task_objectives) < 2:
         return []
     studies = compared_studies(table)
     names = table.ok.frame["study"].astype(object).where(table.ok.frame["study"].notna(), "").to_numpy()
-    # k0 counts even in a sweep without a sparsity objective, where `is_sparse` says that all are alike.
+    # Without a sparsity objective nothing is pruned, although `is_sparse` marks all trials there.
     pruned = is_sparse(table.ok) if table.sparsity_objective is not None else np.zeros(len(names), dtype=bool)
     rows = {study.name: np.flatnonzero((names == study.name) & ~pruned) for study in studies}
     has_pruned = {study.name: bool((pruned & (names == study.name)).any()) for study in studies}
@@ -84,7 +86,7 @@ def _alike(study: Study, other: Study) -> bool:
 
 
 _FILLED = ("circle", "diamond", "square", "cross")
-"""Symbols of sparse networks; the originals have the same ones open."""
+"""Symbols of sparse networks; the originals have the open versions."""
 _PANEL = (400, 380)
 """Width and height of a panel, in pixels."""
 _FAINT = 0.3
@@ -99,13 +101,13 @@ def second_study_figure(tables: ResultTable | Sequence[ResultTable]) -> go.Figur
 
     Args:
         tables: one or more sweeps with a `fixed_architecture` study and the `wcal_growl` study (k0 = 0) of the same model;
-            others are left out.
+            other sweeps are left out.
 
     Returns:
         A figure; a trace's `customdata` holds trial ids, its `meta` whether it is `sparse` or `dense`.
 
     Raises:
-        ValueError: no sweep has both studies of a model, with a finished trial each.
+        ValueError: no sweep has both studies of a model with at least one finished trial each.
 
     Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, Figure 4 and appendix B.
     """
@@ -163,7 +165,7 @@ def _as_list(tables: ResultTable | Sequence[ResultTable]) -> list[ResultTable]:
 
 
 def _titles(pairs: Sequence[Pair], names_problem: bool, n_columns: int) -> list[str]:
-    """Titles of a row's panels, empty where there is no panel; the comparison comes last."""
+    """The titles of a row's panels, empty where there is no panel; the comparison comes last."""
     problem = pairs[0].table.manifest.get("problem")
     name = str(problem.get("name") if isinstance(problem, dict) else problem)
     suffix = f" on {as_text(name)}" if names_problem else ""
@@ -172,7 +174,7 @@ def _titles(pairs: Sequence[Pair], names_problem: bool, n_columns: int) -> list[
 
 
 def _traces(pair: Pair, look: int, is_comparison: bool) -> Iterator[go.Scatter]:
-    """Sparse and dense trials of a panel; the comparison shows only the fronts."""
+    """Yield the traces of a panel's sparse and dense trials; the comparison shows only the fronts."""
     for kind, rows in (("dense", pair.dense), ("sparse", pair.sparse)):
         front = pair.on_front(rows)
         name = f"{as_text(pair.title)}, {'sparse' if kind == 'sparse' else 'original'}"

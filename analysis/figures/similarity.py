@@ -38,7 +38,7 @@ def similarity(rows: ArrayLike) -> NDArray[np.float64]:
 
 
 MAX_ROWS = 320
-"""Largest number of surviving rows in a map; of larger layers every second, third, ... row is shown."""
+"""Largest number of surviving rows in a map; in larger layers only every second, third, ... row is shown."""
 _PANEL, _GAP, _SIDE = 300, 70, 110  # pixels
 _N_COLUMNS = 3
 _SUPPRESSED = "#F3D9A4"
@@ -49,18 +49,18 @@ _N_TICKS = 5
 
 
 def similarity_figure(table: ResultTable, trial: str | None = None) -> go.Figure:
-    """Draw one map for each pruned layer: white rows are equal, black ones opposite, and suppressed rows are tinted.
+    """Draw one map for each pruned layer: white means equal rows, black means opposite rows, and suppressed rows are tinted.
 
     Titles give component | kind | position in the component | sparsity rate of the layer; colours range from -1 to 1 in every map. One
-    tinted band represents all suppressed rows, so that the others remain visible; the ticks are the rows' numbers. Layers with
-    more than `MAX_ROWS` surviving rows show equally spaced ones, and their title says so.
+    tinted band represents all suppressed rows, so that the others remain visible; the ticks are row numbers. A layer with more than
+    `MAX_ROWS` surviving rows shows equally spaced rows, and its title says so.
 
     Args:
         table: the table of the sweep.
-        trial: a trial's id or its beginning; None takes the sparsest model close to the best dense one (`summary`).
+        trial: a trial's id or a prefix of it; None selects the sparsest model close to the best dense one (`summary`).
 
     Raises:
-        ResultsError: there is no such trial, or its weights cannot be read.
+        ResultsError: the trial does not exist, or its weights cannot be read.
 
     Source: Hotegni, Berkemeier, Peitz, IJCNN 2024, Figure 7.
     """
@@ -117,7 +117,7 @@ class _Map:
     rows: NDArray[np.int64]
     """The surviving rows that are shown, in the layer's order."""
     step: int
-    """One of this many surviving rows is shown."""
+    """One out of this many surviving rows is shown."""
     n_surviving: int
     n_band: int
     """Width of the band that represents all suppressed rows, in rows; 0 without suppressed rows."""
@@ -141,7 +141,7 @@ def _heatmap(layer: PrunedLayer) -> go.Heatmap:
 
 
 def _axis(layer: PrunedLayer) -> dict[str, Any]:
-    """An axis with row numbers as ticks, starting at 1, and `zero` at the band of suppressed rows."""
+    """Return an axis whose ticks are row numbers, starting at 1, with `zero` at the band of suppressed rows."""
     shown = _map_of(layer)
     n = len(shown.rows)
     places = np.unique(np.linspace(0, n - 1, min(n, _N_TICKS)).round().astype(np.int64)).tolist() if n else []

@@ -1,4 +1,4 @@
-"""Style and texts of points: colour and symbol of a sparsity cluster, hover texts, titles of axes."""
+"""The style and texts of points: colours and symbols of sparsity clusters, hover texts, axis titles."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +15,9 @@ from analysis.results.columns import ACCURACY, MEAN, SPARSITY_OBJECTIVE, SPARSIT
 from analysis.results.table import VALUE, ResultTable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-"""Okabe and Ito's colours, which colour-blind readers can distinguish, without yellow (too faint on white)."""
+"""The palette of Okabe and Ito, which colour-blind readers can distinguish, without yellow (too faint on white)."""
 SYMBOLS = ("circle", "diamond", "square", "cross", "circle-open", "diamond-open", "square-open")
-"""Seven, so that with six colours 42 clusters differ. Not `x`: its glyph is missing in 3-D."""
+"""Seven symbols, so that 42 clusters can be told apart with six colours. `x` is missing because 3-D plots lack its glyph."""
 DENSE_COLOUR = "#000000"
 UNKNOWN_COLOUR = "#7f7f7f"
 
@@ -26,7 +26,13 @@ _SHORT = 16
 
 
 def marker_of(group: str, cluster: int, has_sparsity: bool = True) -> dict[str, Any]:
-    """Return the plotly marker of a cluster (see `label_points`), the same in 2-D and 3-D; one colour in a sweep without sparsity."""
+    """Return the plotly marker of a cluster (see `label_points`), the same in 2-D and 3-D; one colour in a sweep without sparsity.
+
+    Args:
+        group: `sparse` or `dense`, as in `label_points`.
+        cluster: 0 for the least sparse cluster; -1 for dense points.
+        has_sparsity: whether the sweep has a sparsity objective.
+    """
     if group == DENSE:
         return {"color": DENSE_COLOUR, "symbol": "circle"}
     if not has_sparsity:
@@ -63,13 +69,21 @@ def axis_title(table: ResultTable, column: str) -> str:
 
 
 def short_title(table: ResultTable, column: str) -> str:
-    """Return a short title of an axis: the objective's name, cut to `_SHORT` letters, safe as plotly's pseudo-HTML."""
+    """Return a short axis title: the objective's name, cut to `_SHORT` letters, safe as plotly's pseudo-HTML."""
     name = next((str(o.get("name") or column) for o in table.objectives if o["column"] == column), column)
     return as_text(name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…")
 
 
 def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
-    """Return the hover text of each trial: id, k, sparsity, test results, whether it is unconverged, gap; names are escaped."""
+    """Return the hover text of each trial: id, k, sparsity, test results, whether it is unconverged, gap; names are escaped.
+
+    Args:
+        table: the table of the sweep.
+        frame: some rows of its frame.
+
+    Returns:
+        One text for each row of `frame`.
+    """
     results = _test_results(table, frame)
     own = replace(table, frame=frame)
     gap, residual = gaps(own), residual_share(own)
@@ -93,7 +107,7 @@ _RATES = (SPARSITY_RATE, "compression_rate", "parameter_sharing")
 
 
 def _test_results(table: ResultTable, frame: pd.DataFrame) -> list[tuple[str, float, NDArray[np.float64]]]:
-    """(format of a line, factor, values of shape (n_points,)) of each task's accuracy or metric, and the mean accuracy."""
+    """Return (format of a line, factor, values of shape (n_points,)) for each task's accuracy or metric and for the mean accuracy."""
     results = []
     for task, metric in [*table.metrics.items(), (MEAN, ACCURACY)]:
         is_accuracy = metric == ACCURACY
@@ -105,7 +119,7 @@ def _test_results(table: ResultTable, frame: pd.DataFrame) -> list[tuple[str, fl
 
 
 def _braced(name: str) -> str:
-    """A name that may stand in a format string and in pseudo-HTML."""
+    """Escape a name for use in a format string and in pseudo-HTML."""
     return as_text(name).replace("{", "{{").replace("}", "}}")
 
 

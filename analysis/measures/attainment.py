@@ -1,4 +1,4 @@
-"""Which part of the objective space the seeds of a study attain: 25, 50 and 75 % surfaces, and differences of two fronts."""
+"""Which part of the objective space the seeds of a study attain: 25, 50 and 75 % surfaces, and differences between two groups of fronts."""
 
 from collections.abc import Sequence
 
@@ -18,14 +18,15 @@ def attainment_surfaces(
 
     Args:
         table: any table.
-        columns: two or three columns of objectives; default: the two that the plane shows (`attainment_columns`).
-        percentiles: of the seeds.
+        columns: two or three objective columns; default: the two that the figures show (`attainment_columns`).
+        percentiles: percentiles of the seeds, in (0, 100].
 
     Returns:
-        One row for each corner: `study`, `percentile`, and the columns in their own sense; empty where no study has two seeds.
+        One row for each corner of a surface: `study`, `percentile`, and the columns in the manifest's sense; empty if no study has two
+            seeds.
 
     Raises:
-        ValueError: another number of columns, or a percentile out of range.
+        ValueError: there are not two or three columns, or a percentile is out of range.
     """
     names = list(columns) if columns is not None else list(attainment_columns(table))
     values, seeds = table.ok.values(names), table.ok.frame["seed"].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -41,7 +42,7 @@ def attainment_surfaces(
 
 
 def attainment_columns(table: ResultTable) -> tuple[str, str]:
-    """Choose the two objectives that a plane shows: the first two tasks', or sparsity and the loss of a sweep with one task.
+    """Choose the two objectives for a plane: those of the first two tasks, or sparsity and the loss if there is only one task.
 
     Raises:
         ValueError: fewer than two objectives.

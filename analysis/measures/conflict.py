@@ -19,7 +19,7 @@ N_DEVIATIONS = 3.5
 """A front is wider than noise in a task if its extent exceeds this many standard deviations of the training noise. Among fronts of 30
 trials that differ only by normal noise, 1 in 100 is wider in two tasks (1 in 500 with 10 trials, 1 in 50 with 60 trials)."""
 MIN_TRIALS = 5
-"""A cluster with fewer trials can show that its front is wide, but not that it is narrow."""
+"""A cluster with fewer trials than this can show that its front is wide, but not that it is narrow."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class ClusterConflict:
     sparsity_max: float
     n_trials: int
     n_front: int
-    """Number of trials that no other trial of the cluster dominates in the task losses alone."""
+    """Number of trials that no other trial of the cluster dominates in the task losses."""
     extents: tuple[float, ...]
-    """Largest minus smallest loss of each task on that front, in units of the loss."""
+    """Largest minus smallest loss on that front for each task, in units of the loss."""
     hypervolume: float | None
     """Hypervolume of the task losses below the tasks' part of the manifest's reference; None without a reference."""
     cosine: Estimate
@@ -44,13 +44,13 @@ class ClusterConflict:
     pair: tuple[str, str]
     """The two tasks with the lowest mean cosine."""
     is_wide: bool | None
-    """Whether at least two extents exceed training noise; None where this cannot be judged."""
+    """Whether at least two extents exceed training noise; None if this cannot be judged."""
     is_opposed: bool | None
-    """Whether the interval of the cosine lies below 0; None where it was not recorded."""
+    """Whether the whole interval of the cosine lies below 0; None if the cosine was not recorded."""
 
     @property
     def conflicts(self) -> bool | None:
-        """Whether the front is wide and the gradients oppose each other; the front alone decides where cosines were not recorded.
+        """Whether the front is wide and the gradients oppose each other; if no cosines were recorded, only the front decides.
 
         None where this cannot be judged.
         """
@@ -80,11 +80,11 @@ class Conflict:
     """Names of the task objectives, in the order of the extents."""
     units: tuple[str, ...]
     reference: tuple[float, ...] | None
-    """Reference of the hypervolumes, in the objectives' own sense."""
+    """Reference point of the hypervolumes, in the manifest's sense of each objective (not negated)."""
 
 
 def task_conflict(table: ResultTable, sparsity_width: float = 0.02) -> Conflict | None:
-    """Find out at what sparsity the tasks begin to conflict, for each study that trains for preferences between them.
+    """Determine the sparsity at which the tasks begin to conflict, for each study that trains for preferences between them.
 
     Args:
         table: what `read_results` gave.
@@ -92,7 +92,8 @@ def task_conflict(table: ResultTable, sparsity_width: float = 0.02) -> Conflict 
             cluster of their study.
 
     Returns:
-        None for a sweep without a sparsity objective or with one task, and where no study has a finished trial with k0 > 0.
+        The evidence for each study; None if the sweep has no sparsity objective or only one task, or if no study has a finished trial with
+        k0 > 0.
     """
     ok = table.ok
     tasks = ok.task_objectives
@@ -110,7 +111,7 @@ def task_conflict(table: ResultTable, sparsity_width: float = 0.02) -> Conflict 
 
 
 def _study(table: ResultTable, name: str, rows: NDArray[np.int64], reference: Sequence[float] | None, width: float) -> StudyConflict | None:
-    """The evidence of one study; None if none of its trials has k0 > 0."""
+    """Collect the evidence for one study; None if none of its trials has k0 > 0."""
     frame = table.frame
     rows = rows[frame["k_0"].iloc[rows].notna().to_numpy(dtype=bool) & frame["sparsity_rate"].iloc[rows].notna().to_numpy(dtype=bool)]
     sparse = is_sparse(table)[rows]
@@ -181,13 +182,13 @@ def conflict_caption(conflict: Conflict) -> str:
 
 
 def sparsity_text(cluster: ClusterConflict) -> str:
-    """The sparsity rates of a cluster, for people."""
+    """Write the range of a cluster's sparsity rates."""
     low, high = f"{100 * cluster.sparsity_min:.1f}", f"{100 * cluster.sparsity_max:.1f}"
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def verdict_text(cluster: ClusterConflict) -> str:
-    """The verdict on a cluster, in a few words."""
+    """State the verdict on a cluster in a few words."""
     if cluster.conflicts is None:
         return "too few trials"
     if cluster.conflicts:
@@ -221,7 +222,7 @@ def _sentence(study: StudyConflict, n_tasks: int) -> str:
 
 
 def _last_run(judged: list[ClusterConflict]) -> list[ClusterConflict]:
-    """The consecutive clusters up to the sparse end that all conflict."""
+    """The unbroken run of conflicting clusters that ends at the sparsest one."""
     n = next((i for i, cluster in enumerate(reversed(judged)) if not cluster.conflicts), len(judged))
     return judged[len(judged) - n :]
 
@@ -233,7 +234,7 @@ def _why_none(judged: list[ClusterConflict]) -> str:
 
 
 def _cosines(clusters: list[ClusterConflict]) -> str:
-    """The range of the mean cosines of some clusters."""
+    """Write the range of the clusters' mean cosines."""
     means = [cluster.cosine.mean for cluster in clusters if cluster.cosine.mean is not None]
     texts = dict.fromkeys(f"{mean:.2f}".replace("-", "−") for mean in (max(means), min(means)))
     return " to ".join(texts)

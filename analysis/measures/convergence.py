@@ -9,7 +9,7 @@ from analysis.measures.studies import WCAL, study_entries
 from analysis.results.table import ResultTable
 
 UNCONVERGED = 0.1
-"""A trial is called unconverged if its KKT residual exceeds this fraction of its largest weighted objective."""
+"""A trial counts as unconverged if its KKT residual exceeds this fraction of its largest weighted objective."""
 RULE = (
     f"A trial is unconverged when the residual of its optimality conditions, max |max(g - t, -multipliers / penalty)|, is above "
     f"{100 * UNCONVERGED:.0f} % of its largest weighted objective max g."
@@ -18,7 +18,7 @@ _WITH_MULTIPLIERS = "chebyshev_al"
 
 
 def residual_share(table: ResultTable) -> NDArray[np.float64]:
-    """Divide the KKT residual of each trial by its largest weighted objective.
+    """Compute the KKT residual of each trial as a share of its largest weighted objective.
 
     Args:
         table: any table.
@@ -52,17 +52,17 @@ def _aims_at_it(entry: "dict[str, object]") -> bool:
 
 
 EXACT = 1e-3
-"""A trial is called exact if its relative gap to its optimum is at most this."""
+"""A trial counts as exact if its relative gap to the optimum is at most this."""
 _ROUNDING = 1e-12
 """An optimum smaller than this is zero up to rounding and cannot serve as a unit; a smaller gap is shown as 0."""
 
 
 def gaps(table: ResultTable) -> NDArray[np.float64]:
-    """Compute (scalarized - optimum) / |optimum| of every row, a fraction; the plain difference where the optimum is 0.
+    """Compute (scalarized - optimum) / |optimum| for each row, a fraction; where the optimum is 0, the plain difference.
 
     Returns:
-        Shape (n_points,), one entry for each row of `table.frame`; NaN where a value is not known. A gap below 0 (beyond rounding)
-        is impossible: the optimum or an objective is wrong then.
+        Shape (n_points,), one entry for each row of `table.frame`; NaN where a value is not known. A gap below 0 (beyond rounding) means
+        that the optimum or an objective is wrong.
     """
     frame = table.frame[["scalarized", "optimum"]]
     value, optimum = frame.to_numpy(dtype=np.float64, na_value=np.nan).T
@@ -72,7 +72,7 @@ def gaps(table: ResultTable) -> NDArray[np.float64]:
 
 
 def gap_text(gap: float) -> str:
-    """Write a gap with two digits; 0 if it is only rounding."""
+    """Write a gap with two digits, or 0 if it is within rounding."""
     return f"{gap:.2g}" if abs(gap) > _ROUNDING else "0"
 
 
@@ -80,7 +80,7 @@ def exactness(table: ResultTable) -> dict[str, Any]:
     """Summarise how close the finished trials are to their exact optima, in plain values that JSON can hold.
 
     Returns:
-        `n_optimum` (finished trials whose optimum is known), `n_exact` (of these, within `EXACT`), `median_gap`,
+        `n_optimum` (number of finished trials whose optimum is known), `n_exact` (how many of these are within `EXACT`), `median_gap`,
         `largest_gap` (the one farthest from 0) and `largest_gap_trial` with `largest_gap_k`; all but `n_optimum` are None
         when no optimum is known.
     """

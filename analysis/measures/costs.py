@@ -24,7 +24,7 @@ def own_seconds(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `device_s` and `device_s_<phase>` (= wall_s_<phase> * device_s / wall_s) in seconds, one row for each row of the frame;
-        NaN where they were not measured. Methods with a single phase and dense trials have all their seconds in `retrain`.
+        NaN where they were not measured. For single-phase methods and dense trials, all seconds count as `retrain`.
     """
     own, wall = _numbers(frame, DEVICE_SECONDS), _numbers(frame, wall_column())
     share = np.divide(own, wall, out=np.full(len(frame), np.nan), where=wall > 0)
@@ -38,7 +38,7 @@ def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Costs:
-    """Prices and emission factors; None where none is given."""
+    """Prices and emission factors; None for those that are not given."""
 
     usd_per_device_hour: float | None = None
     usd_per_kwh: float | None = None
@@ -47,7 +47,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Spent:
-    """What all trials of a sweep used, failed ones included; each counts its own share of its pack."""
+    """What all trials of a sweep used, including failed ones; each trial counts with its own share of its pack."""
 
     n_trials: int
     n_timed: int
@@ -62,7 +62,7 @@ class Spent:
 
     @property
     def kwh(self) -> float | None:
-        """Measured and estimated energy together; None where no energy is known."""
+        """The sum of measured and estimated energy; None if no energy is known."""
         return self.measured_kwh + self.estimated_kwh if self.n_measured + self.n_estimated else None
 
     @property
@@ -86,11 +86,11 @@ def costs_of(plan: dict[str, Any] | None, given: Costs | None = None) -> Costs:
 
 
 def spent(table: ResultTable) -> Spent:
-    """Add up what all trials of a table used."""
+    """Sum what all trials of a table used."""
     frame = table.frame
     seconds, kwh = _known(table, DEVICE_SECONDS), _known(table, "energy_wh") / 1000
     counted = np.isfinite(kwh)
-    # Files older than the column hold no energy, so only another program's files have an energy without this flag.
+    # Files older than this column hold no energy, so an energy without the flag can only come from another program.
     estimated = counted & np.array([cell is None or cell != False for cell in frame["energy_estimated"].to_list()], dtype=bool)  # noqa: E712
     measured = counted & ~estimated
     return Spent(
@@ -105,7 +105,7 @@ def spent(table: ResultTable) -> Spent:
 
 
 def _known(table: ResultTable, column: str) -> NDArray[np.float64]:
-    """A column's values >= 0, NaN for all others, shape (n_trials,)."""
+    """The values of a column that are >= 0, with NaN for all others, shape (n_trials,)."""
     values = table.frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isfinite(values) & (values >= 0), values, np.nan)
 
@@ -116,32 +116,32 @@ def _price(value: Any) -> float | None:
 
 
 NEAR_ACCURACY = 0.01
-"""A network whose mean validation accuracy is within this much (a fraction) of the best in its study counts as equally good."""
+"""A network counts as equally good if its mean validation accuracy is within this much (a fraction) of the best in its study."""
 
 
 @dataclass(frozen=True)
 class Saving:
-    """What the sparsest network of a study saves among those that are about as good as the best."""
+    """What a study's sparsest network saves, chosen among the networks that are about as good as the best one."""
 
     study: str
     trial_id: str
     params: float
-    """Fraction of the best dense network's parameters that it does without; 0 where no sparse network is good enough."""
+    """Fraction of the best dense network's parameters that it saves; 0 if no sparse network is good enough."""
     macs: float | None
-    """The same for the multiply-adds of one sample; None where the rows do not have them."""
+    """Fraction of the multiply-adds for one sample that it saves; None if the rows do not hold them."""
     accuracy_test: float | None
-    """Its mean test accuracy; None without accuracies."""
+    """Its mean test accuracy, a fraction; None without accuracies."""
     best_accuracy_test: float | None
-    """Mean test accuracy of the network that is best on validation data."""
+    """Mean test accuracy of the network that is best on validation data, a fraction."""
     has_dense: bool
-    """Whether the study has a network without zero rows; otherwise savings are relative to the whole network, which was not trained."""
+    """Whether the study has a network without zero rows; otherwise savings are relative to the unpruned network, which was not trained."""
 
 
 def savings(table: ResultTable) -> tuple[Saving, ...]:
-    """Compute what each study saves in which some network has zero rows, in the order of `compared_studies`.
+    """Compute the savings of each study that has a network with zero rows, in the order of `compared_studies`.
 
-    Networks are compared on validation data. Savings are what compression removes or, where a row does not say that, the weights
-    in zero rows.
+    Networks are compared on validation data. Savings are what compression removes or, if a row does not record that, the weights in zero
+    rows.
     """
     frame = table.ok.frame
     names = frame["study"].astype(object).where(frame["study"].notna(), "").to_numpy()
@@ -171,20 +171,20 @@ def _of_study(table: ResultTable, name: str, rows: pd.DataFrame) -> Saving | Non
 
 
 def _saved(kept: Callable[[pd.DataFrame], NDArray[np.float64]], chosen: pd.Series, dense: pd.Series | None) -> float | None:
-    """Fraction of what the dense network keeps that the chosen one does without; None where it is not known."""
+    """The fraction of the dense network's size that the chosen network saves; None if it is not known."""
     own = kept(chosen.to_frame().T)[0]
     whole = 1.0 if dense is None else kept(dense.to_frame().T)[0]
     return float(1 - own / whole) if np.isfinite(own) and whole > 0 else None
 
 
 def _kept_params(rows: pd.DataFrame) -> NDArray[np.float64]:
-    """Fraction of the parameters that compression keeps, shape (n_rows,)."""
+    """The fraction of the parameters that compression keeps, shape (n_rows,)."""
     share = _kept(rows, "removable_params", "n_params")
     return np.where(np.isfinite(share), share, 1 - _measured(rows, "sparsity_rate_params"))
 
 
 def _kept_macs(rows: pd.DataFrame) -> NDArray[np.float64]:
-    """The same for the multiply-adds; NaN where a row does not say."""
+    """The fraction of the multiply-adds that compression keeps, shape (n_rows,); NaN where a row does not record it."""
     return _kept(rows, "removable_macs", "n_macs")
 
 

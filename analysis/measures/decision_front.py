@@ -22,22 +22,22 @@ class Quantity:
     column: str
     """Its column in the rows."""
     name: str
-    """Its name for people."""
+    """Its display name."""
     is_maximised: bool
     unit: str
-    """`points` for a fraction that is shown in percent, else as the manifest has it; may be empty."""
+    """`points` for a fraction that is shown in percent, otherwise the manifest's unit; may be empty."""
 
     @property
     def factor(self) -> float:
-        """Factor from the column's numbers to the unit."""
+        """The factor that converts the column's numbers to `unit`."""
         return 100.0 if self.unit == "points" else 1.0
 
 
 def quantities(table: ResultTable) -> tuple[Quantity, ...]:
     """List the quantities by which people choose among the models of a sweep, sparsity first.
 
-    The sparsity rate stands for the sparsity objective: the norm of a network that nothing pruned says little. A task has its
-    accuracy where it was measured, else its objective.
+    The sparsity rate takes the place of the sparsity objective, because the norm of an unpruned network says little. A task is represented
+    by its accuracy if that was measured, otherwise by its objective.
     """
     frame = table.ok.frame
     found = []
@@ -57,7 +57,7 @@ def quantities(table: ResultTable) -> tuple[Quantity, ...]:
 
 
 def measure_name(quantity: Quantity) -> str:
-    """Name a quantity together with what is measured, for people."""
+    """Return a quantity's display name together with what is measured."""
     if is_of("accuracy", quantity.column):
         return f"{quantity.name} accuracy"
     return "sparsity rate" if quantity.column == SPARSITY_RATE else quantity.name
@@ -65,14 +65,14 @@ def measure_name(quantity: Quantity) -> str:
 
 @dataclass(frozen=True, eq=False)
 class DecisionFront:
-    """The trials of one study among which a choice remains."""
+    """The trials of one study that are non-dominated in the quantities people decide by."""
 
     study: str
     quantities: tuple[Quantity, ...]
     frame: pd.DataFrame
-    """The trials, of all seeds, in ascending order of the first quantity."""
+    """The trials of all seeds, in ascending order of the first quantity."""
     values: NDArray[np.float64]
-    """Shape (n_points, n_quantities), minimised, rows as in `frame`."""
+    """Shape (n_points, n_quantities), minimised; the rows are those of `frame`."""
 
 
 def decision_fronts(table: ResultTable, labels: pd.DataFrame | None = None) -> list[DecisionFront]:
@@ -116,13 +116,13 @@ class Step:
     start: str
     """Id of the trial that the step leaves."""
     end: str
-    """Id of the trial that it reaches."""
+    """Id of the trial that the step reaches."""
     quantities: tuple[Quantity, ...]
     changes: tuple[float, ...]
-    """Change of each quantity, in its unit and own sense: an increase is positive, for an accuracy as for a loss."""
+    """Change of each quantity, in its unit and its own sense: an increase is positive, for accuracies and losses alike."""
 
     def gain_of(self, index: int) -> float:
-        """The change of a quantity, positive if it is an improvement."""
+        """Return the change of a quantity, positive if it is an improvement."""
         return self.changes[index] if self.quantities[index].is_maximised else -self.changes[index]
 
     def __str__(self) -> str:
@@ -133,7 +133,7 @@ class Step:
         return f"{_joined(gains) or 'nothing'} cost {_joined(costs) or 'nothing'}"
 
     def _part(self, index: int) -> str:
-        """A change with its sign; a loss of a maximised quantity is written without one."""
+        """Write a change with its sign; a decrease of a maximised quantity is written without one."""
         quantity, change = self.quantities[index], self.changes[index]
         is_lost = quantity.is_maximised and change < 0
         size = -change if is_lost else change
@@ -145,7 +145,7 @@ class Step:
 def steps(front: DecisionFront) -> list[Step]:
     """List the steps between all neighbours of a front, each in the direction that improves the first quantity that differs.
 
-    Neighbours are those of `neighbours`, every quantity divided by its range on the front.
+    Neighbours are determined by `analysis.pareto.neighbors.neighbours`, with every quantity divided by its range on the front.
     """
     found = []
     names = front.frame["trial_id"].to_list()
@@ -173,7 +173,7 @@ def trade_offs(table: ResultTable) -> pd.DataFrame:
     Returns:
         One row for each step: `study`, `start`, `end` (trial ids), a column `change.<column>` for each quantity, in the column's
         own unit (fractions), `rate.<column>` (change of this quantity for one unit of the first one; NaN where the first one
-        does not change), and `text`, which says the same to people.
+        does not change), and `text`, which says the same in words.
 
     Raises:
         ResultsError: trials of one study have different scalings.

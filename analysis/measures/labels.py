@@ -23,7 +23,7 @@ def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", 
         table: any table; trials that are not `ok` or have an objective that is not finite are ignored.
         eps: >= 0, the tolerance of the filter, as in `eps_nondominated`.
         mode: what eps is relative to, within each group.
-        sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
+        sparsity_width: gap between sparsity rates, a fraction, at which a new cluster begins.
 
     Returns:
         One row for each row of `table.ok.frame`, in the same order: `group` ("sparse" or "dense"), `slack` (smallest eps at which
@@ -32,7 +32,7 @@ def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", 
     Raises:
         ValueError: eps or the width is not valid; the message names the value.
         ResultsError: trials of one study have different scalings (`check_one_scaling`). Everything that compares trials calls this
-            function; reading a table does not, so such a folder can still be inspected.
+            function; reading a table does not, so that such a folder can still be inspected.
     """
     if not (np.isfinite(eps) and eps >= 0):
         raise ValueError(f"label_points expects eps >= 0, found eps = {eps}")
@@ -72,7 +72,7 @@ def cluster_table(table: ResultTable, labels: pd.DataFrame) -> pd.DataFrame:
         `cluster` (-1: dense), `sparsity_min`, `sparsity_max` (fractions), `n_points`, and of the point that is best on
         *validation* data (`ResultTable.selection`): `trial_id`, `k`, `accuracy` (its
         mean accuracy on *test* data, a fraction, NaN without accuracies), and a column `metric.test.<task>` for each task
-        with another metric. Dense first, then by sparsity; clusters without a kept point are left out.
+        with another metric. Dense points come first, then the clusters by sparsity; clusters without a kept point are left out.
     """
     cluster_of = labels["cluster"].to_numpy()
     kept = labels["kept"].to_numpy(dtype=bool)

@@ -19,16 +19,16 @@ class RealSize:
     """Sizes and latencies of the finished trials of a sweep."""
 
     frame: pd.DataFrame
-    """One row a row of `table.ok.frame`, same order, NaN where a value is not known: `value` (mean test accuracy, a fraction, or mean
-    test loss), `params` and `params_kept`, `macs` and `macs_kept` (multiply-adds a sample), `bytes` (of the compressed file), and for
-    each of `BATCHES` `ms_<n>` (as trained) and `ms_<n>_kept` (compressed)."""
+    """One row for each row of `table.ok.frame`, in the same order, with NaN where a value is not known: `value` (mean test accuracy, a
+    fraction, or mean test loss), `params` and `params_kept`, `macs` and `macs_kept` (multiply-adds per sample), `bytes` (of the compressed
+    file), and for each of `BATCHES` `ms_<n>` (as trained) and `ms_<n>_kept` (compressed)."""
     is_accuracy: bool
     """Whether `value` is an accuracy."""
     latencies: Latencies
 
 
 def real_size(table: ResultTable) -> RealSize | None:
-    """Tabulate what compression keeps of each finished trial; None where it removes nothing or the rows do not say."""
+    """Tabulate what compression keeps of each finished trial's network; None if it removes nothing, or if the rows do not record it."""
     rows = table.ok.frame
     params, macs = _numbers(rows, "n_params"), _numbers(rows, "n_macs")
     frame = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Training noise: how much the losses of two trainings with the same preference differ."""
+"""Training noise: how much losses differ between two trainings with the same preference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from analysis.results.columns import share_columns
 from analysis.results.table import ResultTable
 
 MIN_DIFFERENCES = 3
-"""Fewer differences between trials do not suffice for an estimate."""
+"""Smallest number of differences between trials that suffices for an estimate."""
 _DECIMALS = 9
 _NORMAL_QUARTILE = 0.6744897501960817
 """The median of |z| of a standard normal z."""
@@ -19,28 +19,28 @@ _NORMAL_QUARTILE = 0.6744897501960817
 
 @dataclass(frozen=True)
 class Noise:
-    """The standard deviation of each loss that is due to training alone."""
+    """The standard deviation of each loss that is due only to training noise."""
 
     deviations: NDArray[np.float64]
     """Shape (n_tasks,), in units of each loss; NaN where it is not known."""
     source: str
-    """`seeds`, `neighbours`, or empty where it is not known."""
+    """How the noise was estimated: `seeds`, `neighbours`, or empty if it is not known."""
 
 
 def training_noise(table: ResultTable, rows: NDArray[np.int64], clusters: NDArray[np.int64]) -> Noise:
     """Estimate the noise of the task objectives among some trials of one study.
 
-    With several seeds it is the pooled standard deviation of trials with the same preference vector. With one seed, each trial of
+    With several seeds, it is the pooled standard deviation of trials with the same preference vector. With one seed, each trial of
     a sparsity cluster is compared with the straight line between its two neighbours in the task's share of the tasks' preferences,
-    so that the slope of a front does not count as noise. The deviation is then the median distance / 0.674, each distance divided by
-    the standard deviation that it would have under independent noise of deviation 1.
+    so that the slope of a front does not count as noise. Each distance is divided by the standard deviation that it would have under
+    independent unit noise; the estimate is the median of these ratios / 0.674.
 
     Args:
         table: a table of finished trials only.
-        rows: positions in its frame, shape (n_rows,).
+        rows: positions of the trials in its frame, shape (n_rows,).
         clusters: the sparsity cluster of each of these rows, shape (n_rows,).
 
-    Source: Gasser, Sroka and Jennen-Steinmetz, Biometrika 73(3), 1986, with the median for the mean.
+    Source: Gasser, Sroka and Jennen-Steinmetz, Biometrika 73(3), 1986, with the median in place of the mean.
     """
     columns = [o["column"] for o in table.task_objectives]
     values, frame = table.values(columns)[rows], table.frame.iloc[rows]
@@ -54,7 +54,7 @@ def training_noise(table: ResultTable, rows: NDArray[np.int64], clusters: NDArra
 
 
 def _between_seeds(values: NDArray[np.float64], k: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Pooled deviations, shape (n_tasks,); None when too few preference vectors were trained more than once."""
+    """Pooled deviations, shape (n_tasks,); None if too few preference vectors were trained more than once."""
     groups = pd.DataFrame(values).groupby([*np.round(k, _DECIMALS).T], dropna=False)
     n_free = len(values) - groups.ngroups
     if n_free < MIN_DIFFERENCES:

@@ -13,7 +13,7 @@ ANCHOR_STUDY = "anchor-runs"
 """The study whose trials only determine the reference point."""
 FIXED_ARCHITECTURE = "fixed_architecture"
 WCAL = "wcal_growl"
-# Labels for manifests of earlier versions, which do not hold them; those of today are in trainer/catalog.py.
+# Labels for manifests of earlier versions, which hold none; current labels are in trainer/catalog.py.
 _DEFAULT_SCALARIZATION = "chebyshev_al"
 _SCALARIZATIONS = {
     "chebyshev_al": "WC-AL",
@@ -42,18 +42,18 @@ class Study:
     model: str
     method: str
     scalarization: str | None = None
-    """How it combines the objectives into one; None where the manifest does not say or the method does not scalarize."""
+    """How it combines the objectives into one; None if the manifest does not say, or if the method does not scalarize."""
     label: str | None = None
-    """The method's name for people, with these settings; None in manifests of earlier versions."""
+    """The method's display name with these settings; None for manifests of earlier versions."""
 
     @property
     def is_second(self) -> bool:
-        """Whether it belongs to the second study, which the paper keeps out of its Table I."""
+        """Whether it belongs to the second study, which is not part of the paper's Table I."""
         return self.method == FIXED_ARCHITECTURE
 
 
 def compared_studies(table: ResultTable) -> tuple[Study, ...]:
-    """List the studies of a sweep that are compared, in the manifest's order; those that only rows name come last.
+    """List the studies of a sweep that are compared, in the manifest's order; studies that only appear in rows come last.
 
     Anchor runs are left out, and so are searches over settings and their candidates, which train on part of the data.
     """
@@ -69,14 +69,14 @@ def compared_studies(table: ResultTable) -> tuple[Study, ...]:
 
 
 def study_entries(table: ResultTable) -> dict[str, dict[str, Any]]:
-    """Map each study's name to its entry in the manifest; a study that only rows name has an empty one."""
+    """Map each study's name to its entry in the manifest; a study that only appears in rows has an empty entry."""
     entries = {str(entry.get("name") or ""): entry for entry in table.manifest.get("studies") or [] if isinstance(entry, dict)}
     named = {study if isinstance(study, str) else "" for study in table.frame["study"].to_list()}
     return entries | {name: {} for name in named if name not in entries}
 
 
 def method_label(study: Study, prunes: bool) -> str:
-    """Label a study's method for people; `prunes` adds GrOWL, for trials with k0 > 0."""
+    """Return the display name of a study's method; `prunes` adds GrOWL, for trials with k0 > 0."""
     if study.label:
         label = study.label
     elif study.method == WCAL:
@@ -88,7 +88,7 @@ def method_label(study: Study, prunes: bool) -> str:
 
 
 def architecture_label(model: str) -> str:
-    """Label an architecture for people: built-in ones in capitals, a user's own as it is."""
+    """Return the display name of an architecture: built-in names in capitals, a user's own name unchanged."""
     return model.upper() if model in _ARCHITECTURES else model or "unknown"
 
 
@@ -114,13 +114,13 @@ Scaling = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def check_one_scaling(table: ResultTable) -> None:
-    """Refuse a table in which finished trials of one study have differently scaled or shifted objectives.
+    """Raise an error if finished trials of one study have differently scaled or shifted objectives.
 
-    The same preference has a different meaning under another scaling, so such trials cannot be compared. Rows without anchors
-    (of schema 1) are not checked; a row without a reference point has the origin.
+    The same preference has a different meaning under another scaling, so such trials cannot be compared. Rows without anchors (schema 1)
+    are not checked; in a row without a reference point, it is the origin.
 
     Raises:
-        ResultsError: the message names the values, the trials and what to do.
+        ResultsError: the scalings differ; the message names the values, the trials and what to do.
     """
     frame = table.ok.frame
     scalings: dict[str, dict[Scaling, list[str]]] = {}
@@ -138,7 +138,7 @@ def check_one_scaling(table: ResultTable) -> None:
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:
-    """The numbers of a stored list; None if there is no list or an entry is not finite."""
+    """Return the numbers of a stored list; None if there is no list, or if an entry is not finite."""
     if value is None or not hasattr(value, "__len__") or isinstance(value, str) or not len(value):
         return None
     numbers = np.asarray(value, dtype=np.float64)

@@ -20,29 +20,29 @@ from analysis.results.table import ResultTable
 
 @dataclass(frozen=True, eq=False)
 class StudyIndicators:
-    """Indicators of one study's front; each is computed for the front of every seed and averaged over seeds."""
+    """The indicators of one study's front, each computed for the front of every seed and averaged over the seeds."""
 
     study: str
     seeds: tuple[int, ...]
     """Seeds with a finished trial."""
     n_trials: int
-    """Finished trials of all seeds."""
+    """Number of finished trials of all seeds."""
     hypervolume: Estimate | None
-    """Mean and bootstrap interval; None where the manifest has no reference."""
+    """Mean hypervolume with its bootstrap interval; None if the manifest has no reference."""
     hypervolumes: dict[int, float]
-    """Seed -> hypervolume; empty where the manifest has no reference."""
+    """Seed -> hypervolume; empty if the manifest has no reference."""
     igd_plus: Estimate | None
-    """None where the exact front is not known."""
+    """Mean IGD+ with its interval; None if the exact front is not known."""
     spread: Estimate
     """Spread of the points; 0 means evenly filled."""
     front: DecisionFront
     """The front of all seeds together."""
     knee: int | None
-    """Row of the knee in `front`; None where there is no knee."""
+    """Row of the knee in `front`; None if there is no knee."""
     compromise: int | None
     """Row of the compromise in `front`; None for an empty front."""
     n_unconverged: int
-    """Finished trials that have not converged."""
+    """Number of finished trials that have not converged."""
 
     @property
     def knee_trial(self) -> str | None:
@@ -51,7 +51,7 @@ class StudyIndicators:
 
     @property
     def compromise_trial(self) -> str | None:
-        """Id of the compromise."""
+        """Id of the trial at the compromise."""
         return None if self.compromise is None else str(self.front.frame["trial_id"].iloc[self.compromise])
 
 
@@ -62,17 +62,18 @@ def study_indicators(
 
     Args:
         table: any table.
-        reference: of the hypervolume, shape (n_objectives,) in the order and own sense of `table.objectives`; default: the
+        reference: reference point of the hypervolume, shape (n_objectives,) in the order and own sense of `table.objectives`; default: the
             manifest's, which `sweep run` fixes once every trial of the grid file has ended. It is never derived from the results.
-        confidence: of the intervals over seeds (`bootstrap_mean`).
-        labels: what `label_points` returned for the table, if it is known already; the exact front is used whatever its eps.
+        confidence: confidence level of the intervals over seeds (`bootstrap_mean`).
+        labels: what `label_points` returned for the table, if already known; the exact front is used whatever its eps.
 
     Returns:
-        Hypervolume and IGD+ are in the manifest's objectives; knee and compromise in what people decide by (`decision_fronts`).
+        One entry for each study. Hypervolume and IGD+ are computed in the manifest's objectives, knee and compromise in the quantities that
+        people decide by (`decision_fronts`).
 
     Raises:
         ResultsError: trials of one study have different scalings.
-        ValueError: a reference of another shape, or that is not finite.
+        ValueError: the reference has another shape, or is not finite.
     """
     indicators = []
     bound = table.manifest.get("hypervolume_reference") if reference is None else reference

@@ -25,7 +25,7 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
         table: what `read_results` gave.
         eps: tolerance of the filter, as in `label_points`.
         mode: what eps is relative to.
-        labels: what `label_points` returned for these arguments, if it is known already.
+        labels: what `label_points` returned for these arguments, if already known.
 
     Returns:
         `name`, `folder`, `counts` (as `ResultTable.counts`), `eps`, `mode`, `n_front` (points kept), `n_front_sparse`,
@@ -35,7 +35,7 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
         when the manifest has no reference),
         `n_beyond_reference` (finished trials that are not better than the reference in every objective, so they add nothing to it),
         `igd_plus` (mean distance of the exact front from the finished trials, None when it is not known), the facts of
-        `exactness` (`n_optimum`, `n_exact`, `largest_gap`, ...), and `sentence`, which says the same to people.
+        `exactness` (`n_optimum`, `n_exact`, `largest_gap`, ...), and `sentence`, which says the same in words.
         Models are chosen on validation data and described on test data. `best_sparse` is the sparsest model close to the
         best dense one (`CLOSE_ACCURACY`, or `CLOSE_LOSS` without accuracies); without a dense model, the best one.
 
@@ -67,7 +67,7 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
 
 
 def _best_models(table: ResultTable) -> tuple[pd.Series | None, pd.Series | None, bool]:
-    """Best dense row, best sparse row, and whether the sparse one is close to the dense one."""
+    """Return the best dense row, the best sparse row, and whether the sparse one is close to the dense one."""
     frame = table.ok.frame
     if table.sparsity_objective is None:
         return None, None, False
@@ -107,7 +107,7 @@ def _number(value: Any) -> float | None:
 
 
 def _distance_of_exact_front(table: ResultTable) -> float | None:
-    """IGD+ of the finished trials, None when there is no exact front or no trial."""
+    """IGD+ of the finished trials; None if there is no exact front or no finished trial."""
     front, ok = table.true_front, table.ok
     if front is None or ok.frame.empty:
         return None
@@ -115,7 +115,7 @@ def _distance_of_exact_front(table: ResultTable) -> float | None:
 
 
 def _signed(table: ResultTable, point: Sequence[float]) -> list[float]:
-    """A point with maximised objectives negated, as `ResultTable.values` has them."""
+    """Negate the maximised objectives of a point, as in `ResultTable.values`."""
     senses = [o.get("sense", "min") for o in table.objectives]
     return [-value if sense == "max" else value for value, sense in zip(point, senses, strict=True)]
 
@@ -133,7 +133,7 @@ def _sentence(table: ResultTable, facts: dict[str, Any], close: bool) -> str:
 
 
 def _exact_part(table: ResultTable, facts: dict[str, Any]) -> str:
-    """How many trials reach their exact optimum, for people."""
+    """Say how many trials reach their exact optimum."""
     k = preference_text(facts["largest_gap_k"], table.sparsity_objective is not None)
     return (
         f"{facts['n_exact']} of {facts['n_optimum']} finished trials reach the exact optimum of their preference "
@@ -142,7 +142,7 @@ def _exact_part(table: ResultTable, facts: dict[str, Any]) -> str:
 
 
 def _model_parts(table: ResultTable, facts: dict[str, Any], close: bool) -> list[str]:
-    """The results of the best dense and the best sparse model, for people."""
+    """Describe the results of the best dense and the best sparse model."""
     has_accuracy = table.selection.by == "accuracy"
     near = f"{CLOSE_ACCURACY * 100:.0f} points of it" if has_accuracy else f"{CLOSE_LOSS * 100:.0f} % of its loss"
     dense, sparse = facts["best_dense"], facts["best_sparse"]
@@ -161,7 +161,7 @@ def _model_parts(table: ResultTable, facts: dict[str, Any], close: bool) -> list
 
 
 def _reached(table: ResultTable, model: dict[str, Any], is_second: bool = False) -> str | None:
-    """What a model reaches on test data: the mean accuracy, or up to three tasks by name, or the mean loss; None if nothing is known."""
+    """Say what a model reaches on test data: the mean accuracy, up to three tasks by name, or the mean loss; None if nothing is known."""
     if table.selection.by == "accuracy":
         accuracy = model["accuracy_test"]
         return None if accuracy is None else f"{_percent(accuracy)}{'' if is_second else ' mean test accuracy'}"
@@ -172,7 +172,7 @@ def _reached(table: ResultTable, model: dict[str, Any], is_second: bool = False)
 
 
 def _task_reached(table: ResultTable, task: str, model: dict[str, Any]) -> str | None:
-    """What a model reaches on a task's test data, None if it is not known."""
+    """Say what a model reaches on a task's test data; None if it is not known."""
     which = f" for {task}" if len(table.tasks) > 1 else ""
     metric, accuracies = model["metrics_test"].get(task), model["accuracies_test"]
     if metric is not None:

@@ -13,7 +13,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name at its first use."""
+    """Import a public name's module on first use."""
     if name not in __all__:
         raise AttributeError(f"module 'analysis.method_table' has no attribute {name!r}")
     from analysis.method_table import table

@@ -1,4 +1,4 @@
-"""What a reader of the method table must know: how its numbers were obtained, and what is missing from them."""
+"""The caption and the warnings of the method table: how its numbers were obtained, and what is missing from them."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def caption(table: MethodTable) -> str:
 
 
 def warnings(table: MethodTable) -> tuple[str, ...]:
-    """Say what is missing from the table, in one sentence each: seeds, preferences, the time of inherited trials, files."""
+    """List what is missing from the table, one sentence each: seeds, preferences, the time of inherited trials, files."""
     texts: list[str] = []
     for dataset in table.datasets:
         where = f"{dataset.name}, " if len(table.datasets) > 1 else ""
@@ -44,7 +44,7 @@ def warnings(table: MethodTable) -> tuple[str, ...]:
 
 
 def seeds_text(line: Line) -> str:
-    """Number of seeds as text: `3`, or `2 of 3` where the shown preference has no result for some."""
+    """Write the number of seeds: `3`, or `2 of 3` if the preference shown has no result for some seed."""
     return str(line.n_seeds) if line.is_complete else f"{line.n_seeds} of {line.n_seeds_planned}"
 
 
@@ -64,7 +64,7 @@ def _seeds(lines: tuple[Line, ...]) -> str:
 
 
 def _schedules(table: MethodTable) -> Iterator[str]:
-    """How much data and how many epochs were used: a short schedule on part of the data is a different experiment."""
+    """Say how much data and how many epochs were used, because a short schedule on part of the data is a different experiment."""
     for dataset in table.datasets:
         samples = " or ".join(f"{n:,} training samples" for n in dataset.n_train)
         least, most = dataset.n_epochs or (0, 0)
@@ -74,7 +74,7 @@ def _schedules(table: MethodTable) -> Iterator[str]:
 
 
 def _choice(table: MethodTable) -> Iterator[str]:
-    """How k was chosen, if any line has a preference."""
+    """Say how k was chosen, if any line has a preference."""
     lines = ((dataset, line) for dataset in table.datasets for line in (*dataset.lines, *dataset.second))
     goals = sorted({dataset.selection.goal for dataset, line in lines if line.preference is not None})
     if not goals:
@@ -120,7 +120,7 @@ def _count(n: int, word: str) -> str:
 
 
 def blocks(dataset: DatasetLines) -> Iterator[tuple[str, tuple[Line, ...]]]:
-    """The non-empty blocks of a dataset as (heading, lines); the first block has an empty heading."""
+    """Yield the non-empty blocks of a dataset as (heading, lines); the first block has an empty heading."""
     for heading, lines in (("", dataset.lines), (SECOND_STUDY, dataset.second)):
         if lines:
             yield heading, lines

@@ -25,7 +25,7 @@ class Cell:
 
     text: str
     spread: str = ""
-    """Half the width of its interval; empty without one."""
+    """Half the width of the confidence interval; empty if there is none."""
     is_boxed: bool = False
     is_bold: bool = False
 
@@ -41,13 +41,13 @@ def cells_of(line: Line, columns: Sequence[Column]) -> list[Cell]:
 
 
 def leading_texts(line: Line, dataset: DatasetLines) -> tuple[str, str, str]:
-    """Format architecture, method and k of a line."""
+    """Format a line's architecture, method and k."""
     k = NOTHING if line.preference is None else preference_text(line.preference, dataset.has_sparsity)
     return architecture_label(line.study.model), line.label, k
 
 
 def trailing_text(line: Line) -> str:
-    """Format the number of seeds of a line."""
+    """Format a line's number of seeds."""
     return seeds_text(line)
 
 
@@ -66,7 +66,7 @@ def _cell(line: Line, column: Column) -> Cell:
 
 
 def _formats(look: Look, mean: float) -> tuple[str, str]:
-    """Number of decimals of a mean and its interval; seconds above a hundred need none."""
+    """Return the formats of a mean and its interval; seconds above a hundred need no decimals."""
     if look == "number":
         return ".4g", ".2g"
     digits = ".0f" if look == "seconds" and mean >= 100 else ".2f"

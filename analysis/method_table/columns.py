@@ -1,4 +1,4 @@
-"""The columns of the method table: their names for programs and for people, and which direction is better."""
+"""The columns of the method table: their names for programs and for readers, and which direction is better."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,13 +19,13 @@ class Column:
     """One column of the method table."""
 
     name: str
-    """Name for programs: the store's column where there is one."""
+    """Name for programs: the store's column if there is one."""
     title: str
-    """Title for people, with the unit."""
+    """Title for readers, with the unit."""
     look: Look
     """How the values are printed; `percent` is stored as a fraction."""
     higher_is_better: bool | None = None
-    """None: no best value is marked."""
+    """Which direction is better; None if no best value is marked."""
     neutral: float | None = None
     """The value of an untouched network, which is never marked as best."""
 
@@ -44,8 +44,8 @@ _TIMES = (
 def columns_of(table: ResultTable) -> tuple[Column, ...]:
     """List the columns of a sweep's lines: SR, CR and PS, each task on test data, their mean, seconds by phase and in total.
 
-    A task without accuracy shows its own metric, where no best value is marked because the name of a metric does not say which
-    direction is better. A sweep without a classification task has the mean test loss in place of the mean accuracy.
+    A task without accuracy shows its own metric; no best value is marked there, because the name of a metric does not say which direction
+    is better. A sweep without a classification task has the mean test loss in place of the mean accuracy.
     """
     tasks = [
         Column(accuracy_column("test", task), f"{task} accuracy, %", "percent", higher_is_better=True)

@@ -47,7 +47,7 @@ def as_markdown(table: MethodTable) -> str:
 
 
 def _rows(dataset: DatasetLines, lines: Sequence[Line], show: Callable[[Cell], str], escape: Callable[[str], str] = str) -> list[list[str]]:
-    """Header and lines; only the first line of an architecture names it."""
+    """Return the header and the lines as rows of text; only the first line of an architecture names it."""
     columns = shown_columns(dataset, lines)
     rows = [[*LEADING, *(escape(column.title) for column in columns), TRAILING]]
     before = None
@@ -61,7 +61,7 @@ def _rows(dataset: DatasetLines, lines: Sequence[Line], show: Callable[[Cell], s
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows with text aligned left and numbers aligned right."""
+    """Align the rows' text to the left and their numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     n_text = len(LEADING)
     return [
@@ -160,7 +160,7 @@ def as_csv(table: MethodTable) -> str:
 
 
 def records(table: MethodTable) -> list[dict[str, Any]]:
-    """Convert each line to a dictionary of plain values: what it is, its counts, `values` (name -> mean, low, high, n), `boxed`, `bold`.
+    """Convert each line to a dictionary of plain values: its identity, counts, `values` (name -> mean, low, high, n), `boxed` and `bold`.
 
     `block` is `methods` or `second study`; `kind` is `none`, `dense` (k0 = 0) or `sparse` (k0 > 0); `k` has k0 first.
     """
@@ -204,7 +204,7 @@ def method_text(table: MethodTable, form: Form | str = "text") -> str:
 
     Args:
         table: what `method_table` gave.
-        form: `text` and `markdown` for people, `latex` for a paper, `csv` and `json` for programs.
+        form: `text` and `markdown` for readers, `latex` for a paper, `csv` and `json` for programs.
 
     Raises:
         ValueError: the form is unknown.
@@ -215,7 +215,14 @@ def method_text(table: MethodTable, form: Form | str = "text") -> str:
 
 
 def folders_text(folders: Sequence[str | Path], form: Form | str = "text") -> tuple[str, tuple[str, ...]]:
-    """Write the method table of results folders as text; also returns the files that could not be read.
+    """Write the method table of results folders; return it with the files that could not be read.
+
+    Args:
+        folders: the results folders, or addresses in an object store.
+        form: as for `method_text`.
+
+    Returns:
+        The text, and `path: reason` for each file that could not be read.
 
     Raises:
         ResultsError: a folder has no readable results, or is given twice.

@@ -47,7 +47,7 @@ def as_html(table: MethodTable) -> Markup:
 
 
 def second_as_html(table: MethodTable) -> Markup:
-    """Render the lines of the second study alone; the first block's caption applies to them too."""
+    """Render only the lines of the second study; the first block's caption applies to them too."""
     blocks = [_block(dataset, dataset.second, f"Second study on {dataset.name}") for dataset in table.datasets if dataset.second]
     text = f"{SECOND_STUDY}. Numbers are as in the table of methods; the best ones are marked among these lines alone."
     return _rendered(blocks, text, (), ())

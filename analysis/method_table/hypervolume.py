@@ -1,4 +1,4 @@
-"""The hypervolume of each method's test losses beside published values."""
+"""The hypervolume of each method's test losses, shown beside published values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ GMOOAR = (
     "Chen and Kwok, Multi-Objective Deep Learning with Adaptive Reference Vectors, NeurIPS 2022 (LeNet, mean of 10 seeds); "
     "their data, those of Lin et al., Pareto Multi-Task Learning, NeurIPS 2019, were never released as a script"
 )
-"""Source of all `PUBLISHED_HYPERVOLUMES`."""
+"""The source of all `PUBLISHED_HYPERVOLUMES`."""
 PUBLISHED_HYPERVOLUMES: dict[str, tuple[PublishedHypervolume, ...]] = {
     "multifashion": (
         PublishedHypervolume("single task", 2.22),
@@ -40,12 +40,12 @@ PUBLISHED_HYPERVOLUMES: dict[str, tuple[PublishedHypervolume, ...]] = {
 
 
 LITERATURE = "literature"
-"""Takes the place of an architecture."""
+"""Heading of the published values, in the place of an architecture."""
 
 
 @dataclass(frozen=True)
 class AreaRow:
-    """One method's hypervolume, for people."""
+    """One method's hypervolume as text."""
 
     architecture: str
     method: str
@@ -62,12 +62,12 @@ class Area:
 
     title: str
     groups: Sequence[Sequence[AreaRow]]
-    """Rows grouped by architecture; those of the literature come last."""
+    """Rows grouped by architecture; published values come last."""
     caption: str
 
 
 def areas_of(table: MethodTable) -> list[Area]:
-    """Build one table for each dataset with two classification tasks, with the lines of both blocks, whose losses are comparable."""
+    """Build one table for each dataset with two classification tasks, from the lines of both blocks: their losses are comparable."""
     areas = []
     for dataset in table.datasets:
         groups: dict[str, list[AreaRow]] = {}
@@ -81,7 +81,7 @@ def areas_of(table: MethodTable) -> list[Area]:
 
 
 def _rows(lines: Sequence[Line]) -> Iterator[tuple[str, AreaRow]]:
-    """(model, row) for each line that has a hypervolume."""
+    """Yield (model, row) for each line that has a hypervolume."""
     for line in lines:
         found = line.hypervolume
         if found is not None and found.mean is not None:

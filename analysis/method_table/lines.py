@@ -19,9 +19,9 @@ from analysis.results.columns import ACCURACY, DEVICE_SECONDS, is_of, loss_colum
 from analysis.results.table import ResultTable
 
 Preference = tuple[float, ...] | None
-"""k with k0 first, as stored; None for a method without one."""
+"""k with k0 first, as stored; None for a method without a preference."""
 Kind = Literal["none", "dense", "sparse"]
-"""No preference, k0 = 0, k0 > 0; in this order."""
+"""No preference, k0 = 0 and k0 > 0, in this order."""
 State = Literal["ok", "diverged", "error", "missing"]
 _NO_SEED = -1
 
@@ -39,7 +39,7 @@ class LineTrials:
     rows: Mapping[tuple[Preference, int], int]
     """(preference, seed) -> row of `table.ok.frame`, for the trials that finished with finite objectives."""
     states: Mapping[tuple[Preference, int], State]
-    """State of every trial of the line; `error` also where an objective is not finite."""
+    """State of every trial of the line; also `error` if an objective is not finite."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -49,7 +49,7 @@ class LineTrials:
 
 
 def line_trials(table: ResultTable) -> list[LineTrials]:
-    """Group the trials of a sweep into lines: studies in the manifest's order, in each those without k, with k0 = 0, with k0 > 0.
+    """Group the trials of a sweep into lines: studies in the manifest's order, each split into no k, k0 = 0 and k0 > 0.
 
     Trials of earlier plans are included. A study without any planned or trained trial has no line.
     """
@@ -86,7 +86,7 @@ _Trial = tuple[str, tuple[Preference, int], State, int | None]
 
 
 def _planned(table: ResultTable) -> Iterator[_Trial]:
-    """The trials of the latest plan, all as missing; `_trained` then replaces the state of those that have a row."""
+    """Yield the trials of the latest plan as missing; `_trained` later replaces the state of those that have a row."""
     for trial in (table.plan or {}).get("trials", []):
         yield _name_of(trial.get("study")), (_preference_of(trial.get("k")), _seed_of(trial.get("seed"))), "missing", None
 
@@ -124,7 +124,7 @@ _CROSS_ENTROPY_UNIT = "nats"
 
 
 def has_loss_hypervolume(table: ResultTable) -> bool:
-    """Whether a sweep has exactly two tasks and both are classification with cross-entropy as their loss."""
+    """Return whether a sweep has exactly two tasks, both of them classification with cross-entropy loss."""
     units = [o.get("unit") for o in table.task_objectives if is_of("loss", o["column"])]
     return len(table.tasks) == 2 and set(table.metrics.values()) == {ACCURACY} and units == [_CROSS_ENTROPY_UNIT] * 2
 
@@ -132,13 +132,17 @@ def has_loss_hypervolume(table: ResultTable) -> bool:
 def loss_hypervolumes(table: ResultTable, trials: LineTrials) -> list[float]:
     """Compute for each seed the area below `REFERENCE` that the test losses of a line's trials dominate.
 
-    It is the area of the union over trials i of [L1_i, 2] x [L2_i, 2], in nats squared; only non-dominated losses contribute.
+    This is the area of the union over trials i of [L1_i, 2] x [L2_i, 2], in nats squared; only non-dominated losses contribute.
+
+    Args:
+        table: the table of the sweep.
+        trials: the trials of one line.
 
     Returns:
         One area for each seed with a finished trial, at most 4; higher is better.
 
     Raises:
-        ValueError: the sweep has other tasks (`has_loss_hypervolume`).
+        ValueError: the sweep does not have two such tasks (`has_loss_hypervolume`).
     """
     if not has_loss_hypervolume(table):
         raise ValueError(f"loss_hypervolumes expects two classification tasks, found {', '.join(table.tasks)}")
@@ -179,7 +183,7 @@ def chosen_preference(trials: LineTrials, quality: NDArray[np.float64]) -> Chose
     }
     most = max(len(found) for found in rows.values())
     compared = [preference for preference, found in rows.items() if len(found) == most]
-    best = max(compared, key=lambda preference: _mean(quality, rows[preference]))  # max keeps the first of equal ones
+    best = max(compared, key=lambda preference: _mean(quality, rows[preference]))  # max keeps the first of several equal ones
     return Chosen(best, rows[best], sum(len(found) < len(trials.seeds) for found in rows.values()))
 
 
@@ -198,7 +202,7 @@ class Line:
     study: Study
     kind: Kind
     label: str
-    """The method's name for people, unique among the lines of its architecture."""
+    """The method's display name, unique among the lines of its architecture."""
     preference: Preference
     """k with k0 first; None for a method without one."""
     values: Mapping[str, Estimate]
@@ -210,13 +214,13 @@ class Line:
     counts: Mapping[str, int]
     """Number of trials by state (ok, diverged, error, missing), over all preferences of the line."""
     n_incomplete: int
-    """Number of preferences without a result for some seed; they cannot be chosen while others are complete."""
+    """Number of preferences without a result for some seed; they are not chosen as long as others are complete."""
     hypervolume: Estimate | None
-    """Hypervolume of the test losses over seeds (`loss_hypervolumes`); None where the sweep has other tasks."""
+    """Hypervolume of the test losses over seeds (`loss_hypervolumes`); None if the sweep has other tasks."""
     taken_over_s: Estimate | None
-    """Seconds of the trials that these inherited from, which no other number of the line includes; None without such trials."""
+    """Seconds of the trials that these trials inherited from, which no other number of the line includes; None without inheritance."""
     taken_from: tuple[str, ...] = ()
-    """Names of those trials' studies."""
+    """Names of the studies that they inherited from."""
     boxed: frozenset[str] = frozenset()
     """Columns in which it is best among the lines of its architecture."""
     bold: frozenset[str] = frozenset()
@@ -230,6 +234,10 @@ class Line:
 
 def lines_of(table: ResultTable, confidence: float) -> list[Line]:
     """Build the lines of a sweep in the order of `line_trials`, without marks.
+
+    Args:
+        table: the table of the sweep.
+        confidence: confidence level of the intervals over seeds, between 0 and 1.
 
     Raises:
         ValueError: the confidence is not between 0 and 1.

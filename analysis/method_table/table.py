@@ -13,10 +13,14 @@ from analysis.results.table import ResultTable
 
 
 def with_marks(lines: Sequence[Line], columns: Sequence[Column]) -> tuple[Line, ...]:
-    """The lines of one dataset with their best numbers marked.
+    """Return the lines of one dataset with their best numbers marked.
 
     Means are compared before rounding, and ties are all marked. A best number needs a competitor: an architecture with a single
     line has no box. The values of an untouched network (SR 0, CR 1) are never marked.
+
+    Args:
+        lines: the lines of one dataset.
+        columns: the columns of the table.
     """
     boxed: list[set[str]] = [set() for _ in lines]
     bold: list[set[str]] = [set() for _ in lines]
@@ -51,22 +55,22 @@ class DatasetLines:
     """The lines of one dataset, grouped by architecture."""
 
     name: str
-    """The problem's name, with the sweep's where two datasets share it."""
+    """The problem's name, followed by the sweep's name if two datasets share it."""
     problem: str
     """The problem's name."""
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     """The first block, the paper's Table I."""
     second: tuple[Line, ...]
-    """The second study: sparse networks retrained from scratch, which the paper keeps out of its table; its best numbers are marked too."""
+    """The second study: sparse networks retrained from scratch, which are not in the paper's table; its best numbers are marked too."""
     selection: SelectionRule
     """How the shown preferences were chosen on validation data."""
     has_sparsity: bool
     """Whether the problem has a sparsity objective, so that k0 may be positive."""
     n_train: tuple[int, ...] = ()
-    """Training samples of the sweeps, as far as they say; different numbers once each."""
+    """The sweeps' numbers of training samples, as far as they are recorded; each distinct number once."""
     n_epochs: tuple[int, ...] = ()
-    """Least and most epochs of the trials of its lines (for evolution: generations); empty without one."""
+    """Smallest and largest number of epochs of the lines' trials (for evolution: generations); empty if none is recorded."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class MethodTable:
 
     datasets: tuple[DatasetLines, ...]
     confidence: float
-    """Confidence of the intervals, a fraction."""
+    """Confidence level of the intervals, a fraction."""
     unreadable: tuple[str, ...] = ()
     """Files that could not be read; trials may be missing because of them."""
 
@@ -89,12 +93,12 @@ def method_table(table: ResultTable | Sequence[ResultTable], confidence: float =
     """Compare the methods of one or more sweeps, chosen on validation data and described on test data.
 
     Each study has a line for its trials with k0 = 0, one for k0 > 0, and one for trials without a preference. A line shows
-    the preference whose mean over seeds is best on validation data (`chosen_preference`). Anchor runs and searches over
-    settings have none. Lines are grouped by dataset and architecture, in the order of the manifests.
+    the preference whose mean over seeds is best on validation data (`chosen_preference`). Anchor runs and searches over settings have no
+    line. Lines are grouped by dataset and architecture, in the order of the manifests.
 
     Args:
-        table: what `read_results` gave, or several of them; those of one dataset (same problem and data) are compared.
-        confidence: of the intervals over seeds, between 0 and 1.
+        table: one or more tables from `read_results`; those of the same dataset (same problem and data) are compared.
+        confidence: confidence level of the intervals over seeds, between 0 and 1.
 
     Raises:
         ValueError: the confidence is not between 0 and 1.
@@ -117,7 +121,7 @@ def method_table(table: ResultTable | Sequence[ResultTable], confidence: float =
 
 
 def _dataset_of(table: ResultTable) -> tuple[str, str, tuple[str, ...]]:
-    """What two comparable sweeps share: problem, data and tasks. The problem's name comes first."""
+    """Return what comparable sweeps have in common: problem, data and tasks. The problem's name comes first."""
     problem = table.manifest.get("problem")
     if isinstance(problem, dict):
         return str(problem.get("name")), str(problem.get("fingerprint")), table.tasks
@@ -151,12 +155,12 @@ def _arranged(lines: Iterable[Line], columns: Sequence[Column]) -> tuple[Line, .
     """Group lines by architecture, make their labels unique and mark the best numbers."""
     ordered = list(lines)
     models = list(dict.fromkeys(line.study.model for line in ordered))
-    together = sorted(ordered, key=lambda line: models.index(line.study.model))  # stable: methods keep their order
+    together = sorted(ordered, key=lambda line: models.index(line.study.model))  # the sort is stable, so methods keep their order
     return with_marks(_with_own_labels(together), columns)
 
 
 def _with_own_labels(lines: Sequence[Line]) -> list[Line]:
-    """Complete labels that two lines of an architecture share by the study's name, then by the sweep's."""
+    """Make labels unique within an architecture: append the study's name, and the sweep's if they are still equal."""
     longer: tuple[Callable[[Line], str], ...] = (
         lambda line: f"{line.label} ({line.study.name})",
         lambda line: f"{line.label}, {line.sweep}",

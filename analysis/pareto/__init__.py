@@ -1,1 +1,1 @@
-"""Mathematics of Pareto fronts on plain arrays: every objective is minimised, and nothing here knows a results folder."""
+"""Mathematics of Pareto fronts on plain arrays. Every objective is minimised, and nothing here depends on a results folder."""

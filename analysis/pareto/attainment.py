@@ -1,4 +1,4 @@
-"""Empirical attainment functions of the fronts of several seeds: surfaces, and differences of two groups of fronts."""
+"""Empirical attainment functions of fronts from several seeds: surfaces, and differences between two groups of fronts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ def attainment_surface(values: ArrayLike, sets: ArrayLike, percentiles: Sequence
     Args:
         values: shape (n_points, n_objectives), minimised; two or three objectives. Rows that are not finite are left out.
         sets: shape (n_points,), the front (the seed) that each point belongs to.
-        percentiles: in (0, 100]: 50 is the median surface, which half of the fronts weakly dominate.
+        percentiles: percentiles of the fronts, in (0, 100]; 50 is the median surface, which half of the fronts weakly dominate.
 
     Returns:
         Shape (n_corners, n_objectives + 1), the percentile in the last column; sorted by percentile, then by the objectives.
 
     Raises:
-        ValueError: another number of objectives, shapes that do not fit, or a percentile out of range.
+        ValueError: there are not two or three objectives, the shapes do not match, or a percentile is out of range.
 
     Source: Fonseca, Guerreiro, Lopez-Ibanez and Paquete, EMO 2011 (computation).
     """
@@ -52,23 +52,24 @@ class AttainmentDifference:
     x: NDArray[np.float64]
     """Edges of the cells in the first objective, shape (n_x + 1,), ascending; minimised."""
     y: NDArray[np.float64]
-    """Edges of the cells in the second objective, shape (n_y + 1,)."""
+    """Edges of the cells in the second objective, shape (n_y + 1,), ascending; minimised."""
     share: NDArray[np.float64]
-    """Shape (n_y, n_x): share of the first group's fronts that attain the cell minus the second's; within [-1, 1]."""
+    """Shape (n_y, n_x): share of the first group's fronts that attain the cell minus that of the second group; within [-1, 1]."""
 
 
 def attainment_difference(first: Sequence[ArrayLike], second: Sequence[ArrayLike]) -> AttainmentDifference:
     """Compute where one group of fronts attains more than another.
 
     Args:
-        first: fronts (one for each seed) of shape (n_points, 2), minimised; rows that are not finite are left out.
-        second: likewise, of any number of seeds.
+        first: the fronts of the first group, one for each seed, shape (n_points, 2), minimised; rows that are not finite are left out.
+        second: the fronts of the second group, likewise; the number of seeds may differ.
 
     Returns:
-        The difference, exact on its cells; nothing changes beyond the largest coordinates, so the last cells cover everything worse.
+        The difference, which is exact on its cells. Nothing changes beyond the largest coordinates, so the last cells stand for all worse
+        points.
 
     Raises:
-        ValueError: a front of another shape, or no point at all.
+        ValueError: a front has another shape, or there is no point at all.
 
     Source: Lopez-Ibanez, Paquete and Stuetzle, 2010 (differences of empirical attainment functions).
     """
@@ -90,13 +91,13 @@ def _front(points: ArrayLike) -> NDArray[np.float64]:
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """All coordinates, and one more that lies a twentieth of the range beyond the last."""
+    """Return all coordinates in order, and one more that lies a twentieth of the range beyond the last."""
     edges = np.unique(values)
     return np.append(edges, edges[-1] + (0.05 * (edges[-1] - edges[0]) or 1.0))
 
 
 def _attained(points: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 where some point is at least as good as the lower corner of a cell, shape (n_y, n_x)."""
+    """Return 1 where some point is at least as good as the lower corner of a cell, shape (n_y, n_x)."""
     order = np.argsort(points[:, 0], kind="stable")
     best = np.minimum.accumulate(points[order, 1]) if len(points) else np.zeros(0)
     n_left = np.searchsorted(points[order, 0], x, side="right")

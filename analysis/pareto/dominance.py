@@ -1,7 +1,7 @@
 """Which points are on the front, how far the others are from it, and clusters of similar sparsity.
 
-Everywhere `values` has shape (n_points, n_objectives) and is minimised. Rows with a value that is not finite are removed first: they
-are never kept and dominate nothing (one NaN makes moocore's result wrong for *other* rows).
+Everywhere `values` has shape (n_points, n_objectives) and is minimised. Rows with a value that is not finite are removed first: they are
+never kept and dominate nothing. (A single NaN makes moocore's result wrong for *other* rows.)
 """
 
 from typing import Literal, get_args
@@ -42,11 +42,11 @@ def eps_nondominated(values: ArrayLike, eps: ArrayLike = 0.0, mode: Mode = "abso
     """Mark the points that no other point beats by eps or more in every objective.
 
     Row i is dropped if some row j differs from it and F_j <= F_i - eps in every objective (computed as F_i - F_j >= eps). eps is a
-    tolerance for noisy training: a larger eps keeps *more* points.
+    tolerance for noise in training, so a larger eps keeps *more* points.
 
     Args:
         values: shape (n_points, n_objectives), minimised.
-        eps: >= 0, a scalar or shape (n_objectives,), in units of the objective for `absolute`, else a fraction.
+        eps: >= 0, a scalar or shape (n_objectives,), in units of the objective for `absolute`, otherwise a fraction.
         mode: what eps is relative to: nothing, the absolute value of the ideal point (the paper's rule) or the range of the exact
             front. In the latter two an objective whose ideal value or range is 0 has no tolerance.
 
@@ -55,7 +55,7 @@ def eps_nondominated(values: ArrayLike, eps: ArrayLike = 0.0, mode: Mode = "abso
         row is finite; for scalar eps the result equals `slack(values, mode) <= eps`.
 
     Raises:
-        ValueError: a negative or non-finite eps, a wrong shape or an unknown mode; the message names it.
+        ValueError: eps is negative or not finite, a shape is wrong, or the mode is unknown; the message names it.
     """
     points = _as_points(values)
     tolerance = _as_eps(eps, points.shape[1])
@@ -76,7 +76,7 @@ def slack(values: ArrayLike, mode: Mode = "absolute", unit: ArrayLike | None = N
     Args:
         values: shape (n_points, n_objectives), minimised.
         mode: as in `eps_nondominated`.
-        unit: shape (n_objectives,), >= 0: what eps = 1 means in each objective; default: what `mode` says.
+        unit: shape (n_objectives,), >= 0: what eps = 1 means in each objective; default: as `mode` defines it.
 
     Returns:
         Shape (n_points,): 0 on the exact front; elsewhere the floating-point number right above
@@ -85,7 +85,7 @@ def slack(values: ArrayLike, mode: Mode = "absolute", unit: ArrayLike | None = N
         comparison `slack <= eps`.
 
     Raises:
-        ValueError: a negative or non-finite unit, a wrong shape or an unknown mode.
+        ValueError: the unit is negative or not finite, a shape is wrong, or the mode is unknown.
     """
     points = _as_points(values)
     front = nondominated(points)
@@ -102,8 +102,12 @@ def slack(values: ArrayLike, mode: Mode = "absolute", unit: ArrayLike | None = N
 def unit_of_eps(values: ArrayLike, mode: Mode = "absolute") -> NDArray[np.float64]:
     """Compute what eps = 1 means in each objective: 1, |ideal point|, or the range of the exact front; shape (n_objectives,).
 
+    Args:
+        values: shape (n_points, n_objectives), minimised.
+        mode: as for `eps_nondominated`.
+
     Raises:
-        ValueError: an unknown mode.
+        ValueError: the mode is unknown.
     """
     points = _as_points(values)
     return _unit_on_front(points[nondominated(points)], mode)
@@ -118,11 +122,11 @@ def thin_front(values: ArrayLike, eps: ArrayLike) -> NDArray[np.bool_]:
             objective.
 
     Returns:
-        Shape (n_points,), a subset of `nondominated` that becomes sparser as eps grows; the point nearest to the lower corner of
-        its box is kept, and so are rows equal to it.
+        Shape (n_points,), a subset of `nondominated` that becomes sparser as eps grows; in each box the point nearest to the lower corner
+        is kept, together with rows equal to it.
 
     Raises:
-        ValueError: a negative or non-finite eps, or a wrong shape.
+        ValueError: eps is negative or not finite, or a shape is wrong.
 
     Source: Laumanns et al., Evolutionary Computation 10(3), 2002 (epsilon-Pareto sets).
     """
@@ -185,7 +189,7 @@ def _as_eps(eps: ArrayLike, n_objectives: int, name: str = "eps") -> NDArray[np.
 
 
 def _unit_on_front(front: NDArray[np.float64], mode: Mode) -> NDArray[np.float64]:
-    """`unit_of_eps` of a set whose exact front these rows are."""
+    """Compute `unit_of_eps` of a set from its exact front, which consists of these rows."""
     if mode not in get_args(Mode):
         raise ValueError(f"eps expects mode one of {', '.join(get_args(Mode))}, found mode = {mode!r}")
     if mode == "absolute" or not len(front):

@@ -1,15 +1,21 @@
-"""Additive epsilon-dominance among many points: by how much each point is dominated, and which points are."""
+"""Additive epsilon-dominance among many points: by how much each point is dominated, and which points are dominated."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 128  # leads of one block over another stay in a core's cache
+_BLOCK = 128  # block size at which the leads of one block over another stay in a core's cache
 
 
 def lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
-    """Compute (worse - better) / unit; where the unit is 0, any lead counts as infinite and any lag as minus infinity."""
+    """Compute (worse - better) / unit; where the unit is 0, any lead counts as infinite and any lag as minus infinity.
+
+    Args:
+        worse: values of one objective, of any shape that broadcasts with `better`.
+        better: values of the same objective.
+        unit: >= 0; what a lead of 1 means in this objective.
+    """
     with np.errstate(over="ignore"):
         difference = worse - better
         if unit == 0:
@@ -20,8 +26,13 @@ def lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: float) -
 def largest_lead(points: NDArray[np.float64], front: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute max over front rows j of min over objectives m of (points_im - front_jm) / unit_m, shape (n_points,).
 
-    The exact front is enough: subtraction and division round monotonically, so a row that leads a point by eps is itself dominated
-    or equalled by a front row that leads by at least as much.
+    It suffices to compare with the exact front: subtraction and division round monotonically, so any row that leads a point by eps is
+    dominated or equalled by a front row that leads by at least as much.
+
+    Args:
+        points: shape (n_points, n_objectives), finite, minimised.
+        front: shape (n_front, n_objectives), finite; the exact front of the set.
+        unit: shape (n_objectives,), >= 0; what a lead of 1 means in each objective.
     """
     front = np.unique(front, axis=0)
     if not len(points):
@@ -37,14 +48,14 @@ def largest_lead(points: NDArray[np.float64], front: NDArray[np.float64], unit: 
         bounds = _least_lead(chunk.max(axis=0)[None, :], corners, unit)[0]
         for number in np.argsort(-bounds, kind="stable"):
             if bounds[number] <= best.min():
-                break  # no point of that block, nor of those after it, leads by more
+                break  # no point of this block or a later one leads by more
             np.maximum(best, _least_lead(chunk, blocks[number], unit).max(axis=1), out=best)
         leads[rows] = best
     return leads
 
 
 def _least_lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
-    """min over objectives of the lead of each `better` row over each `worse` row, shape (n_worse, n_better)."""
+    """Compute the minimum over objectives of the lead of each `better` row over each `worse` row, shape (n_worse, n_better)."""
     least = np.full((len(worse), len(better)), np.inf)
     for m in range(len(unit)):
         np.minimum(least, lead(worse[:, None, m], better[None, :, m], unit[m]), out=least)
@@ -52,7 +63,7 @@ def _least_lead(worse: NDArray[np.float64], better: NDArray[np.float64], unit: N
 
 
 def _blocks(points: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    """Rows of neighbours, at most `_BLOCK` a block: halved along the objective that spans most of its range, as long as there are more."""
+    """Split rows into blocks of at most `_BLOCK` nearby points, by halving along the objective that spans most of its range."""
     blocks, waiting = [], [np.arange(len(points))]
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.maximum(np.ptp(points, axis=0), np.finfo(np.float64).tiny)
@@ -69,7 +80,7 @@ def _blocks(points: NDArray[np.float64]) -> list[NDArray[np.int64]]:
 
 
 def _largest_lead_2d(points: NDArray[np.float64], front: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same for two objectives in O(n log n).
+    """Compute `largest_lead` for two objectives in O(n log n).
 
     Along the front, sorted by the first objective, the lead in the first falls and the lead in the second rises, so the
     largest minimum of the two lies at their crossing, which bisection finds.
@@ -97,7 +108,7 @@ def beaten(points: NDArray[np.float64], front: NDArray[np.float64], unit: NDArra
     Args:
         points: shape (n_points, n_objectives), finite, minimised.
         front: shape (n_front, n_objectives), finite, at least one row.
-        unit: shape (n_objectives,), >= 0: what a lead of 1 means in each objective; 0: any lead is infinite.
+        unit: shape (n_objectives,), >= 0: what a lead of 1 means in each objective; with unit 0, any lead is infinite.
         least: the lead, > 0.
 
     Returns:
@@ -112,9 +123,9 @@ def beaten(points: NDArray[np.float64], front: NDArray[np.float64], unit: NDArra
 
 
 def _n_leading(points: NDArray[np.float64], values: NDArray[np.float64], unit: float, least: float) -> NDArray[np.int64]:
-    """How many of the sorted `values` lead each point by `least`: they come first.
+    """Count how many of the sorted `values` lead each point by `least`; these are the first ones.
 
-    Where rounding makes the first guess wrong, bisection finds the number.
+    Where rounding makes the first guess wrong, bisection finds the count.
     """
 
     def leads(rows: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -132,7 +143,7 @@ def _n_leading(points: NDArray[np.float64], values: NDArray[np.float64], unit: f
 
 
 def _places(values: NDArray[Any], asked: NDArray[Any]) -> NDArray[np.int64]:
-    """How many of the sorted `values` are at most each number asked for; asking in order is several times faster."""
+    """Count how many of the sorted `values` are at most each number in `asked`; looking the numbers up in order is several times faster."""
     order = np.argsort(asked)
     places = np.empty(len(asked), dtype=np.int64)
     places[order] = np.searchsorted(values, asked[order], side="right")
@@ -140,7 +151,7 @@ def _places(values: NDArray[Any], asked: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _some_below(counts: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether some row of `ranks` is below a row of `counts` in every column, for each row of `counts`."""
+    """For each row of `counts`, find out whether some row of `ranks` is below it in every column."""
     n_objectives = counts.shape[1]
     result = np.zeros(len(counts), dtype=bool)
     rows = np.flatnonzero((counts > 0).all(axis=1))
@@ -149,16 +160,18 @@ def _some_below(counts: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[
     elif n_objectives == 2:
         result[rows] = _some_below_3(np.pad(counts[rows], ((0, 0), (0, 1)), constant_values=1), np.pad(ranks, ((0, 0), (0, 1))))
     else:
-        rows = rows[_some_below_3(counts[rows, :3], ranks[:, :3])]  # necessary for more objectives, enough for three
+        rows = rows[_some_below_3(counts[rows, :3], ranks[:, :3])]  # a necessary condition, and sufficient for three objectives
         result[rows] = True if n_objectives == 3 else _some_below_pairwise(counts[rows], ranks)
     return result
 
 
 def _some_below_3(counts: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Three columns: the rows below in the first column are a prefix, which is a few blocks of 1, 2, 4, ... rows.
+    """Solve `_some_below` for three columns.
 
-    Inside a block, sorted by the second column, those below in the second are a prefix too, and its least value of the
-    third column says whether one of them is below there.
+    The rows that are below in the first column form a prefix, which consists of a few blocks of 1, 2, 4, ... rows.
+
+    Inside a block that is sorted by the second column, the rows that are below in the second column form a prefix too. The smallest value
+    of that prefix in the third column shows whether one of its rows is also below there.
     """
     ranks = ranks[np.argsort(ranks[:, 0], kind="stable")]
     n, beyond = len(ranks), int(ranks.max()) + 1
@@ -166,8 +179,8 @@ def _some_below_3(counts: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArra
     result = np.zeros(len(counts), dtype=bool)
     undecided = np.arange(len(counts))
     order = np.argsort(ranks[:, 1], kind="stable")
-    for level in reversed(range(n.bit_length())):  # large blocks decide most
-        order = order[np.argsort(order >> level, kind="stable")]  # a block's rows stay in their place, sorted among themselves
+    for level in reversed(range(n.bit_length())):  # large blocks settle most rows
+        order = order[np.argsort(order >> level, kind="stable")]  # each block keeps its place; its rows are sorted among themselves
         keys = (order >> level) * (beyond + 1) + ranks[order, 1]
         least = np.full(-(-n >> level) << level, beyond)
         least[:n] = ranks[order, 2]
@@ -182,7 +195,7 @@ def _some_below_3(counts: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArra
 
 
 def _some_below_pairwise(counts: NDArray[np.int64], ranks: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Any number of columns, by comparing all pairs."""
+    """Solve `_some_below` for any number of columns by comparing all pairs."""
     result = np.zeros(len(counts), dtype=bool)
     step = max(1, _CHUNK_CELLS // len(ranks))
     for start in range(0, len(counts), step):

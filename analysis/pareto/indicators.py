@@ -6,10 +6,11 @@ from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 MAX_EXACT_OBJECTIVES = 5
-"""The exact hypervolume takes seconds for 90 points in eight objectives and hours for more; beyond this number it is estimated."""
+"""With more objectives than this, the hypervolume is estimated: the exact one takes seconds for 90 points in eight objectives, and hours
+beyond that."""
 _N_DIRECTIONS = 100_000
 NO_REFERENCE = "there is no reference yet; `sweep run` fixes it once every trial of the grid file has ended"
-"""Says why a sweep has no hypervolume."""
+"""The sentence that says why a sweep has no hypervolume."""
 
 
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
@@ -21,11 +22,11 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
         reference: shape (n_objectives,), the corner that bounds the volume.
 
     Returns:
-        The volume, in the product of the objectives' units; 0.0 for no points. For more than `MAX_EXACT_OBJECTIVES` objectives it
+        The volume, in the product of the objectives' units; 0.0 without points. For more than `MAX_EXACT_OBJECTIVES` objectives it
         is a deterministic estimate, accurate to about three digits.
 
     Raises:
-        ValueError: the shapes do not fit, or the reference is not finite.
+        ValueError: the shapes do not match, or the reference is not finite.
 
     Source of the estimate: Deng and Zhang, IEEE Transactions on Evolutionary Computation 23(5), 2019.
     """
@@ -40,7 +41,7 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
         return float(corner[0] - inside.min())
     if len(corner) <= MAX_EXACT_OBJECTIVES:
         return float(moocore.hypervolume(inside, ref=corner))
-    # Directions are sampled evenly, so the estimate needs objectives of one size.
+    # Directions are sampled evenly, so the estimate needs objectives on a common scale.
     span = corner - inside.min(axis=0)
     scaled = (inside - corner) / span
     estimate = moocore.hv_approx(scaled, ref=np.zeros(len(corner)), nsamples=_N_DIRECTIONS, method="DZ2019-HW")
@@ -63,23 +64,23 @@ def n_beyond(values: ArrayLike, reference: ArrayLike) -> int:
 
 
 def beyond_text(n_points: int) -> str:
-    """Write a clause about the points that `n_beyond` counts; empty if there are none."""
+    """Write a clause about the points counted by `n_beyond`; empty if there are none."""
     what = "trial lies" if n_points == 1 else "trials lie"
     return f"{n_points:,} finished {what} beyond the reference and add nothing" if n_points else ""
 
 
 def igd_plus(values: ArrayLike, true_front: ArrayLike) -> float:
-    """Compute the mean distance from a known front to a set of points, counting only what is worse (IGD+); lower is better.
+    """Compute IGD+, the mean distance from a known front to a set of points in the objectives where the points are worse; lower is better.
 
     Args:
         values: shape (n_points, n_objectives), minimised; rows that are not finite are left out.
         true_front: shape (n_reference, n_objectives), at least one row.
 
     Returns:
-        The distance, in the objectives' units; infinite for no points.
+        The distance, in the objectives' units; infinite without points.
 
     Raises:
-        ValueError: the shapes do not fit, or the front is empty or not finite.
+        ValueError: the shapes do not match, or the front is empty or not finite.
 
     Source: Ishibuchi et al., EMO 2015.
     """
@@ -95,11 +96,11 @@ def epsilon_additive(values: ArrayLike, others: ArrayLike) -> float:
 
     Args:
         values: shape (n_points, n_objectives), minimised; rows that are not finite are left out.
-        others: shape (n_others, n_objectives), likewise. Both in units that may be added to each other.
+        others: shape (n_others, n_objectives), likewise. All objectives must be in comparable units.
 
     Returns:
-        max over others of min over points of max over objectives of (point - other): at most 0 when every other point is
-        weakly dominated. Infinite for no points, and minus infinity for no others.
+        max over others of min over points of max over objectives of (point - other). It is at most 0 if every other point is weakly
+        dominated; infinite without points, and minus infinity without others.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -117,17 +118,17 @@ def spread(values: ArrayLike) -> float:
     """Measure how unevenly a front is filled: 0 if all points are equally far from their nearest neighbour; lower is better.
 
     Args:
-        values: shape (n_points, n_objectives), minimised: the points of a front. Rows that are not finite are left out,
-            equal rows count once.
+        values: shape (n_points, n_objectives), minimised: the points of a front. Rows that are not finite are left out, and equal rows
+            count once.
 
     Returns:
-        sum |d_i - mean d| / (n_points mean d), d_i being the Euclidean distance of point i to the nearest other point in
-        objectives divided by their range. NaN with fewer than three points.
+        sum |d_i - mean d| / (n_points mean d), where d_i is the Euclidean distance from point i to the nearest other point, with each
+        objective divided by its range. NaN for fewer than three points.
 
     Raises:
         ValueError: `values` does not have two dimensions.
 
-    Source: the spread of Zhou et al., CEC 2006, without its distance to the true extremes, which are not known here.
+    Source: the spread of Zhou et al., CEC 2006, without its term for the distance to the true extremes, which are not known here.
     """
     points = np.unique(_as_set(values, np.shape(values)[-1] if np.ndim(values) == 2 else 0), axis=0)
     if len(points) < 3:

@@ -16,30 +16,30 @@ class Estimate:
     """The mean of a quantity over seeds with its interval, in the quantity's own unit."""
 
     mean: float | None
-    """None when no seed has a value."""
+    """None if no seed has a value."""
     low: float | None
-    """Lower end of the confidence interval; None with fewer than two seeds."""
+    """Lower end of the confidence interval; None for fewer than two seeds."""
     high: float | None
-    """Upper end; None with fewer than two seeds."""
+    """Upper end of the confidence interval; None for fewer than two seeds."""
     n: int
     """Number of seeds with a value."""
 
     @property
     def half_width(self) -> float | None:
-        """Half the interval's length, None where there is none."""
+        """Half the length of the interval; None if there is no interval."""
         return None if self.mean is None or self.high is None else self.high - self.mean
 
 
 def estimate(values: Iterable[float], confidence: float = CONFIDENCE) -> Estimate:
-    """Compute the mean and Student's t interval of a quantity measured with several seeds.
+    """Compute the mean of a quantity over several seeds, with Student's t interval.
 
     Args:
-        values: one for each seed; those that are not finite are left out.
-        confidence: share of such intervals that would hold the true mean, if the values were normal.
+        values: one value for each seed; values that are not finite are left out.
+        confidence: the share of such intervals that would contain the true mean if the values were normal.
 
     Returns:
-        mean +- t * s / sqrt(n), s with n - 1 in its denominator and t the (1 + confidence) / 2 quantile of Student's
-        distribution with n - 1 degrees of freedom. The sum is exact before rounding, so the order of the values does not matter.
+        mean +- t * s / sqrt(n), where s has n - 1 in its denominator and t is the (1 + confidence) / 2 quantile of Student's distribution
+        with n - 1 degrees of freedom. Sums are exact before rounding, so the order of the values does not matter.
 
     Raises:
         ValueError: the confidence is not between 0 and 1.
@@ -58,10 +58,10 @@ def estimate(values: Iterable[float], confidence: float = CONFIDENCE) -> Estimat
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuse a confidence that is not between 0 and 1.
+    """Raise an error if a confidence is not between 0 and 1.
 
     Raises:
-        ValueError: the message names the value.
+        ValueError: it is not; the message names the value.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"an interval expects 0 < confidence < 1, found confidence = {confidence}")
@@ -71,15 +71,15 @@ N_RESAMPLES = 10_000
 
 
 def bootstrap_mean(values: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -> Estimate:
-    """Compute the mean and the percentile bootstrap interval of a quantity measured with several seeds.
+    """Compute the mean of a quantity over several seeds, with the percentile bootstrap interval.
 
     Args:
-        values: shape (n_seeds,); those that are not finite are left out.
-        confidence: share of the resampled means between the ends.
+        values: shape (n_seeds,); values that are not finite are left out.
+        confidence: the share of the resampled means that lies within the interval.
         seed: seed of the resampling, so that results are reproducible.
 
     Returns:
-        The mean; its interval from `N_RESAMPLES` means of as many values drawn with replacement, None with fewer than two
+        The mean, with an interval from `N_RESAMPLES` means of n_seeds values each, drawn with replacement; no interval for fewer than two
         seeds. The interval lies within the range of the values, so with three seeds it tends to be too narrow.
 
     Raises:
@@ -91,17 +91,17 @@ def bootstrap_mean(values: ArrayLike, confidence: float = CONFIDENCE, seed: int 
 
 
 def bootstrap_difference(first: ArrayLike, second: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -> Estimate:
-    """Compute the mean of the first numbers minus that of the second, with an interval; both are resampled independently.
+    """Compute the mean of the first numbers minus the mean of the second, with an interval; both are resampled independently.
 
     Args:
-        first: shape (n_first,), one for each seed.
-        second: shape (n_second,), one for each seed; equal seeds are not paired, because two sweeps share only the number.
-        confidence: share of the resampled differences between the ends.
+        first: shape (n_first,), one value for each seed.
+        second: shape (n_second,), one value for each seed; equal seeds are not paired, because two sweeps share only the seed's number.
+        confidence: the share of the resampled differences that lies within the interval.
         seed: seed of the resampling.
 
     Returns:
-        The difference; its mean is None if one side has no value, and it has no interval if one side has fewer than two. `n` is the
-        number of values on the side with fewer.
+        The difference. Its mean is None if one side has no value, and it has no interval if one side has fewer than two values. `n` is the
+        number of values on the side that has fewer.
 
     Raises:
         ValueError: the confidence is not between 0 and 1.
@@ -110,7 +110,7 @@ def bootstrap_difference(first: ArrayLike, second: ArrayLike, confidence: float 
 
 
 def _estimate(groups: Sequence[ArrayLike], confidence: float, seed: int) -> Estimate:
-    """The mean of the first group minus the means of the others."""
+    """Estimate the mean of the first group minus the means of the other groups."""
     check_confidence(confidence)
     known = [_finite(group) for group in groups]
     n = min(map(len, known))

@@ -1,4 +1,4 @@
-"""Two points of a front that deserve a first look, each defined by a rule: the knee and the compromise."""
+"""Two points of a front that deserve a first look, the knee and the compromise, each defined by a rule."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,11 +22,11 @@ def knee(values: ArrayLike) -> int | None:
         values: shape (n_points, n_objectives), minimised and finite: the points of a front.
 
     Returns:
-        The row farthest below the plane sum z_i = 1, where z are the objectives minus their smallest value, divided by their range
-        (in two objectives: the line through the ends). None for fewer than three points, or if no point lies below the plane.
+        The row that is farthest below the plane sum z_i = 1, where z_i is objective i minus its smallest value, divided by its range. (In
+        two objectives the plane is the line through the ends.) None for fewer than three points, or if no point lies below the plane.
 
-    Source: Das, Structural Optimization 18, 1999 (the bulge below the hull of the minima), with the corners of the range for
-    the minima, so that the plane exists when one point is best in two objectives.
+    Source: Das, Structural Optimization 18, 1999 (the bulge below the hull of the minima). We replace the minima by the corners of the
+    range, so that the plane exists even if one point is best in two objectives.
     """
     scaled = to_unit_range(values)
     if len(scaled) < 3:
@@ -43,7 +43,7 @@ def compromise(values: ArrayLike) -> int | None:
         values: shape (n_points, n_objectives), minimised and finite: the points of a front.
 
     Returns:
-        The row with the smallest max_i z_i (z as in `knee`), among equal ones the one with the smallest sum; None without points.
+        The row with the smallest max_i z_i (z as in `knee`), and among equal rows the one with the smallest sum; None without points.
     """
     scaled = to_unit_range(values)
     return int(np.lexsort((scaled.sum(axis=1), scaled.max(axis=1)))[0]) if scaled.size else None

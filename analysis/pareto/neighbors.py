@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MAX_POINTS = 400
-"""Larger fronts are thinned to this many points, because the work grows with their third power."""
+"""Larger fronts are thinned to this many points, because the work grows with the cube of their number."""
 
 
 def neighbours(values: ArrayLike) -> NDArray[np.int64]:
@@ -13,12 +13,13 @@ def neighbours(values: ArrayLike) -> NDArray[np.int64]:
     In two objectives the neighbours on a front are consecutive points; with more objectives each point has several neighbours.
 
     Args:
-        values: shape (n_points, n_objectives), finite, in units that may be compared: divide objectives by their range first
-            (`to_unit_range`). The first of equal rows represents them all. More than `MAX_POINTS` rows are reduced to those that are
-            farthest from each other.
+        values: shape (n_points, n_objectives), finite, in comparable units: divide objectives by their range first (`to_unit_range`). The
+            first of several equal rows represents them all. If there are more than `MAX_POINTS` rows, only those farthest from each other
+            are kept.
 
     Returns:
-        Shape (n_pairs, 2), rows of `values`, the smaller one first, in ascending order; every compared point has at least one pair.
+        Shape (n_pairs, 2): row indices of `values`, the smaller one first, in ascending order. Every compared point is in at least one
+        pair.
 
     Raises:
         ValueError: `values` does not have two dimensions, or a value is not finite.
@@ -37,14 +38,14 @@ def neighbours(values: ArrayLike) -> NDArray[np.int64]:
     pairs = []
     for i in range(len(rows) - 1):
         later = np.arange(i + 1, len(rows))
-        # A third point l is inside the ball over i and j when |il|^2 + |jl|^2 < |ij|^2.
+        # A third point l is inside the ball with diameter ij when |il|^2 + |jl|^2 < |ij|^2.
         is_free = ~(square[i] + square[later] < square[i, later][:, None] * (1 - 1e-12)).any(axis=1)
         pairs += [(rows[i], rows[j]) for j in later[is_free]]
     return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def to_unit_range(values: ArrayLike) -> NDArray[np.float64]:
-    """Subtract the smallest value of each objective and divide by its range; 0 where all points are equal.
+    """Subtract the smallest value of each objective and divide by its range; an objective in which all points are equal becomes 0.
 
     Args:
         values: shape (n_points, n_objectives), finite.
@@ -60,14 +61,14 @@ def to_unit_range(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def farthest_points(points: NDArray[np.float64], n: int) -> NDArray[np.int64]:
-    """Rows of n points, each the farthest from those before it, the first the least in the first objective.
+    """Choose n points, each the farthest from those chosen before it, starting with the smallest value of the first objective.
 
     Args:
-        points: shape (n_points, n_objectives), finite, in units that may be compared.
+        points: shape (n_points, n_objectives), finite, in comparable units.
         n: at most n_points.
 
     Returns:
-        Shape (n,), in the order of the choice.
+        Row indices, shape (n,), in the order of choice.
     """
     chosen = [int(points[:, 0].argmin())]
     distance = ((points - points[chosen[0]]) ** 2).sum(axis=1)

@@ -10,12 +10,12 @@ from analysis.results.table import ResultTable
 
 
 def about_section(table: ResultTable, facts: dict[str, Any]) -> Section:
-    """What the sweep is; arguments as in `about`."""
+    """Describe the sweep; arguments as for `about`."""
     return Section("about", "About this sweep", rendered("facts.html", sentence="", facts=about(table, facts), hints=()))
 
 
 def about(table: ResultTable, facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """List facts about a sweep as (term, text) pairs for people; unknown facts are left out.
+    """List facts about a sweep as (term, text) pairs; unknown facts are left out.
 
     Args:
         table: what `read_results` gave.
@@ -68,7 +68,7 @@ def _hypervolume(facts: dict[str, Any]) -> str:
 
 
 def _reference_point(manifest: dict[str, Any]) -> str | None:
-    """The reference point of the grid file, and the numbers that `auto` was resolved to."""
+    """Describe the reference point of the grid file, with the numbers that `auto` was resolved to."""
     setting, values = manifest.get("reference_point"), manifest.get("reference_point_values")
     numbers = values if isinstance(values, list) else setting
     shown = f"({', '.join(_number(value) for value in numbers)})" if isinstance(numbers, list) else None

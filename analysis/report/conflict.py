@@ -1,4 +1,4 @@
-"""The report's section on the conflict of the tasks: the answer, its figure, every cluster, the rule."""
+"""The report's section on task conflict: the answer, its figure, a row for each cluster, and the rule."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,11 +38,11 @@ class _Row:
 
 
 def conflict_section(table: ResultTable, sparsity_width: float) -> Section | None:
-    """At what sparsity the tasks begin to conflict; None where that cannot be asked.
+    """Show at what sparsity the tasks begin to conflict; None if `task_conflict` has no answer.
 
     Args:
         table: what `read_results` gave.
-        sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
+        sparsity_width: gap between sparsity rates, a fraction, at which a new cluster begins.
     """
     conflict = task_conflict(table, sparsity_width)
     if conflict is None:
@@ -54,7 +54,7 @@ def conflict_section(table: ResultTable, sparsity_width: float) -> Section | Non
 
 
 def conflict_as_html(conflict: Conflict, has_figure: bool = True) -> Markup:
-    """The section without its heading, with a place for its figure if it has one; names are escaped."""
+    """Render the section without its heading, with a place for its figure if it has one; names are escaped."""
     return rendered(
         "conflict.html",
         sentences=conflict_sentences(conflict),

@@ -1,4 +1,4 @@
-"""The report's section "What it cost": what the sweep used, its price, and what its sparse networks save."""
+"""The report's section "What it cost": what the sweep used, what that cost, and what its sparse networks save."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ _ESTIMATED = "others used the device too"
 
 @dataclass(frozen=True)
 class CostTexts:
-    """What a sweep cost, as texts for people."""
+    """What a sweep cost, as texts for the reader."""
 
     sentence: str
     """What the sweep used, and its largest saving."""
     facts: tuple[tuple[str, str], ...]
-    """(term, text) pairs."""
+    """(term, text) pairs with the amounts and prices."""
     hints: tuple[str, ...]
     """What the numbers include and leave out."""
 
 
 def cost_section(table: ResultTable, given: Costs | None = None) -> Section | None:
-    """What the sweep cost and saved; arguments as in `cost_texts`."""
+    """Show what the sweep cost and saved; arguments as for `cost_texts`."""
     texts = cost_texts(table, given)
     if texts is None:
         return None
@@ -34,11 +34,11 @@ def cost_section(table: ResultTable, given: Costs | None = None) -> Section | No
 
 
 def cost_texts(table: ResultTable, given: Costs | None = None) -> CostTexts | None:
-    """Say what a sweep used, its price and what its sparse networks save; None where no row has a device time.
+    """Say what a sweep used, what that cost, and what its sparse networks save; None if no row has a device time.
 
     Args:
         table: what `read_results` gave.
-        given: prices and factors that take the place of the grid file's, one by one.
+        given: prices and emission factors; each one given replaces the grid file's.
     """
     used, costs = spent(table), costs_of(table.plan, given)
     if not used.n_timed:

@@ -1,4 +1,4 @@
-"""The data that a report embeds for its scripts: a choice of trials, their columns, and their training curves."""
+"""The data that a report embeds for its scripts: selected trials, their columns, and their training curves."""
 
 import json
 import math
@@ -17,8 +17,8 @@ from analysis.results.parquet import MAPPINGS
 from analysis.results.table import ResultTable
 
 MAX_VALUES = 24_000
-"""Limit of trials times objectives: 8,000 trials with three objectives, at about 1 kB each. A larger file is slow to send and to open, and
-the size of a trial grows with the number of objectives."""
+"""Limit of trials times objectives: 8,000 trials with three objectives, at about 1 kB each. A larger file is slow to send and to open; the
+size of a trial grows with the number of objectives."""
 MAX_FRONT_POINTS = 1_500
 """Largest number of embedded points of the exact front."""
 _NOT_EMBEDDED = ("versions", "pack_id")
@@ -35,19 +35,19 @@ class Embedded:
     others: pd.DataFrame
     """The trials without a usable result: diverged, failed, not finite."""
     note: str
-    """Says what was left out, for people; empty if nothing was."""
+    """A sentence that says what was left out; empty if nothing was."""
 
 
 def choose_rows(table: ResultTable, labels: pd.DataFrame, max_rows: int | None = None, seed: int = 0) -> Embedded:
     """Choose the trials to embed: all of them, or the front, those nearest to it, a sample of the rest and some failures.
 
-    A tenth of the places for finished trials always goes to a random sample of the rest, and at least half are filled by distance from
-    the front. Trials at the same distance are sampled too, and so is a front that is larger than its places.
+    A tenth of the places for finished trials always goes to a random sample of the rest, and at least half are filled by distance from the
+    front. Trials at the same distance are sampled too, and so is a front that does not fit.
 
     Args:
         table: what `read_results` gave.
         labels: what `label_points` returned for it.
-        max_rows: more trials than this are thinned; default: so that there are at most `MAX_VALUES` values.
+        max_rows: the largest number of trials to embed; default: as many as fit into `MAX_VALUES` values.
         seed: seed of the samples, so that a report is reproducible.
     """
     max_rows = MAX_VALUES // max(3, len(table.objectives)) if max_rows is None else max_rows
@@ -76,9 +76,9 @@ def choose_rows(table: ResultTable, labels: pd.DataFrame, max_rows: int | None =
 
 
 def to_columns(embedded: Embedded) -> dict[str, Any]:
-    """Convert the embedded trials to columns for JSON: `{"all": value}` if all rows agree, else a list; empty columns are left out.
+    """Convert the embedded trials to columns for JSON: `{"all": value}` if all rows agree, otherwise a list; empty columns are left out.
 
-    They are the store's columns, those of `label_points`, and the `gap` of `gaps` where an optimum is known.
+    The columns are those of the store, those of `label_points`, and `gap` (from `gaps`) where an optimum is known.
     """
     labels = embedded.labels[["group", "slack", "cluster"]].assign(gap=gaps(embedded.points))
     points = pd.concat([embedded.points.frame.reset_index(drop=True), labels], axis=1)
@@ -130,23 +130,23 @@ class _Line:
     panel: str
     name: str
     task: int
-    """Index of the task, which determines the colour; `SPARSITY` for sparsity."""
+    """Index of the task, which determines the colour; `SPARSITY` for a line that belongs to sparsity."""
     is_dashed: bool
     of: Callable[[pd.DataFrame], NDArray[np.float64]]
     """Computes the values of some epochs, shape (n_epochs,)."""
 
 
 def embedded_curves(table: ResultTable, embedded: Embedded) -> dict[str, Any]:
-    """Convert curves for JSON: first those of trials without a result and on the front, then by distance from the front.
+    """Convert curves for JSON, as many as fit: failed trials come first, then the others by distance from the front.
 
     Args:
         table: what `read_results` gave; its epochs are read from the folder.
         embedded: the report's trials.
 
     Returns:
-        Empty when there are none. Else `lines`: `panel`, `name`, `task` and `dashed` of each, in the order of panels; and `trials`:
-        row of the report -> `epochs`, `retrain` (the first epoch after sparsifying, None where there is none) and `values`, a list a line
-        of 4 digits, None where a value is not known or not finite.
+        An empty dict if there are no curves. Otherwise `lines`, with `panel`, `name`, `task` and `dashed` of each line in the order of the
+        panels, and `trials`, which maps a row of the report to `epochs`, `retrain` (the first epoch after sparsifying; None if there is
+        none) and `values`: one list for each line, rounded to 4 digits, with None where a value is not known or not finite.
     """
     lines = _lines(table)
     row_of = dict(_chosen(embedded, len(lines) + 1))
@@ -161,7 +161,7 @@ def embedded_curves(table: ResultTable, embedded: Embedded) -> dict[str, Any]:
 
 
 def _chosen(embedded: Embedded, n_values: int) -> list[tuple[str, int]]:
-    """(trial, its row in the report) of the trials whose curves fit, where an epoch takes `n_values`."""
+    """Return (trial, its row in the report) for the trials whose curves fit, given `n_values` values per epoch."""
     ordered = _by_interest(embedded)
     known = pd.concat([embedded.points.frame["n_epochs"], embedded.others["n_epochs"]]).to_numpy(dtype=np.float64, na_value=np.nan)
     n_epochs = np.fmin(known, MAX_EPOCHS)[[row for _, row in ordered]]
@@ -170,7 +170,7 @@ def _chosen(embedded: Embedded, n_values: int) -> list[tuple[str, int]]:
 
 
 def _by_interest(embedded: Embedded) -> list[tuple[str, int]]:
-    """(trial, its row in the report), failed trials first, then by distance from the front."""
+    """Return (trial, its row in the report) for all trials: failed ones first, then by distance from the front."""
     points = embedded.points.frame["trial_id"].to_list()
     failed = [(str(name), len(points) + i) for i, name in enumerate(embedded.others["trial_id"])]
     order = np.argsort(embedded.labels["slack"].to_numpy(dtype=np.float64), kind="stable").tolist()
@@ -202,7 +202,7 @@ def _column(name: str) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
 
 
 def _multiplier(task: int, n_tasks: int) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
-    """The multiplier of a task or of sparsity; an epoch has those of the tasks alone or with sparsity's first."""
+    """Return a function that reads the multiplier of a task or of sparsity, which comes first if an epoch has it."""
 
     def of_epoch(cell: Any) -> float:
         n_found = len(cell) if isinstance(cell, (list, tuple, np.ndarray)) else 0
@@ -217,7 +217,7 @@ def _multiplier(task: int, n_tasks: int) -> Callable[[pd.DataFrame], NDArray[np.
 
 
 def _trial(epochs: pd.DataFrame, lines: list[NDArray[np.float64]]) -> dict[str, Any]:
-    """One trial's curves, its epochs in order."""
+    """Convert one trial's curves, with its epochs in order."""
     places = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_EPOCHS)).round().astype(np.int64))
     phases = epochs["phase"].to_list() if "phase" in epochs else []
     numbers = epochs["epoch"].to_list()

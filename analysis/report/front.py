@@ -19,7 +19,7 @@ View = dict[str, Any]
 def front_sections(
     table: ResultTable, facts: dict[str, Any], views: list[View], sparsity_width: float, is_live: bool = False
 ) -> Iterator[Section]:
-    """The front and its clusters, or what is shown before there is a front.
+    """Yield the sections on the front and its clusters, or the section that is shown before there is a front.
 
     Args:
         table: what `read_results` gave.
@@ -41,12 +41,12 @@ def front_sections(
 
 
 def trials_section() -> Section:
-    """The table of all trials, which the page's scripts fill."""
+    """Return the section with the table of all trials, which the page's scripts fill."""
     return Section("trials", "Trials", rendered("trials.html"), count="listed")
 
 
 def front_views(embedded: Embedded) -> list[View]:
-    """The views of the front that a sweep of this shape has; they hold every embedded point, and the page filters them."""
+    """Return the views that suit the number of objectives; they hold every embedded point, and the page filters them."""
     points, labels = embedded.points, embedded.labels
     columns = axis_columns(points)
     if len(columns) < 2 or points.frame.empty:
@@ -70,7 +70,7 @@ def front_views(embedded: Embedded) -> list[View]:
 
 
 def _view(kind: str, title: str, figure: go.Figure, axes: dict[str, str], columns: list[str]) -> View:
-    """A figure without its points, which the page fills in from the columns; each cluster once, with the rows it may show."""
+    """Return a figure without its points, which the page fills in; each cluster appears once, with the rows it may show."""
     spec = figure.to_plotly_json()
     traces: dict[tuple[str, int | None], dict[str, Any]] = {}
     for trace in spec["data"]:

@@ -1,4 +1,4 @@
-"""The report's section on problems with the results: what failed, diverged, missed its target or cannot be read."""
+"""The report's section on problems with the results: trials that failed, diverged or missed their target, and files that cannot be read."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -23,11 +23,11 @@ class Finding:
     """One kind of problem."""
 
     title: str
-    """What happened, for people."""
+    """What happened, as text for the reader."""
     count: int
     """Number of trials or files."""
     lines: tuple[tuple[str, str], ...]
-    """(trial or file, message) of at most `MAX_LINES` of them; (note, trials) for notes."""
+    """(trial or file, message) for at most `MAX_LINES` of them; for notes, (note, trials)."""
     serious: bool
     """Whether a result is lost; otherwise the trials stay on the front and are marked."""
     n_lines: int | None = None
@@ -45,7 +45,7 @@ class Finding:
 
 
 def health_section(table: ResultTable) -> Section:
-    """Everything that is wrong with the results, or that nothing is."""
+    """Show everything that is wrong with the results, or say that nothing is."""
     return Section("health", "Health", rendered("health.html", findings=health(table), is_empty=table.ok.frame.empty))
 
 
@@ -83,7 +83,7 @@ def _of_trials(title: str, rows: pd.DataFrame, serious: bool) -> Finding:
 
 
 def _of_gaps(table: ResultTable, is_wrong: Callable[[NDArray[np.float64]], NDArray[np.bool_]], title: str, serious: bool) -> Finding:
-    """Trials whose gap to the optimum is too large, the largest gap first."""
+    """Collect the trials whose gap to the optimum is wrong or too large, the largest gap first."""
     gap = gaps(table.ok)
     rows = np.flatnonzero(is_wrong(gap))
     worst = rows[np.argsort(-np.abs(gap[rows]), kind="stable")][:MAX_LINES]
@@ -92,7 +92,7 @@ def _of_gaps(table: ResultTable, is_wrong: Callable[[NDArray[np.float64]], NDArr
 
 
 def _of_residuals(table: ResultTable) -> Finding:
-    """Unconverged trials, the largest residual first."""
+    """Collect the unconverged trials, the largest residual first."""
     share = residual_share(table.ok)
     rows = np.flatnonzero(is_unconverged(table.ok))
     worst = rows[np.argsort(-share[rows], kind="stable")][:MAX_LINES]
@@ -103,7 +103,7 @@ def _of_residuals(table: ResultTable) -> Finding:
 
 
 def _of_notes(frame: pd.DataFrame) -> Finding:
-    """The trials' notes, each text once with its trials, the most frequent first."""
+    """Collect the trials' notes: each text appears once with its trials, the most frequent first."""
     trials = defaultdict(list)
     n_trials = 0
     for trial_id, notes in zip(frame["trial_id"].to_list(), frame["notes"].to_list(), strict=True):

@@ -35,7 +35,7 @@ class _Row:
 
 
 def indicators_section(table: ResultTable, labels: pd.DataFrame) -> Section | None:
-    """Each study's indicators and trade-offs, with attainment surfaces where there are seeds to compare; None without a finished trial.
+    """Show each study's indicators and trade-offs, with attainment surfaces if there are seeds to compare; None without a finished trial.
 
     Args:
         table: what `read_results` gave.
@@ -52,10 +52,10 @@ def indicators_as_html(table: ResultTable, has_figure: bool, labels: pd.DataFram
     Args:
         table: any table.
         has_figure: whether the page draws attainment surfaces here (`attainment_figure`).
-        labels: what `label_points` returned for the table, if it is known already.
+        labels: what `label_points` returned for the table, if already known.
 
     Returns:
-        The section without its heading, names escaped; None if no trial has finished.
+        The section without its heading, with escaped names; None if no trial has finished.
 
     Raises:
         ResultsError: trials of one study have different scalings.
@@ -100,7 +100,7 @@ def _text(found: Estimate | None, digits: int) -> str:
 
 
 def _point(front: DecisionFront, row: int | None) -> str:
-    """A trial with the quantities that people decide by."""
+    """Describe a trial by the quantities that people decide by."""
     if row is None:
         return "none"
     trial = front.frame.iloc[row]
@@ -112,7 +112,7 @@ def _point(front: DecisionFront, row: int | None) -> str:
 
 
 def _steps(one: StudyIndicators) -> list[tuple[str, Step]]:
-    """Steps from the knee and from the compromise, each named once."""
+    """Return the steps from the knee and from the compromise, each named once."""
     starts = {one.knee_trial: "knee"}
     if one.compromise_trial is not None:
         starts[one.compromise_trial] = "knee and compromise" if one.compromise_trial == one.knee_trial else "compromise"

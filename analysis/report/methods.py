@@ -10,7 +10,7 @@ from analysis.results.table import ResultTable
 
 
 def method_sections(table: ResultTable) -> Iterator[Section]:
-    """The method table where there is more than one line to compare, and the second study where there is one."""
+    """Yield the method table if there is more than one line to compare, and the second study if there is one."""
     methods = method_table(table)
     if len(methods.lines) > 1:
         yield Section("methods", "Methods", as_html(methods))

@@ -1,4 +1,4 @@
-"""The report's section on the real size and speed of networks: a figure, a table of the front, where the times come from."""
+"""The report's section on the real size and speed of networks: a figure, a table of the front, and the origin of the times."""
 
 import shlex
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class _Row:
 
 
 def real_size_section(table: ResultTable, labels: pd.DataFrame) -> Section | None:
-    """What compression leaves of the networks; None where it removes nothing.
+    """Show what compression leaves of the networks; None if it removes nothing.
 
     Args:
         table: what `read_results` gave.
@@ -40,7 +40,7 @@ def real_size_section(table: ResultTable, labels: pd.DataFrame) -> Section | Non
 
 
 def real_size_as_html(table: ResultTable, sizes: RealSize, labels: pd.DataFrame) -> Markup:
-    """The section without its heading; names are escaped.
+    """Render the section without its heading; names are escaped.
 
     Args:
         table: what `read_results` gave.

@@ -66,8 +66,8 @@ def write_report(
         path: the file to write; default: `report.html` in the folder. An existing file is replaced atomically.
         eps: >= 0, the initial position of the tolerance slider.
         mode: what eps is relative to: `absolute`, `ideal` or `range`, as in `eps_nondominated`.
-        sparsity_width: gap of the sparsity rate, a fraction, at which a new cluster begins.
-        costs: prices and factors that replace those of the grid file, one by one.
+        sparsity_width: gap between sparsity rates, a fraction, at which a new cluster begins.
+        costs: prices and emission factors; each one given replaces the grid file's.
 
     Returns:
         The path of the report, or its address in an object store.
@@ -75,7 +75,7 @@ def write_report(
     Raises:
         ResultsError: the folder cannot be read as results.
         WriteError: the report cannot be written.
-        ValueError: eps, mode or width is not valid.
+        ValueError: eps, mode or sparsity_width is not valid.
     """
     table = read_results(folder)
     page = render_report(table, eps, mode, sparsity_width, costs)
@@ -94,7 +94,7 @@ def render_report(
     costs: Costs | None = None,
     live: int | None = None,
 ) -> str:
-    """Render the report as HTML; arguments as in `write_report`, and:
+    """Render the report as HTML. The other arguments are those of `write_report`.
 
     Args:
         live: the current time in milliseconds since 1970, for a page from a server on this machine: it polls `/version` there and
@@ -137,12 +137,12 @@ def render_report(
 
 
 def _as_they_are(*names: str) -> Markup:
-    """The text of template files, concatenated."""
+    """Return the concatenated text of template files."""
     return Markup("\n".join(files("analysis.templates").joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
 def _data(table: ResultTable, embedded: Embedded, views: list[View], eps: float) -> dict[str, Any]:
-    """The data that the page's scripts read."""
+    """Collect the data that the page's scripts read."""
     points = embedded.points
     axes = axis_columns(table)
     tasks = [objective["column"] for objective in table.task_objectives]

@@ -1,4 +1,4 @@
-"""What the report is made of: sections in the order of the page."""
+"""The sections that make up the report, and how they are rendered."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,15 +14,15 @@ class Section:
     """A section of the page."""
 
     name: str
-    """Its id; the heading's is `<name>-title`."""
+    """The section's id; the id of its heading is `<name>-title`."""
     title: str
     """The heading, plain text."""
     html: Markup
-    """What stands below the heading."""
+    """The content below the heading."""
     figure: go.Figure | None = None
     """A finished figure, which the page draws in the element `<name>-figure` of `html` in its own size and colours."""
     count: str | None = None
-    """Id of a text beside the heading, which the page's scripts write."""
+    """Id of the element beside the heading whose text the page's scripts write."""
 
 
 def rendered(template: str, **values: Any) -> Markup:
@@ -37,7 +37,7 @@ def rendered(template: str, **values: Any) -> Markup:
 
 
 def spec_of(figure: go.Figure) -> dict[str, Any]:
-    """A section's figure as the page's scripts draw it: `traces`, `layout` and `n_panels`."""
+    """Convert a section's figure for the page's scripts: `traces`, `layout` and `n_panels`."""
     spec = figure.to_plotly_json()
     layout = {name: item for name, item in spec["layout"].items() if name not in ("template", "width", "height", "meta")}
     return {"traces": list(spec["data"]), "layout": layout, "n_panels": sum(name.startswith("xaxis") for name in layout)}

@@ -1,1 +1,1 @@
-"""What lies on disk: a results folder read as a table, without trusting any of its files."""
+"""Reading a results folder as a table, without trusting any of its files."""

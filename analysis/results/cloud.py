@@ -1,9 +1,9 @@
-"""Google's and Azure's object stores through pyarrow's clients: their addresses, credentials, and whether they answer.
+"""The object stores of Google and Azure through pyarrow's clients: addresses, credentials, and a check that the store answers.
 
 These clients retry for minutes if nobody answers, and pyarrow's client for Azure ends the whole process if it finds no credentials
-(pyarrow 26). The first request therefore runs in a process of its own with a time limit.
+(pyarrow 26). The first request therefore runs in a separate process with a time limit.
 
-Messages never show a credential, and no credential is taken from an address.
+Messages never show credentials, and credentials are never taken from an address.
 """
 
 import base64
@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 _FIRST_ANSWER_S = 30.0
-_FIRST_RETRIES_S = 5.0  # for Google's client, as long as the address is unverified
+_FIRST_RETRIES_S = 5.0  # retry limit of Google's client until the address is verified
 _RETRIES_S = 25.0
 _AZURE = "abfs://container@account.dfs.core.windows.net/prefix"
 _AZURE_RIGHTS = (
@@ -46,7 +46,7 @@ except Exception as error:
 
 
 class CloudError(Exception):
-    """An object store that cannot be used.
+    """An object store cannot be used.
 
     Args:
         problem: what is wrong.
@@ -67,7 +67,7 @@ class Client(NamedTuple):
     kind: str
     """`AzureFileSystem` or `GcsFileSystem`."""
     options: dict[str, Any]
-    """Its arguments, JSON values only; they may hold credentials."""
+    """Its arguments, JSON values only; they may contain credentials."""
     bucket: str
 
 
@@ -75,9 +75,10 @@ def azure_client(authority: str, given: Mapping[str, str], environment: Mapping[
     """Build the client for an address of Azure.
 
     Args:
-        authority: `container@account.dfs.core.windows.net`, `container@account`, or `container` of the account AZURE_STORAGE_ACCOUNT.
-        given: the parameters after the question mark.
-        environment: os.environ.
+        authority: `container@account.dfs.core.windows.net`, `container@account`, or `container` in the account named by
+            AZURE_STORAGE_ACCOUNT.
+        given: the parameters after the question mark in the address.
+        environment: the environment variables (os.environ).
 
     Raises:
         CloudError: no account or no container is named, or the credentials cannot be used.
@@ -97,7 +98,7 @@ def azure_client(authority: str, given: Mapping[str, str], environment: Mapping[
 
 
 def _azure_place(domain: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Hosts and schemes; the data lake's default to those of the blobs."""
+    """Return hosts and schemes; those of the data lake default to those of the blobs."""
     names = ("blob_storage_authority", "dfs_storage_authority", "blob_storage_scheme", "dfs_storage_scheme")
     place = {name: given[name] for name in names if name in given}
     if given.get("enable_tls") == "false":
@@ -113,12 +114,12 @@ def _azure_place(domain: str, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _azure_rights(environment: Mapping[str, str]) -> dict[str, str]:
-    """Credentials from the environment; none means Azure's default credential."""
+    """Return the credentials from the environment; without any, Azure's default credential is used."""
     key = environment.get("AZURE_STORAGE_KEY", "")
     token = environment.get("AZURE_STORAGE_SAS_TOKEN", "")
     if key:
         try:
-            base64.b64decode(key, validate=True)  # pyarrow's client would end the process
+            base64.b64decode(key, validate=True)  # with an invalid key, pyarrow's client would end the process
         except (binascii.Error, ValueError):
             raise CloudError(
                 "cannot be used: AZURE_STORAGE_KEY is not a key", "copy the account's key, 88 characters that end with =="
@@ -131,7 +132,7 @@ def google_client(authority: str, given: Mapping[str, str], environment: Mapping
     """Build the client for an address of Google: `bucket` or `anonymous@bucket`.
 
     Args:
-        authority, given, environment: as for `azure_client`. STORAGE_EMULATOR_HOST is read where no endpoint is given.
+        authority, given, environment: as for `azure_client`. STORAGE_EMULATOR_HOST is read if no endpoint is given.
 
     Raises:
         CloudError: `retry_limit_seconds` is not a number.
@@ -155,7 +156,7 @@ def opened_cloud(client: Client) -> Any:
     """Open pyarrow's file system once the store has answered.
 
     Raises:
-        CloudError: no container, no credentials, or no answer within half a minute.
+        CloudError: there is no such container, there are no credentials, or there is no answer within half a minute.
         OSError: any other error of the store.
     """
     from pyarrow import fs
@@ -170,9 +171,14 @@ def opened_cloud(client: Client) -> Any:
 
 
 def put_aside(system: Any, place: str, data: bytes) -> None:
-    """Write an object of Azure's store as a whole: under a temporary name, then by one copy.
+    """Write an object of an Azure store as a whole: first under a temporary name, then by a single copy.
 
-    The client itself creates an empty object first and fills it by later requests.
+    Without this, the client would create an empty object and fill it by later requests.
+
+    Args:
+        system: pyarrow's file system.
+        place: the path of the object in it.
+        data: the whole content.
 
     Raises:
         OSError: the object was not written; `place` is unchanged.
@@ -215,7 +221,7 @@ def _ask_first(client: Client) -> None:
     except ValueError:
         raise _error_of_ended_client(client, answer.stderr) from None
     if error and re.search(r"GetBucketMetadata.*PERMISSION_DENIED|PERMISSION_DENIED.*GetBucketMetadata", error):
-        return  # the bucket is empty and could be listed
+        return  # the bucket could be listed, and is empty
     if found == "NotFound" or re.search(r"google::cloud::Status\(NOT_FOUND|ContainerNotFound", error):
         kind = "container" if client.kind == "AzureFileSystem" else "bucket"
         raise CloudError(f"cannot be used: there is no {kind} {client.bucket}", "make it, or correct the address")
@@ -227,7 +233,7 @@ def _ask_first(client: Client) -> None:
 
 
 def _error_of_ended_client(client: Client, output: str) -> CloudError:
-    """The error of a client that ended its process instead of raising one."""
+    """Return the error for a client that ended its process instead of raising an exception."""
     if re.search(r"AuthenticationException|credential", output, re.IGNORECASE):
         hint = _AZURE_RIGHTS if client.kind == "AzureFileSystem" else "set GOOGLE_APPLICATION_CREDENTIALS"
         return CloudError("cannot be used: no credentials were found", hint)

@@ -1,7 +1,7 @@
-"""The columns of a results folder's tables: the name, type, unit and meaning of each, once.
+"""The columns of a results folder's tables: the name, type, unit and meaning of each, defined once.
 
-`sweep.store.schema` makes its Arrow schemas from these lists, and everything that reads a table takes the names of the columns for a
-task, a split or an objective from the functions below.
+`sweep.store.schema` makes its Arrow schemas from these lists, and all code that reads a table takes the column names for a task, a split or
+an objective from the functions below.
 """
 
 import re
@@ -16,53 +16,53 @@ Kind = Literal["text", "whole", "real", "flag", "time", "numbers", "texts", "num
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 ACCURACY = "accuracy"
-"""Metric of a classification task, a fraction; it has columns of its own."""
+"""The metric of a classification task, a fraction; it has its own columns."""
 MEAN = "mean"
-"""In place of a task's name: the mean over the tasks that have the quantity."""
+"""Stands in for a task's name in the column of the mean over the tasks that have the quantity."""
 SPARSITY_OBJECTIVE = "objective.sparsity"
 SPARSITY_RATE = "sparsity_rate"
 DEVICE_SECONDS = "device_s"
 PHASES = ("sparsify", "tying", "retrain")
-"""What a trial's seconds are spent on, in this order."""
+"""The phases that a trial's seconds are spent on, in this order."""
 
 
 def share_column(i: int) -> str:
-    """Column of one entry of the preference vector; 0 is sparsity, i > 0 the i-th task."""
+    """Return the column of one entry of the preference vector; 0 is sparsity, i > 0 is the i-th task."""
     return f"k_{i}"
 
 
 def share_columns(n_tasks: int) -> list[str]:
-    """Columns of the whole preference vector, sparsity first: 1 + n_tasks names."""
+    """Return the columns of the whole preference vector, sparsity first: 1 + n_tasks names."""
     return [share_column(i) for i in range(n_tasks + 1)]
 
 
 def loss_column(split: Split, task: str) -> str:
-    """Column of a task's loss on a split, in the task's own unit."""
+    """Return the column of a task's loss on a split, in the task's own unit."""
     return f"loss.{split}.{task}"
 
 
 def accuracy_column(split: Split, task: str = MEAN) -> str:
-    """Column of a classification task's accuracy on a split, or of the mean over these tasks; a fraction."""
+    """Return the column of a classification task's accuracy on a split, or of the mean over these tasks; a fraction."""
     return f"accuracy.{split}.{task}"
 
 
 def metric_column(split: Split, task: str) -> str:
-    """Column of the metric of a task that is not a classification task; the manifest names the metric."""
+    """Return the column of the metric of a task other than classification; the manifest names the metric."""
     return f"metric.{split}.{task}"
 
 
 def wall_column(phase: str | None = None) -> str:
-    """Column of the seconds that a trial's pack took, in one phase or (None) in total."""
+    """Return the column of the seconds that a trial's pack took, in one phase or (None) in total."""
     return "wall_s" if phase is None else f"wall_s_{phase}"
 
 
 def is_of(quantity: Literal["loss", "accuracy", "metric"], column: str, split: Split | None = None) -> bool:
-    """Whether a column holds a quantity of a task, on any split or on this one."""
+    """Return whether a column holds this quantity of some task, on the given split or (None) on any split."""
     return column.startswith(f"{quantity}." if split is None else f"{quantity}.{split}.")
 
 
 def task_of(column: str) -> str:
-    """The task's name in a column of a loss, an accuracy or a metric; a name may have dots itself."""
+    """Return the task's name in a column of a loss, an accuracy or a metric; the name itself may contain dots."""
     return column.split(".", 2)[-1]
 
 
@@ -73,15 +73,15 @@ class Column:
     name: str
     kind: Kind
     unit: str
-    """Empty where the values have none."""
+    """The unit of the values; empty if they have none."""
     meaning: str
     splits: tuple[Split, ...] = SPLITS
-    """Those that a family has columns for."""
+    """The splits for which a family has columns."""
     has_mean: bool = False
-    """Whether a family has a column for the mean over the tasks behind each split's tasks."""
+    """Whether, after the tasks of each split, a family has a column for their mean."""
 
     def for_tasks(self, tasks: Sequence[str]) -> Iterator["Column"]:
-        """The columns of this family for a problem with these tasks, in the stored order; a single column as it is."""
+        """Yield the columns of this family for a problem with these tasks, in the stored order; a single column yields itself."""
         if "{i}" in self.name:
             names = share_columns(len(tasks))
         elif "{task}" in self.name:
@@ -153,7 +153,7 @@ ROW_COLUMNS: tuple[Column, ...] = (
     Column("weights_sha256", "text", "", "SHA-256 of the file of the network"),
     Column("finished_at", "time", "UTC", "when the row was written"),
 )
-"""Columns of `rows/` and `trials.parquet`, in the stored order. Fractions and ratios are never percent; null means that a value was not
+"""Columns of `rows/` and `trials.parquet`, in the stored order. Fractions and ratios are never in percent; null means that a value was not
 measured, NaN that the trial diverged."""
 
 EPOCH_COLUMNS: tuple[Column, ...] = (
@@ -178,24 +178,24 @@ EPOCH_COLUMNS: tuple[Column, ...] = (
 
 _KINDS: dict[str, Kind] = {column.name: column.kind for column in (*EPOCH_COLUMNS, *ROW_COLUMNS)}
 _FAMILIES_OF_REALS = re.compile(r"k_\d+|(loss|accuracy|metric|objective)\..+|wall_s_\w+")
-"""Also columns of tasks, objectives and phases that the two lists above do not know, as other programs and versions write them."""
+"""Matches further columns of tasks, objectives and phases, which the two lists above lack but other programs and versions may write."""
 
 
 def row_columns(tasks: Sequence[str]) -> list[Column]:
-    """The columns of a row for a problem with these tasks, in the stored order."""
+    """Return the columns of a row for a problem with these tasks, in the stored order."""
     return [one for column in ROW_COLUMNS for one in column.for_tasks(tasks)]
 
 
 def epoch_columns(tasks: Sequence[str]) -> list[Column]:
-    """The columns of an epoch for a problem with these tasks, in the stored order."""
+    """Return the columns of an epoch for a problem with these tasks, in the stored order."""
     return [one for column in EPOCH_COLUMNS for one in column.for_tasks(tasks)]
 
 
 def kind_of(name: str) -> Kind | None:
-    """The type of a column's cells; None for a column that is not of this contract."""
+    """Return the type of a column's cells; None for a column that these lists do not define."""
     return "real" if _FAMILIES_OF_REALS.fullmatch(name) else _KINDS.get(name)
 
 
 def columns_of(*kinds: Kind) -> tuple[str, ...]:
-    """Names of the columns of these kinds, families left out."""
+    """Return the names of all columns of these kinds; families are left out."""
     return tuple(name for name, kind in _KINDS.items() if kind in kinds and "{" not in name)

@@ -1,4 +1,4 @@
-"""Messages for errors of the file system: which path, whether it was read or written, why it failed, and what to do."""
+"""Messages for file system errors: the path, whether it was read or written, why it failed, and what to do."""
 
 import contextlib
 import errno
@@ -38,17 +38,17 @@ _WRITE_RULES: dict[int | None, tuple[str, str]] = {
 
 
 def read_problem(error: OSError, verb: str = "read") -> tuple[str, str]:
-    """Explain why a file or folder could not be read; returns the problem and a hint.
+    """Explain why a file or folder could not be read, and return the problem and a hint.
 
     Args:
-        error: the error of the system.
+        error: the operating system's error.
         verb: what was attempted: `read`, `listed` or `looked at`.
     """
     return f"cannot be {verb}: {error.strerror or error}", _READ_HINTS.get(error.errno, _READ_HINT)
 
 
 def write_problem(error: OSError) -> tuple[str, str]:
-    """Explain why a file or folder could not be written; returns the problem and a hint."""
+    """Explain why a file or folder could not be written, and return the problem and a hint."""
     system = error.strerror or str(error)
     if error.errno not in _WRITE_RULES:
         return f"cannot write: {system}", "check the disk, then run again"
@@ -58,7 +58,7 @@ def write_problem(error: OSError) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def reading(path: object, verb: str = "read") -> Iterator[None]:
-    """Report errors inside the block as errors of reading this path; arguments as for `read_problem`.
+    """Report errors inside the block as errors in reading this path; arguments as for `read_problem`.
 
     Raises:
         FileNotFoundError: unchanged, because only the caller knows whether it matters.
@@ -75,7 +75,7 @@ def reading(path: object, verb: str = "read") -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(path: object) -> Iterator[None]:
-    """Report errors inside the block as errors of writing this path.
+    """Report errors inside the block as errors in writing this path.
 
     Raises:
         WriteError: any OSError.
@@ -88,10 +88,10 @@ def writing(path: object) -> Iterator[None]:
 
 
 def mode_of(path: Path, *, follow: bool = True) -> int | None:
-    """Return the `st_mode` of a path, or None if nothing is there. (`Path.exists` mistakes a refusal for an absence.)
+    """Return the `st_mode` of a path, or None if nothing is there. (`Path.exists` cannot tell a refusal from an absence.)
 
     Args:
-        path: where to look.
+        path: the path to inspect.
         follow: False inspects a link itself.
 
     Raises:

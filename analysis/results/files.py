@@ -14,11 +14,15 @@ _MAX_JSON_BYTES = 256 * 2**20
 
 
 class NotPlainError(ValueError):
-    """Something other than a plain file where one is expected; the text says what."""
+    """There is something other than a plain file where one is expected; the text says what."""
 
 
 def check_plain(path: Path, max_bytes: int | None = None) -> int:
     """Check that a path is a plain file and return its size in bytes.
+
+    Args:
+        path: the path to check.
+        max_bytes: the largest size allowed; None for any size.
 
     Raises:
         FileNotFoundError, OSError: there is no file, or it cannot be inspected.
@@ -35,6 +39,10 @@ def check_plain(path: Path, max_bytes: int | None = None) -> int:
 def read_json(path: Path, max_bytes: int = _MAX_JSON_BYTES) -> Any:
     """Read a JSON file of at most `max_bytes` bytes.
 
+    Args:
+        path: the file to read.
+        max_bytes: the largest size allowed.
+
     Raises:
         OSError: the file cannot be read.
         ValueError: it is not a plain file, or not JSON.
@@ -49,6 +57,10 @@ def read_json(path: Path, max_bytes: int = _MAX_JSON_BYTES) -> Any:
 def write_whole(target: Path, data: bytes) -> None:
     """Write a file as a whole: write a temporary file, sync it and rename it; an existing link is replaced, not followed.
 
+    Args:
+        target: the file to write.
+        data: the whole content.
+
     Raises:
         WriteError: the file cannot be written; an existing one is unchanged, and no temporary file is left.
     """
@@ -62,5 +74,5 @@ def write_whole(target: Path, data: bytes) -> None:
             os.replace(aside, target)
         except OSError:
             with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)  # half a file would keep a full disk full
+                aside.unlink(missing_ok=True)  # a partial file would keep a full disk full
             raise

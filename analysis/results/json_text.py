@@ -1,4 +1,4 @@
-"""Conversion of values to JSON: cells of a table, and data inside a page's script element."""
+"""Conversion of values to JSON, for the cells of a table and for data inside a page's script element."""
 
 import json
 import math
@@ -12,12 +12,12 @@ from analysis.results.parquet import MAPPINGS
 
 
 def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Convert a row for JSON: cells by `plain`, and the JSON text of mappings to objects."""
+    """Convert a row for JSON: cells with `plain`, and the JSON text of mappings to objects."""
     return {str(name): json.loads(cell) if name in MAPPINGS and isinstance(cell, str) else plain(cell) for name, cell in row.items()}
 
 
 def plain(value: Any) -> Any:
-    """Convert a cell or a list for JSON; unknown or non-finite values become None and times their ISO text."""
+    """Convert a cell or a list for JSON; unknown or non-finite values become None, and times become ISO text."""
     if hasattr(value, "__len__") and not isinstance(value, str):
         pairs = len(value) > 0 and all(isinstance(item, tuple) and len(item) == 2 for item in value)
         return {str(key): plain(item) for key, item in value} if pairs else [plain(item) for item in value]

@@ -1,4 +1,4 @@
-"""Latencies that `sweep measure` wrote into `latency/`: milliseconds of trained and compressed networks on one core of a machine."""
+"""Latencies that `sweep measure` wrote into `latency/`: milliseconds per call of the trained and the compressed networks on one core."""
 
 import re
 from collections import Counter
@@ -24,9 +24,9 @@ class Latency:
     milliseconds: Mapping[int, tuple[float, float]]
     """Batch size -> milliseconds of the trained network and of the compressed one."""
     machine: tuple[str, str, str]
-    """Host, processor and version of PyTorch; times of different machines are not compared."""
+    """Host, processor and PyTorch version; times from different machines are not compared."""
     measured: str
-    """Time of the measurement, ISO 8601."""
+    """When the latency was measured, ISO 8601."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Latencies:
 
 
 def read_latencies(table: ResultTable) -> Latencies:
-    """Read the latencies of a table's finished trials from the machine that measured most of them (the latest of several).
+    """Read the latencies of a table's finished trials from the machine that measured most of them (in a tie, the latest).
 
     Nothing in the folder is trusted: a file that is not plain and small, holds an invalid number, or does not match the weights of
     its row is left out; `sweep verify` names it.
@@ -66,7 +66,7 @@ def _measured_ids(table: ResultTable) -> list[str]:
 
 
 def _read(table: ResultTable, trial_id: str, weights_sha256: Any) -> Latency | None:
-    """One trial's latency; None if the file is not what `sweep measure` writes for these weights."""
+    """Read one trial's latency; None if the file is not what `sweep measure` writes for these weights."""
     try:
         record = read_json(table.folder / "latency" / f"{trial_id}.json", _MAX_BYTES)
     except (OSError, ValueError):
@@ -89,5 +89,5 @@ def _is_pair(pair: object) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    """Whether a value is a duration in milliseconds; NaN is not."""
+    """Return whether a value is a duration in milliseconds; NaN is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_MS

@@ -1,4 +1,4 @@
-"""The manifest of a results folder: reading it, checking it, and the rule by which it chooses the best trial."""
+"""The manifest of a results folder: how it is read and checked, and its rule for choosing the best trial."""
 
 import math
 import re
@@ -21,7 +21,7 @@ _MAX_TEXT = 1_000
 
 
 def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
-    """List what is wrong with a manifest, in one sentence for each key; empty for one that a run wrote."""
+    """List what is wrong with a manifest, one sentence for each key; empty for a manifest that a run wrote."""
     wrong = [f"`{key}` {rule}" for key, (rule, is_kept) in _RULES.items() if key in manifest and not is_kept(manifest[key])]
     if not wrong and sum(item["column"] != SPARSITY_OBJECTIVE for item in manifest["objectives"]) > len(manifest["tasks"]):
         wrong.append("`objectives` are sparsity and at most one for each of `tasks`")
@@ -34,7 +34,7 @@ def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def plan_mistake(plan: object) -> str | None:
-    """Say what is wrong with a plan; None for one that a run wrote."""
+    """Say what is wrong with a plan; None for a plan that a run wrote."""
     trials = plan.get("trials") if isinstance(plan, dict) else None
     if not isinstance(trials, list):
         return "`trials` is a list"
@@ -52,12 +52,12 @@ def _is_trial(trial: object) -> bool:
 
 
 def _is_line(value: object) -> bool:
-    """Whether a value is text short enough to show and valid in UTF-8; whoever shows it must escape it."""
+    """Return whether a value is text that is short enough to show and valid UTF-8; code that shows it must still escape it."""
     return isinstance(value, str) and len(value) <= _MAX_TEXT and not _HALF.search(value)
 
 
 def _are_lines(item: object, *needed: str, others: tuple[str, ...] = ()) -> bool:
-    """Whether an item is a mapping with text under the needed keys, and under the others if they are present."""
+    """Return whether an item is a mapping with text under the needed keys, and under the other keys if these are present."""
     if not isinstance(item, dict) or not all(_is_line(item.get(key)) for key in needed):
         return False
     return all(item.get(key) is None or _is_line(item[key]) for key in others)
@@ -117,10 +117,10 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
 
     Args:
         folder: the folder to read from.
-        name: the folder's name in messages; None for its path.
+        name: the folder's name in messages; None to use its path.
 
     Raises:
-        ResultsError: there is no such folder or no manifest, or the manifest is torn, invalid or of an unknown schema version.
+        ResultsError: there is no such folder or no manifest, or the manifest is truncated, invalid or of an unknown schema version.
     """
     path, shown = folder / "manifest.json", name or str(folder)
     if not is_folder(folder):
@@ -160,36 +160,36 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SelectionRule:
-    """How the best of several trials is chosen on validation data: one rule for all trials of a sweep, whatever their rows hold.
+    """How the best of several trials is chosen on validation data: one rule for all trials of a sweep, whatever their rows contain.
 
-    Accuracy decides only where every task has one. In a problem that mixes classification with other tasks the mean accuracy says nothing
-    about the other tasks, so there, and without any accuracy, all tasks count by their losses. Each loss is divided by that of a
-    constant guess, because losses of different tasks have different units and cannot be averaged otherwise.
+    Accuracy decides only where every task has one. In a problem that mixes classification with other tasks, the mean accuracy says nothing
+    about the other tasks. There, and if no task has an accuracy, the losses of all tasks decide. Each loss is divided by that of a constant
+    guess, because losses of different tasks have different units and cannot be averaged otherwise.
     """
 
     by: Literal["accuracy", "loss"]
     tasks: tuple[str, ...]
     guess_losses: tuple[float, ...]
-    """Loss of a constant guess for each task, in the task's own unit; ones where it is not known, as for folders of earlier versions."""
+    """Loss of a constant guess for each task, in the task's own unit; 1 if it is not known, as for folders of earlier versions."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of a row that decide."""
+        """The columns of a row that decide between trials."""
         return (accuracy_column("validation"),) if self.by == "accuracy" else tuple(loss_column("validation", task) for task in self.tasks)
 
     @property
     def goal(self) -> str:
-        """What the best trial has, for people."""
+        """What distinguishes the best trial, in words."""
         if self.by == "accuracy":
             return "the highest mean validation accuracy"
         relative = "" if set(self.guess_losses) == {1.0} else " relative to a constant guess"
         return f"the lowest mean validation loss{relative}"
 
     def scores(self, values: ArrayLike) -> NDArray[np.float64]:
-        """How good trials are; higher is better.
+        """Score trials; higher is better.
 
         Args:
-            values: of `columns`, shape (n_trials, n_columns); NaN where a value was not measured.
+            values: the values of `columns`, shape (n_trials, n_columns); NaN where a value was not measured.
 
         Returns:
             The mean accuracy, a fraction, or minus the mean loss, shape (n_trials,); NaN where a value is missing.
@@ -201,17 +201,17 @@ class SelectionRule:
         return np.asarray(-(found / units).sum(axis=1) / len(self.tasks))
 
     def record(self) -> dict[str, Any]:
-        """The rule as the manifest holds it under `selection`."""
+        """Return the rule as the manifest stores it under `selection`."""
         return {"by": self.by} if self.by == "accuracy" else {"by": self.by, "guess_losses": list(self.guess_losses)}
 
 
 def selection_rule(tasks: Sequence[str], metrics: Mapping[str, str], guess_losses: Sequence[float] | None = None) -> SelectionRule:
-    """The rule by which the best trials of a problem are chosen.
+    """Create the rule by which the best trials of a problem are chosen.
 
     Args:
         tasks: names of the tasks.
-        metrics: name of each task's metric; a task that is not named has an accuracy.
-        guess_losses: loss of a constant guess for each task, in the task's own unit; None where it is not known.
+        metrics: name of each task's metric; a task that is missing here has an accuracy.
+        guess_losses: loss of a constant guess for each task, in the task's own unit; None if it is not known.
     """
     by_accuracy = all(metrics.get(task, ACCURACY) == ACCURACY for task in tasks)
     guesses = (1.0,) * len(tasks) if guess_losses is None else tuple(float(loss) for loss in guess_losses)
@@ -219,7 +219,7 @@ def selection_rule(tasks: Sequence[str], metrics: Mapping[str, str], guess_losse
 
 
 def selection_of(manifest: Mapping[str, Any]) -> SelectionRule:
-    """The rule that a manifest names; manifests of earlier versions name none, and it follows from their metrics."""
+    """Return the rule that a manifest names; for manifests of earlier versions, which name none, it follows from their metrics."""
     tasks = tuple(map(str, manifest["tasks"]))
     stored = manifest.get("selection")
     if stored is None:
@@ -229,7 +229,7 @@ def selection_of(manifest: Mapping[str, Any]) -> SelectionRule:
 
 
 def is_selection(value: object, n_tasks: int) -> bool:
-    """Whether a value is one that a run writes under the manifest's `selection`."""
+    """Return whether a value is one that a run writes under `selection` in the manifest."""
     if value is None:
         return True
     if not isinstance(value, dict) or value.get("by") not in ("accuracy", "loss"):
@@ -243,7 +243,7 @@ def true_front_of(manifest: dict[str, Any]) -> tuple[NDArray[np.float64] | None,
 
     Returns:
         The points, shape (n_points, n_objectives), in the order and sense of the manifest's objectives, sorted by the first one if
-        there are two objectives; None without a front. The second item says why a stored front is not a list of finite points.
+        there are two objectives; None without a front. The second item says why a stored front is invalid; None if it is valid or missing.
     """
     points = manifest.get("true_front")
     if points is None:
@@ -259,7 +259,7 @@ def true_front_of(manifest: dict[str, Any]) -> tuple[NDArray[np.float64] | None,
 
 
 def read_latest_plan(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """Read the readable plan with the highest number; also returns `path: reason` of higher ones that cannot be read.
+    """Return the readable plan with the highest number, and `path: reason` for each later plan that cannot be read.
 
     Raises:
         ReadError: the folder of plans cannot be listed.

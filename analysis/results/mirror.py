@@ -1,4 +1,4 @@
-"""Results in object stores: tables and JSON are copied into a temporary folder and read there like any other results folder.
+"""Results in object stores: tables and JSON are copied into a temporary folder, which is read like any other results folder.
 
 Addresses are `s3://bucket/prefix`, `gs://bucket/prefix` and `abfs://container@account.../prefix`, through pyarrow. Credentials
 come from the environment, as pyarrow reads them, never from an address. Weights are copied only on request (`Mirror.copy_blob`).
@@ -42,7 +42,7 @@ class Mirror:
         address: the address of the results folder.
 
     Raises:
-        ResultsError: the kind of address is unknown, it contains credentials, or the object store cannot be read.
+        ResultsError: the kind of address is unknown, the address contains credentials, or the object store cannot be read.
     """
 
     def __init__(self, address: str) -> None:
@@ -51,13 +51,13 @@ class Mirror:
         self.folder = Path(tempfile.mkdtemp(prefix="sweep-results-"))
         """The folder of the copies, laid out like the results folder."""
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        # Loose rows first, as everywhere: a row that compaction moves in the meantime is then read twice and never missed.
+        # Loose rows come first, as everywhere: a row that compaction moves in the meantime is then read twice, but never missed.
         for folder in ("rows", "plans"):
             self._copy(self._names(folder))
         self._copy(["manifest.json", "trials.parquet"])
 
     def copy_curves(self, trials: Collection[str] | None = None) -> None:
-        """Copy the curves as they are now; of the loose files only those of these trials, or (None) all of them."""
+        """Copy the curves as they are now; loose files are copied for these trials only, or (None) for all trials."""
         names = self._names("epochs")
         self._copy(name for name in names if trials is None or trial_of(name) in trials)
         self._copy(["epochs.parquet"])
@@ -71,7 +71,7 @@ class Mirror:
         self._copy([f"blobs/{sha256}"])
 
     def _names(self, folder: str, max_bytes: int | None = None) -> list[str]:
-        """Names of the objects in a folder, without those larger than `max_bytes`."""
+        """Return the names of the objects in a folder, except those larger than `max_bytes`."""
         from pyarrow import fs
 
         with _errors_as_messages(self.address):
@@ -97,7 +97,7 @@ class Mirror:
                 data = self._content(name)
             except FileNotFoundError:
                 target.unlink(missing_ok=True)
-                return  # compacted in the meantime, or there never was one
+                return  # it was compacted in the meantime, or never existed
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(data)
 
@@ -107,6 +107,11 @@ class Mirror:
 
 def put(address: str, name: str, data: bytes) -> str:
     """Write one file of a results folder as a whole and return its address.
+
+    Args:
+        address: the address of the results folder.
+        name: the file's path in that folder.
+        data: the whole content.
 
     Raises:
         ResultsError: as for `Mirror`.
@@ -129,7 +134,7 @@ def below(address: str, name: str) -> str:
 
 @contextlib.contextmanager
 def _errors_as_messages(address: str) -> Iterator[None]:
-    """Turn the errors of an object store into ResultsError; a missing object stays FileNotFoundError."""
+    """Turn errors of an object store into ResultsError; a missing object remains a FileNotFoundError."""
     try:
         yield
     except (FileNotFoundError, ResultsError):
@@ -144,7 +149,7 @@ def _errors_as_messages(address: str) -> Iterator[None]:
 
 
 def _opened(address: str) -> tuple[Any, str]:
-    """Open pyarrow's file system of an address; returns it with the path of the folder in it."""
+    """Open pyarrow's file system for an address, and return it with the path of the folder in it."""
     from pyarrow import fs
 
     split = urlsplit(address)
@@ -169,7 +174,7 @@ def _opened(address: str) -> tuple[Any, str]:
         if region is None:
             region = "us-east-1" if "endpoint_override" in options else fs.resolve_s3_region(split.netloc)
         retries = fs.AwsDefaultS3RetryStrategy(max_attempts=8)
-        # A put is one request with a delayed open, and three without.
+        # With a delayed open a put takes one request, otherwise three.
         system = fs.S3FileSystem(region=region, retry_strategy=retries, allow_delayed_open=True, **options)
         if system.get_file_info(split.netloc).type == fs.FileType.NotFound:
             raise ResultsError(f"{address}: there is no bucket {split.netloc}\n  hint: {_HINT}")

@@ -1,4 +1,4 @@
-"""Reading the Parquet files of a results folder: the types that columns may have, and files that are damaged."""
+"""Reading the Parquet files of a results folder: which types columns may have, and how damaged files are handled."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -16,7 +16,7 @@ from analysis.results.file_errors import names_in
 from analysis.results.files import check_plain
 
 _WHOLE_NAMES = ("attempt", "retry", "seed", "epoch", "best_epoch", "n_epochs")
-"""Whole numbers that order rows or count; one that is infinite makes its file unreadable, unlike a measurement."""
+"""Whole numbers that count or order rows. An infinite value here makes the file unreadable, unlike in a measurement."""
 _LISTS = dict.fromkeys(columns_of("numbers"), "number") | dict.fromkeys(columns_of("texts"), "text")
 _NUMBER_MAPPINGS = columns_of("number_mapping")
 MAPPINGS = (*_NUMBER_MAPPINGS, *columns_of("text_mapping"))
@@ -24,10 +24,10 @@ MAPPINGS = (*_NUMBER_MAPPINGS, *columns_of("text_mapping"))
 
 
 def check_types(schema: pa.Schema) -> None:
-    """Refuse a file whose columns have other types than `analysis.results.columns` says; columns of nulls are always accepted.
+    """Raise an error if a column's type differs from that in `analysis.results.columns`; columns of nulls are always accepted.
 
     Raises:
-        ValueError: names the first such column, or one that occurs twice.
+        ValueError: a column has another type or occurs twice; the message names the first such column.
     """
     if len(set(schema.names)) != len(schema.names):
         raise ValueError("a column occurs twice")
@@ -38,10 +38,10 @@ def check_types(schema: pa.Schema) -> None:
 
 
 def check_values(table: pa.Table) -> None:
-    """Refuse rows without a trial_id, and infinite whole numbers (pandas writes whole numbers with gaps as real ones).
+    """Raise an error for rows without a trial_id and for infinite whole numbers (pandas writes whole numbers with gaps as floats).
 
     Raises:
-        ValueError: names the first such column.
+        ValueError: there is such a row or number; the message names the first such column.
     """
     if table["trial_id"].null_count:
         raise ValueError("a row without a trial_id")
@@ -55,7 +55,7 @@ def with_one_type(table: pa.Table) -> pa.Table:
     """Convert columns of lists to Arrow lists and columns of mappings to JSON text, however the file stores them.
 
     Args:
-        table: the table of a file, of types that `check_types` allows.
+        table: the table of a file, with types that `check_types` allows.
 
     Raises:
         ValueError: a text is not the JSON that its column should hold; the message names the column.
@@ -78,7 +78,7 @@ def with_one_type(table: pa.Table) -> pa.Table:
         columns[i] = changed
     return pa.table(
         columns, names=table.column_names
-    )  # once, because setting one column of a wide table takes as long as reading a small file
+    )  # all at once, because setting one column of a wide table takes as long as reading a small file
 
 
 def _parsed_lists(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -93,7 +93,7 @@ def _parsed_lists(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _parsed(name: str, column: pa.ChunkedArray) -> tuple[list[Any], pa.Array]:
-    """The distinct values of a column of JSON text and the index of each row's value; most texts of a sweep are equal."""
+    """Parse the distinct values of a column of JSON text, and index each row's value; most texts of a sweep are equal."""
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     try:
         values = [json.loads(text) for text in encoded.dictionary.to_pylist()]
@@ -107,7 +107,7 @@ def _parsed(name: str, column: pa.ChunkedArray) -> tuple[list[Any], pa.Array]:
 
 
 def _mapping(name: str, cell: Any) -> dict[str, Any]:
-    """A cell of a mapping as a dict: from a JSON object, an Arrow map (pairs), or objects with `key` and `value`, as polars writes."""
+    """Convert a cell to a dict: from a JSON object, an Arrow map (pairs), or objects with `key` and `value`, as polars writes them."""
     pairs: Any = cell
     if isinstance(cell, list) and all(isinstance(item, dict) and item.keys() == {"key", "value"} for item in cell):
         pairs = [(item["key"], item["value"]) for item in cell]
@@ -156,7 +156,8 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-# A file with fewer bytes for each row would only fill memory: a result has its own name and numbers, while diverged epochs are equal.
+# A file with fewer bytes per row could only serve to fill memory: each result has its own name and numbers, while diverged epochs are
+# equal.
 _LEAST_ROW_BYTES, _LEAST_EPOCH_BYTES = 8, 0.25
 
 
@@ -167,11 +168,11 @@ class Reading:
     table: pa.Table
     """Rows and columns of all readable files, in the order of the files; a column is null in the rows of a file that lacks it."""
     unreadable: tuple[str, ...]
-    """`path: reason` of each file left out, relative to the folder."""
+    """`path: reason` for each file left out; paths are relative to the folder."""
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """List the `.parquet` files of a folder by name without hidden (temporary) ones; empty if the folder does not exist.
+    """List the `.parquet` files of a folder by name, except hidden (temporary) ones; empty if the folder does not exist.
 
     Raises:
         ReadError: the folder cannot be listed.
@@ -190,8 +191,8 @@ def read_files(paths: Iterable[Path], folder: Path, required: Sequence[str], tri
         trials: keep the rows of these trials only; None keeps all.
 
     Returns:
-        Rows of all readable files and the names of the others. A torn, empty or damaged file, one of an unknown
-        schema version and one whose column types contradict the files before it are unreadable; none of them raises.
+        Rows of all readable files and the names of the others. A file is unreadable if it is truncated, empty or damaged, if its schema
+        version is unknown, or if its column types contradict the files before it; none of these raises an error.
     """
     tables: list[pa.Table] = []
     unreadable: list[str] = []
@@ -212,7 +213,7 @@ def read_files(paths: Iterable[Path], folder: Path, required: Sequence[str], tri
 
 
 def latest_attempts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep the rows of each trial's highest (attempt, retry) in their order; a missing attempt or retry ranks lowest."""
+    """Keep the rows of each trial's highest (attempt, retry), in their order; a missing attempt or retry ranks lowest."""
     if frame.empty:
         return frame
     stamp = frame[["trial_id", "attempt", "retry"]].copy()
@@ -223,7 +224,7 @@ def latest_attempts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """Convert an Arrow table to pandas with Python lists in its cells, whose text in a CSV has all digits, unlike NumPy's."""
+    """Convert an Arrow table to pandas with Python lists in its cells, which a CSV shows with all digits, unlike NumPy arrays."""
     frame: pd.DataFrame = table.to_pandas()
     for field in table.schema:
         if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):

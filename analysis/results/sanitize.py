@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 LARGEST = 1e40
-"""Larger than any single-precision number (3.4e38), and small enough for products of seven such numbers."""
+"""Larger than any single-precision number (3.4e38), yet small enough that a product of seven such numbers is finite."""
 SMALLEST = 1e-40
-"""Smaller than the smallest normal single-precision number (1.2e-38); plotly draws no axis over less than 1e-300."""
+"""Smaller than the smallest normal single-precision number (1.2e-38); plotly draws no axis that spans less than 1e-300."""
 _WHOLE_OR_NONE = ("anchors", "reference_point")
 _PREFERENCE = "k"
 _GAPPED = ("gradient_cosine", "multipliers")
@@ -18,15 +18,15 @@ _LAYERS = "layer_sparsity"
 
 
 def only_usable(table: pa.Table, n_shares: int) -> pa.Table:
-    """Replace real numbers larger than `LARGEST`, so that everything that draws and prints may rely on usable numbers.
+    """Replace unusable real numbers, so that all code that draws and prints can rely on usable ones.
 
     Args:
-        table: rows as stored, of the types that `analysis.results.parquet` allows.
+        table: rows as stored, with types that `analysis.results.parquet` allows.
         n_shares: number of entries of a preference vector.
 
     Returns:
-        The same rows: larger numbers are NaN (null in lists and mappings), numbers smaller than `SMALLEST` are 0, and a preference,
-        anchors or a reference point that hold a larger number are null, as is a preference of another length.
+        The same rows, in which numbers larger than `LARGEST` are NaN (null in lists and mappings) and numbers smaller than `SMALLEST` are
+        0. Preferences, anchors and reference points that contain a larger number are null, as is a preference of another length.
     """
     for i, name in enumerate(table.column_names):
         column = table.column(i)
@@ -83,13 +83,13 @@ def _usable_mapping(text: str) -> str:
 
 
 def _are_usable(entries: pa.Array, smallest: float) -> bool:
-    """Whether no entry is null, NaN, larger than `LARGEST`, or nonzero and smaller than `smallest`."""
+    """Return whether no entry is null, NaN, larger than `LARGEST`, or nonzero and smaller than `smallest`."""
     sizes = np.abs(entries.to_numpy(zero_copy_only=False).astype(np.float64))
     return bool(((sizes <= LARGEST) & ((sizes >= smallest) | (sizes == 0))).all())
 
 
 def _has_unusable(column: pa.ChunkedArray, smallest: float = 0.0) -> bool:
-    """Whether some list holds an entry that `_are_usable` rejects."""
+    """Return whether some list holds an entry that `_are_usable` rejects."""
     if pa.types.is_null(column.type.value_type):
         return True
     return not all(_are_usable(chunk.flatten(), smallest) for chunk in column.chunks)

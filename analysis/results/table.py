@@ -1,4 +1,4 @@
-"""The results folder as one table: each trial once, missing trials counted, unreadable files named."""
+"""The results folder as one table, in which each trial appears once, missing trials are counted and unreadable files are named."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,28 +45,29 @@ class ResultTable:
     """The results of one sweep at the time of reading; later changes of the folder do not appear."""
 
     folder: Path
-    """The folder that its files are read from: the results folder, or the copies of one in an object store."""
+    """The folder from which files are read: the results folder, or copies of a results folder in an object store."""
     manifest: dict[str, Any]
     """`manifest.json` as written."""
     frame: pd.DataFrame
-    """One row a trial, its latest (attempt, retry), in the order of the latest plan. Columns of `docs/store.md`; null, NaN,
-    infinities and real numbers beyond `sanitize.LARGEST` are all NaN here, so `state` tells diverged from not measured.
-    Lists are Python lists; `layer_sparsity` and `versions` are JSON text. So pandas, polars, DuckDB, Feather and CSV carry it both ways."""
+    """One row per trial, its latest (attempt, retry), in the order of the latest plan, with the columns of `docs/store.md`. Null, NaN,
+    infinities and real numbers beyond `sanitize.LARGEST` are all NaN here; only `state` distinguishes a diverged trial from a missing
+    measurement. Lists are Python lists; `layer_sparsity` and `versions` are JSON text, so that pandas, polars, DuckDB, Feather and CSV can
+    write and read the frame without loss."""
     plan: dict[str, Any] | None = None
-    """The latest readable `plans/<n>.json`, None before the first run."""
+    """The latest readable `plans/<n>.json`; None before the first run."""
     unreadable: tuple[str, ...] = ()
-    """`path: reason` of every file that could not be read, relative to `folder`."""
+    """`path: reason` for every file that could not be read; paths are relative to `folder`."""
     mirror: Mirror | None = field(default=None, repr=False)
-    """The copies, which are deleted with the last table that uses them; None for a folder on a disk."""
+    """The copies, which are deleted together with the last table that uses them; None for a local folder."""
 
     @property
     def name(self) -> str:
-        """The sweep's name, for people."""
+        """The sweep's name for display."""
         return str(self.manifest.get("name") or self.folder.resolve().name)
 
     @property
     def place(self) -> str:
-        """Where the results are, for people: the folder as the user named it, or its address."""
+        """Where the results are, for display: the folder as the user named it, or its address."""
         return str(self.folder) if self.mirror is None else self.mirror.address
 
     @property
@@ -81,7 +82,7 @@ class ResultTable:
 
     @property
     def sparsity_objective(self) -> dict[str, str] | None:
-        """The objective read from `objective.sparsity`, None when the sweep has none (analytic problems)."""
+        """The objective in column `objective.sparsity`; None if the sweep has none (analytic problems)."""
         return next((o for o in self.objectives if o["column"] == SPARSITY_OBJECTIVE), None)
 
     @property
@@ -91,7 +92,7 @@ class ResultTable:
 
     @property
     def metrics(self) -> dict[str, str]:
-        """Name of each task's metric; `accuracy` for classification, and where the manifest does not say."""
+        """Name of each task's metric; `accuracy` for classification, and if the manifest does not say."""
         named = self.manifest.get("metrics")
         return {task: str((named.get(task) if isinstance(named, dict) else None) or ACCURACY) for task in self.tasks}
 
@@ -110,7 +111,7 @@ class ResultTable:
 
     @cached_property
     def planned_ids(self) -> tuple[str, ...]:
-        """Ids of the trials of the latest plan, each once; those of the rows if there is no plan."""
+        """Ids of the trials in the latest plan, each once; without a plan, the ids of the rows."""
         if self.plan is None:
             return tuple(self.frame["trial_id"].to_list())
         return tuple(dict.fromkeys(str(trial["trial_id"]) for trial in self.plan.get("trials", [])))
@@ -121,23 +122,22 @@ class ResultTable:
         return len(self.planned_ids)
 
     def values(self, columns: Sequence[str] | None = None) -> NDArray[np.float64]:
-        """Return objectives as numbers to minimise.
+        """Return objectives as numbers that are to be minimised.
 
         Args:
-            columns: columns of `frame`; default: those the manifest names as objectives. One that the manifest gives
-                the sense `max` is negated.
+            columns: columns of `frame`; default: the objectives of the manifest. A column whose sense in the manifest is `max` is negated.
 
         Returns:
-            Shape (n_points, n_objectives), one row a row of `frame`, NaN where there is no value.
+            Shape (n_points, n_objectives), one row for each row of `frame`; NaN where there is no value.
 
         Raises:
-            KeyError: a column that is not in `frame`.
+            KeyError: a column is not in `frame`.
         """
         names = [o["column"] for o in self.objectives] if columns is None else list(columns)
         return np.asarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan) * self.signs(names))
 
     def signs(self, columns: Sequence[str]) -> NDArray[np.float64]:
-        """Return -1 for each column that the manifest names as an objective to maximise, else 1; shape (n_columns,)."""
+        """Return -1 for each column that is an objective to maximise, otherwise 1; shape (n_columns,)."""
         maximised = {o["column"] for o in self.objectives if o.get("sense", "min") == "max"}
         return np.array([-1.0 if name in maximised else 1.0 for name in columns])
 
@@ -147,12 +147,12 @@ class ResultTable:
 
     @cached_property
     def is_ok(self) -> NDArray[np.bool_]:
-        """Marks the trials in state `ok` whose objectives are all finite, shape (n_trials,)."""
+        """Mask of the trials in state `ok` whose objectives are all finite, shape (n_trials,), bool."""
         return np.isfinite(self.values()).all(axis=1) & (self.frame["state"] == "ok").to_numpy(dtype=bool)
 
     @cached_property
     def ok(self) -> "ResultTable":
-        """The table of the trials that `is_ok` marks."""
+        """The table restricted to the trials that `is_ok` marks."""
         return replace(self, frame=self.frame[self.is_ok].reset_index(drop=True))
 
     @cached_property
@@ -179,7 +179,7 @@ class ResultTable:
             trials: the id of one trial or the ids of several; None reads all of them.
 
         Returns:
-            The columns of `EPOCH_COLUMNS`; empty if nothing was published. `attrs["unreadable"]` names the files left out.
+            A frame with the columns of `EPOCH_COLUMNS`, empty if nothing was published; `attrs["unreadable"]` names the files left out.
         """
         wanted = None if trials is None else frozenset([trials] if isinstance(trials, str) else trials)
         if self.mirror is not None:
@@ -202,12 +202,12 @@ def read_results(folder: str | Path) -> ResultTable:
         folder: a sweep's output folder, or its address in an object store as text (s3://bucket/prefix).
 
     Returns:
-        Each trial once: loose rows are listed before `trials.parquet`, and the highest (attempt, retry) wins. A file
-        that cannot be read is named in `unreadable` and never hides the others.
+        A table in which each trial appears once: loose rows are listed before `trials.parquet`, and the highest (attempt, retry) wins. A
+            file that cannot be read is named in `unreadable` and does not affect the others.
 
     Raises:
-        ResultsError: no such folder, no manifest, a torn manifest or one of an unknown schema version; an object store
-            that cannot be read; an objective whose column holds no numbers.
+        ResultsError: there is no such folder or no manifest; the manifest is truncated or has an unknown schema version; an object store
+            cannot be read; or an objective's column holds no numbers.
     """
     mirror = Mirror(folder) if isinstance(folder, str) and is_address(folder) else None
     folder = Path(folder) if mirror is None else mirror.folder
@@ -215,7 +215,7 @@ def read_results(folder: str | Path) -> ResultTable:
     plan, bad_plans = read_latest_plan(folder)
     bad_front = true_front_of(manifest)[1]
     bad_json = [*bad_plans, *([f"manifest.json: {bad_front}"] if bad_front else [])]
-    # trials.parquet is opened after the loose rows: one compacted meanwhile would be lost otherwise.
+    # trials.parquet is opened after the loose rows; otherwise a row that is compacted meanwhile would be lost.
     reading = read_files([*parquet_files(folder / "rows"), folder / "trials.parquet"], folder, _ATTEMPT_COLUMNS)
     rows = only_usable(reading.table, len(manifest["tasks"]) + 1)
     frame = _with_contract_columns(to_frame(rows), manifest)
@@ -226,14 +226,14 @@ def read_results(folder: str | Path) -> ResultTable:
 
 
 def _with_contract_columns(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:
-    """Add every column that figures need, so that a store without rows reads like any other."""
+    """Add every column that figures need, so that a store without rows can be handled like any other."""
     tasks = [str(task) for task in manifest["tasks"]]
     real = [*share_columns(len(tasks)), *(o["column"] for o in manifest["objectives"]), *_REAL_COLUMNS]
     for split in SPLITS:
         real += [column(split, task) for column in (loss_column, metric_column) for task in tasks]
         real += [accuracy_column(split, task) for task in (*tasks, MEAN)]
     real += ["attempt", "retry", "seed"]
-    # Other programs write a column of unknown numbers as nulls without a type.
+    # Other programs write a column of unknown numbers as untyped nulls.
     frame = frame.drop(columns=[name for name in set(real) if name in frame and frame[name].dtype == object and frame[name].isna().all()])
     missing = {name: pd.Series(np.nan, index=frame.index, dtype="float64") for name in real if name not in frame}
     others = ("trial_id", *_TEXT_COLUMNS, *_LIST_COLUMNS, *_FLAG_COLUMNS)
@@ -251,7 +251,7 @@ def _check_objectives(frame: pd.DataFrame, manifest: dict[str, Any], place: str)
 
 
 def _in_plan_order(frame: pd.DataFrame, planned_ids: Sequence[str]) -> pd.DataFrame:
-    """Sort planned trials in the order of the plan, followed by trials of earlier plans by id."""
+    """Sort planned trials in the order of the plan, followed by trials of earlier plans sorted by id."""
     ids = frame["trial_id"].to_numpy(dtype=object)
     place = pd.Index(list(planned_ids), dtype="object").get_indexer(pd.Index(ids, dtype="object"))
     order = np.lexsort((ids, np.where(place < 0, len(planned_ids), place)))
@@ -286,7 +286,11 @@ def pair_columns(table: ResultTable) -> tuple[str, str]:
 
 
 def two_of(columns: Sequence[str]) -> tuple[str, str]:
-    """Return the first two columns; raises ValueError if there are fewer."""
+    """Return the first two columns.
+
+    Raises:
+        ValueError: there are fewer than two columns.
+    """
     if len(columns) < 2:
         raise ValueError(f"a 2-D front expects two objectives, found {len(columns)}: {', '.join(columns)}")
     return columns[0], columns[1]

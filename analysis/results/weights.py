@@ -27,11 +27,11 @@ class PrunedLayer:
     name: str
     """Name of its weight tensor."""
     component: str
-    """The part of the network that it belongs to, for people, such as `Shared network` or `Monitor (left)`."""
+    """Display name of the part of the network that the layer belongs to, such as `Shared network` or `Monitor (left)`."""
     kind: str
     """`Linear`, `Convolutional`, or the number of its weight's dimensions."""
     position: int
-    """Position among the component's layers with weights, pruned or not; the first one is 1."""
+    """Position among the component's layers with weights, pruned or not, starting at 1."""
     rows: NDArray[np.float64]
     """Shape (n_rows, row_length), one row for each input unit; rows of zeros are suppressed."""
 
@@ -43,6 +43,10 @@ class PrunedLayer:
 
 def read_pruned_layers(table: ResultTable, trial_id: str) -> list[PrunedLayer]:
     """Read the layers of a trial's network that GrOWL may prune, in the network's order.
+
+    Args:
+        table: the table of the sweep.
+        trial_id: the full id of a trial.
 
     Raises:
         ResultsError: the trial has no weights, they are missing or damaged, or the network has no layer that may be pruned.
@@ -67,7 +71,14 @@ def read_pruned_layers(table: ResultTable, trial_id: str) -> list[PrunedLayer]:
 
 
 def find_trial(table: ResultTable, trial: str) -> str:
-    """Find the finished trial whose id begins with some letters.
+    """Find the finished trial whose id begins with `trial`.
+
+    Args:
+        table: the table of the sweep.
+        trial: the id of a trial, or a prefix that only one finished trial has.
+
+    Returns:
+        The full id.
 
     Raises:
         ResultsError: no trial or several trials match.
@@ -114,12 +125,12 @@ def _read(table: ResultTable, trial_id: str) -> tuple[dict[str, NDArray[Any]], d
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """A sort key by which layer 10 comes after layer 9."""
+    """Return a sort key by which layer 10 comes after layer 9."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.split(".")]
 
 
 def _stem(name: str) -> str:
-    """The common prefix of a component's weights: `monitors.0` for `monitors.0.4.weight`."""
+    """Return the common prefix of a component's weights: `monitors.0` for `monitors.0.4.weight`."""
     parts = name.removeprefix("network.").split(".")
     return ".".join(parts[:2]) if parts[0] in _OF_TASK else parts[0]
 

@@ -1,1 +1,1 @@
-"""What is made from a results folder: networks, exports, latencies, figures, images, live pages."""
+"""Products of a results folder: networks, exports, latencies, figures, images and the live report."""

@@ -1,4 +1,4 @@
-"""`sweep export`: a trial's network as a smaller file, verified on the test set, with a model card."""
+"""`sweep export`: write a trial's network to a smaller file with a model card, after verifying it on the test set."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _CARD_SIZES = {
 
 
 def card_text(card: Mapping[str, Any]) -> str:
-    """The card of an exported network (`Exported.card`) as a Markdown page."""
+    """Return the card of an exported network (`Exported.card`) as Markdown."""
     lines = [
         f"# {card['model']} for {card['problem']}, trial {card['trial_id']}",
         "",
@@ -84,38 +84,38 @@ _SIZES = ("sparsity_rate", "compression_rate", "parameter_sharing")
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file."""
+    """An exported file and its model card."""
 
     path: Path
     card: Mapping[str, Any]
-    """What is in it, as JSON has it; the same is in the file's metadata, and for people in `<path>.md`."""
+    """The model card as JSON values. The file's metadata holds the same card, and `<path>.md` holds it as text."""
     not_kept: str | None
-    """Why the latencies were not written into the results folder; None if they were, or they are not those of `sweep measure`."""
+    """Why the latencies were not stored in the results folder; None if they were, or if they do not compare with `sweep measure`."""
 
 
 class Exporter:
     """Exports trials of one sweep.
 
     Args:
-        trials: of its results folder; the test part of their problem's data is needed, as each network is verified on it.
+        trials: the trained trials of the results folder. The test set of their problem is needed, because each network is verified on it.
     """
 
     def __init__(self, trials: TrainedTrials) -> None:
         self._trials = trials
 
     def export(self, trial_id: str, path: Path, *, replaces: bool = False) -> Exported:
-        """Write one trial's network; the format is the file's suffix. Its latencies go into the results folder too, if it takes them.
+        """Write one trial's network to a file, and store its latencies in the results folder if that is writable.
 
         Args:
-            trial_id: its id, or a unique beginning of it.
-            path: the file; its model card for people goes beside it, into `<path>.md`.
-            replaces: existing files may be replaced.
+            trial_id: id of the trial, or a unique prefix of it.
+            path: the file, whose suffix determines the format. The model card is written to `<path>.md`.
+            replaces: whether existing files may be replaced.
 
         Raises:
-            StoreError: no such trial or weights, or they are damaged.
-            DataError: the problem's data is not here.
-            StoreWriteError: the file could not be written; none is left.
-            SweepError: the path cannot be written to (`check_target`), the network cannot be compressed, or the compressed one
+            StoreError: the trial or its weights do not exist, or the weights are damaged.
+            DataError: the problem's data is missing.
+            StoreWriteError: a file could not be written; existing files are unchanged.
+            SweepError: the path cannot be written to (`check_target`), the network cannot be compressed, or its compressed form
                 computes something else.
         """
         form = format_of(path)
@@ -123,14 +123,14 @@ class Exporter:
         network = self._trials.network(self._trials.row(trial_id))
         export = _Export(self._trials.manifest, network, form)
         card, data = export.file()
-        check_target(path, replaces=replaces)  # once more: to compress and verify takes a while
+        check_target(path, replaces=replaces)  # again, because compression and verification take a while
         page = card_page(path)
-        # The network waits aside until its card is written, so that a full disk leaves both files as they were.
+        # The card is written before the temporary file of the network is renamed, so that a full disk leaves both files unchanged.
         write_whole(path, data, check=lambda _: write_whole(page, card_text(card).encode()))
         return Exported(path, card, self._kept(network.row, export.latency) if export.ties else None)
 
     def _kept(self, row: Mapping[str, Any], latency: Mapping[int, tuple[float, float]]) -> str | None:
-        """Why the latencies were not kept; None when they were."""
+        """Store the latencies, and return why that failed; None if it succeeded."""
         try:
             keep_latency(self._trials.store, row, latency)
         except StoreError as error:
@@ -139,10 +139,10 @@ class Exporter:
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's suffix names, in upper or lower case.
+    """Return the export format that a file's suffix names, in upper or lower case.
 
     Raises:
-        SweepError: it names none.
+        SweepError: the suffix names no format.
     """
     form = path.suffix.removeprefix(".").lower()
     if form not in FORMATS:
@@ -155,7 +155,7 @@ def format_of(path: Path) -> str:
 
 
 def card_page(path: Path) -> Path:
-    """The model card for people beside an exported file."""
+    """Return the path of the model card that belongs to an exported file."""
     return path.with_name(f"{path.name}.md")
 
 
@@ -163,11 +163,11 @@ def check_target(path: Path, *, replaces: bool = False) -> None:
     """Refuse a path that cannot be written to, or that would replace another file.
 
     Args:
-        path: the file that is to be written; its model card goes beside it.
-        replaces: existing files may be replaced.
+        path: the file to be written; its model card is checked too.
+        replaces: whether existing files may be replaced.
 
     Raises:
-        SweepError: its folder is missing, or a file or folder of this name exists.
+        SweepError: the folder is missing, or a file or folder of this name exists.
     """
     folder = path.parent
     if not folder.is_dir():
@@ -181,17 +181,17 @@ def check_target(path: Path, *, replaces: bool = False) -> None:
 
 
 class _Export:
-    """One trial on its way into a file."""
+    """The export of one trial."""
 
     def __init__(self, manifest: Mapping[str, Any], network: TrainedNetwork, form: str) -> None:
         self._manifest, self._network, self._row = manifest, network, network.row
         self._form = form
         self.ties = form != "onnx"
-        """Whether tied rows are kept once, as in what `sweep measure` measures."""
+        """Whether tied rows are stored once, as in the network that `sweep measure` times."""
         self.latency: dict[int, tuple[float, float]] = {}
 
     def file(self) -> tuple[dict[str, Any], bytes]:
-        """The card and the file's bytes."""
+        """Return the model card and the bytes of the file."""
         from trainer.compression.compress import load_compressed, macs_of
         from trainer.compression.file import MissingPackageError, OnnxNetwork, from_pt2, to_onnx, to_pt2
 
@@ -222,10 +222,10 @@ class _Export:
         return card | {"bytes": {"before": len(self._network.blob), "after": len(data)}}, data
 
     def _verified(self, network: "nn.Module") -> float:
-        """Largest difference to the trained network on the whole test set.
+        """Return the largest difference between the outputs of this network and the trained one on the whole test set.
 
         Raises:
-            SweepError: it is too large.
+            SweepError: the difference is too large.
         """
         return self._network.difference(network, self._test_batches(), "the test set")
 

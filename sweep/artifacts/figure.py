@@ -1,4 +1,4 @@
-"""One figure of a results folder, drawn into a file."""
+"""Draws one figure of a results folder into a file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,19 +16,19 @@ def figure_file(
     is_trusted: bool = False,
     tell: Callable[[str], object] = lambda reason: None,
 ) -> Path:
-    """Draw a figure.
+    """Draw a figure of a results folder, and write it to a file.
 
     Args:
         folder: the results folder.
         name: one of `analysis.figures.catalog.FIGURES`.
-        trial: for figures of one trial, its id or the beginning of it.
-        form: `html`, `svg`, `png` or `pdf`; None: as the suffix of `out` says, else html.
-        out: the file, which is replaced; default: the figure's name in the working directory.
-        tell: called for each file of the folder that could not be read, with its path and the reason.
-        is_trusted: for `samples`: the folder may name a module to import and a folder to put data into.
+        trial: id of the trial, or a prefix of it, for figures of a single trial.
+        form: `html`, `svg`, `png` or `pdf`; None uses the suffix of `out`, or html if that is none of them.
+        out: the file, which is replaced; None uses the figure's name in the working directory.
+        is_trusted: for the figure `samples`, whether the folder may name a module to import and a folder to download data into.
+        tell: called with the path and the reason for each file of the folder that could not be read.
 
     Returns:
-        The file.
+        The path of the written file.
 
     Raises:
         ResultsError: the folder lacks what the figure shows, or this machine cannot draw images.
@@ -49,6 +49,6 @@ def figure_file(
     figure = draw_figure(table, name, trial, samples)
     path = out or Path(f"{name}.{form}")
     written = write_figure(figure, path, form, f"{table.name}: {FIGURES[name].about}")
-    for reason in table.unreadable:  # at the end: a figure that cannot be drawn ends in one message
+    for reason in table.unreadable:  # at the end, so that a figure which cannot be drawn gives only its own error
         tell(reason)
     return written

@@ -1,4 +1,4 @@
-"""Images of a problem: for `sweep show-data`, and as samples in figures."""
+"""Images of a problem's samples, for `sweep data show` and for figures."""
 
 import os
 from collections.abc import Sequence
@@ -27,27 +27,28 @@ if TYPE_CHECKING:
 
 
 N_IMAGES = 10
-# Of a problem of the catalog: enough for pairs of different images, and quick; smaller files than the defaults ask for will do.
+# Sizes for problems of the catalog: large enough for pairs of different images, quick to build, and satisfied by smaller data files
+# than the defaults require.
 _SIZES = {"n_train": 50, "n_validation": 1, "n_test": 1}
 _IMAGE_SIZE, _MARGIN, _FONT_SIZE, _LINE = 112, 8, 14, 20  # pixels
 
 
 def show_data(name: str, out: Path | None = None, root: str | None = None) -> Path:
-    """Write a picture of a problem's first training samples.
+    """Write a picture of a problem's first training samples to a PNG file.
 
     Args:
-        name: of the problem: one of the catalog, or `my_module:factory`.
-        out: the PNG file, which is replaced; default: the problem's name with `.png`, in the working directory.
-        root: folder of the original files, for problems that read some; default: the problem's own.
+        name: name of the problem: one of the catalog, or `my_module:factory`.
+        out: the PNG file, which is replaced; None uses the problem's name with `.png` in the working directory.
+        root: folder of the original data files, for problems that read files; None uses the problem's default.
 
     Returns:
-        The file.
+        The path of the written file.
 
     Raises:
-        SweepError: no such problem, one without images, or one that takes no `root`; or a custom problem raised an exception.
+        SweepError: the problem is unknown, has no images or takes no `root`, or a custom problem raised an exception.
         WriteError: the file cannot be written.
-        DataError: data that is missing or damaged.
-        ProblemError: a custom problem that cannot be imported.
+        DataError: data is missing or damaged.
+        ProblemError: a custom problem cannot be imported.
     """
     try:
         entry = find_problem(name, [os.getcwd()])
@@ -78,7 +79,7 @@ def _built(entry: Entry, options: Any) -> "Problem":
 
 
 def _options(entry: Entry, root: str | None) -> Any:
-    """The problem's defaults, but for the folder and, in the catalog, the sizes."""
+    """Return the problem's default options with the given folder and, for problems of the catalog, small sizes."""
     found = {item.name: item for item in fields(entry.options)}
     missing = [key for key, item in found.items() if item.default is MISSING and item.default_factory is MISSING and key != "root"]
     if missing:
@@ -90,18 +91,26 @@ def _options(entry: Entry, root: str | None) -> Any:
 
 
 def labels_of(tasks: "Sequence[Task]", targets: "Tensor") -> list[list[str]]:
-    """For each task what each sample's target is called, for people."""
+    """Return the labels of all samples for each task, as text.
+
+    Args:
+        tasks: the tasks of the problem.
+        targets: shape (n_samples, n_tasks).
+
+    Returns:
+        One list per task with one label per sample: the name of the class if the task has names, otherwise the number.
+    """
     columns = zip(tasks, targets.T.tolist(), strict=True)
     return [[task.classes[int(value)] if task.classes else f"{value:g}" for value in column] for task, column in columns]
 
 
 def _sheet(pictures: "Tensor", labels: Sequence[Sequence[str]], tasks: Sequence[str]) -> "Image":
-    """Images side by side, a line of labels for each task below them, the tasks' names at the left.
+    """Draw images side by side, with a line of labels for each task below them and the names of the tasks on the left.
 
     Args:
-        pictures: shape (n, channels, height, width), in [0, 1]; one channel or three.
-        labels: of each task, one an image.
-        tasks: their names.
+        pictures: shape (n, channels, height, width), values in [0, 1], with one or three channels.
+        labels: for each task, one label per image.
+        tasks: the names of the tasks.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -124,17 +133,18 @@ def _sheet(pictures: "Tensor", labels: Sequence[Sequence[str]], tasks: Sequence[
 
 
 def samples_of(manifest: dict[str, Any], where: str | Path = "manifest.json", *, is_trusted: bool = False) -> "Samples":
-    """The first training samples of a sweep's problem, with the options of the sweep.
+    """Return the first training samples of a sweep's problem, built with the options of the sweep.
 
     Args:
-        manifest: of the results folder. A problem of one's own is imported from the working directory.
-        where: the file that it comes from.
-        is_trusted: the user said that this folder may name a module to import and a folder to put data into.
+        manifest: the manifest of the results folder. A custom problem is imported from the working directory.
+        where: the file from which the manifest was read, for error messages.
+        is_trusted: whether the user allows this folder to name a module to import and a folder to download data into.
 
     Raises:
-        SweepError: what the folder names needs trust; no such problem, or one without images; or a custom problem raised an exception.
-        DataError: data that is missing or damaged.
-        ProblemError: a custom problem that cannot be imported.
+        SweepError: the folder names something that needs trust, the problem is unknown or has no images, or a custom problem raised
+            an exception.
+        DataError: data is missing or damaged.
+        ProblemError: a custom problem cannot be imported.
     """
     import numpy as np
 
@@ -155,7 +165,7 @@ def samples_of(manifest: dict[str, Any], where: str | Path = "manifest.json", *,
 
 
 def _refuse_untrusted(asked: dict[str, Any], where: str | Path) -> None:
-    """Refuse a folder that names a module to import, or a missing folder that data would be downloaded into."""
+    """Refuse a results folder that names a module to import, or a missing folder into which data would be downloaded."""
     name, root = asked["name"], (asked.get("options") or {}).get("root")
     if is_own(name):
         what, instead = f"problem {one_line(name)} is a Python module, which a results folder may not name by itself", name
@@ -174,7 +184,7 @@ def _problem_of(asked: dict[str, Any]) -> "Problem":
     except KeyError:
         raise SweepError(f"no problem is called {name}\n  hint: install the version that wrote the results") from None
     try:
-        # Through pydantic, since the lists of JSON are tuples in the options.
+        # Pydantic turns JSON lists into the tuples that the options have.
         options = TypeAdapter(entry.options).validate_python(dict(asked.get("options") or {}))
     except (ValidationError, TypeError, ValueError, OverflowError):
         raise SweepError(

@@ -1,4 +1,7 @@
-"""`sweep measure`: the latency of a trial's trained and compressed network on one core of this machine, kept in the results folder."""
+"""`sweep measure`: the latencies of a trial's trained network and its compressed form on one core of this machine.
+
+They are stored in the results folder.
+"""
 
 import platform
 from collections.abc import Mapping
@@ -13,36 +16,36 @@ from sweep.store.records import is_line
 from sweep.store.store import Store
 
 _N_COMPARED = 256
-"""Validation samples on which the compressed network must compute what the trained one does before it is timed."""
+"""Number of validation samples on which the compressed network must match the trained one before it is timed."""
 _MACHINE = ("host", "processor", "torch")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The latency of a trial in `latency/`."""
+    """The latency of a trial, as it is stored in `latency/`."""
 
     trial_id: str
     latency_ms: Mapping[str, Mapping[str, float]]
-    """Batch -> `before` and `after`."""
+    """Maps each batch size to the milliseconds `before` and `after` compression."""
     measured: str
-    """When it was measured."""
+    """The time of the measurement, in ISO 8601."""
     is_new: bool
-    """False if it was measured earlier, for these weights on this machine."""
+    """False if these weights had already been measured on this machine."""
 
 
 def measure_trial(trials: TrainedTrials, trial_id: str, *, again: bool = False) -> Measured:
-    """Measure the latency of one trial's networks and keep it, unless it is known.
+    """Measure the latency of one trial's networks and store it, unless it is already known.
 
     Args:
-        trials: of the folder.
-        trial_id: its id, or a beginning that no other one has.
+        trials: the trained trials of the results folder.
+        trial_id: id of the trial, or a unique prefix of it.
         again: measure even if the latency of these weights on this machine is known.
 
     Raises:
-        StoreError: no such trial or weights, or they are damaged.
-        StoreWriteError: the folder did not take the file; an earlier one is as it was.
-        SweepError: the network cannot be compressed, or the compressed one computes something else on validation data.
-        DataError: the problem's data is not here.
+        StoreError: the trial or its weights do not exist, or the weights are damaged.
+        StoreWriteError: the file could not be written; an earlier measurement is unchanged.
+        SweepError: the network cannot be compressed, or its compressed form differs from it on validation data.
+        DataError: the problem's data is missing.
     """
     row = trials.row(trial_id)
     known = None if again else _known(trials.store, row)
@@ -57,15 +60,18 @@ def measure_trial(trials: TrainedTrials, trial_id: str, *, again: bool = False) 
 
 
 def keep_latency(store: Store, row: Mapping[str, Any], measured: Mapping[int, tuple[float, float]]) -> dict[str, Any]:
-    """Write a latency that was just measured on this machine into the folder.
+    """Write a latency that was just measured on this machine into the results folder.
 
     Args:
         store: the results folder.
-        row: of the trial.
-        measured: batch size -> milliseconds before and after compression.
+        row: the trial's row.
+        measured: maps each batch size to the milliseconds before and after compression.
+
+    Returns:
+        The stored record.
 
     Raises:
-        StoreWriteError: the folder did not take it.
+        StoreWriteError: the record could not be written.
     """
     record = {
         "weights_sha256": row["weights_sha256"],
@@ -79,12 +85,12 @@ def keep_latency(store: Store, row: Mapping[str, Any], measured: Mapping[int, tu
 
 
 def this_machine() -> dict[str, str]:
-    """What a latency depends on beside the network: host, processor and version of torch."""
+    """Return what a latency depends on besides the network: the host, the processor and the version of torch."""
     return {"host": _line(platform.node()), "processor": _line(processor_name()), "torch": version("torch")}
 
 
 def processor_name() -> str:
-    """The name of this machine's processor, as exact as the system gives it."""
+    """Return the name of this machine's processor, as precisely as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -98,7 +104,7 @@ def _line(text: str) -> str:
 
 
 def _known(store: Store, row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The stored latency of the same weights on this machine; None unless it has every batch size."""
+    """Return the stored latency of the same weights on this machine; None if it does not cover every batch size."""
     latency = store.latency(row["trial_id"])
     if latency is None or latency["weights_sha256"] != row["weights_sha256"]:
         return None

@@ -1,4 +1,4 @@
-"""Trained networks from a results folder: as they were trained, and compressed."""
+"""The trained networks of a results folder, as they were trained and in compressed form."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from trainer.compression.compress import Compressed
 
 BATCHES = (1, 256)
-"""Samples a call whose time is measured."""
+"""The batch sizes for which latencies are measured."""
 
 
 class TrainedTrials:
-    """The trained trials of one sweep; data and problem are loaded once.
+    """The trained trials of one sweep. The problem and its data are loaded only once.
 
     Args:
-        store: its results folder.
-        config: what was trained there, from `stored_config` or a grid file that the user names.
+        store: the results folder.
+        config: the sweep that was trained there, from `stored_config` or from a grid file that the user names.
 
     Raises:
         StoreError: this is not a results folder.
-        SweepError: the config and the results are of different problems.
+        SweepError: the results belong to a different problem from the one in the config.
     """
 
     def __init__(self, store: Store, config: SweepConfig) -> None:
@@ -53,10 +53,10 @@ class TrainedTrials:
         self._problems: dict[str, Problem] = {}
 
     def row(self, trial_id: str) -> dict[str, Any]:
-        """The row of a trial with weights.
+        """Return the row of a trial that has weights.
 
         Args:
-            trial_id: its id, or a unique beginning of it.
+            trial_id: id of the trial, or a unique prefix of it.
 
         Raises:
             StoreError: there is no such trial, or it has no weights.
@@ -73,12 +73,12 @@ class TrainedTrials:
         return row
 
     def network(self, row: Mapping[str, Any]) -> "TrainedNetwork":
-        """The network of a row.
+        """Load the network of a row.
 
         Raises:
-            SweepError: networks of its kind cannot be compressed.
-            StoreError: its weights are missing or damaged.
-            DataError: the problem's data is not here.
+            SweepError: networks of this kind cannot be compressed.
+            StoreError: the weights are missing or damaged.
+            DataError: the problem's data is missing.
         """
         if self.config.problem.name.startswith("analytic/"):
             raise SweepError(f"trial {row['trial_id']}: it is a point of an analytic problem, not a network that could be compressed")
@@ -99,12 +99,12 @@ class TrainedTrials:
 
 
 class TrainedNetwork:
-    """The network of one trial.
+    """The trained network of one trial.
 
     Args:
-        row: of the trial.
-        blob: its weights, a safetensors file.
-        problem: with its data.
+        row: the trial's row.
+        blob: the weights, as the bytes of a safetensors file.
+        problem: the trial's problem, with its data.
     """
 
     def __init__(self, row: Mapping[str, Any], blob: bytes, problem: "Problem") -> None:
@@ -125,7 +125,7 @@ class TrainedNetwork:
         from trainer.api import model_tensors
 
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.row["seed"])  # what is no parameter or buffer may be random too
+            torch.manual_seed(self.row["seed"])  # a network may draw random values that are neither parameters nor buffers
             network = self.problem.networks[self.row["model"]]()
         tensors = {name: value for name, value in model_tensors(self.blob).items() if not name.endswith(".labels")}
         try:
@@ -139,10 +139,10 @@ class TrainedNetwork:
         return network.eval()
 
     def compressed(self, *, ties: bool = True) -> "Compressed":
-        """The network without what training made zero or, with `ties`, equal.
+        """Return the network without the rows that training made zero and, with `ties`, with equal rows stored once.
 
         Raises:
-            SweepError: its steps cannot be listed, or a weight is not finite.
+            SweepError: the network cannot be traced, or a weight is not finite.
         """
         from trainer.compression.compress import NotTraceableError, compress
 
@@ -152,15 +152,15 @@ class TrainedNetwork:
             raise SweepError(f"trial {self.row['trial_id']}: its network, {self.row['model']}, cannot be compressed: {error}") from error
 
     def difference(self, small: "nn.Module", batches: "Iterable[Tensor]", where: str) -> float:
-        """Largest difference between the outputs of the small network and the trained one.
+        """Return the largest difference between the outputs of a compressed network and the trained one.
 
         Args:
-            small: a compressed network.
-            batches: inputs to compare them on.
-            where: what the inputs are, for people.
+            small: the compressed network.
+            batches: the inputs on which the networks are compared.
+            where: a description of the inputs for error messages.
 
         Raises:
-            SweepError: it is larger than `trainer.compression.compress.TOLERANCE`, or the small network cannot compute these inputs.
+            SweepError: the difference exceeds `trainer.compression.compress.TOLERANCE`, or the compressed network fails on these inputs.
         """
         from trainer.compression.compress import TOLERANCE, largest_difference
 
@@ -177,9 +177,15 @@ class TrainedNetwork:
         return found
 
     def latencies(self, small: "nn.Module") -> dict[int, tuple[float, float]]:
-        """Batch size -> milliseconds of the whole network and of the small one, on one core of this machine.
+        """Measure the latencies of the trained network and a compressed one, on one core of this machine.
 
-        Inputs are those of the test data, repeated where they are fewer than a batch.
+        The inputs come from the test set, and are repeated if there are fewer than a batch needs.
+
+        Args:
+            small: the compressed network.
+
+        Returns:
+            A mapping from batch size to the milliseconds of the trained and of the compressed network.
         """
         from trainer.compression.latency import latencies
 

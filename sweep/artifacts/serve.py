@@ -1,4 +1,4 @@
-"""Pages on loopback that follow a running sweep: the server, and the live report."""
+"""The live report of a running sweep, and the server that offers it on loopback."""
 
 import contextlib
 import json
@@ -25,8 +25,8 @@ from sweep.store.folder import Folder
 from sweep.store.store import Store
 
 POLL_S = 2.0
-_REMOTE_POLL_S = 10.0  # a look at an object store is four requests
-_REST = 10.0  # times the seconds of a processor that a look took
+_REMOTE_POLL_S = 10.0  # each reading of an object store takes four requests
+_REST = 10.0  # the pause after a reading, as a multiple of the processor time that it took
 _PATIENCE_S = 20.0
 _AT_THE_TOP = ("manifest.json", "trials.parquet")
 
@@ -40,7 +40,7 @@ class Rendered:
 
     page: bytes
     version: int
-    """When it was begun, in milliseconds since 1970; later pages have larger numbers."""
+    """The time at which rendering began, in milliseconds since 1970; later pages have larger numbers."""
     complete: int
     planned: int
 
@@ -52,23 +52,24 @@ class Version:
     version: int
     """The version of the newest page."""
     complete: int
-    """Trials that it shows, of those planned."""
+    """Number of complete trials that the page shows."""
     planned: int
+    """Number of planned trials."""
     state: Activity
-    """Whether a run is active, paused or has ended."""
+    """Whether the run is active, paused or has ended."""
     problem: str | None
-    """Why the last look at the folder failed, one line."""
+    """Why the folder could not be read the last time, in one line; None if it could."""
     poll_s: float
-    """Seconds until it is worth asking again."""
+    """The number of seconds after which the page should poll again."""
 
 
 class LivePage:
-    """The newest page of a results folder, rendered by a thread; `stop` ends the thread.
+    """The newest page of a results folder, rendered in a thread that `stop` ends.
 
     Args:
-        folder: a path, or the text of an address.
-        render: the HTML of a table, given its version.
-        poll_s: least seconds between two looks at the folder; None: what suits the place.
+        folder: the results folder, as a path or the text of an address.
+        render: returns the HTML for a table and a version.
+        poll_s: the shortest time between two readings of the folder, in seconds; None uses the default for a disk or an object store.
 
     Raises:
         ResultsError, StoreError: the folder cannot be read as results.
@@ -94,7 +95,7 @@ class LivePage:
         self._thread.start()
 
     def page(self) -> bytes:
-        """The HTML; if nobody has asked for a while, it waits until the folder has been read again."""
+        """Return the HTML of the page. If there was no request for a while, wait until the folder has been read again."""
         with self._turn:
             n_looks, was_idle = self._n_looks, self._is_idle
             self._ask()
@@ -103,14 +104,14 @@ class LivePage:
         return self._rendered.page
 
     def version(self) -> Version:
-        """The version of the page that `page` would return now; asks the thread to read the folder soon."""
+        """Return the version of the page that `page` would return now, and make the thread read the folder soon."""
         with self._turn:
             self._ask()
         shown = self._rendered
         return Version(shown.version, shown.complete, shown.planned, self._activity, self._problem, self._poll_s)
 
     def stop(self, patience_s: float = 5.0) -> None:
-        """End the thread, and wait for a look in progress for at most so many seconds."""
+        """End the thread, and wait at most `patience_s` seconds for a reading in progress."""
         self._stopped.set()
         with self._turn:
             self._ask()
@@ -121,7 +122,7 @@ class LivePage:
         self._turn.notify_all()
 
     def _follow(self) -> None:
-        """The thread's loop: look when asked, then rest."""
+        """Run the thread's loop: read the folder when a request has come, then rest."""
         seconds = 0.0
         while not self._stopped.wait(max(self._poll_s, _REST * seconds) if self._n_looks else 0):
             with self._turn:
@@ -138,16 +139,16 @@ class LivePage:
                 self._turn.notify_all()
 
     def _try_to_look(self) -> None:
-        """Look at the folder; whatever is wrong with it, the last good page stays."""
+        """Read the folder; if that fails for any reason, the last good page is kept."""
         try:
             self._look()
             self._problem = None
-        except Exception as error:  # noqa: BLE001 - the thread's edge: the next look may find the folder whole again
+        except Exception as error:  # noqa: BLE001 - the thread's edge: the folder may be readable again the next time
             self._problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
 
     def _look(self) -> None:
         """Render the page again if the folder has changed."""
-        files = self._found_files()  # first: what comes while the page is being made is new to the next look
+        files = self._found_files()  # read first, so that files which arrive while the page is rendered count as a change the next time
         if files != self._files:
             self._rendered = self._new_page()
             self._files = files
@@ -161,7 +162,10 @@ class LivePage:
         return Rendered(page, version, counts["planned"] - counts["missing"], counts["planned"])
 
     def _found_files(self) -> Files:
-        """Name, inode, time and size of every file that the report is made of; curves come before their row."""
+        """Return the name, inode, time and size of every file on which the report depends.
+
+        Curves need not be included, because they are published before their row.
+        """
         paths = [path for path in self._folder.paths(".") if path.name in _AT_THE_TOP]
         found = set()
         for path in (*paths, *self._folder.paths("plans", ".json"), *self._folder.paths("rows", ".parquet")):
@@ -192,17 +196,17 @@ _HEADERS = {
 
 
 class ServeError(UserError):
-    """The report cannot be served; the message says why and what to do."""
+    """The report cannot be served; the message states why and what to do."""
 
 
 def serve(folder: str | Path, port: int, show: Callable[[str], None], eps: float = 0.0, costs: Costs | None = None) -> None:
     """Serve the live report of a results folder until this process is interrupted (SIGINT) or ended (SIGTERM).
 
     Args:
-        folder: a path, or the text of an address.
-        port: of 127.0.0.1; 0: any free one.
-        show: called once with the report's address, when it can be opened.
-        eps: initial position of the tolerance slider, >= 0.
+        folder: the results folder, as a path or the text of an address.
+        port: port on 127.0.0.1; 0 chooses a free one.
+        show: called once with the report's address, as soon as it can be opened.
+        eps: initial position of the tolerance slider, >= 0, in objective units.
         costs: prices that replace those of the grid file.
 
     Raises:
@@ -225,10 +229,10 @@ def serve(folder: str | Path, port: int, show: Callable[[str], None], eps: float
 
 @contextlib.contextmanager
 def opened(port: int) -> "Iterator[LoopbackServer]":
-    """A listening server, closed with the block; its `live` page must be set before it serves.
+    """Open a listening server, which is closed at the end of the block. Set its `live` page before it serves requests.
 
     Raises:
-        ServeError: as for `serve`.
+        ServeError: the port is in use or forbidden.
     """
     try:
         server = LoopbackServer((LOOPBACK, port), _Handler)
@@ -244,10 +248,10 @@ def _rendered(table: ResultTable, version: int, eps: float, costs: Costs | None)
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Answers each request in a thread of its own, none of which keeps the process alive."""
+    """A server that answers each request in its own thread; these threads do not keep the process alive."""
 
     daemon_threads = True
-    allow_reuse_address = sys.platform != "win32"  # there it would let another program take the port as well
+    allow_reuse_address = sys.platform != "win32"  # on Windows it would let another program use the same port
     live: LivePage
 
     @property
@@ -256,12 +260,12 @@ class LoopbackServer(ThreadingHTTPServer):
         return f"http://{LOOPBACK}:{self.server_address[1]}/"
 
     def server_bind(self) -> None:
-        """Bind without the base class's query to the name service."""
+        """Bind the socket without the base class's query to the name service."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = LOOPBACK, int(self.server_address[1])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore readers who disconnect in the middle of an answer."""
+        """Ignore clients that disconnect in the middle of an answer."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -269,7 +273,7 @@ class LoopbackServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: LoopbackServer
     server_version, sys_version = "sweep", ""
-    timeout = 30  # seconds without a byte of a request
+    timeout = 30  # seconds without receiving a byte of a request
 
     def do_GET(self) -> None:
         """Answer a request."""
@@ -287,7 +291,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_CONNECT = do_TRACE = do_GET  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Logs nothing, as a page asks every few seconds."""
+        """Log nothing, because an open page polls every few seconds."""
 
     def _is_for_us(self) -> bool:
         hosts = self.headers.get_all("Host", [])

@@ -1,4 +1,4 @@
-"""The command line: each command parses its options, calls one function of the library and prints. Heavy imports happen inside it."""
+"""The commands. Each parses its options, calls one function of the library and prints the result. Heavy imports happen inside it."""
 
 import json
 import math

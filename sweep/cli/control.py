@@ -1,4 +1,4 @@
-"""The commands that control a sweep from any machine that sees its results folder: pause, stop, resume, rm."""
+"""The commands that control a sweep from any machine with access to its results folder: pause, stop, resume and rm."""
 
 import time
 from pathlib import Path
@@ -111,7 +111,7 @@ def rm(folder: str | Path, trials: tuple[str, ...]) -> int:
 
 
 def _known_sweep(folder: str | Path) -> "Store":
-    """The store of an existing results folder.
+    """Return the store of an existing results folder.
 
     Raises:
         StoreError: the folder holds no sweep.

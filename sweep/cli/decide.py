@@ -14,7 +14,7 @@ _text_or_json = click.option("--format", "form", type=click.Choice(["text", "jso
 
 
 def _bounds(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> list[tuple[str, float]]:
-    """COLUMN=VALUE as pairs; split at the last `=`, as a task's name may hold one."""
+    """Parse COLUMN=VALUE as pairs, splitting at the last `=` because a task's name may contain one."""
     pairs = []
     for text in texts:
         column, equals, number = text.rpartition("=")
@@ -28,7 +28,7 @@ def _bounds(context: click.Context, parameter: click.Parameter, texts: tuple[str
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> list[float] | None:
-    """V,V,...: one number an objective."""
+    """Parse V,V,... as one number per objective."""
     try:
         return None if text is None else [float(number) for number in text.split(",")]
     except ValueError:

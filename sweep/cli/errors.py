@@ -1,4 +1,4 @@
-"""Error handling of every command: what a user can fix ends in one message and exit code 2; no system error ends in a traceback."""
+"""Error handling for all commands: an error that the user can fix ends in one message and exit code 2, without a traceback."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from trainer.errors import TrainerError
 
 
 def reports_errors(command: Callable[..., int | None]) -> Callable[..., None]:
-    """Let a command print one message and exit with code 2 after a user's mistake, and with 130 after an interrupt."""
+    """Wrap a command so that it prints one message and exits with code 2 after a user's mistake, and with 130 after an interrupt."""
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -26,7 +26,7 @@ def reports_errors(command: Callable[..., int | None]) -> Callable[..., None]:
             code = _report(str(error), error.hint)
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # the reader of our output has closed it: click exits silently
+                raise  # the reader has closed our output; click exits silently
             code = _report(*_system_message(error))
         sys.exit(code or 0)
 
@@ -34,14 +34,14 @@ def reports_errors(command: Callable[..., int | None]) -> Callable[..., None]:
 
 
 def _report(text: str, hint: str | None) -> int:
-    """Print an error, with its hint unless the text contains it; returns the exit code."""
+    """Print an error, with its hint unless the text already contains it, and return the exit code."""
     whole = text if hint is None or hint in text else f"{text}\n  hint: {hint}"
     echo(whole if whole.startswith("Error: ") else f"Error: {whole}", err=True)
     return 2
 
 
 def _system_message(error: OSError) -> tuple[str, str]:
-    """The problem and a hint, for a system error that no other code has explained."""
+    """Return the problem and a hint for a system error that no other code has explained."""
     if error.filename is None and not _has_working_folder():
         return "the working directory no longer exists", "change into an existing folder"
     places = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]

@@ -1,4 +1,4 @@
-"""`sweep export` and `sweep measure`: a trial's network as a smaller file, and how fast it is."""
+"""`sweep export` and `sweep measure`: write a trial's network to a smaller file, and measure its latency."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, for
         format_of(to)
     config = chosen_config(folder, **source)[0]
     jobs = _files_of_front(folder, to, form or "safetensors") if all_front else [(str(trial), to)]
-    for _, path in jobs:  # before the data is read, and before any of them is written
+    for _, path in jobs:  # check all paths before the data is read and before any file is written
         check_target(path, replaces=force)
     exporter = Exporter(TrainedTrials(Store(folder), config))
     for trial_id, path in jobs:
@@ -72,7 +72,7 @@ def export(folder: str | Path, trial: str | None, to: Path, all_front: bool, for
 
 
 def _files_of_front(folder: str | Path, to: Path, form: str) -> list[tuple[str, Path]]:
-    """The trials of the front, and the file that each one is exported to."""
+    """Return the trials of the front, each with the file to which it is exported."""
     from sweep.store.folder import make_writable
 
     trial_ids = _front(folder)
@@ -81,7 +81,7 @@ def _files_of_front(folder: str | Path, to: Path, form: str) -> list[tuple[str, 
 
 
 def _front(folder: str | Path) -> list[str]:
-    """The trials of the front that have weights."""
+    """Return the ids of the trials on the front that have weights."""
     from analysis.decide.front import front_frame
     from analysis.results.table import read_results
 
@@ -132,7 +132,7 @@ def measure(folder: str | Path, trials: tuple[str, ...], again: bool, **source: 
             measured = measure_trial(known, trial_id, again=again)
         except (StoreWriteError, UnreachableError):
             raise
-        except (SweepError, StoreError) as error:  # this trial's own
+        except (SweepError, StoreError) as error:  # this trial fails, the others continue
             echo(f"Error: {error}", err=True)
             n_failed += 1
             continue

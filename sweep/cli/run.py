@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: WorkerCount) -> Iterator[str]:
-    """The plan as text: each sweep with its studies, then the packs and the estimated time of all sweeps together."""
+    """Yield the lines of a plan: each sweep with its studies, then the packs and the estimated time of all sweeps together."""
     for config, plan in zip(configs, plans, strict=True):
         yield f"sweep {config.name}: {len(plan.trials)} trials -> {config.output}"
         searches = {study.name: study.candidate_of for study in config.resolved_studies}
@@ -54,7 +54,7 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: W
 
 
 def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome, StorePath]]) -> Iterator[str]:
-    """The summary of a run: the counts of each sweep, where the time went, and the reports."""
+    """Yield the lines of a run's summary: the counts of each sweep, how the time was spent, and the reports."""
     outcomes = [outcome for outcome, _ in ended]
     for config, outcome in zip(configs, outcomes, strict=True):
         name = f"{config.name}: " if len(configs) > 1 else ""
@@ -71,7 +71,7 @@ def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome,
 
 
 def timing_line(timing: Timing) -> str:
-    """Where the time of a run went, as text."""
+    """Return a line of text on how the time of a run was spent."""
     parts = (
         ("training", timing.training_s),
         ("loading workers", timing.worker_setup_s),
@@ -89,9 +89,9 @@ def run_and_summarise(configs: "Sequence[SweepConfig]", grid_file: "GridText", o
     """Train every trial that is not complete, write the reports and print how the run ended.
 
     Args:
-        configs: sweeps that run together.
-        grid_file: the text that they came from.
-        options: where and how they run.
+        configs: the sweeps that run together.
+        grid_file: the text of the grid file.
+        options: where and how the sweeps run.
         started: `time.perf_counter()` when the command began.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`sweep status` for people: a few lines, or a table that redraws itself."""
+"""The text output of `sweep status`: a few lines, or a table that is redrawn in place."""
 
 import sys
 from datetime import datetime, timedelta
@@ -12,11 +12,11 @@ from sweep.terminal import one_line
 
 _MAX_FAILURES = 10
 _SILENCE_S = 60.0
-"""A run writes a heartbeat every five seconds; after this many seconds without one it has perhaps died."""
+"""The number of seconds without a heartbeat after which a run may have died; runs write one every five seconds."""
 
 
 def show(status: Status) -> str:
-    """The progress of a sweep as text: what is running, how far it is, what failed and why."""
+    """Return the status of a sweep as text: its progress, the running packs, and what failed and why."""
     shown = status.snapshot
     lines = [f"sweep {one_line(status.name)} in {status.folder}: {_state(status)}"]
     if status.is_running:
@@ -70,7 +70,7 @@ def _state(status: Status) -> str:
 
 
 def _packs(status: Status) -> list[str]:
-    """A line for each running pack, in columns."""
+    """Return one line per running pack, aligned in columns."""
     rows = [pack_columns(pack) for pack in status.snapshot.live]
     if not rows:
         return []

@@ -12,18 +12,18 @@ from sweep.store.remote.address import is_address
 
 
 class ResultsPlace(click.Path):
-    """A path, converted to `Path`, or an address in an object store, left as text because a `Path` would lose one of its slashes."""
+    """A path, or an address in an object store. An address is left as text, because a `Path` would lose one of its slashes."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, readable=False)  # the code that reads it gives a better message than click
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Convert what the user typed; called by click."""
+        """Convert the text that the user typed. Click calls this."""
         return value if isinstance(value, str) and is_address(value) else super().convert(value, param, ctx)
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options `grid`, `override` and `trust` of commands that need the settings of a results folder."""
+    """Add the options `grid`, `override` and `trust` to a command that needs the settings of a results folder."""
     file = click.Path(readable=False, path_type=Path)  # the code that reads it gives a better message than click
     options = (
         click.option("--grid", type=file, metavar="FILE", help="Use this grid file instead of the one stored in DIR; `-`: standard input."),
@@ -50,7 +50,7 @@ address_option = click.option(
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that trains; the command gets them as one `options: RunOptions`."""
+    """Add the options of a command that trains. The command receives them as one argument `options: RunOptions`."""
 
     @wraps(command)
     def gather(

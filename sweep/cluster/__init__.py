@@ -1,1 +1,1 @@
-"""All that imports Ray: the driver of an attempt, its workers and their scheduling."""
+"""All code that imports Ray: the driver of an attempt, its workers, and their scheduling."""

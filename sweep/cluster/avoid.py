@@ -1,4 +1,4 @@
-"""Faulty nodes, which get no more packs as long as another node can take them."""
+"""Faulty nodes, which receive no more packs as long as another node can train them."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,13 +8,13 @@ _LOOK_EVERY_S = 5.0
 
 
 class Avoidance:
-    """The nodes that an attempt avoids.
+    """The set of nodes that an attempt avoids.
 
     Args:
-        nodes: what `ray.nodes` returns, asked again when needed.
-        kinds: what one worker of each kind needs.
-        avoided: ids of nodes that earlier attempts avoided. They get another chance if some kind would have no node without them.
-        may_grow: whether other nodes may join; a local Ray stays as it is.
+        nodes: returns the current nodes, like `ray.nodes`.
+        kinds: the resources that one worker of each kind needs.
+        avoided: ids of nodes that earlier attempts avoided. They are used again if some kind of worker would have no node without them.
+        may_grow: whether other nodes may join the cluster; False for a local Ray.
     """
 
     def __init__(
@@ -30,26 +30,35 @@ class Avoidance:
         self._may_grow = may_grow
         self._looked_at = time.monotonic()
         self.avoided: set[str] = set()
-        """Ids of nodes; only ever added to."""
+        """Ids of the avoided nodes; this set only grows."""
         known = set(avoided)
         if not self._takes_all(known):
             self.avoided |= known
 
     def avoid(self, node: str, resources: Mapping[str, float]) -> bool:
-        """Avoid a node from now on if another one can take a pack that needs these resources; returns whether one can."""
+        """Avoid a node from now on if another node can train a pack that needs these resources.
+
+        Args:
+            node: Ray's id of the faulty node.
+            resources: what the pack needs.
+
+        Returns:
+            Whether another such node exists, and so whether the node is now avoided.
+        """
         if not self._others({*self.avoided, node}, resources):
             return False
         self.avoided.add(node)
         return True
 
     def is_last(self, node: str) -> bool:
-        """Whether no other node can take any pack."""
+        """Return whether no other node can train any pack."""
         return not any(self._others({*self.avoided, node}, kind) for kind in self._kinds)
 
     def leaves_none(self) -> bool:
-        """Whether Tune might wait for ever, because the other nodes of a kind have gone or Ray takes this machine's own node for dead.
+        """Return whether Tune might wait forever for a node.
 
-        Looks every few seconds.
+        This happens when every node that a kind of worker could use is avoided, the others having left, or when a local Ray has marked
+        its only node as dead. The nodes are checked only every few seconds; in between the result is False.
         """
         if time.monotonic() - self._looked_at < _LOOK_EVERY_S:
             return False
@@ -59,10 +68,10 @@ class Avoidance:
         return self._takes_all(self.avoided)
 
     def _takes_all(self, avoided: set[str]) -> bool:
-        """Whether there are nodes for some kind, and these include all of them."""
+        """Return whether some kind of worker has nodes and `avoided` includes all of them."""
         return any(self._others(set(), kind) and not self._others(avoided, kind) for kind in self._kinds)
 
     def _others(self, avoided: set[str], resources: Mapping[str, float]) -> list[str]:
-        """Living nodes that can take such a pack and are not among these."""
+        """Return the ids of live nodes that have these resources and are not in `avoided`."""
         alive = [node for node in self._nodes() if node["Alive"] and node["NodeID"] not in avoided]
         return [node["NodeID"] for node in alive if all(node["Resources"].get(name, 0) >= amount for name, amount in resources.items())]

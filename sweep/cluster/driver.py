@@ -1,9 +1,9 @@
 """One attempt: a process that joins or starts Ray, runs one `Tuner.fit` over packs, and ends.
 
-The supervisor starts it (`python -m sweep.cluster.driver`), writes the attempt as one line of JSON to its standard input and
-keeps that pipe open; when the pipe closes, the supervisor is gone and so is this process. Events go back as lines of
-JSON on standard output. Whether the sweep is complete is read from the store, never from what this process says:
-an interrupted fit looks successful to Ray.
+The supervisor starts this process (`python -m sweep.cluster.driver`), writes the attempt as one line of JSON to its standard
+input, and keeps that pipe open. A closed pipe means that the supervisor has died, and this process then ends as well. It reports
+events as lines of JSON on standard output. Whether the sweep is complete is read from the store and never from these events,
+because an interrupted fit looks successful to Ray.
 """
 
 import contextlib
@@ -34,7 +34,8 @@ CONNECT_TIMEOUT_S = 10.0
 _MAX_RETRIES = 3
 _SHUTDOWN_S = 30.0
 _OBJECT_STORE_BYTES = 200_000_000  # only descriptions of packs and small figures go through it
-# One thread a worker (two cost more CPU than they give), and no mapping and unmapping of every large tensor by glibc.
+# Each worker uses one thread, because a second one costs more CPU time than it saves. The MALLOC variables keep glibc from mapping
+# and unmapping memory for every large tensor.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -48,41 +49,41 @@ _supervisor_is_gone = threading.Event()
 
 @dataclass(frozen=True)
 class AttemptJob:
-    """What one attempt does, as plain values, so that it can be sent as JSON."""
+    """The description of one attempt, in plain values so that it can be sent as JSON."""
 
     roots: list[str]
-    """The results folders of its sweeps, paths or addresses."""
+    """The results folders of the attempt's sweeps, as paths or addresses."""
     log: str
-    """The file that its standard error goes to."""
+    """The file that the driver's standard error is written to."""
     name: str
-    """Its name in Ray."""
+    """The attempt's name in Ray."""
     packs: list[dict[str, Any]] = field(repr=False)
-    """PackJob.to_json() of each pack, in the order in which they should start. Without any the attempt only looks at the cluster."""
+    """PackJob.to_json() of each pack, in the order in which they should start. If empty, the attempt only inspects the cluster."""
     kinds: list[dict[str, Any]]
-    """WorkerKind.to_json() of the workers, in the order of preference."""
+    """WorkerKind.to_json() of each kind of worker, in order of preference."""
     address: str | None
-    """None starts a local Ray; otherwise `auto` or `host:port`."""
+    """The address of the cluster to join, `auto` or `host:port`; None starts a local Ray."""
     n_local_cpus: int
-    """Processors that a local Ray may use."""
+    """The number of processors that a local Ray may use."""
     has_dashboard: bool
     scratch: str
-    """Folder for Tune's own files, which is removed after the attempt."""
+    """The folder for Tune's own files, which is removed after the attempt."""
     avoided: list[str] = field(default_factory=list)
     """Ray's ids of nodes that were faulty in earlier attempts."""
     metadata: dict[str, str] = field(default_factory=dict)
-    """What the dashboard's Jobs page shows about it."""
+    """What the dashboard's Jobs page shows about the attempt."""
     local_memory: int | None = None
-    """Bytes that the workers of a local Ray may use; None leaves it to Ray."""
+    """The memory in bytes that the workers of a local Ray may use; None lets Ray decide."""
     visible_gpus: str | None = None
-    """CUDA_VISIBLE_DEVICES of a local Ray, which takes entries for devices that CUDA ignores; None where it is not set."""
+    """CUDA_VISIBLE_DEVICES for a local Ray, which would count entries that CUDA ignores as devices; None if the variable is not set."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and numbers."""
+        """Return the fields as plain dictionaries, lists, strings and numbers."""
         return asdict(self)
 
 
 def main() -> int:
-    """Run the attempt that the supervisor wrote to standard input."""
+    """Run the attempt that the supervisor wrote to standard input, and return the exit code."""
     events = _take_standard_output()
     job = AttemptJob(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_the_supervisor, args=(job,), daemon=True).start()
@@ -98,14 +99,14 @@ def main() -> int:
 
 
 class _Events:
-    """Lines of JSON to the supervisor."""
+    """Sends events to the supervisor as lines of JSON."""
 
     def __init__(self, descriptor: int) -> None:
         self._stream = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Tune pickles its callbacks into its own state; a copy has nobody to send to.
+        # Tune pickles its callbacks with its own state; an unpickled copy has no supervisor to send to.
         return _silent, ()
 
     def send(self, event: str, **facts: Any) -> None:
@@ -118,13 +119,13 @@ def _silent() -> _Events:
 
 
 def _log(text: object) -> None:
-    """Write to standard error, which is the log. The log lies in the results folder, whose disk may be full."""
+    """Write to standard error, which is the log. Errors are ignored because the disk with the results folder may be full."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _take_standard_output() -> _Events:
-    """Keep standard output for events; everything that Ray prints goes to standard error, which the supervisor logs."""
+    """Reserve standard output for events, and redirect everything that Ray prints to standard error, which the supervisor logs."""
     descriptor = os.dup(1)
     os.dup2(2, 1)
     return _Events(descriptor)
@@ -141,7 +142,7 @@ def _end_with_the_supervisor(job: AttemptJob) -> None:
 
 
 def _end_now(job: AttemptJob) -> None:
-    """End this process and those it started, and remove the folder, which nobody else may be left to remove."""
+    """End this process and those it started, and remove the scratch folder, because the supervisor may no longer exist to do so."""
     stop_local_ray_now()
     if os.getsid(0) == os.getpid():  # the supervisor gave this process a session of its own
         kill_session(os.getpid())
@@ -171,20 +172,20 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
     # A submitted job may set the same variables; without this Ray refuses to join.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     if job.address is not None and _has_token():
-        # Ray starts clusters with token authentication, but a driver that joins one sends its token only when told so.
+        # Ray starts clusters with token authentication, but a driver that joins one sends its token only in this mode.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     started = time.perf_counter()
     import ray
 
     watch = None if job.address else LocalRayWatch(partial(_end_without_ray, job, events))
     context = _connect(ray, job)
-    # Whoever stops a submitted job sends SIGTERM to this process too. What follows from it is the supervisor's to decide.
+    # Stopping a submitted job sends SIGTERM to this process too. It is ignored here because the supervisor decides what to do.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     events.send("ray_started", seconds=time.perf_counter() - started, dashboard=_dashboard_url(context))
     try:
         expected = _check_nodes(ray, job)
         events.send("cluster_seen", slots=sum(slots_of([WorkerKind(**kind) for kind in job.kinds], nodes_to_count(ray))))
-        if job.packs and not _stop_requested(job):  # asked while Ray was starting
+        if job.packs and not _stop_requested(job):  # a stop may have been requested while Ray was starting
             from sweep.cluster.gauges import sweeps_shown
 
             with sweeps_shown(job.roots):
@@ -193,7 +194,7 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
         if watch is not None:
             watch.end()
         started = time.perf_counter()
-        # Ray waits for ever for a raylet that stands still; whatever is worth keeping is in the store by now.
+        # Ray waits forever for a raylet that hangs. By now everything worth keeping is in the store.
         patience = threading.Timer(_SHUTDOWN_S, _end_now, (job,))
         patience.daemon = True
         patience.start()
@@ -203,20 +204,20 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
 
 
 def _end_without_ray(job: AttemptJob, events: _Events, what: str) -> None:
-    """End the attempt, as nothing can be trained any more; the next one begins at once."""
+    """End the attempt after its local Ray has died, so that the next attempt can begin at once."""
     events.send("attempt_failed", message=what)
     _log(what)
     _end_now(job)
 
 
 def _stop_requested(job: AttemptJob) -> bool:
-    """Whether every sweep of the attempt was asked to stop. If only one was, its packs stop by themselves."""
+    """Return whether a stop was requested for every sweep of the attempt. The packs of a single stopped sweep end by themselves."""
     return all(_store(root).control.stop_requested() for root in job.roots)
 
 
 @cache
 def _store(root: str) -> Store:
-    """One store for all requests, as it remembers an object store's answers for a while."""
+    """Return the same `Store` for every request, because it caches an object store's answers for a while."""
     return Store(root)
 
 
@@ -230,9 +231,9 @@ def _connect(ray: Any, job: AttemptJob) -> Any:
     if job.address is None:
         try:
             return ray.init(
-                address="local",  # without it Ray joins any cluster of this machine, or RAY_ADDRESS
+                address="local",  # otherwise Ray joins any cluster on this machine, or the one that RAY_ADDRESS names
                 num_cpus=job.n_local_cpus,
-                _memory=job.local_memory,  # Ray itself looks neither at nested control groups nor at those around its own
+                _memory=job.local_memory,  # Ray itself checks neither nested nor enclosing control groups
                 object_store_memory=_OBJECT_STORE_BYTES,
                 include_dashboard=job.has_dashboard,
                 dashboard_host="127.0.0.1",
@@ -254,7 +255,7 @@ def _connect(ray: Any, job: AttemptJob) -> Any:
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse at once an address where nobody listens; Ray itself would try for a minute."""
+    """Refuse an address where nothing listens, at once; Ray itself would keep trying for a minute."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -270,10 +271,12 @@ def _check_reachable(address: str) -> None:
 
 
 def _check_nodes(ray: Any, job: AttemptJob) -> dict[str, Any] | None:
-    """Refuse a cluster with too few resources, for which Tune would wait for ever, or with a node that would train something else.
+    """Refuse a cluster that has too few resources, or a node whose installation or results folder differs.
+
+    Tune would wait forever for the missing resources.
 
     Returns:
-        What nodes that join later have to find; None on a local Ray.
+        The expectations that nodes which join later have to meet; None on a local Ray.
     """
     kinds = [WorkerKind(**kind) for kind in job.kinds]
     if not any(slots_of(kinds, nodes_to_count(ray))):
@@ -330,7 +333,7 @@ def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events) -> N
             return _stop_requested(job) or avoidance.leaves_none()
 
     class Report(Callback):
-        """Reports packs to the supervisor. It runs inside Tune's loop, where an exception would end the run, so it only writes a line."""
+        """Reports packs to the supervisor. It only writes a line, because an exception inside Tune's loop would end the run."""
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             result = trial.last_result or {}
@@ -364,13 +367,13 @@ def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events) -> N
 
 
 def _report_fault(event: str, trial: Any, avoidance: Avoidance, events: _Events) -> None:
-    """Tell the supervisor what ended a worker. Runs inside Tune's loop, which an exception would end."""
+    """Report to the supervisor what ended a worker. This runs inside Tune's loop, which an exception would end."""
     error = _error_of(trial)
     _log(error)
     cause = getattr(error, "cause", error)
     fault = cause if isinstance(cause, WorkerError) else WorkerError(Kind.TRANSIENT, _ending(error), "", "")
     root = _root_of(trial.config)
-    if fault.kind is Kind.NODE and root is not None and not _store(root).takes_files():  # nor does this machine
+    if fault.kind is Kind.NODE and root is not None and not _store(root).takes_files():  # this machine cannot write there either
         fault = WorkerError(Kind.USER, fault.message, fault.node, fault.host)
     if fault.kind is Kind.NODE:
         if avoidance.avoid(fault.node, trial.config["pack"]["resources"]):
@@ -384,23 +387,23 @@ def _report_fault(event: str, trial: Any, avoidance: Avoidance, events: _Events)
 
 
 def _error_of(trial: Any) -> object:
-    """What Tune keeps of a trial's last failure in its local folder."""
+    """Return a trial's last error, or its text, as Tune saved it in its local folder."""
     from ray import cloudpickle
 
     try:
         return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())  # written by this process, in its own scratch folder
-    except Exception:  # noqa: BLE001 - an error of a class that is not here, or a full disk: the text may be there
+    except Exception:  # noqa: BLE001 - the error's class is not installed here, or the disk was full; Tune may still have the text
         return getattr(trial, "get_error", lambda: None)() or "its worker died"
 
 
 def _root_of(config: dict[str, Any] | None) -> str | None:
-    """The results folder of a pack, from what Tune knows of it."""
+    """Return the results folder of a pack from its configuration in Tune, or None if that lacks it."""
     root: str | None = (config or {}).get("pack", {}).get("job", {}).get("root")
     return root
 
 
 def _ending(error: object) -> str:
-    """What failed, without the traceback (which is in the log): its last line that is not indented, and its hint."""
+    """Return the last unindented line of an error and what follows it, usually a hint. The traceback itself is in the log."""
     lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
     start = max((index for index, line in enumerate(lines) if not line[0].isspace()), default=0)
     return "\n".join(lines[start:]) or type(error).__name__

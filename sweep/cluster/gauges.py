@@ -1,6 +1,6 @@
-"""Gauges for Prometheus, exported by every Ray node: a sweep's trials by state, and the progress of its running packs.
+"""Prometheus gauges that every Ray node exports: a sweep's trials by state, and the progress of its running packs.
 
-Ray puts `ray_` before the names. configs/monitoring/ holds a Grafana dashboard for them.
+Ray prefixes the names with `ray_`. configs/monitoring/ holds a Grafana dashboard for them.
 """
 
 import contextlib
@@ -28,16 +28,16 @@ OF_PACKS = {
     "sparsity_rate": ("sweep_sparsity_rate", "Mean share of zero rows of the models of a running pack, 0 to 1", _PACK_TAGS),
     "samples_per_s": ("sweep_samples_per_second", "Training samples a second times models, in a pack's last epoch", _PACK_TAGS),
 }
-"""Figure of `PackRun.progress` -> name, description and tags of its gauge."""
+"""Maps each figure of `PackRun.progress` to the name, description and tags of its gauge."""
 
 
 class PackGauges:
-    """The gauges of one pack, in its worker; they end with the worker's process.
+    """The gauges of one pack. They exist in the pack's worker process and end with it.
 
     Args:
         sweep: name of the sweep.
         study: name of the pack's study.
-        pack_id: of the pack.
+        pack_id: id of the pack.
     """
 
     def __init__(self, sweep: str, study: str, pack_id: str) -> None:
@@ -45,7 +45,7 @@ class PackGauges:
         self._gauges = {figure: Gauge(*about) for figure, about in OF_PACKS.items()}
 
     def show(self, progress: Mapping[str, Any]) -> None:
-        """Set the gauges of known figures; a diverged pack's NaN is not one."""
+        """Set the gauge of every figure that is present and finite; a diverged pack may report NaN."""
         for figure, gauge in self._gauges.items():
             value = progress.get(figure)
             if value is not None and math.isfinite(value):
@@ -54,7 +54,7 @@ class PackGauges:
 
 @contextlib.contextmanager
 def sweeps_shown(roots: Sequence[str]) -> Iterator[None]:
-    """Export every sweep's trials by state inside the block, read from its folder every ten seconds."""
+    """Export the trials by state of every sweep while the block runs, reading the results folders every ten seconds."""
     ended = threading.Event()
     readers = [StatusReader(root) for root in roots]
     thread = threading.Thread(target=_show_until, args=(ended, readers), name="sweep-gauges", daemon=True)
@@ -72,7 +72,7 @@ def _show_until(ended: threading.Event, readers: Sequence[StatusReader]) -> None
         for reader in readers:
             try:
                 status = reader.read()
-            except StoreError as error:  # the run itself meets this error and reports it
+            except StoreError as error:  # the run itself runs into this error and reports it
                 logging.getLogger(__name__).warning("no figures of %s: %s", reader.folder, error)
                 continue
             for state, n_trials in status.by_state().items():

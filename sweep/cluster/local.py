@@ -1,4 +1,7 @@
-"""A local Ray: its address and token, a watch on its processes, and the end of those that it leaves. Imports no Ray."""
+"""A local Ray: its address and token, a watch on its processes, and the removal of leftover processes.
+
+This module does not import Ray.
+"""
 
 import contextlib
 import os
@@ -13,13 +16,13 @@ from typing import Any
 
 
 def kill_session(leader: int) -> None:
-    """Kill every process in the session that `leader` began, except the calling one.
+    """Kill every process in the session of `leader`, except the calling process.
 
-    Ray's agents outlive a killed driver or raylet by up to a minute. They stay in the driver's session, where nobody else
-    is. Without /proc (macOS) this does nothing.
+    Ray's agents outlive a killed driver or raylet by up to a minute. They stay in the driver's session, which contains no
+    unrelated processes. Without /proc (macOS) this does nothing.
 
     Args:
-        leader: process id of the session's leader, alive or dead.
+        leader: process id of the session leader, which may be alive or dead.
     """
     for entry in Path("/proc").glob("[0-9]*"):
         pid = int(entry.name)
@@ -28,31 +31,35 @@ def kill_session(leader: int) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-# Ray takes the machine's own address for its node even when it is told 127.0.0.1, and then listens on every interface. This
-# switch, meant for macOS and Windows where it is off by default, makes the node's address 127.0.0.1, and every port follows it.
+# Ray uses the machine's own address for its node even when 127.0.0.1 is requested, and then listens on every interface. Setting
+# this switch to 0, the default on macOS and Windows, makes the node's address 127.0.0.1, and all ports use that address.
 _CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _TOKEN_BYTES = 32
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def keep_to_loopback(environment: MutableMapping[str, str]) -> None:
-    """Make a Ray that starts with this environment listen only on loopback, and require its token.
+    """Make a Ray that starts with this environment listen only on loopback and require its token.
 
-    What the user has set stays: `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=1` opens the ports, `RAY_AUTH_MODE=disabled` drops the token.
+    Values that the user has set are kept: `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=1` opens the ports, and `RAY_AUTH_MODE=disabled`
+    turns off the token.
+
+    Args:
+        environment: environment variables, which are changed in place.
     """
     environment.setdefault(_CLUSTER_SWITCH, "0")
     environment.setdefault("RAY_AUTH_MODE", "token")
 
 
 def private_token(home: Path, *, is_needed: bool) -> None:
-    """Make `~/.ray/auth_token` readable only for its owner, as whoever has it can run code as that user.
+    """Make `~/.ray/auth_token` readable only by its owner, because anyone who has the token can run code as that user.
 
-    Ray makes the file readable for everybody. An existing file keeps its content. Where the home folder does not take
-    files nothing happens, and Ray reports what it needs.
+    Ray itself creates the file readable by everybody. An existing file keeps its content. If the home folder is not writable,
+    nothing happens here, and Ray reports what it needs.
 
     Args:
         home: the user's home folder.
-        is_needed: make a token where there is none.
+        is_needed: create a token if there is none.
     """
     path = home / ".ray" / "auth_token"
     with contextlib.suppress(OSError):
@@ -64,7 +71,7 @@ def private_token(home: Path, *, is_needed: bool) -> None:
 
 
 def _create(path: Path) -> None:
-    """Write the token aside and link it, so that two runs that start at the same moment use the same one."""
+    """Write the token to a temporary file and link it, so that two runs that start at the same time use the same token."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -84,10 +91,10 @@ _VITAL = ("gcs_server", "raylet")
 class LocalRayWatch:
     """A watch that calls back once when the GCS or the raylet of this driver's local Ray has died.
 
-    Ray itself gives a lost GCS a minute to come back, which a local one never does, and may take a quarter of one to miss a raylet.
+    Ray itself waits a minute for a lost GCS to return, which never happens locally, and may need 15 seconds to notice a dead raylet.
 
     Args:
-        on_death: called in a thread with what died.
+        on_death: called in a thread, with a message that names what died.
     """
 
     def __init__(self, on_death: Callable[[str], None]) -> None:
@@ -96,7 +103,7 @@ class LocalRayWatch:
         threading.Thread(target=self._watch, name="local-ray", daemon=True).start()
 
     def end(self) -> None:
-        """End the watch, because Ray is about to be stopped and its processes may die."""
+        """End the watch. Call this before Ray is stopped, because its processes then die as intended."""
         self._ended.set()
 
     def _watch(self) -> None:
@@ -108,21 +115,21 @@ class LocalRayWatch:
 
 
 def stop_local_ray_now() -> None:
-    """End the processes of the local Ray. On Linux the kernel ends them with their parent; elsewhere nothing else does."""
+    """End the processes of the local Ray. On Linux the kernel also ends them with their parent; on other systems only this does."""
     node = _node()
     if node is not None:
         try:
             node.kill_all_processes(check_alive=False, allow_graceful=False)
-        except Exception as error:  # noqa: BLE001 - the process is about to end, whatever Ray says
+        except Exception as error:  # noqa: BLE001 - the process is about to end in any case
             print(f"while stopping Ray: {error}", file=sys.stderr)  # noqa: T201 - standard error is the log
 
 
 def _dead() -> list[str]:
-    """Names of vital processes that have died by themselves."""
+    """Return the names of the vital processes that have died by themselves."""
     node = _node()
     return [] if node is None else [name for name, _ in node.dead_processes() if name in _VITAL]
 
 
 def _node() -> Any:
-    """Ray's object for the processes that this driver started; None without a local Ray."""
+    """Return Ray's object for the processes that this driver started; None without a local Ray."""
     return getattr(getattr(getattr(sys.modules.get("ray"), "_private", None), "worker", None), "_global_node", None)

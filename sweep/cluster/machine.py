@@ -1,8 +1,8 @@
-"""The resources of its machine that this process may use (processors, GPUs, memory), and the limit that holds for each.
+"""The processors, GPUs and memory of this machine that the process may use, and the binding limit of each.
 
-A machine's own size is only one of the limits. The CPU affinity of the process, the CPU quota and the memory limit of its
-container (cgroup v1 and v2, the limits of enclosing groups included) and CUDA_VISIBLE_DEVICES can be lower. On systems
-without /proc the affinity and CUDA_VISIBLE_DEVICES alone count.
+The size of the machine is only one of the limits. The CPU affinity of the process, the CPU quota and memory limit of its
+container (cgroup v1 and v2, including the limits of enclosing groups) and CUDA_VISIBLE_DEVICES can all be lower. Without /proc,
+only the affinity and CUDA_VISIBLE_DEVICES are taken into account.
 """
 
 import math
@@ -13,23 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 MEMORY_SHARE = 0.7
-"""The part of the free memory that goes to workers; Ray's object store and its own processes have the rest."""
+"""The fraction of the free memory that workers may use; the rest is left to Ray's object store and its own processes."""
 _NAMES = ("CPU", "GPU", "memory")
-_NO_LIMIT = 2**60  # bytes; cgroup v1 writes about 2^63 where there is none
+_NO_LIMIT = 2**60  # bytes; cgroup v1 reports about 2^63 if there is no limit
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _GPU_FILE = re.compile(r"nvidia[0-9]+")
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One reason why no more of a resource can be used."""
+    """An upper limit on the amount of a resource that may be used."""
 
     resource: str
-    """CPU, GPU or memory."""
+    """`CPU`, `GPU` or `memory`."""
     amount: float
-    """Processors, GPUs, or bytes for workers."""
+    """The number of processors or GPUs, or the memory for workers in bytes."""
     text: str
-    """For people, for example `CPU quota of this container: 1.0 of 2 cores`."""
+    """The limit in words, for example `CPU quota of this container: 1.0 of 2 cores`."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Machine:
 
     limits: tuple[Limit, ...]
     gpu_names: tuple[str, ...] | None = None
-    """The valid entries of CUDA_VISIBLE_DEVICES; None where it is not set."""
+    """The valid entries of CUDA_VISIBLE_DEVICES; None if the variable is not set."""
 
     @property
     def resources(self) -> dict[str, float]:
-        """CPU, GPU, memory in bytes: the lowest limit of each; without one of memory it is infinite."""
+        """The lowest limit of CPU, GPU and memory (bytes); memory is infinite if it has no limit."""
         return {name: min((limit.amount for limit in self.limits if limit.resource == name), default=math.inf) for name in _NAMES}
 
     def holding(self, resource: str) -> tuple[Limit, ...]:
-        """The lowest limits of a resource; more than one where they are equal."""
+        """Return the binding limits of a resource: the lowest one, and every other limit that equals it."""
         amount = self.resources[resource]
         return tuple(limit for limit in self.limits if limit.resource == resource and limit.amount == amount)
 
@@ -54,13 +54,13 @@ class Machine:
 def this_machine(
     root: Path = Path("/"), environment: Mapping[str, str] | None = None, n_affine: int | None = None, n_cores: int | None = None
 ) -> Machine:
-    """The resources that this process may use now.
+    """Return the resources that this process may use now.
 
     Args:
-        root: the folder of `proc`, `sys` and `dev`.
-        environment: variables; None: this process's.
-        n_affine: processors that the scheduler may give this process; None: asks the system.
-        n_cores: processors of the machine; None: asks the system.
+        root: the folder that contains `proc`, `sys` and `dev`.
+        environment: environment variables; None means those of this process.
+        n_affine: number of processors in the CPU affinity of this process; None queries the system.
+        n_cores: number of processors of the machine; None queries the system.
     """
     n_cores = n_cores or os.cpu_count() or 1
     n_affine = n_affine or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else n_cores)
@@ -74,19 +74,19 @@ def this_machine(
 
 
 def n_local_cpus() -> int:
-    """The processors that this process may use, a whole number of at least one."""
+    """Return the number of processors that this process may use, at least one."""
     return int(this_machine().resources["CPU"])
 
 
 def visible_gpus(variable: str, n_gpus: int | None = None) -> tuple[str, ...]:
-    """The devices that CUDA_VISIBLE_DEVICES names, read as CUDA and PyTorch read it.
+    """Return the devices that CUDA_VISIBLE_DEVICES names, parsed in the way of CUDA and PyTorch.
 
-    The list ends at the first entry that is no device (-1, NoDevFiles, an empty one); a device that is named twice leaves none.
-    Numbers and UUIDs (`GPU-...`, `MIG-...`) do not mix: the first entry decides which of them count.
+    The list ends at the first entry that is not a device (-1, NoDevFiles, an empty entry). If a device is named twice, no device is
+    visible. Numbers and UUIDs (`GPU-...`, `MIG-...`) cannot be mixed: the first entry decides which of them are accepted.
 
     Args:
-        variable: its value.
-        n_gpus: devices of the machine, where it is known: a higher number ends the list too.
+        variable: the value of the variable.
+        n_gpus: number of devices of the machine, if known; a device number that is too high also ends the list.
     """
     names: list[str] = []
     prefix = next((prefix for prefix in ("GPU-", "MIG-") if variable.startswith(prefix)), "")
@@ -108,32 +108,32 @@ def visible_gpus(variable: str, n_gpus: int | None = None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Group:
-    """A control group: a folder of files, and the version of the interface that they follow."""
+    """A control group: its folder of interface files, and the cgroup version that they follow."""
 
     folder: Path
     is_v2: bool
     controllers: frozenset[str]
 
     def number(self, name: str) -> int | None:
-        """The number in a file; None where there is no such file, or `max` in it."""
+        """Return the number in a file; None if the file does not exist or contains `max`."""
         words = self.words(name)
         return int(words[0]) if words and words[0].lstrip("-").isdigit() else None
 
     def words(self, name: str) -> list[str]:
-        """The words of a file; empty where it cannot be read."""
+        """Return the words of a file; empty if the file cannot be read."""
         try:
             return (self.folder / name).read_text(encoding="ascii").split()
         except (OSError, UnicodeDecodeError):
             return []
 
     def statistic(self, name: str) -> int | None:
-        """A number of the file memory.stat."""
+        """Return one value of the file memory.stat, or None if it is missing."""
         words = self.words("memory.stat")
         return next((int(value) for key, value in zip(words[::2], words[1::2], strict=False) if key == name and value.isdigit()), None)
 
 
 def _groups(root: Path) -> Iterator[_Group]:
-    """The control groups of this process, each with those around it as far as they are mounted here."""
+    """Yield the control groups of this process, each followed by the enclosing groups that are mounted here."""
     paths: dict[str, str] = {}  # controller, or "" for version 2 -> the group's path
     for line in _lines(root / "proc/self/cgroup"):
         _, _, rest = line.partition(":")
@@ -163,7 +163,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _unescaped(path: str) -> str:
-    """The kernel writes a space in a mount point as \\040."""
+    """Undo the kernel's escapes in a mount point, for example \\040 for a space."""
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path)
 
 
@@ -173,12 +173,12 @@ def _of_cpus(groups: tuple[_Group, ...], n_affine: int, n_cores: int) -> Iterato
         yield Limit("CPU", n_affine, f"CPU affinity of this process: {n_affine} of {n_cores} cores")
     quota = min((quota for quota in map(_quota, groups) if quota is not None), default=math.inf)
     if quota < n_cores:
-        # Part of a processor counts as one, since nothing could be trained otherwise; other parts are left over.
+        # The quota is rounded down to whole processors, but to at least one, since nothing could be trained otherwise.
         yield Limit("CPU", max(1, math.floor(quota)), f"CPU quota of this container: {round(quota, 2)} of {n_cores} cores")
 
 
 def _quota(group: _Group) -> float | None:
-    """Processors that a group may keep busy."""
+    """Return the number of processors that a group may keep busy; None if it has no quota."""
     if group.is_v2:
         used, period = (*group.words("cpu.max"), "", "")[:2]
     else:
@@ -190,7 +190,7 @@ def _of_gpus(n_gpus: int, visible: str | None, names: tuple[str, ...] | None) ->
     here = f"{n_gpus or 'no'} GPU{'s' * (n_gpus != 1)}"
     if names is None:
         yield Limit("GPU", n_gpus, here)
-    else:  # without device files, as under WSL, the variable is all there is
+    else:  # without device files, as under WSL, only the variable is known
         of = f" of {n_gpus}" if n_gpus else ""
         yield Limit("GPU", len(names), f"CUDA_VISIBLE_DEVICES={visible}: {len(names) or 'no'}{of} GPU{'s' * (len(names) != 1)}")
 
@@ -209,7 +209,7 @@ def _of_memory(groups: tuple[_Group, ...], root: Path) -> Iterator[Limit]:
 
 
 def _memory(group: _Group) -> tuple[int | None, int]:
-    """The limit of a group in bytes, and what of it is in use and cannot be freed at once."""
+    """Return the memory limit of a group and how much memory is in use and cannot be freed at once, both in bytes."""
     if group.is_v2:
         return group.number("memory.max"), max(0, (group.number("memory.current") or 0) - (group.statistic("inactive_file") or 0))
     limits = (group.number("memory.limit_in_bytes"), group.statistic("hierarchical_memory_limit"))

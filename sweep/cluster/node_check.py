@@ -1,4 +1,4 @@
-"""A check before anything is trained on a cluster: every node has the same installation and sees the same results folder."""
+"""A check before training on a cluster: every node must have the same installation and see the same results folder."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ _PATIENCE_S = 60.0  # a node may have to start a Python process first
 
 
 def differing_nodes(nodes: Sequence[Mapping[str, Any]], expected: Mapping[str, Any]) -> list[str]:
-    """Check all nodes at once, each by a small task that is bound to it.
+    """Check all nodes in parallel, each with a small task that is pinned to it.
 
     Args:
-        nodes: living nodes of `ray.nodes()`; one that dies meanwhile does not count.
-        expected: what each of them has to find (`sweep.worker.environment.expectations`).
+        nodes: the live nodes of `ray.nodes()`. A node that dies during the check is ignored.
+        expected: the installation and folders that each node must have (`sweep.worker.environment.expectations`).
 
     Returns:
-        A line for each node that differs; empty when none does.
+        One line for each node that differs; empty if none does.
     """
-    # Not retried where the node has died: one attempt is enough.
+    # The task is not retried: a node that has died needs no second check.
     look = ray.remote(num_cpus=0, max_retries=0)(differences)
     asked = {
         look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(dict(expected)): node
@@ -33,7 +33,7 @@ def differing_nodes(nodes: Sequence[Mapping[str, Any]], expected: Mapping[str, A
     for reference in ready:
         try:
             differing[asked[reference]["NodeID"]] = ray.get(reference)
-        except Exception as error:  # noqa: BLE001 - whatever keeps the task from running there is what the user has to know
+        except Exception as error:  # noqa: BLE001 - the user needs to know whatever keeps the task from running there
             differing[asked[reference]["NodeID"]] = [f"cannot run pareto-sweep: {_last_line(error)}"]
     alive = _alive() if any(differing.values()) else set()
     return [
@@ -44,7 +44,7 @@ def differing_nodes(nodes: Sequence[Mapping[str, Any]], expected: Mapping[str, A
 
 
 def _alive() -> set[str]:
-    """Ids of the living nodes, a moment later: a task's failure is known before its node's death is."""
+    """Return the ids of live nodes after a short wait, because a task's failure is known before the death of its node."""
     time.sleep(0.5)
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 

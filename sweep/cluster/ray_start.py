@@ -1,7 +1,7 @@
-"""What Ray needs before it can start, and what kind of error it is when it does not start.
+"""The prerequisites for starting Ray, and the classification of errors when it fails to start.
 
-Most of it can be seen before any process begins, and costs half a minute for each try afterwards: then Ray says only that
-it timed out. Imports no Ray.
+Most problems can be detected before any process starts. Afterwards each failed start costs half a minute, and Ray reports only
+a timeout. This module does not import Ray.
 """
 
 import errno
@@ -23,7 +23,7 @@ _SOCKET_BYTES = 107 if sys.platform.startswith("linux") else 103
 _SOCKET = "ray/session_2026-01-31_23-59-59_123456_{pid}/sockets/plasma_store"
 _OWN_FOLDER = "`mkdir -m 700 -p ~/.r && export RAY_TMPDIR=~/.r` gives Ray a folder of your own"
 _SHM = "dev/shm"
-# Waiting does not fix these. Neither a lost connection nor too little memory is among them.
+# Errors that do not go away by waiting, so a lost connection and too little memory are not among them.
 _TO_FIX = {
     errno.EACCES: _OWN_FOLDER,
     errno.EPERM: _OWN_FOLDER,
@@ -51,17 +51,17 @@ _BY_TEXT = (
 def refuse_unusable_machine(
     address: str | None, kinds: Sequence[WorkerKind], machine: Machine, environment: Mapping[str, str] | None = None, root: Path = Path("/")
 ) -> None:
-    """Report everything that would keep Ray from starting, before any process starts.
+    """Refuse a machine on which Ray cannot start, before any process starts.
 
     Args:
-        address: of the cluster to join; None where a local Ray is started.
-        kinds: what the workers ask for.
-        machine: what this process may use.
-        environment: variables; None: this process's.
-        root: where `dev` lies.
+        address: address of the cluster to join; None if a local Ray is started.
+        kinds: the kinds of workers, with the resources that they request.
+        machine: the resources that this process may use.
+        environment: environment variables; None means those of this process.
+        root: the folder that contains `dev`.
 
     Raises:
-        SweepError: what the user has to set or fix.
+        SweepError: Ray cannot start; the message lists everything that the user has to set or fix.
     """
     environment = os.environ if environment is None else environment
     problems = list(_problems(address is None, environment, root))
@@ -72,14 +72,14 @@ def refuse_unusable_machine(
 
 
 def start_fault(error: BaseException, fatal: str | None) -> tuple[Kind, str]:
-    """Sort an error that Ray raised instead of starting on this machine.
+    """Classify an error that Ray raised when it failed to start on this machine.
 
     Args:
-        error: as it was raised.
-        fatal: why Ray's GCS gave up, if its log says so.
+        error: the error that Ray raised.
+        fatal: the reason why Ray's GCS gave up, if its log states one.
 
     Returns:
-        `Kind.TRANSIENT` if the next try may succeed, else `Kind.USER`; and the message.
+        `Kind.TRANSIENT` if the next try may succeed, otherwise `Kind.USER`; and the message for the user.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = fatal or (lines[0] if lines else type(error).__name__)
@@ -124,7 +124,7 @@ def _home(environment: Mapping[str, str]) -> Path | None:
 
 
 def _of_token(is_local: bool, home: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Ray takes RAY_AUTH_TOKEN, else the file that RAY_AUTH_TOKEN_PATH names, else the one in the home folder."""
+    """Check Ray's token, which is RAY_AUTH_TOKEN, or the file that RAY_AUTH_TOKEN_PATH names, or the one in the home folder."""
     if environment.get("RAY_AUTH_MODE", "token").lower() != "token" or environment.get("RAY_AUTH_TOKEN", "").strip():
         return
     named = environment.get("RAY_AUTH_TOKEN_PATH")
@@ -178,7 +178,7 @@ def _owner(folder: Path) -> str:
 
 
 def _too_small(kinds: Sequence[WorkerKind], machine: Machine) -> Iterator[str]:
-    """What this machine lacks for one worker. GPUs are left to Ray, which knows those of several makers."""
+    """Yield what this machine lacks for one worker. GPUs are left to Ray, which knows those of several vendors."""
     limits = (*(limit for limit in machine.limits if limit.resource != "GPU"), Limit("GPU", float(2**60), ""))
     count = workers_on(kinds, replace(machine, limits=limits))
     if not count.n:

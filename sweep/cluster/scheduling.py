@@ -1,4 +1,4 @@
-"""The order in which packs start: packs that wait for a kind of worker, and packs that a pause or a stop holds back."""
+"""The order in which packs start, with several kinds of workers and while a sweep is paused or stopping."""
 
 import time
 from collections import Counter
@@ -16,11 +16,11 @@ from sweep.store.store import Store
 
 
 class LetGoWhileHeld(FIFOScheduler):
-    """First come, first served, except that packs of a held sweep that have not begun leave the fit.
+    """A first-in, first-out scheduler that drops the pending packs of a held sweep (one that is paused or stopping) from the fit.
 
-    Tune cannot keep a pack waiting, and one that waits in its worker would hold the worker's resources. So the fit ends
-    with the packs that were running, and whoever started it plans the others again once the sweep is held no more.
-    Workers whose packs end before that stay idle, unless another sweep of the fit has packs for them.
+    Tune cannot keep a pack waiting, and a pack that waits in its worker would occupy the worker's resources. The fit therefore
+    ends with the packs that are running, and the supervisor plans the others again once the sweep is no longer held. Workers
+    whose packs end earlier stay idle, unless another sweep of the fit has packs for them.
 
     Args:
         roots: the results folders of the fit's sweeps.
@@ -28,10 +28,10 @@ class LetGoWhileHeld(FIFOScheduler):
 
     def __init__(self, roots: list[str]) -> None:
         super().__init__()
-        self._stores = {root: Store(root) for root in roots}  # kept: each knows when it last looked into an object store
+        self._stores = {root: Store(root) for root in roots}  # kept, because each remembers when it last queried its object store
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Called at each turn of Tune's loop, before it starts anything."""
+        """Drop the pending packs of held sweeps, then choose the next trial. Tune calls this in every iteration of its loop."""
         held = {root for root, store in self._stores.items() if store.control.is_held()}
         if held:
             for trial in tune_controller.get_trials():
@@ -44,24 +44,24 @@ _LOOK_AGAIN_S = 1.0
 
 
 class PackQueue(BasicVariantGenerator):
-    """Tune's list of packs, handed out one at a time to the first kind of worker that has room.
+    """A search algorithm for Tune that hands out one pack at a time, to the first kind of worker that has a free slot.
 
-    A pack that waits for a slow worker cannot move to a fast one, so it is held back while every kind is busy. With one kind
-    nothing is held back.
+    A pack that is queued for a slow worker cannot move to a fast one, so packs are held back while every kind is busy. With a
+    single kind of worker nothing is held back.
 
     Args:
-        kinds: the kinds of workers, in the order of preference.
+        kinds: the kinds of workers, in order of preference.
     """
 
     def __init__(self, kinds: Sequence[WorkerKind]) -> None:
         super().__init__()
         self._kinds = tuple(kinds)
-        self._given: dict[str, int] = {}  # trial id -> kind, of those that have not ended
+        self._given: dict[str, int] = {}  # Tune's trial id -> index of the kind, for trials that have not ended
         self._slots: tuple[int, ...] = ()
         self._looked_at = -_LOOK_AGAIN_S
 
     def next_trial(self) -> Trial | None:
-        """The next pack, or None while none can start."""
+        """Return the next pack as a Tune trial, or None while no pack can start."""
         kind = self._free_kind()
         trial = None if kind is None else super().next_trial()
         if trial is not None:
@@ -74,7 +74,7 @@ class PackQueue(BasicVariantGenerator):
         return trial
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Note that the pack's worker has room again."""
+        """Record that the pack's slot is free again."""
         self._given.pop(trial_id, None)
         super().on_trial_complete(trial_id, result, error)
 
@@ -86,5 +86,5 @@ class PackQueue(BasicVariantGenerator):
             self._looked_at = time.monotonic()
         busy = Counter(self._given.values())
         free = (index for index, slots in enumerate(self._slots) if busy[index] < slots)
-        # With nothing running and no room Tune would ask again and again, and do nothing else: it may wait for a node instead.
+        # If nothing runs and there is no free slot, Tune would call this in a busy loop; with a pack it can wait for a node instead.
         return next(free, None if self._given else 0)

@@ -1,4 +1,4 @@
-"""Kinds of workers, and how many of each the nodes of a cluster have room for."""
+"""Kinds of workers, and how many workers of each kind fit on the nodes of a cluster."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,15 +8,18 @@ from typing import Any
 from sweep.cluster.machine import Machine
 from sweep.grid.models import OtherWorkers, Resources
 
-_MOST_NODES = 10_000  # of one type, where the autoscaler has no limit
+_MOST_NODES = 10_000  # assumed for a node type for which the autoscaler sets no limit
 _NAMES = ("CPU", "GPU", "memory")
 
 
 def nodes_to_count(ray: Any) -> list[dict[str, float]]:
-    """The resources of each node, as far as workers ask for them; with an autoscaler, of all nodes that it may start.
+    """Return the CPU, GPU and memory of each node; with an autoscaler, of every node that it may start.
 
     Args:
-        ray: the module, connected.
+        ray: the Ray module, already connected to a cluster.
+
+    Returns:
+        One mapping per node: CPU and GPU as counts, memory in bytes.
     """
     alive = [{name: float(node["Resources"].get(name, 0.0)) for name in _NAMES} for node in ray.nodes() if node["Alive"]]
     possible = _possible_nodes(ray)
@@ -24,7 +27,7 @@ def nodes_to_count(ray: Any) -> list[dict[str, float]]:
 
 
 def _possible_nodes(ray: Any) -> list[dict[str, float]]:
-    """Empty without an autoscaler, which alone describes the cluster's node types to Ray."""
+    """Return the resources of the nodes that an autoscaler may start. Without one Ray knows no node types, and the list is empty."""
     config = ray._private.state.state.get_cluster_config()
     nodes: list[dict[str, float]] = []
     for group in config.node_group_configs if config is not None else ():
@@ -33,32 +36,32 @@ def _possible_nodes(ray: Any) -> list[dict[str, float]]:
     return nodes
 
 
-_ROUNDING = 1e-9  # 1 / 0.1 is 10 workers
-_PLENTY = 2.0**60  # of any resource
+_ROUNDING = 1e-9  # so that rounding errors cost no worker: 1 / 0.1 is 10 workers
+_PLENTY = 2.0**60  # an amount of any resource that never limits the number of workers
 
 
 @dataclass(frozen=True)
 class WorkerKind:
-    """What a worker asks Ray for, and the fields of its pack's job that follow from it."""
+    """The resources that a worker requests from Ray, and the fields of its pack's job that follow from them."""
 
     resources: Mapping[str, float]
-    """CPU, GPU, memory in bytes."""
+    """CPU and GPU as counts, memory in bytes."""
     job: Mapping[str, Any]
-    """The fields of `PackJob` that follow from it: device, gpus, n_threads."""
+    """The fields of `PackJob` that follow from the resources: device, gpus and n_threads."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, strings and numbers."""
+        """Return the fields as plain dictionaries, strings and numbers."""
         return asdict(self)
 
 
 def worker_kinds(resources: Resources) -> tuple[WorkerKind, ...]:
-    """The kind that `resources` itself describes, then those of `also`."""
+    """Return the kind of worker that `resources` itself describes, followed by those listed in its `also`."""
     asked: tuple[Resources | OtherWorkers, ...] = (resources, *resources.also)
     return tuple(_kind(kind, is_mixed=len(asked) > 1) for kind in asked)
 
 
 def _kind(asked: Resources | OtherWorkers, *, is_mixed: bool) -> WorkerKind:
-    # Beside workers with a GPU, one without leaves them alone: Ray does not hide a node's GPUs from who asked for none.
+    # A worker without a GPU must not use those of the other workers: Ray does not hide a node's GPUs from workers that requested none.
     device = "cpu" if is_mixed and asked.device == "auto" and not asked.gpus else asked.device
     n_threads = max(1, int(asked.cpus)) if asked.gpus else 1
     return WorkerKind(
@@ -67,11 +70,14 @@ def _kind(asked: Resources | OtherWorkers, *, is_mixed: bool) -> WorkerKind:
 
 
 def slots_of(kinds: Sequence[WorkerKind], nodes: Iterable[Mapping[str, float]]) -> tuple[int, ...]:
-    """How many workers of each kind fit at once, earlier kinds first.
+    """Return how many workers of each kind fit at once when earlier kinds are placed first.
 
     Args:
-        kinds: in the order of preference.
-        nodes: what each node has. A resource that a node does not name it has none of.
+        kinds: the kinds of workers, in order of preference.
+        nodes: the resources of each node. A resource that a node does not list counts as 0.
+
+    Returns:
+        One count per kind, in the order of `kinds`.
     """
     slots = [0] * len(kinds)
     for node in nodes:
@@ -87,39 +93,39 @@ def slots_of(kinds: Sequence[WorkerKind], nodes: Iterable[Mapping[str, float]]) 
 
 @dataclass(frozen=True)
 class WorkerCount:
-    """How many packs can probably run at once, and what limits it."""
+    """The number of packs that can probably run at once, and what limits it."""
 
     n: int
-    """0 where no worker fits."""
+    """The number of packs; 0 if no worker fits."""
     why: str
-    """For people: the limits that hold."""
+    """The binding limits, in words."""
 
     @property
     def text(self) -> str:
-        """For example `1 (CPU quota of this container: 1.0 of 2 cores)`."""
+        """The count and its reason, for example `1 (CPU quota of this container: 1.0 of 2 cores)`."""
         return f"{self.n} ({self.why})"
 
 
 def workers_on(kinds: Sequence[WorkerKind], machine: Machine) -> WorkerCount:
-    """How many workers fit on one machine, and which of its limits would have to be higher for more of them.
+    """Return how many workers fit on one machine, and which limits would have to be raised to fit more.
 
     Args:
-        kinds: in the order of preference.
-        machine: what may be used of it.
+        kinds: the kinds of workers, in order of preference.
+        machine: the resources of the machine that may be used.
     """
     here = machine.resources
     n = sum(slots_of(kinds, [here]))
     asked = {name: [kind.resources[name] for kind in kinds if kind.resources.get(name)] for name in here}
     names = [name for name in here if asked[name]]
     alone = [name for name in names if sum(slots_of(kinds, [dict.fromkeys(here, _PLENTY) | {name: here[name]}])) == n]
-    # Of several kinds of workers each may be limited by something else.
+    # Different kinds of workers may be limited by different resources.
     lowest = alone or [name for name in names if sum(slots_of(kinds, [here | {name: _PLENTY}])) > n]
     why = [limit.text + _each(name, asked[name], n) for name in lowest for limit in machine.holding(name)]
     return WorkerCount(n, "; ".join(why))
 
 
 def _each(name: str, asked: Sequence[float], n: int) -> str:
-    """What a worker asks for, where the number of workers does not show it."""
+    """Return a note on what one worker requests, if the number of workers does not already show it."""
     if name == "memory":
         return f", a worker needs {min(asked) / 1e9:.1f} GB"
     return "" if n else f", a worker asks for {min(asked):g}"

@@ -26,10 +26,10 @@ _FIRST_PAUSE_S = 1.0
 
 
 class PackTrainable(Trainable):
-    """One epoch of a pack a `step`. The store holds its checkpoints and rows; Tune's own are not used."""
+    """A pack that Tune trains one epoch per `step`. Checkpoints and rows are in the store; Tune's own checkpoints are not used."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Resume the pack from its last checkpoint. What fails here is raised by the first `step`, as Tune would lose its kind."""
+        """Resume the pack from its last checkpoint. An error is kept for the first `step` to raise, since Tune would lose its kind here."""
         restore_users_folder(os.environ)
         job = PackJob.from_json(config["pack"]["job"])
         self._label = label_of(config["pack"]["job"])
@@ -41,10 +41,10 @@ class PackTrainable(Trainable):
             self._fault = error
 
     def step(self) -> dict[str, Any]:
-        """Small flat figures for Tune and the dashboard.
+        """Train one epoch, and return a few flat figures for Tune and the dashboard.
 
         Raises:
-            WorkerError: the error that ends this worker, sorted for the driver.
+            WorkerError: the error that ends this worker, classified for the driver.
         """
         try:
             if self._fault is not None:
@@ -60,7 +60,7 @@ class PackTrainable(Trainable):
         return {"pack_id": self._run.job.pack_id, "done": is_done, "pid": os.getpid(), **progress, **vars(self._run.spent)}
 
     def _begin(self, job: PackJob, expected: dict[str, Any] | None) -> PackRun:
-        """Wait before a retry, as transient faults need time and Tune gives none; then begin the pack."""
+        """Begin the pack, after a pause if this is a retry. Transient faults need time to clear, and Tune retries at once."""
         store = Store(job.root)
         until = time.monotonic() + pause_before(next_retry(store, job))
         while time.monotonic() < until and not store.control.stop_requested():
@@ -76,20 +76,20 @@ class PackTrainable(Trainable):
         return run
 
     def cleanup(self) -> None:
-        """Keep the last finished epoch; Tune calls this when it ends the trial early."""
+        """Save the last finished epoch. Tune calls this when it ends the trial early."""
         if hasattr(self, "_run") and not self._run.is_done:
             self._run.leave()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        """Does nothing, as the store has the checkpoints."""
+        """Do nothing, because the store has the checkpoints."""
         return {}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Does nothing, as `setup` read the store's checkpoint."""
+        """Do nothing, because `setup` has read the store's checkpoint."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """One bundle, named after the pack, its trials and k, so that the dashboard shows what runs."""
+        """Return a request for one bundle, named after the pack, its trials and k so that the dashboard shows what is running."""
         pack = config["pack"]
         bundle = {name: amount for name, amount in pack["resources"].items() if amount}
         return PackPlacement([bundle], name=f"sweep/{label_of(pack['job'])}")
@@ -99,17 +99,17 @@ class PackTrainable(Trainable):
 
 
 class PackPlacement(PlacementGroupFactory):
-    """A placement group whose name is new each time, on a node that is not avoided.
+    """A placement group with a unique name, on a node that is not avoided.
 
-    Ray refuses a name that a group still has, and Tune asks for a group again while the last one is being removed; the
+    Ray refuses a name that is still in use, and Tune requests a group again while the previous one is being removed. Such a
     refusal would end the whole fit.
     """
 
     avoided: ClassVar[set[str]] = set()
-    """Ray's ids of nodes that get no more packs from this process, which is the driver."""
+    """Ray's ids of the nodes to which this driver process assigns no more packs."""
 
     def to_placement_group(self) -> PlacementGroup:
-        """Create the group."""
+        """Create the placement group."""
         selectors = [{_NODE_ID: f"!in({','.join(sorted(self.avoided))})"}] * len(self.bundles) if self.avoided else None
         name = f"{self._kwargs['name']}/{uuid.uuid4().hex[:8]}"
         group: PlacementGroup = placement_group(self.bundles, self.strategy, name=name, bundle_label_selector=selectors)
@@ -117,11 +117,18 @@ class PackPlacement(PlacementGroupFactory):
 
 
 def pause_before(retry: int) -> float:
-    """Seconds before a pack's first, second, third ... retry: 1, 4, 16. Nothing before its first try."""
+    """Return the pause before a try of a pack, in seconds.
+
+    Args:
+        retry: 0 for the first try, 1 for the first retry, and so on.
+
+    Returns:
+        0 before the first try, then 1, 4, 16 and so on before each retry.
+    """
     return 0.0 if retry == 0 else _FIRST_PAUSE_S * 4.0 ** (retry - 1)
 
 
 def label_of(job: dict[str, Any]) -> str:
-    """The pack, its first trial and k."""
+    """Return a label with the pack's id, its first trial and that trial's preference k."""
     trials = job["trials"]
     return pack_label(job["pack_id"], [trial["trial_id"] for trial in trials], [trial["k"] for trial in trials], job["method"])

@@ -1,1 +1,1 @@
-"""Running a plan: the supervisor and its attempts. Imports no Ray."""
+"""The supervisor, which runs a plan in attempts. This package does not import Ray."""

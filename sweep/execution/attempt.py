@@ -1,4 +1,4 @@
-"""The attempts of a run: each trains packs in one disposable driver process, whose events are read until it ends."""
+"""The attempts of a run. Each attempt trains packs in its own driver process, whose events are read until the process ends."""
 
 import contextlib
 import math
@@ -32,18 +32,18 @@ from sweep.store.remote.path import StorePath
 from sweep.worker.pack_run import versions
 
 Turn = Callable[[StorePath], None]
-"""What is done about twice a second while an attempt runs; told where its log is."""
+"""A function that is called about twice a second while an attempt runs, with the path of the attempt's log."""
 
 
 class Attempts:
-    """Runs the attempts of a run one after the other, and remembers what each has shown of the cluster.
+    """Runs the attempts of a run one after the other, and remembers what each revealed about the cluster.
 
     Args:
-        address: of the cluster to join; None starts a local Ray.
+        address: address of the cluster to join; None starts a local Ray.
         has_dashboard: start Ray's dashboard with a local Ray.
-        timing: is added to.
-        reporter: is told what happens.
-        stopping: is given each driver, so that it can be stopped at once.
+        timing: the run's timing, to which each attempt adds its seconds.
+        reporter: reports what happens to the user.
+        stopping: receives each driver, so that it can stop the driver at once.
     """
 
     def __init__(self, address: str | None, has_dashboard: bool, timing: Timing, reporter: Reporter, stopping: Stopping) -> None:
@@ -53,7 +53,7 @@ class Attempts:
         self._reporter = reporter
         self._stopping = stopping
         self.n_slots: int | None = None
-        """How many workers fit on the cluster, once it has been seen."""
+        """How many workers fit on the cluster; None before the cluster has been inspected, and for a local Ray."""
         self.has_failed_packs = False
         """Whether a pack of the last attempt failed."""
         self._n_workers = 1
@@ -61,14 +61,22 @@ class Attempts:
         self._avoided: set[str] = set()
 
     def look_at_cluster(self, members: Sequence[Member], turn: Turn) -> None:
-        """Make an attempt without packs, which refuses nodes that differ and counts the workers that fit."""
+        """Make an attempt without packs, which checks the nodes and counts the workers that fit.
+
+        Raises:
+            SweepError: nodes differ, no worker fits, or the cluster cannot be joined.
+        """
         number = members[0].store.next_attempt()
         kept = members[0].store.root / "logs" / f"{number}.log"
         log = written_log(kept)
         self._follow(self._job(members, log, number, []), log, kept, turn)
 
     def train(self, members: Sequence[Member], turn: Turn) -> None:
-        """Train the packs that these sweeps have left, as far as one attempt comes."""
+        """Train the remaining packs of these sweeps, as far as one attempt gets.
+
+        Raises:
+            SweepError: the user has to fix something before training can continue.
+        """
         numbers = [member.store.next_attempt() for member in members]
         first, number = members[0], numbers[0]
         kept = first.store.root / "logs" / f"{number}.log"
@@ -76,7 +84,7 @@ class Attempts:
         self.has_failed_packs = False
         circumstances = _circumstances()
         jobs = [member.begin_attempt(own, kept, circumstances) for member, own in zip(members, numbers, strict=True)]
-        # A pack of each sweep, then the next of each: no sweep waits for another one to end. The largest come first.
+        # The packs of the sweeps are interleaved so that no sweep waits for another to end. The largest of each round come first.
         rounds = [[job for job in each if job is not None] for each in zip_longest(*jobs)]
         packs = [job.to_json() for each in rounds for job in sorted(each, key=lambda job: -len(job.trial_ids))]
         n_todo = sum(member.plan.n_todo for member in members)
@@ -87,7 +95,9 @@ class Attempts:
             self._follow(self._job(members, log, number, packs), log, kept, turn)
         finally:
             for member in members:
-                with contextlib.suppress(StoreError):  # the next attempt clears it too; what ended this one is the message
+                with contextlib.suppress(
+                    StoreError
+                ):  # the next attempt clears it too, and this error must not hide the one that ended this attempt
                     member.store.clear_live()
 
     def _job(self, members: Sequence[Member], log: Path, number: int, packs: list[dict[str, Any]]) -> AttemptJob:
@@ -120,7 +130,7 @@ class Attempts:
         finally:
             driver.stop_now()
             self._stopping.driver = None
-            with contextlib.suppress(UnreachableError):  # then it stays on this machine
+            with contextlib.suppress(UnreachableError):  # the log then stays on this machine
                 keep_log(log, kept)
             shutil.rmtree(job.scratch, ignore_errors=True)
 
@@ -158,16 +168,16 @@ class Attempts:
 
     def _avoid(self, event: dict[str, Any]) -> None:
         node, reason = event["node"], event["message"].partition("\n")[0]
-        if node not in self._avoided:  # packs that were on their way there report it again
+        if node not in self._avoided:  # packs that were already assigned to the node report it again
             self._reporter.message(f"node {event['host']} ({node[:8]}) gets no more packs: {reason}")
         self._avoided.add(node)
 
 
 def _new_scratch() -> str:
-    """A folder for the attempt's own files, which the attempt removes.
+    """Create a folder for the attempt's own files, which the attempt removes.
 
     Raises:
-        SweepError: there is no room for it.
+        SweepError: the folder cannot be created.
     """
     try:
         return new_scratch(temporary_folder())
@@ -176,7 +186,7 @@ def _new_scratch() -> str:
 
 
 def _local_resources() -> dict[str, Any]:
-    """The resources that a local Ray may use, as fields of `AttemptJob`."""
+    """Return the resources that a local Ray may use, as fields of `AttemptJob`."""
     machine = this_machine()
     memory, names = machine.resources["memory"], machine.gpu_names
     return {
@@ -187,7 +197,7 @@ def _local_resources() -> dict[str, Any]:
 
 
 def _circumstances() -> dict[str, Any]:
-    """Who plans, when, and with which versions: the same for every sweep of a run."""
+    """Return the host, time, command and versions of the run, which are the same for all its sweeps."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command_line(sys.argv),
@@ -198,16 +208,16 @@ def _circumstances() -> dict[str, Any]:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """The command as a person would type it, without the program's folder: `sweep` and `python -m sweep` are one command."""
+    """Return the command as a person would type it, without the program's folder; `python -m sweep` is written as `sweep`."""
     program = Path(arguments[0]) if arguments else Path()
     is_ours = program.name == "sweep" or program.parts[-2:] == ("sweep", "__main__.py")
-    # The path of a web address may be a secret.
+    # The web address is hidden because its path may be a secret.
     shown = ["..." if before == "--notify" else re.sub(r"^(--notify=).*", r"\1...", word) for before, word in pairwise(["", *arguments])]
     return shlex.join(["sweep", *shown[1:]] if is_ours else shown)
 
 
 def _git_sha() -> str | None:
-    """The commit of the working directory, if it is in a git checkout."""
+    """Return the commit of the working directory if it is a git checkout, otherwise None."""
     try:
         git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""The Ray that a run uses, a local one or a cluster that it joins, and what the cluster's job page shows about the run."""
+"""The Ray that a run uses, either a local one or a cluster, and the metadata that the cluster's job page shows about the run."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,19 @@ from sweep.execution.sweep_run import Member
 
 LOCAL = "local"
 _ADDRESS, _JOB = "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"
-# Where Ray unpacks what a job was submitted with, on every node by itself; it is removed when the job has ended.
+# The folder into which Ray unpacks the files of a submitted job. Each node has its own, and Ray removes it after the job.
 _UNPACKED = "working_dir_files"
 
 
 def cluster_address(given: str | None, environment: Mapping[str, str] | None = None) -> str | None:
-    """The address of the cluster that a run joins; None where it starts a local Ray.
+    """Return the address of the cluster that a run joins, or None if it starts a local Ray.
 
-    Without an address, Ray's own variable RAY_ADDRESS counts: in a submitted job it names the cluster that the job runs in. A
-    dashboard's URL, which the variable holds for the `ray job` commands, names no cluster to join.
+    If no address is given, Ray's own variable RAY_ADDRESS is used. In a submitted job it names the cluster in which the job runs.
+    If the variable holds a dashboard URL, as for the `ray job` commands, it is ignored, since a run cannot join a URL.
 
     Args:
-        given: `--address`: None, `local`, `auto` or `host:port`.
-        environment: variables; None: this process's.
+        given: the value of `--address`: None, `local`, `auto` or `host:port`.
+        environment: environment variables; None means those of this process.
 
     Raises:
         SweepError: RAY_ADDRESS asks for Ray Client, which cannot carry a sweep.
@@ -37,7 +37,7 @@ def cluster_address(given: str | None, environment: Mapping[str, str] | None = N
 
 
 def joining_note(given: str | None, environment: Mapping[str, str] | None = None) -> str | None:
-    """A message for the user where RAY_ADDRESS, not the command, decides that a cluster is joined; else None."""
+    """Return a message for the user if RAY_ADDRESS, not the command, makes the run join a cluster; otherwise None."""
     environment = os.environ if environment is None else environment
     address = cluster_address(given, environment)
     if given is not None or address is None:
@@ -47,10 +47,10 @@ def joining_note(given: str | None, environment: Mapping[str, str] | None = None
 
 
 def refuse_job_folder(root: str, environment: Mapping[str, str] | None = None) -> None:
-    """Refuse a results folder inside a submitted job's working directory, which each node has for itself and which Ray removes.
+    """Refuse a results folder inside a submitted job's working directory, which is local to each node and which Ray removes.
 
     Raises:
-        SweepError: `root` lies there.
+        SweepError: `root` is inside that directory.
     """
     if _JOB in (os.environ if environment is None else environment) and _UNPACKED in root.split(os.sep):
         raise SweepError(
@@ -60,14 +60,14 @@ def refuse_job_folder(root: str, environment: Mapping[str, str] | None = None) -
 
 
 def job_metadata(members: Sequence[Member], attempt: int, n_packs: int) -> dict[str, str]:
-    """Sweeps, folders and counts of an attempt; `job_name` is the page's Name column.
+    """Return the sweeps, folders and counts of an attempt as metadata for Ray; the page shows `job_name` in its Name column.
 
-    In a submitted job (`ray job submit`) what was submitted keeps its own metadata, and these stand beside it.
+    A submitted job (`ray job submit`) keeps its own metadata, and these are added to it.
 
     Args:
         members: the sweeps of the attempt.
-        attempt: its number.
-        n_packs: packs that it trains.
+        attempt: number of the attempt.
+        n_packs: number of packs that the attempt trains.
     """
     names = ", ".join(member.config.name for member in members)
     return {

@@ -20,22 +20,28 @@ _FAILURES = {"pack_retried", "pack_failed", "attempt_failed", "user_error"}
 
 
 class DriverProcess:
-    """A running attempt.
+    """The process of a running attempt.
 
     Args:
-        job: what to do.
-        log: the file that the output of the process and of Ray is appended to.
+        job: the description of the attempt.
+        log: the file to which the output of the process and of Ray is appended.
     """
 
     def __init__(self, job: AttemptJob, log: Path) -> None:
         self._log = log.open("ab")
         self._has_failed = False
         started = time.time()
-        # A session of its own: Ctrl-C in the terminal reaches the supervisor alone. A working directory inside the
-        # results, and -P: Ray puts the driver's directory on the workers' path, where a folder called `trainer` or
-        # `analysis` would be imported instead of ours.
+        # The process gets its own session, so that Ctrl-C in the terminal reaches only the supervisor. Its working directory is
+        # inside the results, and -P is set, because Ray puts the driver's directory on the workers' import path, where a folder
+        # called `trainer` or `analysis` would be imported instead of ours.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sweep.cluster.driver", job.name],  # the name is for people: `ps`, and the dashboard's Jobs page
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "sweep.cluster.driver",
+                job.name,
+            ],  # the name is only shown, by `ps` and on the dashboard's Jobs page
             cwd=log.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -52,11 +58,11 @@ class DriverProcess:
             self._process.stdin.flush()
 
     def is_running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Return whether the process is still running."""
         return self._process.poll() is None
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The events that it has sent since the last call."""
+        """Yield the events that the process has sent since the last call."""
         if not self.is_running():
             self._reader.join(timeout=1)
         while not self._events.empty():
@@ -65,12 +71,13 @@ class DriverProcess:
             yield event
 
     def stop_now(self) -> None:
-        """Close the pipe, which ends the process and its local Ray; kill the process if that does not help. Then remove what Ray left.
+        """End the process and its local Ray, and remove the files that Ray left.
 
-        If something failed, the ends of Ray's own logs are added to the attempt's log.
+        The process ends by itself when its pipe is closed; if it does not, it is killed. If something failed, the last lines of
+        Ray's own logs are appended to the attempt's log.
         """
         if (not self.is_running() and self._process.returncode) or self._has_failed:
-            self._keep_ray_logs()  # a driver that runs removes them when its pipe closes
+            self._keep_ray_logs()  # must come first: a running driver removes them when its pipe closes
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()

@@ -1,4 +1,4 @@
-"""Failures during a run, reported early but not over and over: the first of a kind, the tenth, the hundredth ..."""
+"""Messages about failures during a run. Of each kind only the first, tenth, hundredth and so on are reported."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ class Failures:
     """Counts failures by kind.
 
     Args:
-        what: the singular name of what fails, for example `trial`.
+        what: what fails, as a singular noun, for example `trial`.
     """
 
     def __init__(self, what: str) -> None:
@@ -22,11 +22,14 @@ class Failures:
         self._counts: Counter[str] = Counter()
 
     def add(self, reason: str, note: str) -> str | None:
-        """Count one more failure, and return the message about it; None where the kind was reported before.
+        """Count one more failure.
 
         Args:
-            reason: why it failed. Reasons that differ only in numbers are one kind.
-            note: what follows the reason, in brackets.
+            reason: why it failed. Reasons that differ only in numbers are of the same kind.
+            note: text that follows the reason in parentheses.
+
+        Returns:
+            A message for the first, tenth, hundredth (and so on) failure of a kind; otherwise None.
         """
         first_line = reason.strip().partition("\n")[0]
         kind = _NUMBER.sub("#", first_line)
@@ -41,8 +44,8 @@ class FailedTrials:
     """The trials of one sweep that fail from now on.
 
     Args:
-        store: of the sweep.
-        known: trial id -> state of those that are complete already.
+        store: store of the sweep.
+        known: maps the id of each trial that is already complete to its state.
     """
 
     def __init__(self, store: Store, known: Mapping[str, str]) -> None:
@@ -51,11 +54,11 @@ class FailedTrials:
         self._failures = Failures("trial")
 
     def news(self, complete: Mapping[str, str], log: StorePath) -> list[str]:
-        """Messages about the trials that failed since the last call.
+        """Return messages about the trials that have failed since the last call.
 
         Args:
-            complete: trial id -> state, as it is now.
-            log: where the attempt's log is.
+            complete: maps the id of each trial that is now complete to its state.
+            log: the log of the attempt.
         """
         new = _failed(complete) - self._known
         if not new:

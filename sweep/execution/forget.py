@@ -1,4 +1,4 @@
-"""`sweep rm`: forget trials, so that the next run trains them again."""
+"""`sweep rm`: remove trials from a results folder, so that the next run trains them again."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -10,20 +10,27 @@ from sweep.store.store import Store, StoreError
 
 
 class Forgotten(NamedTuple):
-    """One forgotten trial."""
+    """A trial that was removed."""
 
     trial_id: str
     state: str | None
-    """The state in which it had ended; None if it was not complete."""
+    """The state in which the trial had ended; None if it was not complete."""
 
 
 def forget_trials(folder: str | StorePath, trial_ids: Sequence[str]) -> list[Forgotten]:
     """Remove the rows and curves of these trials, all or none, under the folder's lock. Their weights stay in `blobs/`.
 
+    Args:
+        folder: the results folder, as a path or an address.
+        trial_ids: the full ids of the trials; duplicates are ignored.
+
+    Returns:
+        The removed trials in the order of `trial_ids`.
+
     Raises:
-        LockedError: a run holds the folder.
+        LockedError: a run holds the folder's lock.
         StoreError: this is not a results folder.
-        SweepError: a trial is unknown; the message lists those with a similar id.
+        SweepError: a trial is unknown; the message suggests similar ids.
     """
     store = Store(folder)
     store.check_reachable()

@@ -1,4 +1,4 @@
-"""What the user is told during a run: failures, requests from elsewhere, and the progress of its sweeps."""
+"""The reports to the user during a run: failures, requests from elsewhere, and the progress of the sweeps."""
 
 import time
 from collections import Counter
@@ -11,7 +11,7 @@ from sweep.monitor.progress import Progress, Snapshot
 from sweep.store.errors import UnreachableError
 from sweep.store.remote.path import StorePath
 
-_REMOTE_POLL_S = 3.0  # between two looks into an object store
+_REMOTE_POLL_S = 3.0  # between two queries of an object store
 _REQUESTS = {
     "pause": "paused: running packs are finished, no others begin; `sweep resume` ends the pause",
     "stop": "asked to stop: running epochs are finished and kept",
@@ -20,12 +20,12 @@ _REQUESTS = {
 
 
 class Reporter:
-    """Tells the user how one run goes, each thing once.
+    """Reports the course of one run to the user, and each event only once.
 
     Args:
         members: the sweeps of the run.
-        progress: shows it.
-        stopping: is asked to stop the run when a failure is final and the user wants that.
+        progress: the display.
+        stopping: stops the run after a final failure if the user wants that.
     """
 
     def __init__(self, members: Sequence[Member], progress: Progress, stopping: Stopping) -> None:
@@ -33,7 +33,7 @@ class Reporter:
         self._progress = progress
         self._stopping = stopping
         self.last_failure: str | None = None
-        """Why a pack or an attempt failed last."""
+        """The reason why the last pack or attempt failed."""
         self._retried = Failures("worker")
         self._failed = Failures("pack")
         self._dashboard: str | None = None
@@ -42,7 +42,7 @@ class Reporter:
 
     @property
     def n_trials(self) -> int:
-        """Trials of all sweeps of the run."""
+        """The number of trials in all sweeps of the run."""
         return sum(len(member.trials) for member in self._members)
 
     @property
@@ -51,35 +51,35 @@ class Reporter:
         return time.perf_counter() - self._started
 
     def message(self, text: str) -> None:
-        """Something that happened once."""
+        """Show a message about something that happened once."""
         self._progress.message(text)
 
     def show_dashboard(self, url: str | None) -> None:
-        """Where Ray's dashboard is now."""
+        """Report the address of Ray's dashboard if it has changed."""
         if url and url != self._dashboard:
             self.message(f"Ray dashboard: {url}")
         self._dashboard = url
 
     def pack_retried(self, reason: str, log: StorePath) -> None:
-        """A worker failed, and its pack is trained again from its last checkpoint."""
+        """Report that a worker failed and its pack is retried from the last checkpoint."""
         text = self._retried.add(reason, f"its pack is tried again; log: {log}")
         if text is not None:
             self.message(text)
 
     def pack_failed(self, reason: str, root: str | None, log: StorePath) -> None:
-        """A pack failed for good in this attempt; `root` is its results folder."""
+        """Report that a pack failed and is not retried in this attempt; `root` is its results folder."""
         self.note_failure(reason, root)
         self._final_failure(self._failed.add(reason, f"log: {log}"))
 
     def note_failure(self, reason: str, root: str | None = None) -> None:
-        """Remember why something failed, for the sweep in `root`; without it the attempt failed, and every sweep with it."""
+        """Record why the sweep in `root` failed; without `root` the whole attempt failed, and the reason applies to every sweep."""
         self.last_failure = reason
         for member in self._members:
             if root in (None, str(member.store.root)):
                 member.last_failure = reason
 
     def states(self, log: StorePath) -> Counter[str]:
-        """state -> number of trials; reports those that failed since the last call."""
+        """Return the number of complete trials in each state, and report those that have failed since the last call."""
         states: Counter[str] = Counter()
         for member in self._members:
             own = member.states()
@@ -89,7 +89,7 @@ class Reporter:
         return states
 
     def show(self, log: StorePath) -> None:
-        """Show where the run stands; of an object store every few seconds, and not at all while it does not answer."""
+        """Show the current progress. An object store is queried only every few seconds, and nothing is shown while it is unreachable."""
         is_remote = any(member.store.is_remote for member in self._members)
         if is_remote and self._shown_at is not None and time.monotonic() - self._shown_at < _REMOTE_POLL_S:
             return
@@ -97,7 +97,7 @@ class Reporter:
             states = self.states(log)
             live = tuple(live for member in self._members if member.plan.packs for live in member.store.live())
         except UnreachableError:
-            return  # the workers go on, and the next look may succeed
+            return  # the workers continue, and the next query may succeed
         finally:
             self._shown_at = time.monotonic()
         self._progress.update(
@@ -113,14 +113,14 @@ class Reporter:
         )
 
     def show_requests(self) -> None:
-        """Report, once each, what someone asked of a sweep from elsewhere."""
+        """Report each new request to pause, resume or stop a sweep that came from elsewhere."""
         for member in () if self._stopping.is_told else self._members:
             before, member.reported_request = member.reported_request, member.current_request()
             if member.reported_request != before:
                 self.message(f"{member.config.name}: {_REQUESTS[member.reported_request]}")
 
     def _final_failure(self, text: str | None) -> None:
-        """A failure that is not retried; `text` is None where its kind was reported before."""
+        """Handle a failure that is not retried; `text` is None if its kind has already been reported."""
         if text is not None:
             self.message(text)
         if self._stopping.stop_at_failure():

@@ -1,4 +1,4 @@
-"""When a run stops before everything is complete: interrupts, requests in the results folders, and --fail-fast."""
+"""The reasons for a run to stop early: interrupts, requests in the results folders, and --fail-fast."""
 
 import contextlib
 import signal
@@ -13,11 +13,11 @@ from sweep.store.errors import UnreachableError
 
 
 class Stopping:
-    """The requests to stop one run, from wherever they come.
+    """The requests to stop one run, from any source.
 
     Args:
         members: the sweeps of the run.
-        progress: is told why the run stops.
+        progress: receives a message about why the run stops.
         fails_fast: stop at the first failure that is not retried.
     """
 
@@ -28,27 +28,27 @@ class Stopping:
         self._n_interrupts = 0
         self._failed_fast = False
         self.driver: DriverProcess | None = None
-        """The driver of the attempt that runs now."""
+        """The driver of the current attempt; None between attempts."""
 
     @property
     def is_told(self) -> bool:
-        """Whether the user knows already that the run stops: after an interrupt, or by --fail-fast."""
+        """Whether the user already knows that the run is stopping, because of an interrupt or --fail-fast."""
         return self._n_interrupts > 0 or self._failed_fast
 
     def is_stopping(self) -> bool:
-        """Whether the run was interrupted, or every sweep with packs left was asked to stop."""
+        """Return whether the run was interrupted, or a stop was requested for every sweep that has packs left."""
         return self._n_interrupts > 0 or all(member.store.control.stop_requested() for member in self._members if member.plan.packs)
 
     def was_stopped(self, member: Member) -> bool:
-        """Whether a person stopped this sweep; --fail-fast does not count."""
+        """Return whether a person stopped this sweep; --fail-fast does not count."""
         return self._n_interrupts > 0 or (not self._failed_fast and member.store.control.stop_requested())
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """Handle signals inside the block.
+        """Handle signals while the block runs.
 
-        The first Ctrl-C or SIGTERM lets running epochs end and keeps them; the second stops at once. SIGUSR1, which batch systems
-        send before a time limit, never counts as a second one.
+        After the first Ctrl-C or SIGTERM, running epochs are finished and kept; the second one stops the run at once. SIGUSR1, which
+        batch systems send before a time limit, counts as a first signal but never as a second one.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -62,7 +62,7 @@ class Stopping:
                 signal.signal(number, handler)
 
     def stop_at_failure(self) -> bool:
-        """With --fail-fast, ask every sweep to stop; returns whether this failure was the first to do so."""
+        """With --fail-fast, request a stop of every sweep, and return whether this failure was the first to do so."""
         if not self._fails_fast or self.is_told:
             return False
         self._failed_fast = True
@@ -85,6 +85,6 @@ class Stopping:
     def _request_stop(self, member: Member) -> None:
         try:
             member.store.control.request_stop()
-        except UnreachableError:  # the workers cannot see a request either
+        except UnreachableError:  # the workers could not read the request either
             if self.driver is not None:
                 self.driver.stop_now()

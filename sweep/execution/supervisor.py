@@ -1,7 +1,7 @@
-"""`sweep run`: hold the locks, plan, make one disposable attempt after another until nothing is left, and report.
+"""`sweep run`: hold the locks, plan, make one attempt after another until nothing is left, and report.
 
-A run trains one sweep or several; a single one is a list of one. An attempt (attempt.py) is a process of its own,
-because Ray ends its driver from C++ when the cluster's head dies. What is complete is read from the stores alone.
+A run trains one or more sweeps. Each attempt (attempt.py) is a separate process, because Ray kills its driver from C++ when the
+cluster's head dies. Which trials are complete is read from the stores alone.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ from sweep.store.lock import FolderLock
 from sweep.store.remote.path import StorePath
 
 _POLL_S = 0.5
-_PATIENCE_S = (5.0, 15.0, 45.0)  # between tries while an object store does not answer, after its client's own
+_PATIENCE_S = (5.0, 15.0, 45.0)  # pauses between tries while an object store does not answer, in addition to its client's own
 _ATTEMPTS_WITHOUT_PROGRESS = 5
 _BACK_OFF_S = 5.0
 Answer = TypeVar("Answer")
 _DEFAULTS = RunOptions()
-_CLUSTER_WORKERS = 8  # how many packs run at once on a cluster that is not yet known; only the size of packs depends on it
+_CLUSTER_WORKERS = 8  # assumed for a cluster that has not been inspected yet; only the size of packs depends on it
 
 
 def run_sweeps(
@@ -46,18 +46,18 @@ def run_sweeps(
     """Train every trial that the stores do not hold yet, with one Ray for all sweeps.
 
     Args:
-        configs: one or more sweeps, with the same `resources` and an output each, as `load_configs` gives them.
-        progress: is told what happens, about twice a second.
-        options: where and how it runs.
-        grid_file: the text that the configs came from, kept in the plans.
+        configs: one or more sweeps with the same `resources` and different outputs, as `load_configs` returns them.
+        progress: receives messages, and the state of the run about twice a second.
+        options: where and how the sweeps run.
+        grid_file: the text of the grid file, which is stored in the plans.
 
     Returns:
-        How each sweep ended. Exit code 2 means that the user has to fix something in one of them, while the others went on.
+        The outcome of each sweep. Exit code 2 means that the user has to fix something in that sweep; the others were still trained.
 
     Raises:
-        StoreError: a folder cannot be used (another sweep's, not writable, disk full).
+        StoreError: a folder cannot be used (it belongs to another sweep, is not writable, or its disk is full).
         SweepError: the cluster cannot be used.
-        ValueError: the configs do not go together.
+        ValueError: the configs have different resources or share an output.
     """
     members = [Member(config, options.limit, grid_file or GridText(dump_config(config))) for config in configs]
     if len({member.store.root for member in members}) < len(members) or len({config.resources for config in configs}) != 1:
@@ -65,7 +65,7 @@ def run_sweeps(
     for member in members:
         refuse_job_folder(str(member.store.root))
     with contextlib.ExitStack() as held:
-        # In the same order whatever the order of the sweeps, so that of two runs one gets all locks.
+        # The order does not depend on the order of the sweeps, so that one of two competing runs gets all locks.
         locks = [member.store.lock() for member in sorted(members, key=lambda member: str(member.store.root))]
         for lock in locks:
             held.enter_context(lock)
@@ -80,14 +80,14 @@ def run_sweeps(
 
 
 def expected_workers(config: SweepConfig, address: str | None) -> WorkerCount:
-    """How many packs can probably run at once, and why not more."""
+    """Return how many packs can probably run at once, and what limits the number."""
     if cluster_address(address) is not None:
         return WorkerCount(_CLUSTER_WORKERS, "a guess: the cluster has not been looked at")
     return workers_on(worker_kinds(config.resources), this_machine())
 
 
 class _Run:
-    """A run while it goes on: plan, attempt, and again, until nothing is left or it stops."""
+    """An active run, which plans and makes attempts until nothing is left or it stops."""
 
     def __init__(self, members: Sequence[Member], locks: Sequence[FolderLock], progress: Progress, options: RunOptions) -> None:
         self._members = members
@@ -99,7 +99,7 @@ class _Run:
         self._attempts = Attempts(self._address, options.has_dashboard, self._timing, self._reporter, self.stopping)
 
     def until_complete(self) -> tuple[Outcome, ...]:
-        """Train everything that is left; how each sweep ended."""
+        """Train everything that is left, and return how each sweep ended."""
         self._plan()
         for member in self._members:
             member.begin_run()
@@ -127,7 +127,7 @@ class _Run:
         return outcomes
 
     def _attempt(self, members: Sequence[Member]) -> None:
-        if self._address is not None:  # its nodes are checked before anything is begun, and packs are made for as many workers as it has
+        if self._address is not None:  # check its nodes first, and size the packs for its number of workers
             self._attempts.look_at_cluster(members, self._turn)
             self._plan()
             members = [member for member in members if member.plan.packs]
@@ -136,7 +136,7 @@ class _Run:
         self._attempts.train(members, self._turn)
 
     def _turn(self, log: StorePath) -> None:
-        """One round of waiting: report, and end the run where another one has taken a lock."""
+        """Wait for one polling interval while reporting progress. The run ends if another run has taken over a lock."""
         self._reporter.show_requests()
         self._reporter.show(log)
         lost = next((lock for lock in self._locks if lock.lost), None)
@@ -145,7 +145,7 @@ class _Run:
         time.sleep(_POLL_S)
 
     def _wait_while_paused(self) -> None:
-        """Wait until a sweep may begin packs again, or all are to stop; without a Ray, which would hold the machine's resources."""
+        """Wait until a sweep may begin packs again or the run stops. No Ray runs meanwhile, since it would occupy resources."""
         while not self.stopping.is_stopping() and all(member.store.control.is_held() for member in self._members if member.plan.packs):
             self._turn(self._members[0].store.root / "logs")
         self._reporter.show_requests()
@@ -168,12 +168,12 @@ class _Run:
         return any(member.plan.packs for member in self._members)
 
     def _position(self) -> tuple[int, int]:
-        """Complete trials and finished epochs of all sweeps: an attempt that raises neither made no progress."""
+        """Return the complete trials and finished epochs of all sweeps; an attempt that raises neither has made no progress."""
         positions = self._patiently(lambda: [member.position() for member in self._members])
         return sum(n_complete for n_complete, _ in positions), sum(n_epochs for _, n_epochs in positions)
 
     def _patiently(self, ask: Callable[[], Answer]) -> Answer:
-        """The answer of the stores; an object store that is away for a minute is asked again."""
+        """Return the result of `ask`, retrying for about a minute while an object store cannot be reached."""
         for seconds in _PATIENCE_S:
             try:
                 return ask()

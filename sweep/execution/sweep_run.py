@@ -1,4 +1,4 @@
-"""One sweep of a run, as the supervisor sees it: its folder, what is left to train in it, and how it ended."""
+"""One sweep of a run, as the supervisor sees it: its folder, the trials that remain, and how it ended."""
 
 import json
 from collections import Counter
@@ -35,8 +35,8 @@ class Member:
 
     Args:
         config: its grid file.
-        limit: only the first so many trials.
-        grid_file: the text that the config came from, kept in the plan.
+        limit: train only this many trials, the first ones; None means all.
+        grid_file: the text of the grid file, which is stored in the plan.
     """
 
     def __init__(self, config: SweepConfig, limit: int | None, grid_file: GridText) -> None:
@@ -47,22 +47,22 @@ class Member:
         self.store = Store(config.output)
         self.plan = Plan(self.trials, {}, (), 0)
         self.n_before = 0
-        """Trials that were complete before this run."""
+        """The number of trials that were complete before this run."""
         self.last_failure: str | None = None
         """Why a pack of the last attempt failed."""
         self._failed = FailedTrials(self.store, {})
         self._n_failed = 0
         self.reported_request: str | None = None
-        """The `current_request` that the user was told last."""
+        """The last `current_request` that was reported to the user."""
         self._grid_file = grid_file
         self._studies = {study.name: study for study in config.resolved_studies}
         self._anchors = anchor_trials(trials)
         self._reference_point: tuple[float, ...] | None = None
         self._to_fix: str | None = None
-        """What the user has to fix before more can be trained."""
+        """What the user has to fix before training can continue."""
 
     def open(self) -> None:
-        """Make the folder ready for a run. The caller holds its lock."""
+        """Prepare the results folder for a run. The caller must hold its lock."""
         manifest = manifest_of(self.config, datetime.now(UTC).isoformat(timespec="seconds"))
         refuse_changed_source(self.store.manifest() or {}, manifest, self.store.root)
         self.store.create(manifest | {"versions": versions()})
@@ -70,9 +70,9 @@ class Member:
         self.store.remove_temporaries()
 
     def take_plan(self, plan: Plan) -> None:
-        """Continue with this plan, and take the reference point from the anchor runs as soon as they are complete.
+        """Continue with a new plan, and compute the reference point once the anchor runs are complete.
 
-        Nothing more is trained once the source of a custom problem has changed, because the trials' ids stand for the old source.
+        Training ends if the source of a custom problem has changed, because the trial ids stand for the old source.
         """
         self.plan = plan
         entry = self.config.problem.entry
@@ -86,35 +86,35 @@ class Member:
             self.plan = replace(plan, packs=())
 
     def current_request(self) -> str | None:
-        """What someone asks of this sweep: `stop`, `pause` or nothing. It does not change once nothing is left to train."""
+        """Return the pending request for this sweep: `stop`, `pause` or None. It no longer changes once nothing is left to train."""
         if not self.plan.packs:
             return self.reported_request
         return "stop" if self.store.control.stop_requested() else "pause" if self.store.control.pause_requested() else None
 
     def position(self) -> tuple[int, int]:
-        """Complete trials, and epochs in checkpoints; an attempt without faults raises at least one of them."""
+        """Return the number of complete trials and of epochs in checkpoints; an attempt that makes progress raises one of them."""
         epochs = sum(checkpoint.epoch * len(checkpoint.trial_ids) for checkpoint in self.store.checkpoints())
         return len(self.store.complete()), epochs
 
     def states(self) -> Counter[str]:
-        """state -> number of trials asked for."""
+        """Return the number of this run's trials in each state, for complete trials only."""
         if not self.plan.packs:
             return Counter(self.plan.complete.values())
         states = self.store.complete()
         return Counter(states[trial.trial_id] for trial in self.trials if trial.trial_id in states)
 
     def begin_run(self) -> None:
-        """Note what was complete before this run."""
+        """Record which trials were complete before this run."""
         self.n_before = len(self.plan.complete)
         self._failed = FailedTrials(self.store, self.plan.complete)
         self._n_failed = _n_failed(Counter(self.plan.complete.values()))
 
     def new_failures(self, states: Counter[str], log: StorePath) -> list[str]:
-        """Messages about trials that failed since the last call.
+        """Return messages about the trials that have failed since the last call.
 
         Args:
-            states: as they are now.
-            log: of the attempt.
+            states: the current result of `states()`.
+            log: the log of the attempt.
         """
         if _n_failed(states) == self._n_failed:
             return []
@@ -126,9 +126,12 @@ class Member:
         """Record the attempt in the folder, and return the jobs for its workers.
 
         Args:
-            attempt: its number in this folder.
-            log: where the run's log is kept, in this folder or another sweep's.
-            circumstances: fields of the plan that all sweeps of the run share.
+            attempt: number of the attempt in this folder.
+            log: where the run's log is kept, in this folder or in another sweep's.
+            circumstances: the fields of the plan that all sweeps of the run share.
+
+        Returns:
+            One job for each pack of the plan.
         """
         record = {
             "attempt": attempt,
@@ -147,14 +150,19 @@ class Member:
         return [self._job(pack, attempt) for pack in self.plan.packs]
 
     def finish(self, was_interrupted: bool, timing: Timing) -> Outcome:
-        """Compact the new rows, and return how the sweep ended."""
+        """Compact the new rows, and return how the sweep ended.
+
+        Args:
+            was_interrupted: whether the user stopped this sweep.
+            timing: the timing of the whole run.
+        """
         plan = self.plan
         counts = Counter(plan.complete.values())
         n_trained = len(plan.complete) - self.n_before
         if n_trained:
             self.store.record_backends()
             self.store.compact()
-            self.store.remove_checkpoints()  # those whose trials ended in different packs
+            self.store.remove_checkpoints()  # checkpoints whose trials ended in different packs
         self.store.remove_temporaries()
         has_new_reference = self._settle_hypervolume_reference()
         if not plan.n_todo:
@@ -176,7 +184,7 @@ class Member:
         return Outcome(self.store.root, exit_code, len(self.trials), states, n_trained, is_interrupted, message, timing, has_new_reference)
 
     def _settle_hypervolume_reference(self) -> bool:
-        """Write or raise the hypervolume reference once every trial of the grid file has ended; returns whether it changed."""
+        """Write or raise the hypervolume reference once every trial of the grid file has ended, and return whether it changed."""
         if self.config.hypervolume_reference is not None:
             return self.store.settle_hypervolume_reference(self.config.hypervolume_reference, is_given=True)
         complete = self.store.complete()
@@ -191,7 +199,7 @@ class Member:
         return self.store.settle_hypervolume_reference(reference, is_given=False)
 
     def _from_anchor_runs(self) -> tuple[float, ...] | None:
-        """The reference point in the manifest, computed once; None before the anchor runs are complete."""
+        """Return the reference point in the manifest, computing it the first time; None before the anchor runs are complete."""
         manifest = self.store.manifest() or {}
         if manifest.get("reference_point_values") is None:
             complete = self.store.complete()
@@ -204,17 +212,17 @@ class Member:
         return tuple(manifest["reference_point_values"])
 
     def _inherited(self, study: Study, seed: int) -> Inherited:
-        """What the study inherits from the studies that it waits for, which are complete."""
+        """Return what the study inherits from the studies that it depends on, which must be complete."""
         if study.tuned_by is None and METHODS[study.method].inherits is None:
             return Inherited(study.training)
         wanted = {trial.trial_id: trial for trial in self.trials if trial.study in study.after}
         rows = self.store.read_rows(wanted).to_pylist()
-        # A trial that two studies ask for is in the store under the first one's name.
+        # A trial that belongs to two studies is stored under the name of the first.
         named = [row | {"study": wanted[row["trial_id"]].study} for row in rows]
         return inherit(study, seed, self._studies, named, selection_of(self.store.manifest() or {}))
 
     def _trials(self, pack: PackPlan) -> list[TrialJob]:
-        """The pack's trials, each with the network that it starts from; the trials that these networks come from are complete."""
+        """Return the jobs of the pack's trials, each with the network that it starts from; the source trials must be complete."""
         dense = {trial.warm_start for trial in pack.trials if trial.warm_start is not None}
         rows = {row["trial_id"]: row for row in self.store.read_rows().to_pylist() if row["trial_id"] in dense} if dense else {}
         starts = {trial_id: network_start(row) for trial_id, row in rows.items()}

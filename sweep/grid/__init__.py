@@ -1,1 +1,1 @@
-"""The grid file: read, checked and explained. The door is `sweep.config`."""
+"""Reading, checking and explaining grid files. `sweep.config` is the public interface."""

@@ -1,4 +1,4 @@
-"""Adds preference vectors to a grid file and leaves every other character as it is, including comments."""
+"""Adds preference vectors to a grid file without changing any other character, including comments."""
 
 import contextlib
 import os
@@ -18,19 +18,20 @@ _DECIMALS = 12
 
 
 def append_preferences(path: Path, vectors: Sequence[Vector], study: str | None = None) -> int:
-    """Add vectors to the `preferences` of a grid file, in a list of vectors. The file is replaced atomically.
+    """Add vectors to the `preferences` of a grid file, as a list of vectors. The file is replaced atomically.
 
     Args:
         path: the grid file.
-        vectors: shape (n_vectors, n_objectives); vectors that the file contains already are skipped.
-        study: the study whose preferences are extended; if it has none of its own, or for None, the preferences of the file.
+        vectors: shape (n_vectors, n_objectives); vectors that the file already contains are skipped.
+        study: the study whose preferences are extended. If it is None or the study has no preferences of its own, those of the file
+            are extended.
 
     Returns:
         The number of added vectors.
 
     Raises:
-        ConfigError: the file cannot be read, used or replaced, it has no such study, or the vectors do not fit it. The file is
-            unchanged in this case.
+        ConfigError: the file cannot be read, used or replaced, it has no such study, or the vectors do not fit its problem. The file is
+            then unchanged.
     """
     grid = read_grid(path)
     if grid.file.is_stream:
@@ -63,10 +64,10 @@ def append_preferences(path: Path, vectors: Sequence[Vector], study: str | None 
 
 
 def with_vectors(text: str, vectors: Sequence[Vector], study: str | None = None) -> str:
-    """The text of a grid file with vectors added to its `preferences`, without checking the result.
+    """Return the text of a grid file with vectors added to its `preferences`, without checking the result.
 
     Args:
-        text: of the grid file.
+        text: the text of the grid file.
         vectors: shape (n_vectors, n_objectives).
         study: as for `append_preferences`.
     """
@@ -122,12 +123,14 @@ def _vectors(config: SweepConfig, study: str | None, path: Path) -> tuple[Vector
         names = ", ".join(one.name for one in studies)
         hint = f"the studies with preferences are {names}" if names else "no method in this file uses preferences"
         raise ConfigError([Mistake(("studies",), "a study with preferences expected", study, hint, file=str(path))])
-    skip = 0 if config.problem.facts.has_sparsity else 1  # a trial's vector begins with k0 there too, a grid file's does not
+    skip = (
+        0 if config.problem.facts.has_sparsity else 1
+    )  # without sparsity, a trial's vector still begins with k0, but a grid file's does not
     return tuple(dict.fromkeys(vector[skip:] for one in chosen for vector in one.preferences if vector is not None))
 
 
 def _owner(top: Node, study: str | None) -> Node:
-    """The mapping whose `preferences` are extended: the study's entry if it has its own, otherwise the top of the file."""
+    """Return the mapping whose `preferences` are extended: the study's entry if it has its own, otherwise the top of the file."""
     studies = _value(top, "studies")
     for entry in studies[1].value if studies is not None and isinstance(studies[1], SequenceNode) else ():
         name = _value(entry, "name")
@@ -143,7 +146,7 @@ def _value(node: Node, key: str) -> tuple[Node, Node] | None:
 
 
 def _list_in(value: Node) -> SequenceNode | None:
-    """The last list of vectors in the value of `preferences`."""
+    """Return the last list of vectors in the value of `preferences`, or None."""
     parts = value.value if isinstance(value, SequenceNode) else [value]
     lists = [found[1] for part in parts if (found := _value(part, "list")) is not None and isinstance(found[1], SequenceNode)]
     return lists[-1] if lists else None
@@ -161,7 +164,7 @@ def _into_list(text: str, holder: SequenceNode, vectors: Sequence[Vector], newli
 
 
 def _end(node: Node) -> int:
-    """Where the text of a node ends. A block ends with its last value, since the parser's mark includes what follows."""
+    """Return the index at which the text of a node ends. A block ends with its last value; the parser's mark includes what follows."""
     if isinstance(node, CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)

@@ -1,4 +1,4 @@
-"""The JSON Schema of the grid file, for editors, and what it says about a key, for the hints of error messages."""
+"""The JSON Schema of the grid file, for editors, and descriptions of its keys, for the hints of error messages."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,12 @@ from trainer.problems.custom.factory import NAME
 Schema = Mapping[str, Any]
 
 MAX_PROBLEMS = 1000
-MODEL_NAMES = {"type": "string", "examples": list(MODELS)}  # own problems name their own
+MODEL_NAMES = {"type": "string", "examples": list(MODELS)}  # custom problems name their own models
 METHOD_NAMES = {"type": "string", "enum": list(METHODS)}
 
 
 def options_model(entry: Entry) -> type[BaseModel]:
-    """A pydantic model with one field `options`, the options dataclass of a problem; strict, and without unknown keys."""
+    """Return a strict pydantic model with one field `options`, the options dataclass of a problem. Unknown keys are forbidden."""
     options: Any = entry.options
     return _options_model(options)
 
@@ -33,7 +33,7 @@ def _options_model(options: Any) -> type[BaseModel]:
 
 
 def options_schema(entry: Entry) -> dict[str, Any]:
-    """JSON Schema of that model, including descriptions of inherited fields, which pydantic leaves out."""
+    """Return the JSON Schema of that model, including descriptions of inherited fields, which pydantic leaves out."""
     schema = options_model(entry).model_json_schema()
     for base in entry.options.__mro__[1:]:
         inherited = _fields(_options_model(base).model_json_schema()) if is_dataclass(base) else {}
@@ -44,12 +44,12 @@ def options_schema(entry: Entry) -> dict[str, Any]:
 
 
 def _fields(schema: Schema) -> dict[str, Any]:
-    """The properties of the options in their model's schema."""
+    """Return the properties of the options in the schema of their model."""
     return {name: field for found in lookup(schema, ("options",)) for name, field in found.get("properties", {}).items()}
 
 
 def _problem_schema() -> tuple[dict[str, Any], dict[str, Any]]:
-    """JSON Schema of one problem and its definitions: a name, or a name with that problem's options (any, for a user's own problem)."""
+    """Return the JSON Schema of a problem, and its definitions. A problem is a name, or a name with its options (any, if it is custom)."""
     choices: list[dict[str, Any]] = [{"type": "string", "enum": list(PROBLEMS)}]
     definitions: dict[str, Any] = {}
     for entry in PROBLEMS.values():
@@ -65,7 +65,7 @@ def _problem_schema() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def complete_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of the whole grid file, with the options of each problem. Only keys that a user must write are required."""
+    """Return the schema of the whole grid file, with the options of each problem. Only keys that a user must write are required."""
     schema = model.model_json_schema(by_alias=True)
     problem, definitions = _problem_schema()
     about = {key: value for key, value in schema["properties"]["problem"].items() if key in ("description", "examples")}
@@ -75,7 +75,7 @@ def complete_schema(model: type[BaseModel]) -> dict[str, Any]:
     kept = {name: value for name, value in schema["$defs"].items() if name != "ProblemConfig"}
     schema["$defs"] = kept | definitions | {"Problem": problem}
     schema["required"] = ["problem"]
-    # Titles that pydantic makes of Python names ("Learning Rate") do not help a user.
+    # The titles that pydantic derives from Python names ("Learning Rate") do not help a user.
     tidy: dict[str, Any] = json.loads(json.dumps(schema), object_hook=_without_title)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Grid file", **tidy}
 
@@ -85,7 +85,7 @@ def _without_title(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def branches(root: Schema, schema: Schema) -> Iterator[Schema]:
-    """The schema itself and all schemas that it refers to or chooses from."""
+    """Yield the schema itself and all schemas that it refers to or chooses from."""
     yield schema
     if "$ref" in schema:
         yield from branches(root, root["$defs"][schema["$ref"].rsplit("/", 1)[1]])
@@ -94,7 +94,7 @@ def branches(root: Schema, schema: Schema) -> Iterator[Schema]:
 
 
 def child(root: Schema, schema: Schema, part: str | int) -> Iterator[Schema]:
-    """The schemas of a key or an item."""
+    """Yield the schemas of a key or an item."""
     for branch in branches(root, schema):
         if isinstance(part, str) and part in branch.get("properties", {}):
             yield branch["properties"][part]
@@ -103,7 +103,7 @@ def child(root: Schema, schema: Schema, part: str | int) -> Iterator[Schema]:
 
 
 def lookup(root: Schema, path: Path) -> list[Schema]:
-    """All schemas of a path, with references resolved; empty for an unknown path."""
+    """Return all schemas of a path, with references resolved; empty for an unknown path."""
     level: list[Schema] = [root]
     for part in path:
         level = [below for schema in level for below in child(root, schema, part)]
@@ -111,12 +111,12 @@ def lookup(root: Schema, path: Path) -> list[Schema]:
 
 
 def known_keys(root: Schema, path: Path) -> list[str]:
-    """The keys of the mapping at `path`."""
+    """Return the keys of the mapping at `path`."""
     return list(dict.fromkeys(key for schema in lookup(root, path) for key in schema.get("properties", {})))
 
 
 def unknown_key_hint(root: Schema, path: Path) -> str:
-    """A hint about where the unknown key at `path` may belong."""
+    """Return a hint about where the unknown key at `path` may belong."""
     key = str(path[-1])
     keys = known_keys(root, path[:-1])
     near = did_you_mean(key, keys)
@@ -129,7 +129,7 @@ def unknown_key_hint(root: Schema, path: Path) -> str:
 
 
 def _homes(root: Schema, key: str) -> list[tuple[str, ...]]:
-    """Mappings, outside lists, that have this key."""
+    """Return the paths of all mappings outside lists that have this key."""
     homes: list[tuple[str, ...]] = []
     level: list[tuple[str, ...]] = [()]
     while level:
@@ -139,7 +139,7 @@ def _homes(root: Schema, key: str) -> list[tuple[str, ...]]:
 
 
 def describe(root: Schema, path: Path) -> str | None:
-    """A hint from the schema: the meaning of a key, and an example or the default."""
+    """Return a hint from the schema: the meaning of a key, and an example or the default."""
     parts: list[str] = []
     found = lookup(root, path)
     for key in ("description", "examples", "default"):
@@ -154,7 +154,7 @@ def describe(root: Schema, path: Path) -> str | None:
 
 
 def _flow(value: Any) -> str:
-    """A value as YAML on one line."""
+    """Return a value as YAML on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_flow(below)}" for key, below in value.items()) + "}"
     if isinstance(value, list):

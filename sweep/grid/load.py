@@ -1,8 +1,8 @@
-"""The grid file: one YAML file that says what a sweep trains, or several sweeps, one for each problem that it lists.
+"""The grid file, a YAML file that defines what a sweep trains; if it lists several problems, it defines one sweep for each.
 
-`load_configs` reads it, and `parse_configs` accepts the same from a notebook. Both return frozen, resolved `SweepConfig`s or raise a
-`ConfigError` that names every mistake at once. `load_config` and `parse_config` are for files with one problem. This module imports
-neither torch nor ray; if a grid file names a user's own problem, its module is imported.
+`load_configs` reads a file, and `parse_configs` accepts the same content as Python values. Both return frozen, resolved `SweepConfig`s
+or raise a `ConfigError` that names every mistake at once. `load_config` and `parse_config` are for a single problem. This module
+imports neither torch nor ray; if a grid file names a custom problem, the module of that problem is imported.
 """
 
 import os
@@ -53,22 +53,22 @@ __all__ = [
 
 @dataclass(frozen=True)
 class GridFile:
-    """A grid file and the file merged over it. Each is read once, so that the text that is stored is the text that is trained."""
+    """A grid file and the file merged over it. Each is read only once, so that the stored text is the one that was used."""
 
     file: TextFile
     override: TextFile | None = None
 
     @property
     def text(self) -> GridText:
-        """The texts, as the plan of a run stores them."""
+        """The texts of the files, as the plan of a run stores them."""
         return GridText(self.file.text, None if self.override is None else self.override.text)
 
     def configs(self, out: str | Path | None = None) -> tuple[SweepConfig, ...]:
-        """The sweeps of the file; `out` and errors as for `load_configs`."""
+        """Return the sweeps of the file; `out` and errors are as for `load_configs`."""
         return self._configs(out, MAX_PROBLEMS)
 
     def config(self, out: str | Path | None = None) -> SweepConfig:
-        """The only sweep of the file; `out` and errors as for `load_config`."""
+        """Return the only sweep of the file; `out` and errors are as for `load_config`."""
         return self._configs(out, 1)[0]
 
     def _configs(self, out: str | Path | None, n_max: int) -> tuple[SweepConfig, ...]:
@@ -82,7 +82,7 @@ class GridFile:
 
 
 def read_grid(path: str | Path, *, override: str | Path | None = None) -> GridFile:
-    """Read the text of a grid file without checking it; arguments as for `load_configs`.
+    """Read the text of a grid file without checking it; the arguments are as for `load_configs`.
 
     Raises:
         ConfigError: a file is missing, unreadable, too large or not UTF-8, or both are standard input.
@@ -94,27 +94,27 @@ def read_grid(path: str | Path, *, override: str | Path | None = None) -> GridFi
 
 
 def load_config(path: str | Path, *, out: str | Path | None = None, override: str | Path | None = None) -> SweepConfig:
-    """Read a grid file with one problem; arguments as for `load_configs`.
+    """Read a grid file with one problem; the arguments are as for `load_configs`.
 
     Raises:
-        ConfigError: as for `load_configs`, and when the file lists several problems.
+        ConfigError: as for `load_configs`, or the file lists several problems.
     """
     return read_grid(path, override=override).config(out)
 
 
 def load_configs(path: str | Path, *, out: str | Path | None = None, override: str | Path | None = None) -> tuple[SweepConfig, ...]:
-    """Read a grid file: one sweep, or one for each problem in its list.
+    """Read a grid file, which defines one sweep, or one for each problem that it lists.
 
     The sweeps of a list differ only in the problem. Each is named `<name>-<short>`, and its results are written to
-    `<output>/<short>`, where short is the problem's name after its last `/` (with `-2`, `-3` if that is not unique).
+    `<output>/<short>`, where `<short>` is the part of the problem's name after its last `/` (with `-2`, `-3` if that is not unique).
 
     Args:
-        path: the YAML file; `-` is standard input, in which paths are relative to the working directory.
-        out: the output folder instead of the file's `output`; for a list of problems, its parent.
-        override: a second YAML file whose keys replace those of the first, key by key; `preferences` and lists are replaced as a whole.
+        path: the YAML file, or `-` for standard input, in which paths are relative to the working directory.
+        out: the output folder, which replaces the file's `output`; for a list of problems, the parent of the output folders.
+        override: a second YAML file that is merged over the first, key by key; `preferences` and lists are replaced as a whole.
 
     Raises:
-        ConfigError: names every mistake with file, line, column, path, rule, value and a hint.
+        ConfigError: the file has mistakes; the message names each with file, line, column, path, rule, value and a hint.
     """
     return read_grid(path, override=override).configs(out)
 
@@ -122,10 +122,10 @@ def load_configs(path: str | Path, *, out: str | Path | None = None, override: s
 def parse_config(
     mapping: Mapping[str, Any], *, name: str = "sweep", out: str | Path | None = None, override: Mapping[str, Any] | None = None
 ) -> SweepConfig:
-    """One sweep from Python values; arguments as for `parse_configs`.
+    """Create one sweep from Python values; the arguments are as for `parse_configs`.
 
     Raises:
-        ConfigError: names every mistake; also if `mapping` lists several problems.
+        ConfigError: the values have mistakes, all of which the message names, or `mapping` lists several problems.
     """
     return _build(_python_nodes(mapping, override), [], default_name=name, out=out, n_max=1)[0]
 
@@ -133,16 +133,16 @@ def parse_config(
 def parse_configs(
     mapping: Mapping[str, Any], *, name: str = "sweep", out: str | Path | None = None, override: Mapping[str, Any] | None = None
 ) -> tuple[SweepConfig, ...]:
-    """Sweeps from Python values, as `load_configs` reads them from a file. Paths are relative to the working directory.
+    """Create sweeps from Python values, like `load_configs` from a file. Paths are relative to the working directory.
 
     Args:
         mapping: the content of a grid file; its values may be settings dataclasses.
         name: the sweep's name, if `mapping` has none.
-        out: the output folder instead of the mapping's `output`.
-        override: keys that replace those of `mapping`, as in `load_configs`.
+        out: the output folder, which replaces the mapping's `output`.
+        override: values that are merged over `mapping`, as in `load_configs`.
 
     Raises:
-        ConfigError: names every mistake, without lines.
+        ConfigError: the values have mistakes; the message names all of them, without lines.
     """
     return _build(_python_nodes(mapping, override), [], default_name=name, out=out, n_max=MAX_PROBLEMS)
 
@@ -154,7 +154,7 @@ def _python_nodes(mapping: Mapping[str, Any], override: Mapping[str, Any] | None
 def _build(
     nodes: Sequence[tuple[Node, str]], mistakes: list[Mistake], *, default_name: str, out: str | Path | None, n_max: int
 ) -> tuple[SweepConfig, ...]:
-    """The sweeps of one file's nodes, or of several merged in this order. Each comes with the folder of its relative paths."""
+    """Build the sweeps of one file's nodes, or of several merged in this order, each given with the folder of its relative paths."""
     for node, _ in nodes:
         if not isinstance(node.value, dict):
             rule, hint = "a mapping (`key: value`) expected at the top level", "start with `problem: multidigits`"
@@ -176,7 +176,7 @@ def _build(
 
 
 def _read_part(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
-    """One sweep, or None if it is wrong, and its mistakes, with positions and paths in the file."""
+    """Return one sweep, or None if it has mistakes, and these mistakes with their positions and paths in the file."""
     with building_once():
         return _read_once(part)
 
@@ -198,17 +198,17 @@ def _read_once(part: Part) -> tuple[SweepConfig | None, list[Mistake]]:
 
 
 def _complete(written: ProblemConfig, problem: ReadProblem) -> ProblemConfig:
-    """The problem with every option written out."""
+    """Return the problem with every option written out."""
     folders = {"import_from": written.import_from} if written.import_from else {}
     return ProblemConfig(name=written.name, **folders, **problem.options)
 
 
 def _mistakes_in_the_rest(top: Node, wrong: list[KeyPath]) -> list[Mistake]:
-    """Mistakes between the sections that are valid by themselves, so that one reading names everything."""
+    """Return the mistakes between sections that are each valid, so that a single error names everything."""
     rest = validate(GridConfig, without(top, wrong), {})[0]
     if rest is None:
         return []
-    # A default that replaces a wrong value is not a mistake of the user.
+    # A default that has replaced a wrong value is not the user's mistake.
     removed = {path[:3] if path[0] == "studies" else path[:1] for path in wrong}
     return [
         mistake
@@ -218,7 +218,7 @@ def _mistakes_in_the_rest(top: Node, wrong: list[KeyPath]) -> list[Mistake]:
 
 
 class _Representer(SafeRepresenter):
-    """Quotes text that would be read back as a number."""
+    """A YAML representer that quotes text which would otherwise be read back as a number."""
 
 
 def _represent_text(representer: SafeRepresenter, text: str) -> Any:
@@ -230,7 +230,7 @@ _Representer.add_representer(str, _represent_text)
 
 
 def dump_config(config: SweepConfig) -> str:
-    """The config as the text of a grid file with every default written out; reading it gives an equal config."""
+    """Return the config as the text of a grid file with every default written out. Reading that text gives an equal config."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
@@ -247,5 +247,5 @@ def _schema() -> dict[str, Any]:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of the grid file, for editors and `sweep schema`."""
+    """Return the JSON Schema (draft 2020-12) of the grid file, for editors and `sweep schema`."""
     return deepcopy(_schema())

@@ -46,7 +46,7 @@ AUTO = "auto"
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether this is a whole number, written as `3000` or as `3e3`."""
+    """Return whether a value is a whole number, written as `3000` or as `3e3`."""
     return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
 
 
@@ -289,7 +289,7 @@ class GridConfig(BaseModel):
         return None if isinstance(self.reference_point, str) else self.reference_point
 
     def to_json(self) -> dict[str, Any]:
-        """The config as plain JSON values, including defaults; `parse_config` of them gives an equal config."""
+        """Return the config as plain JSON values, including defaults; `parse_config` turns them into an equal config."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

@@ -1,4 +1,4 @@
-"""Changes to a grid file's nodes before validation: short forms are expanded, paths made absolute, studies filled in."""
+"""Changes to a grid file's nodes before validation: short forms are expanded, paths are made absolute, and studies are filled in."""
 
 import os
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ def normalise(top: Node, folder: str) -> Node:
     """Expand the short forms of one file.
 
     A section whose lines are all commented out (`training:` and nothing below) is empty, not null. `problem: x` becomes `{name: x}`,
-    also in a list. A file of preferences and the module of a user's own problem are relative to the file that names them.
+    also in a list. A file of preferences and the module of a custom problem are relative to the file that names them.
 
     Args:
-        top: the mapping.
-        folder: the absolute folder that relative paths in it are relative to.
+        top: the top-level mapping of the file.
+        folder: the absolute folder to which paths in the file are relative.
     """
     changed = {}
     for name, node in top.mapping.items():
@@ -52,7 +52,7 @@ def normalise(top: Node, folder: str) -> Node:
 
 
 def _problem(node: Node, folder: str) -> Node:
-    """A problem with its name expanded; `text` marks the short form, so that a message says `problem` and not `problem.name`."""
+    """Return a problem with its name expanded; `text` marks the short form, so that messages name `problem` and not `problem.name`."""
     spelled = replace(node, value={"name": node}, text=node.value) if isinstance(node.value, str) else node
     name = spelled.child("name")
     if name is None or not isinstance(name.value, str) or not is_own(name.value):
@@ -69,7 +69,7 @@ def _problem(node: Node, folder: str) -> Node:
 
 
 def _absolute(node: Node, folder: str) -> str:
-    """The path made absolute, relative to the folder."""
+    """Return a path made absolute, relative to the folder."""
     return os.path.abspath(os.path.join(folder, os.path.expanduser(str(node.value))))
 
 
@@ -89,7 +89,7 @@ def _study(node: Node, folder: str) -> Node:
 
 
 def _anchored(node: Node, folder: str) -> Node:
-    """Preferences with an absolute `file`, so that a copy of the settings elsewhere still names the same file."""
+    """Return preferences with an absolute `file`, so that a copy of the settings elsewhere still names the same file."""
     if node.items:
         return replace(node, value=tuple(_anchored(item, folder) for item in node.items))
     file = node.child("file")
@@ -99,7 +99,7 @@ def _anchored(node: Node, folder: str) -> Node:
 
 
 def fill_in(top: Node, *, default_name: str, out: str | None) -> Node:
-    """The mapping with name and output filled in, and each study's training merged over the top level's."""
+    """Return the mapping with name and output filled in, and each study's training merged over the top level's."""
     name = top.child("name") or Node(default_name)
     output = Node(os.path.expanduser(out)) if out is not None else top.child("output") or Node(f"results/{name.value}")
     filled = top.with_items(name=name, output=output)
@@ -111,7 +111,7 @@ def fill_in(top: Node, *, default_name: str, out: str | None) -> Node:
 
 
 def _inheriting(study: Node, training: Node) -> Node:
-    """The study with its training merged over the top level's, and each candidate merged over that."""
+    """Return a study with its training merged over the top level's, and each candidate merged over that."""
     own = merge(training, study.mapping.get("training", Node({})))
     candidates = study.child("candidates")
     if candidates is None or not candidates.items:
@@ -121,7 +121,7 @@ def _inheriting(study: Node, training: Node) -> Node:
 
 
 def with_model(top: Node, models: Sequence[str]) -> Node:
-    """The mapping of one sweep with its model. If the file names none, it is the model of the method, or the first one of the problem."""
+    """Return the mapping of one sweep with its model: the one in the file, else that of the method, else the first of the problem."""
     given, method = top.child("model"), top.child("method")
     if not models or (given is not None and given.value is not None):
         return top
@@ -131,7 +131,7 @@ def with_model(top: Node, models: Sequence[str]) -> Node:
 
 
 def without(top: Node, paths: list[Path]) -> Node:
-    """The mapping without the values at these paths (and without studies, if one of them has no valid name)."""
+    """Return the mapping without the values at these paths (and without studies, if one of them has no valid name)."""
     if () in paths:
         return Node({})  # the mistake has no particular position, so the rest cannot be checked
     values: dict[str, Node] = dict(top.mapping)

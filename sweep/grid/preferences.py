@@ -106,7 +106,7 @@ Preferences = Annotated[
 
 
 class PreferenceError(ValueError):
-    """A grid without vectors, or a vector off the simplex. `mistakes` holds all mistakes, with paths below `preferences`."""
+    """A grid has no vectors, or a vector is not on the simplex. `mistakes` holds all mistakes, with paths below `preferences`."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
@@ -114,18 +114,19 @@ class PreferenceError(ValueError):
 
 
 def preference_vectors(preferences: Preferences, objectives: Sequence[str]) -> tuple[Vector, ...]:
-    """The vectors of a grid or a union of grids.
+    """Return the vectors of a grid or of a union of grids.
 
     Args:
         preferences: `"paper"`, a `PreferenceSource`, or a tuple of them.
         objectives: names of `ProblemFacts.objectives`: sparsity first, if the problem has it, then the tasks.
 
     Returns:
-        Shape (n_vectors, n_objectives): >= 0, rows sum to 1 (`math.fsum` within 1e-9), no row twice (at 12 decimals), in
-        the order of the grids; within a lattice, k_0 as given, then by the first task's preference, ascending.
+        Shape (n_vectors, n_objectives): entries are >= 0, rows sum to 1 (`math.fsum` within 1e-9), and no two rows are equal (at 12
+        decimals). The rows are in the order of the grids; within a lattice they are ordered by k_0 as given, then by the first task's
+        preference, ascending.
 
     Raises:
-        PreferenceError: all mistakes at once.
+        PreferenceError: the grid has mistakes; the error holds all of them.
     """
     parts = preferences if isinstance(preferences, tuple) else (preferences,)
     mistakes: list[Mistake] = []
@@ -145,7 +146,7 @@ def preference_vectors(preferences: Preferences, objectives: Sequence[str]) -> t
 
 
 def _grid(grid: Any, objectives: Sequence[str], path: Keys) -> dict[Vector, Vector]:
-    """The distinct vectors of one grid in their order, keyed by their rounded numbers."""
+    """Return the distinct vectors of one grid in their order, keyed by their rounded numbers."""
     has_sparsity = SPARSITY in objectives
     if grid == "paper":
         if len(objectives) != 3 or not has_sparsity:
@@ -172,7 +173,7 @@ def _distinct(vectors: Iterable[Vector]) -> dict[Vector, Vector]:
 
 
 def paper_grid() -> tuple[Vector, ...]:
-    """The 90 vectors of the paper's experiments with two tasks: 19, 17, 18, 18, 18 for k_0 = 0, .1, .01, .001, .0001."""
+    """Return the 90 vectors of the paper's experiments with two tasks: 19, 17, 18, 18, 18 for k_0 = 0, .1, .01, .001, .0001."""
     twentieth, tenth = Fraction(1, 20), Fraction(1, 10)
     firsts = {
         Fraction(0): [i * twentieth for i in range(1, 20)],
@@ -185,10 +186,10 @@ def paper_grid() -> tuple[Vector, ...]:
 
 
 def simplex_grid(simplex: Simplex, n_tasks: int, path: Keys = ("simplex",), *, has_sparsity: bool = True) -> Iterator[Vector]:
-    """The points of a regular lattice on the simplex.
+    """Yield the points of a regular lattice on the simplex.
 
     Args:
-        simplex: its description.
+        simplex: the description of the lattice.
         n_tasks: number of tasks.
         path: its path in the grid file, for mistakes.
         has_sparsity: whether the vectors begin with k_0; otherwise the lattice spans the tasks.
@@ -226,12 +227,12 @@ def simplex_grid(simplex: Simplex, n_tasks: int, path: Keys = ("simplex",), *, h
 
 
 def _lattice(d: int, floors: Sequence[int], spans_sparsity: bool) -> Iterator[Vector]:
-    """All points except the one with all weight on sparsity."""
+    """Yield all points except the one with all weight on sparsity."""
     return (tuple(i / d for i in steps) for steps in _compositions(d, floors) if not (spans_sparsity and steps[0] == d))
 
 
 def _compositions(total: int, floors: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """All ways to write `total` as an ordered sum with part i >= floors[i], first part ascending first."""
+    """Yield all ways to write `total` as an ordered sum with part i >= floors[i], in ascending order of the first part."""
     free = total - sum(floors) + len(floors)
     for cuts in combinations(range(1, free), len(floors) - 1):
         bounds = (0, *cuts, free)
@@ -239,7 +240,7 @@ def _compositions(total: int, floors: Sequence[int]) -> Iterator[tuple[int, ...]
 
 
 def _checked(rows: Sequence[tuple[Keys, Any, str, Sequence[float]]], objectives: Sequence[str]) -> dict[Vector, Vector]:
-    """The rows (path, position, name, numbers) as vectors; a row whose sum is off by at most 1e-6 is divided by its sum."""
+    """Return the rows (path, position, name, numbers) as vectors; a row whose sum is off by at most 1e-6 is divided by its sum."""
     mistakes: list[Mistake] = []
     vectors: dict[Vector, Vector] = {}
     first: dict[Vector, str] = {}
@@ -260,7 +261,7 @@ def _checked(rows: Sequence[tuple[Keys, Any, str, Sequence[float]]], objectives:
 
 
 def _broken_rule(numbers: Sequence[float], objectives: Sequence[str]) -> tuple[str, str] | None:
-    """The rule that a row breaks and a hint, or None."""
+    """Return the rule that a row breaks and a hint, or None if it breaks none."""
     names = f"{len(objectives)} = {', '.join(objectives)}"
     if len(numbers) != len(objectives):
         return f"one number per objective expected ({names})", f"this vector has {len(numbers)}"
@@ -279,14 +280,14 @@ def _broken_rule(numbers: Sequence[float], objectives: Sequence[str]) -> tuple[s
 
 def _normalised(numbers: Sequence[float]) -> Vector:
     if abs(math.fsum(numbers) - 1) <= _SUM_KEPT:
-        return tuple(abs(float(number)) for number in numbers)  # abs: -0.0 is 0.0
+        return tuple(abs(float(number)) for number in numbers)  # abs turns -0.0 into 0.0
     exact = [_exact(number) for number in numbers]
     total = sum(exact, Fraction(0))
     return tuple(float(number / total) for number in exact)
 
 
 def _exact(number: float) -> Fraction:
-    """The number as written: the shortest decimal that is read as this float."""
+    """Return the number as it was written, that is the shortest decimal that is read as this float."""
     return Fraction(repr(float(number)))
 
 

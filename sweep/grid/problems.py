@@ -1,4 +1,4 @@
-"""The problems of a grid file: one or a list, their options, and the sweep of each problem."""
+"""The problems of a grid file: a single one or a list, their options, and the sweep of each problem."""
 
 import os
 import re
@@ -27,12 +27,12 @@ class Part:
     """The part of the grid file that describes one sweep."""
 
     problem: Path
-    """Path of its problem: `("problem",)`, or `("problem", 2)` in a list; empty for an empty list."""
+    """The path of its problem: `("problem",)`, or for example `("problem", 2)` in a list; empty for an empty list."""
     top: Node
-    """The mapping with only this problem."""
+    """The file's mapping with only this problem."""
 
     def in_file(self, mistake: Mistake) -> Mistake:
-        """The mistake with its path in the grid file; `problem.name` is called `problem` if the file says `problem: name`."""
+        """Return the mistake with its path in the grid file; `problem.name` becomes `problem` if the file uses the short form."""
         if not self.problem or mistake.path[:1] != ("problem",):
             return mistake
         rest = mistake.path[1:]
@@ -42,12 +42,12 @@ class Part:
 
 
 def file_name(text: str) -> str:
-    """The text as a name for files and folders; empty if it has no usable character."""
+    """Return the text as a name for files and folders; empty if it has no usable character."""
     return _NOT_IN_NAMES.sub("-", text).lstrip(".-")[:_MAX_NAME]
 
 
 def parts_of(top: Node, *, default_name: str, out: str | None) -> list[Part]:
-    """One part per problem. Those of a list have their own name and output: `<name>-<short>`, `<output>/<short>`."""
+    """Return one part per problem. In a list, each has its own name and output: `<name>-<short>` and `<output>/<short>`."""
     problem = top.child("problem")
     if problem is None or not isinstance(problem.value, tuple):
         return [Part(("problem",), fill_in(top, default_name=default_name, out=out))]
@@ -64,7 +64,7 @@ def parts_of(top: Node, *, default_name: str, out: str | None) -> list[Part]:
 
 
 def length_mistakes(top: Node, n_max: int) -> list[Mistake]:
-    """Mistakes in the number of problems of a list."""
+    """Return mistakes in the number of problems of a list."""
     problem = top.child("problem")
     if problem is None or not isinstance(problem.value, tuple):
         return []
@@ -80,7 +80,7 @@ def length_mistakes(top: Node, n_max: int) -> list[Mistake]:
 
 
 def unique_mistakes(found: Sequence[tuple[Part, Sequence[Mistake]]]) -> list[Mistake]:
-    """Each mistake once. A mistake outside `problem` that only some sweeps have names the first problem that has it."""
+    """Return each mistake once. A mistake outside `problem` that only some sweeps have names the first problem that has it."""
     counted: dict[object, tuple[Part, Mistake, int]] = {}
     for part, mistakes in found:
         for key, mistake in {(mistake.position or mistake.path, mistake.rule): mistake for mistake in mistakes}.items():
@@ -97,7 +97,7 @@ def unique_mistakes(found: Sequence[tuple[Part, Sequence[Mistake]]]) -> list[Mis
 
 
 def _extended(node: Node, key: str, short: str) -> Node:
-    """A name or an output followed by a problem's name; a value that is not text, or empty, is left as it is."""
+    """Append a problem's name to a name or an output; a value that is empty or not text is left unchanged."""
     if not isinstance(node.value, str) or not node.value:
         return node
     value = f"{node.value}-{short}" if key == "name" else _below(node.value, short)
@@ -109,7 +109,7 @@ def _below(output: str, short: str) -> str:
 
 
 def _short_names(items: Iterable[Node]) -> list[str]:
-    """The part of each problem's name after its last `/` or `:`, with `-2`, `-3` if it is not unique, ignoring case."""
+    """Return the part of each problem's name after its last `/` or `:`, with `-2`, `-3` if it is not unique (ignoring case)."""
     names: list[str] = []
     taken: set[str] = set()
     for item in items:
@@ -129,19 +129,19 @@ _SEE = "docs/own-problem.md describes what is needed"
 
 @dataclass(frozen=True)
 class ReadProblem:
-    """What is known about a grid file's problem."""
+    """The information that is known about a grid file's problem."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     """All options, including defaults; empty if a mistake was found."""
     models: tuple[str, ...] = ()
-    """Names of its networks, the default first; empty if they are not known."""
+    """The names of the problem's networks, the default first; empty if they are unknown."""
     mistakes: tuple[Mistake, ...] = ()
     is_unusable: bool = False
-    """Whether it is a user's own problem whose facts are not known, so that whatever depends on them cannot be checked."""
+    """Whether it is a custom problem whose facts are unknown, so that nothing which depends on them can be checked."""
 
 
 def read_problem(top: Node) -> ReadProblem:
-    """Read the problem of one sweep. A user's own problem is imported, and built if its factory has no `facts`."""
+    """Read the problem of one sweep. A custom problem is imported, and built if its factory has no `facts`."""
     given = dict(top.mapping["problem"].mapping) if "problem" in top.mapping else {}
     name = given.pop("name", Node(None)).value
     if isinstance(name, str) and is_own(name):
@@ -175,7 +175,7 @@ def _read_own(name: str, given: dict[str, Node]) -> ReadProblem:
 
 
 def _of_signature(mistake: Mistake, entry: OwnProblem) -> Mistake:
-    """The mistake with hints about the factory."""
+    """Return the mistake with hints about the factory."""
     hint = entry.about
     if mistake.rule == "unknown key":
         near = did_you_mean(str(mistake.path[-1]), list(entry.options.__dataclass_fields__))

@@ -1,4 +1,4 @@
-"""Resolving the studies of a grid file: defaults, inheritance, order and candidates, and the rules between sections."""
+"""Resolution of the studies of a grid file: defaults, inheritance, order, candidates, and the rules between sections."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -28,8 +28,8 @@ def with_candidates(ordered: Sequence[Study], candidates: Mapping[str, Sequence[
     """Replace each search by its candidates, named `<search>.1`, `<search>.2`, ...
 
     Args:
-        ordered: the studies, each after those it waits for.
-        candidates: name of a search -> the complete training settings of each candidate.
+        ordered: the studies, each after those that it waits for.
+        candidates: maps the name of a search to the complete training settings of each candidate.
 
     Returns:
         The studies in the same order. A study waits for at most one search; `candidate_mistakes` refuses others.
@@ -51,7 +51,7 @@ def with_candidates(ordered: Sequence[Study], candidates: Mapping[str, Sequence[
 
 
 def candidate_mistakes(studies: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]) -> list[Mistake]:
-    """Broken rules between searches and the other studies, which are given in the order of the file."""
+    """Return the broken rules between searches and the other studies, which are given in the order of the file."""
     owners = {part: name for name in candidates for part in _parts(name, candidates)}
     mistakes = []
     for index, study in enumerate(studies):
@@ -73,14 +73,14 @@ def candidate_mistakes(studies: Sequence[Study], candidates: Mapping[str, Sequen
 
 
 def searched(training: TrainingSettings, candidates: Sequence[TrainingSettings]) -> tuple[KeyPath, ...]:
-    """Paths of the settings in which any candidate differs from the search's own training."""
+    """Return the paths of the settings in which any candidate differs from the search's own training."""
     own = dict(_leaves(asdict(training)))
     differing = {path: None for candidate in candidates for path, value in _leaves(asdict(candidate)) if value != own[path]}
     return tuple(differing)
 
 
 def with_values_of(training: TrainingSettings, best: TrainingSettings, paths: Sequence[KeyPath]) -> TrainingSettings:
-    """The training with the best candidate's values at the given paths."""
+    """Return the training settings with the best candidate's values at the given paths."""
     values: dict[str, Any] = asdict(training)
     found = dict(_leaves(asdict(best)))
     for path in paths:
@@ -105,7 +105,7 @@ def _leaves(values: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[Ke
 
 ONLY_STUDY = "main"
 ANCHOR_STUDY = "anchor-runs"
-"""The study that `reference_point: auto` adds: for each task one dense trial with all weight on it."""
+"""The name of the study that `reference_point: auto` adds, with one dense trial for each task that has all weight on it."""
 _MAX_NAMED = 4
 
 
@@ -117,10 +117,10 @@ def resolve(config: GridConfig) -> tuple[SweepConfig | None, list[Mistake]]:
     first, and every study that waits for nothing else waits for them.
 
     Args:
-        config: what the grid file says.
+        config: the content of the grid file.
 
     Returns:
-        The sweep (None where a rule is broken), and every broken rule.
+        The sweep (None if a rule is broken), and every broken rule.
     """
     mistakes = _output_mistakes(config.output)
     problem = config.problem.name
@@ -175,7 +175,7 @@ def resolve(config: GridConfig) -> tuple[SweepConfig | None, list[Mistake]]:
 
 
 def _after_anchor_runs(ordered: Sequence[Study], first: Study, n_tasks: int) -> tuple[Study, ...]:
-    """The anchor runs, with the settings of the file's first study, followed by the other studies."""
+    """Return the study of the anchor runs, with the settings of the file's first study, followed by the other studies."""
     alone = tuple((0.0, *(float(task == other) for other in range(n_tasks))) for task in range(n_tasks))
     # Dense trials start from the initial network, whatever the sparse trials of the study do.
     training = replace(first.training, warm_start="none")
@@ -184,7 +184,7 @@ def _after_anchor_runs(ordered: Sequence[Study], first: Study, n_tasks: int) -> 
 
 
 class _Grids:
-    """The vectors of each grid. Studies often share a grid, so each is computed once."""
+    """The vectors of each grid. Studies often share a grid, so each grid is computed only once."""
 
     def __init__(self, facts: ProblemFacts | None) -> None:
         self._facts = facts
@@ -204,7 +204,7 @@ class _Grids:
 
 
 def _facts_of(config: GridConfig) -> ProblemFacts | None:
-    """The problem's facts; None if the problem is unknown or its options are wrong, which is reported elsewhere."""
+    """Return the problem's facts; None if the problem is unknown or its options are wrong, which is reported elsewhere."""
     try:
         return config.problem.facts
     except (KeyError, TypeError, ValueError):
@@ -212,7 +212,7 @@ def _facts_of(config: GridConfig) -> ProblemFacts | None:
 
 
 def _models_of(config: GridConfig) -> tuple[str, ...] | None:
-    """Names of the problem's networks; None if the problem is unknown or its options are wrong."""
+    """Return the names of the problem's networks; None if the problem is unknown or its options are wrong."""
     try:
         return config.problem.entry.models_of(config.problem.options)
     except (KeyError, TypeError, ValueError):
@@ -238,7 +238,7 @@ def _name_mistakes(path: Path, model: str, problem: str, models: Sequence[str] |
 
 
 def _method_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Mapping[str, Any]) -> list[Mistake]:
-    """Missing packages of a method, and methods and models that do not fit each other."""
+    """Return the missing packages of a method, and methods and models that do not fit together."""
     if method.needs is not None and find_spec(method.needs[0]) is None:
         rule = f"a method whose packages are installed expected, {values['method']} needs {method.needs[0]}"
         return [Mistake(paths["method"], rule, values["method"], f"pip install 'pareto-sweep[{method.needs[1]}]', or leave the study out")]
@@ -261,7 +261,7 @@ def _pruning_mistakes(method: MethodEntry, paths: Mapping[str, Path], values: Ma
 
 
 def studies_to_start_from(study: Study, studies: Mapping[str, Study]) -> tuple[Study, ...]:
-    """The studies from whose dense trials the sparse trials of a study with a warm start may start.
+    """Return the studies from whose dense trials the sparse trials of a study with a warm start may start.
 
     This is the study itself. If it has no vector with k0 = 0, these are the studies in its `after` that have the same model and all
     of its seeds, except the candidates of a search and the anchor runs.
@@ -284,13 +284,13 @@ def _has_dense(study: Study) -> bool:
 
 
 def _warm_start_mistakes(studies: Sequence[Study], paths: Sequence[Path], searches: Iterable[str]) -> list[Mistake]:
-    """Warm starts of sparse trials without any dense trial to start from."""
+    """Return mistakes for sparse trials with a warm start but no dense trial to start from."""
     by_name = {study.name: study for study in studies if study.name not in set(searches)}
     mistakes = []
     for study, path in zip(studies, paths, strict=True):
         is_warm = METHODS[study.method].prunes and study.training.warm_start == "neighbour"
         has_sparse = any(vector is not None and vector[0] > 0 for vector in study.preferences)
-        is_unknown = any(not by_name[name].preferences for name in study.after if name in by_name)  # this mistake is reported already
+        is_unknown = any(not by_name[name].preferences for name in study.after if name in by_name)  # this mistake has already been reported
         if is_warm and has_sparse and not is_unknown and not studies_to_start_from(study, by_name):
             rule = "preferences with k0 = 0 expected, from whose networks the others start"
             hint = "add them to this study, or name a study in `after` that has them, with the same model and seeds"
@@ -299,7 +299,7 @@ def _warm_start_mistakes(studies: Sequence[Study], paths: Sequence[Path], search
 
 
 def _inheritance_mistakes(studies: Sequence[Study]) -> list[Mistake]:
-    """Methods that inherit a network, but do not come after exactly one study to inherit it from."""
+    """Return mistakes for methods that inherit a network but do not come after exactly one study to inherit it from."""
     by_name = {study.name: study for study in studies}
     mistakes = []
     for index, study in enumerate(studies):
@@ -345,7 +345,7 @@ def _batch_mistakes(
     candidates: Mapping[str, Sequence[TrainingSettings]],
     models: Sequence[str],
 ) -> list[Mistake]:
-    """Batch sizes of training or evaluation that a user's own network cannot process; each is reported once."""
+    """Return the batch sizes of training or evaluation that a custom network cannot process; each is reported once."""
     entry = config.problem.entry
     if not isinstance(entry, OwnProblem):
         return []
@@ -367,7 +367,10 @@ def _batch_mistakes(
 def _trainings(
     study: Study, path: Path, studies: Sequence[Study], candidates: Mapping[str, Sequence[TrainingSettings]]
 ) -> list[tuple[TrainingSettings, Path]]:
-    """All settings that a study may be trained with, and their paths: the candidates of a search, or what each candidate would change."""
+    """Return all settings with which a study may be trained, with their paths.
+
+    For a search these are its candidates; for a study after a search they are its own settings with the values of each candidate.
+    """
     if study.name in candidates:
         return [(own, (*path[:2], "candidates", number)) for number, own in enumerate(candidates[study.name])]
     search = next((other for other in studies if other.name in study.after and other.name in candidates), None)
@@ -389,7 +392,7 @@ def _length_mistakes(config: GridConfig, facts: ProblemFacts) -> list[Mistake]:
 
 
 def _ordered(studies: Sequence[Study]) -> tuple[tuple[Study, ...], list[Mistake]]:
-    """The studies, each after those it waits for, and what is wrong with their names and `after`."""
+    """Return the studies, each after those that it waits for, and the mistakes in their names and in `after`."""
     mistakes: list[Mistake] = []
     names = [study.name for study in studies]
     for index, study in enumerate(studies):
@@ -405,12 +408,12 @@ def _ordered(studies: Sequence[Study]) -> tuple[tuple[Study, ...], list[Mistake]
                 near = did_you_mean(name, names)
                 hint = f"did you mean `{near}`?" if near else f"the studies are {', '.join(names)}"
                 mistakes.append(Mistake((*path, "after"), "the name of another study expected", name, hint))
-    first = {name: names.index(name) for name in names}  # a repeated name is a mistake already
+    first = {name: names.index(name) for name in names}  # a repeated name has already been reported
     sorter = TopologicalSorter({index: [first[name] for name in study.after if name in first] for index, study in enumerate(studies)})
     try:
         sorter.prepare()
     except CycleError as error:
-        # graphlib names each study before the one that waits for it, and the first one again at the end.
+        # graphlib lists each study before the one that waits for it, and repeats the first one at the end.
         circle = error.args[1][:0:-1]
         start = circle.index(min(circle))
         circle = [*circle[start:], *circle[:start]]

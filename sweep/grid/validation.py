@@ -1,4 +1,4 @@
-"""Validates nodes with a pydantic model, and reports mistakes in the terms of the grid file."""
+"""Validates nodes with a pydantic model, and reports mistakes in terms of the grid file."""
 
 import json
 import re
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _NO_INTEGER = ("int_type", "int_from_float")
 _MAX_EXACT = 2**53
-"""A larger float may differ from the number as written."""
+"""The largest float that is certain to equal the whole number as it was written."""
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _SIGNS = {"greater_than_equal": ("ge", ">="), "greater_than": ("gt", ">"), "less_than_equal": ("le", "<="), "less_than": ("lt", "<")}
 _RULES = {
@@ -37,10 +37,11 @@ _RULES = {
 
 
 def validate(model: type[Model], node: Node, schema: Schema) -> tuple[Model | None, list[Mistake]]:
-    """The model of a node, or every mistake that pydantic finds, without positions (see `locate`).
+    """Return the model of a node, or every mistake that pydantic finds, without positions (see `locate`).
 
-    Validation goes through JSON because pydantic's strict mode is exact there: lists become tuples and whole numbers
-    floats, but text never becomes a number and true never becomes 1. Where a whole number is expected, `3e3` and `3000.0` are 3000.
+    Validation goes through JSON, where pydantic's strict mode converts exactly what is needed: lists become tuples and integers
+    become floats, but text never becomes a number and true never becomes 1. Where an integer is expected, `3e3` and `3000.0` count
+    as 3000.
     """
     try:
         data = json.dumps(node.plain(), ensure_ascii=False).encode()
@@ -54,7 +55,7 @@ def validate(model: type[Model], node: Node, schema: Schema) -> tuple[Model | No
 
 
 def _not_utf8(node: Node, path: Path) -> Iterator[Mistake]:
-    """Texts with bytes that are not UTF-8, which names of files and folders may contain."""
+    """Return mistakes for texts with bytes that are not UTF-8, which names of files and folders may contain."""
     below: list[tuple[str | int, Node]] = [*node.mapping.items(), *enumerate(node.items)]
     for text in (node.value, path[-1] if path else None):
         if isinstance(text, str) and any("\ud800" <= letter <= "\udfff" for letter in text):
@@ -64,7 +65,7 @@ def _not_utf8(node: Node, path: Path) -> Iterator[Mistake]:
 
 
 def _with_whole_numbers(node: Node, error: ValidationError) -> Node:
-    """The node with numbers such as `3e3` as whole numbers where these are expected; the same node if there are none."""
+    """Return the node with numbers such as `3e3` as integers where integers are expected; the same node if there are none."""
     for detail in error.errors(include_url=False):
         number = detail["input"]
         if detail["type"] in _NO_INTEGER and isinstance(number, float) and number.is_integer() and abs(number) <= _MAX_EXACT:
@@ -73,7 +74,7 @@ def _with_whole_numbers(node: Node, error: ValidationError) -> Node:
 
 
 def _with_value(node: Node, path: Path, value: int) -> Node:
-    """The node with another value at the path of a float."""
+    """Return the node with another value at the path of a float."""
     if not path:
         return replace(node, value=value) if isinstance(node.value, float) else node
     below = node.child(path[0])
@@ -88,7 +89,7 @@ def _with_value(node: Node, path: Path, value: int) -> Node:
 
 
 def locate(mistake: Mistake, node: Node, schema: Schema) -> Mistake:
-    """The mistake with the position, value and hint of its path, if it has none yet."""
+    """Return the mistake with the position, value and hint of its path, if it has none yet."""
     nodes = node.walk(mistake.path)
     exists = len(nodes) == len(mistake.path) + 1
     position = mistake.position
@@ -98,7 +99,7 @@ def locate(mistake: Mistake, node: Node, schema: Schema) -> Mistake:
     found = mistake.found if mistake.found is not None or not exists else nodes[-1].found()
     hint = mistake.hint or describe(schema, mistake.path)
     if hint is None:
-        # An item of a list has no description of its own: its list has.
+        # An item of a list has no description of its own, but its list has one.
         key = mistake.path
         while key and isinstance(key[-1], int):
             key = key[:-1]
@@ -109,7 +110,7 @@ def locate(mistake: Mistake, node: Node, schema: Schema) -> Mistake:
 def _mistakes(error: ValidationError, node: Node, schema: Schema) -> list[Mistake]:
     details = [(detail, _path(detail["loc"])) for detail in error.errors(include_url=False)]
     unknown = {path: unknown_key_hint(schema, path) for detail, path in details if detail["type"] in _UNKNOWN_KEY}
-    # A misspelt required key is one mistake, not two.
+    # A misspelt required key counts as one mistake, not two.
     misspelt = {(*path[:-1], did_you_mean(str(path[-1]), [_last(p) for d, p in details if d["type"] == "missing"])) for path in unknown}
     mistakes = []
     for detail, path in details:
@@ -119,14 +120,14 @@ def _mistakes(error: ValidationError, node: Node, schema: Schema) -> list[Mistak
         elif kind == "missing" and path in misspelt:
             continue
         elif kind == "too_short" and len(node.walk(path)[-1].items) >= detail["ctx"]["min_length"]:
-            continue  # only its items are wrong, and they are named by themselves
+            continue  # only its items are wrong, and each of them is reported
         else:
             mistakes.append(Mistake(path, _rule(detail, schema, path), hint=_hint(detail, node, schema, path)))
     return mistakes
 
 
 def _path(loc: tuple[str | int, ...]) -> Path:
-    """A pydantic location without the tags of unions."""
+    """Return a pydantic location without the tags of unions."""
     return tuple(part for part in loc if not (isinstance(part, str) and re.fullmatch(r"<\w+>", part)))
 
 

@@ -1,1 +1,1 @@
-"""Watching a run: its outcome, progress, status, usage and notifications."""
+"""The outcome, progress, status, usage and notifications of a run."""

@@ -1,4 +1,7 @@
-"""`--notify URL`: one JSON line to a web address when a trial fails for good and when a sweep ends, without delaying the sweep."""
+"""`--notify URL`: send one line of JSON to a web address when a trial fails permanently and when a sweep ends.
+
+Sending does not delay the sweep.
+"""
 
 import contextlib
 import json
@@ -19,17 +22,17 @@ from sweep.store.remote.path import StorePath
 from sweep.store.store import LockedError, StoreError
 
 TIMEOUT_S = 5.0
-"""Time limit for one message."""
+"""Time limit for sending one message, in seconds."""
 LAST_WORDS_S = 15.0
-"""How long a sweep that has ended waits until its messages are out."""
-_MAX_FAILURES = 20  # of one run; the message at the end counts all
+"""The longest time in seconds that a sweep waits at its end for its messages to be sent."""
+_MAX_FAILURES = 20  # messages per run; the final message counts all failures
 
 
 def check_address(url: str) -> str:
-    """The address, checked.
+    """Check a web address, and return it unchanged.
 
     Raises:
-        SweepError: not http or https, no host, or with a password in it, which would end up in logs.
+        SweepError: the address is not http or https, has no host, or contains a user or password, which would end up in logs.
     """
     try:
         parts = urlsplit(url)
@@ -44,11 +47,12 @@ def check_address(url: str) -> str:
 
 
 class Notifier:
-    """Sends messages one after the other from a thread of its own.
+    """Sends messages one after the other in a separate thread.
 
     Args:
-        url: from `check_address`.
-        warn: called once, with one line without the address's path (which may be a secret), when a message does not arrive.
+        url: a web address that `check_address` has accepted.
+        warn: called with one line the first time that a message cannot be delivered. The line omits the path of the address, which may
+            be a secret.
     """
 
     def __init__(self, url: str, warn: Callable[[str], None]) -> None:
@@ -61,11 +65,11 @@ class Notifier:
         self._thread.start()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Queue a message; returns at once."""
+        """Queue a message and return at once."""
         self._messages.put(message)
 
     def close(self) -> None:
-        """Wait a while until all messages are sent."""
+        """Wait until all messages are sent, for at most `LAST_WORDS_S` seconds."""
         self._messages.put(None)
         self._thread.join(LAST_WORDS_S)
 
@@ -93,19 +97,19 @@ class Notifier:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A message goes where the user said and nowhere else."""
+    """Refuses redirects, so that messages go only to the address that the user gave."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 class NotifyingProgress:
-    """Passes on what the supervisor reports, and sends a message for each trial that has failed for good in this run.
+    """A display that passes every call on to another one, and sends a message for each trial that fails permanently in this run.
 
     Args:
-        inner: what the user sees.
+        inner: the display that the user sees.
         roots: the results folders of the run.
-        notifier: where messages go.
+        notifier: sends the messages.
     """
 
     def __init__(self, inner: Progress, roots: Sequence[StorePath], notifier: Notifier) -> None:
@@ -117,22 +121,22 @@ class NotifyingProgress:
         self._known = {failure.trial_id for reader in self._readers for failure in _failures(reader)}
 
     def message(self, text: str) -> None:
-        """Pass it on."""
+        """Pass the message on."""
         self._inner.message(text)
 
     def update(self, snapshot: Snapshot) -> None:
-        """Pass it on; if more trials have failed, read the folders again."""
+        """Pass the snapshot on, and read the folders again if the number of failed trials has changed."""
         self._inner.update(snapshot)
         if snapshot.n_failed != self._n_failed:
             self._n_failed = snapshot.n_failed
             self.look()
 
     def close(self) -> None:
-        """Pass it on."""
+        """Close the inner display."""
         self._inner.close()
 
     def look(self) -> None:
-        """Send a message for each trial that has failed since the last look."""
+        """Send a message for each trial that has failed since the last call."""
         for reader in self._readers if self._n_sent < _MAX_FAILURES else ():
             for failure in _failures(reader):
                 if failure.trial_id not in self._known and self._n_sent < _MAX_FAILURES:
@@ -144,14 +148,17 @@ class NotifyingProgress:
 
 @contextlib.contextmanager
 def notifying(progress: Progress, names: Mapping[StorePath, str], url: str | None) -> Iterator[tuple[Progress, Callable[[Outcome], None]]]:
-    """Send notifications inside the block: a run reports its progress to the first value, and each sweep's outcome to the second.
+    """Send notifications while the block runs.
 
-    A run that ends with a user's error is reported too, unless it never began because another run holds the folder.
+    A run that ends with a `StoreError` or `SweepError` is reported too, unless it never began because another run holds the folder.
 
     Args:
-        progress: what the user sees.
-        names: results folder -> name of the sweep.
-        url: where messages go; None sends nothing.
+        progress: the display that the user sees.
+        names: maps each results folder to the name of its sweep.
+        url: the web address that receives the messages; None sends nothing.
+
+    Yields:
+        The display that the run reports its progress to, and a function to call with the outcome of each sweep.
     """
     if url is None:
         yield progress, lambda _: None
@@ -179,7 +186,7 @@ def notifying(progress: Progress, names: Mapping[StorePath, str], url: str | Non
 
 
 def _failures(reader: StatusReader) -> Sequence[Any]:
-    """The failures in a folder; none where it cannot be read, as the run itself reports that."""
+    """Return the failures in a folder; none if it cannot be read, because the run itself reports that."""
     try:
         return reader.read().failures
     except (StoreError, OSError):

@@ -1,4 +1,4 @@
-"""How a run ended: its exit code, its counts, and where its time went."""
+"""The outcome of a run: its exit code, its counts, and how its time was spent."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _WORST_FIRST = (EXIT_INTERRUPTED, EXIT_WRONG_INPUT, EXIT_FAILED_TRIALS, EXIT_COM
 
 @dataclass
 class Timing:
-    """Where the seconds of a run went. Sums over workers are divided by the number of workers."""
+    """How the time of a run was spent, in seconds. Sums over workers are divided by the number of workers."""
 
     total_s: float = 0.0
     ray_start_s: float = 0.0
@@ -23,35 +23,35 @@ class Timing:
 
     @property
     def ray_s(self) -> float:
-        """Seconds for starting and stopping Ray, and those of the fit that no worker used (process starts, scheduling, idle workers)."""
+        """The seconds spent on starting and stopping Ray, and the part of the fit in which workers started, waited or were idle."""
         return self.ray_start_s + self.ray_stop_s + max(0.0, self.fit_s - self.training_s - self.worker_setup_s - self.store_s)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one sweep of a run ended."""
+    """The outcome of one sweep of a run."""
 
     root: StorePath
     exit_code: int
     n_trials: int
     states: Mapping[str, int]
-    """state -> number of trials asked for."""
+    """Maps each final state to the number of complete trials in it."""
     n_trained: int
-    """Trials that became complete in this run."""
+    """Number of trials that became complete in this run."""
     is_interrupted: bool
     message: str | None
-    """Why it ended before everything was complete; with exit code 2, what the user has to fix."""
+    """Why the sweep ended before everything was complete; with exit code 2, what the user has to fix."""
     timing: Timing
-    """The timing of the whole run, which its sweeps share."""
+    """The timing of the whole run, which all its sweeps share."""
     has_new_reference: bool = False
     """Whether the run wrote or raised the hypervolume reference."""
 
     @property
     def n_left(self) -> int:
-        """Trials that are not complete."""
+        """The number of trials that are not complete."""
         return self.n_trials - sum(self.states.values())
 
 
 def worst_exit_code(outcomes: Iterable[Outcome]) -> int:
-    """The exit code of a run: interrupted counts more than wrong input, that more than failed trials, and those more than complete."""
+    """Return the exit code of a run, which is the worst of its sweeps: interrupted, then wrong input, failed trials and complete."""
     return min((outcome.exit_code for outcome in outcomes), key=_WORST_FIRST.index)

@@ -1,4 +1,4 @@
-"""Progress on standard error: a table that is redrawn on a terminal, a line now and then elsewhere."""
+"""Progress on standard error: a table that is redrawn on a terminal, or occasional lines elsewhere."""
 
 import sys
 import time
@@ -11,7 +11,14 @@ from sweep.terminal import echo, fitted
 
 
 def pack_label(pack_id: str, trial_ids: Sequence[str], preferences: Sequence[Sequence[float] | None], method: str) -> str:
-    """For example `pack-0a1b2c3d-2 4f5e6d7c8b9a0f1e k=(0.02, 0.49, 0.49) and 1 more`; a method without preferences stands by its name."""
+    """Return a label for a pack, for example `pack-0a1b2c3d-2 4f5e6d7c8b9a0f1e k=(0.02, 0.49, 0.49) and 1 more`.
+
+    Args:
+        pack_id: id of the pack.
+        trial_ids: ids of its trials, at least one.
+        preferences: preference of each trial, shape (n_objectives,); None for a method without preferences.
+        method: name of the method, which is shown if there is no preference.
+    """
     k = preferences[0]
     more = f" and {len(trial_ids) - 1} more" if len(trial_ids) > 1 else ""
     return f"{pack_id} {trial_ids[0]} {method if k is None else f'k={preference_text(k)}'}{more}"
@@ -25,43 +32,43 @@ _NUMBERS = ("trials", "epoch", "best", "SR", "age")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a sweep stands."""
+    """The state of a sweep at one moment."""
 
     n_trials: int
     states: Mapping[str, int]
-    """state -> number of complete trials."""
+    """Maps each final state to its number of trials."""
     n_before: int
-    """Trials that were complete before this run began."""
+    """Number of trials that were complete before this run began."""
     live: tuple[Mapping[str, Any], ...]
-    """What the running packs reported last."""
+    """The latest report of each running pack."""
     elapsed_s: float
     dashboard: str | None = None
     is_paused: bool = False
 
     @property
     def n_complete(self) -> int:
-        """Trials with a row, whatever its state."""
+        """The number of trials that have a row, in any state."""
         return sum(self.states.values())
 
     @property
     def n_failed(self) -> int:
-        """Complete trials that are not ok."""
+        """The number of complete trials that are not ok."""
         return self.n_complete - self.states.get("ok", 0)
 
     @property
     def n_running(self) -> int:
-        """Trials in running packs."""
+        """The number of trials in running packs."""
         return sum(len(pack["trial_ids"]) for pack in self.live)
 
     @property
     def trained(self) -> float:
-        """Trials trained in this run; running ones count by the share of their epochs."""
+        """The number of trials trained in this run; a running trial counts as the fraction of its epochs that are finished."""
         running = sum(len(pack["trial_ids"]) * pack.get("epoch", 0) / pack["n_epochs"] for pack in self.live if pack.get("n_epochs"))
         return float(self.n_complete - self.n_before + running)
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds left at the mean speed so far; None before there is one, and while the sweep is paused."""
+        """The remaining time in seconds at the mean speed so far; None if there is no speed yet or the sweep is paused."""
         if self.trained <= 0 or self.is_paused:
             return None
         left = self.n_trials - self.n_before - self.trained
@@ -69,38 +76,38 @@ class Snapshot:
 
     @property
     def best_metric(self) -> float | None:
-        """The best mean validation metric among the running models."""
+        """The best mean validation metric among the running models; None if none has been reported."""
         return max((pack["best_metric"] for pack in self.live if pack.get("best_metric") is not None), default=None)
 
 
 class Progress(Protocol):
-    """Shows what the supervisor reports."""
+    """A display for what the supervisor reports."""
 
     def message(self, text: str) -> None:
-        """Show something that happened once."""
+        """Show a message about something that happened once."""
 
     def update(self, snapshot: Snapshot) -> None:
-        """Show where the sweep stands; called about twice a second."""
+        """Show the state of the sweep; called about twice a second."""
 
     def close(self) -> None:
-        """End the display; no more calls follow."""
+        """End the display. No calls may follow."""
 
 
 class Quiet:
-    """Shows nothing."""
+    """A display that shows nothing."""
 
     def message(self, text: str) -> None:
-        """Shows nothing."""
+        """Show nothing."""
 
     def update(self, snapshot: Snapshot) -> None:
-        """Shows nothing."""
+        """Show nothing."""
 
     def close(self) -> None:
-        """Shows nothing."""
+        """Show nothing."""
 
 
 class PlainLines:
-    """One line every ten seconds, and whenever the number of complete trials changed by a tenth; for logs."""
+    """A display for logs, which prints a line at most every ten seconds."""
 
     def __init__(self) -> None:
         self._shown_at = -_PLAIN_EVERY_S
@@ -110,17 +117,17 @@ class PlainLines:
         echo(text, err=True)
 
     def update(self, snapshot: Snapshot) -> None:
-        """Print a line, if it is time."""
+        """Print a line if the last one is at least ten seconds old."""
         if time.monotonic() - self._shown_at >= _PLAIN_EVERY_S:
             self._shown_at = time.monotonic()
             self.message(summary_line(snapshot))
 
     def close(self) -> None:
-        """Shows nothing more."""
+        """Do nothing; there is nothing to remove."""
 
 
 class LiveTable:
-    """A table that redraws itself, with one line a running pack."""
+    """A table on a terminal that is redrawn in place, with one line per running pack."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -143,14 +150,14 @@ class LiveTable:
 
 
 def choose_progress(is_quiet: bool) -> Progress:
-    """The display for this process: a live table on a terminal or in a notebook, lines elsewhere, nothing if `is_quiet`."""
+    """Return the display for this process: a live table on a terminal or in a notebook, lines elsewhere, or none if `is_quiet`."""
     if is_quiet:
         return Quiet()
     return LiveTable() if sys.stderr.isatty() or "ipykernel" in sys.modules else PlainLines()
 
 
 def summary_line(snapshot: Snapshot) -> str:
-    """One line: done, running, failed, best accuracy, rate, time left."""
+    """Return one line with the complete, running and failed trials, the best accuracy, the rate and the remaining time."""
     parts = [f"{snapshot.n_complete}/{snapshot.n_trials} trials", f"{snapshot.n_running} running", f"{snapshot.n_failed} failed"]
     if snapshot.is_paused:
         parts.append("paused")
@@ -165,11 +172,11 @@ def summary_line(snapshot: Snapshot) -> str:
 
 
 def table(snapshot: Snapshot, stream: IO[str] | None = None) -> Any:
-    """The same as `summary_line` with a bar, and a line for each running pack.
+    """Return a rich renderable with a progress bar, the `summary_line`, and a line for each running pack.
 
     Args:
-        snapshot: where the sweep stands.
-        stream: where it is shown; letters that it cannot encode are replaced. None: it takes every letter.
+        snapshot: the state of the sweep.
+        stream: where the table is shown; characters that the stream cannot encode are replaced. None means that it can encode all.
     """
     from rich.console import Group
     from rich.padding import Padding
@@ -183,16 +190,18 @@ def table(snapshot: Snapshot, stream: IO[str] | None = None) -> Any:
             name, justify="right" if name in _NUMBERS else "left", overflow="ellipsis" if fitted("…", stream) == "…" else "crop"
         )
     for pack in snapshot.live[:_MAX_PACKS]:
-        packs.add_row(*(Text(fitted(text, stream)) for text in pack_columns(pack).values()))  # nobody else's text is markup
+        packs.add_row(
+            *(Text(fitted(text, stream)) for text in pack_columns(pack).values())
+        )  # Text, so that nothing in a report is interpreted as markup
     bar = ProgressBar(total=max(1, snapshot.n_trials), completed=min(snapshot.n_trials, snapshot.n_before + snapshot.trained), width=60)
-    lines: list[Any] = [Padding(bar, 0), Text(summary_line(snapshot))]  # a bar alone ends no line
+    lines: list[Any] = [Padding(bar, 0), Text(summary_line(snapshot))]  # Padding, because a bar alone does not end its line
     if len(snapshot.live) > _MAX_PACKS:
         lines.append(Text(f"{len(snapshot.live) - _MAX_PACKS} more packs are running", style="dim"))
     return Group(*lines, packs)
 
 
 def pack_columns(pack: Mapping[str, Any]) -> dict[str, str]:
-    """The last report of a running pack as text: column -> value, empty where it is not known."""
+    """Return the last report of a running pack as a mapping from column to text, which is empty if the value is unknown."""
     trial_ids, preferences = pack["trial_ids"], pack.get("k") or [None]
     more = f" +{len(trial_ids) - 1}" if len(trial_ids) > 1 else ""
     best, rate, updated = pack.get("best_metric"), pack.get("sparsity_rate"), pack.get("updated")
@@ -211,7 +220,7 @@ def pack_columns(pack: Mapping[str, Any]) -> dict[str, str]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people write them: 42 s, 3 min 12 s, 2 h 5 min."""
+    """Format seconds as people write them, for example `42 s`, `3 min 12 s` or `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

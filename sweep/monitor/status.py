@@ -1,4 +1,4 @@
-"""The status of a sweep, read from its folder alone, on any machine and whether or not a run is active."""
+"""The status of a sweep. It is read from the results folder alone, on any machine and whether or not a run is active."""
 
 import time
 from collections import Counter
@@ -32,40 +32,40 @@ class Failure:
 
 @dataclass(frozen=True)
 class Status:
-    """The status of a sweep: its progress, who runs it, what was requested of it, and what failed."""
+    """The status of a sweep: its progress, the run that is active, pending requests, and failures."""
 
     name: str
     folder: str
     is_running: bool
     holder: Mapping[str, Any] | None
-    """host, pid and start of the run that holds the lock."""
+    """The host, process id and start of the run that holds the lock; None if no run is active."""
     is_paused: bool
     is_stopping: bool
-    """Whether a run is active that was asked to stop."""
+    """Whether a run is active and a stop was requested."""
     alive_at: str | None
-    """The last sign of life, by the clock of the machine that gave it: a heartbeat, or without an active run the last finished trial."""
+    """The time of the last heartbeat, or of the last finished trial if no run is active, by the clock of the machine that wrote it."""
     failures: tuple[Failure, ...]
     unreadable: tuple[str, ...]
     snapshot: Snapshot
     n_beyond_reference: int = 0
-    """Finished trials that lie beyond the hypervolume reference; not updated while someone watches."""
+    """Number of finished trials that lie beyond the hypervolume reference; not updated while the sweep is watched."""
     used: Used = field(default_factory=Used)
-    """What the complete trials used; not updated while someone watches."""
+    """The device time and energy of the complete trials; not updated while the sweep is watched."""
 
     @property
     def silent_s(self) -> float | None:
-        """Seconds since the last sign of life, by this machine's clock; 0 where that is behind."""
+        """The seconds since `alive_at`, by this machine's clock; 0 if that clock is behind."""
         return None if self.alive_at is None else max(0.0, _seconds_since(self.alive_at))
 
     def by_state(self) -> dict[str, int]:
-        """Trials in each state: the three of complete trials, `running` and `left`."""
+        """Return the number of trials in each state: `ok`, `diverged`, `error`, `running` and `left`."""
         shown = self.snapshot
         left = max(0, shown.n_trials - shown.n_complete - shown.n_running)
         states = {state: shown.states.get(state, 0) for state in ("ok", "diverged", "error")}
         return states | {"running": shown.n_running, "left": left}
 
     def to_json(self) -> dict[str, Any]:
-        """The status as plain values, with the derived figures."""
+        """Return the status as plain values, including derived figures such as the remaining time."""
         shown, remaining = self.snapshot, self.snapshot.remaining_s
         now = datetime.now(UTC)
         return asdict(self) | {
@@ -81,25 +81,25 @@ class Status:
 
 
 class StatusReader:
-    """Reads the status of a results folder repeatedly; what has not changed is not read twice.
+    """Reads the status of a results folder repeatedly, without reading unchanged files again.
 
     Args:
-        folder: the results folder: a path, or the text of an address.
+        folder: the results folder, as a path or the text of an address.
     """
 
     def __init__(self, folder: str | StorePath) -> None:
         self._store = Store(folder)
         self.folder = self._store.root
         self.poll_s = _REMOTE_POLL_S if self._store.is_remote else POLL_S
-        """Seconds between two reads, for whoever watches."""
+        """The recommended time between two reads, in seconds."""
         self._failures: dict[str, Failure] = {}
 
     def check_reachable(self) -> None:
-        """As `Store.check_reachable`."""
+        """Refuse an object store that cannot be used; see `Store.check_reachable`."""
         self._store.check_reachable()
 
     def read(self) -> Status:
-        """The status without `unreadable`, for which every table is read whole: too much for once a second.
+        """Read the status except `unreadable`, `used` and `n_beyond_reference`, which take too long to read every second.
 
         Raises:
             StoreError: this is not a results folder, or its manifest is unreadable.
@@ -138,7 +138,7 @@ class StatusReader:
         )
 
     def read_whole(self) -> Status:
-        """The whole status; errors as for `read`."""
+        """Read the complete status. It raises the same errors as `read`."""
         status = self.read()
         unreadable = tuple(f"{path}: {reason}" for path, reason in self._store.unreadable())
         return replace(
@@ -150,7 +150,7 @@ class StatusReader:
         )
 
     def _failed(self, trial_ids: Sequence[str]) -> tuple[Failure, ...]:
-        """The failures of these trials, in the order of the plan."""
+        """Return the failures of these trials, in the given order."""
         if not self._failures.keys() >= set(trial_ids):
             rows = self._store.read_rows(trial_ids, ("study", "k", "seed", "error")).to_pylist()
             names = ("trial_id", "study", "k", "seed", "state", "error")
@@ -172,7 +172,11 @@ def read_status(folder: str | StorePath) -> Status:
 
 
 def watched(folder: str | StorePath) -> Iterator[Status]:
-    """The status every `poll_s` seconds until the run ends; the last one is whole. Errors as for `read_status`."""
+    """Yield the status every `poll_s` seconds until the run ends; the last one is complete.
+
+    Raises:
+        StoreError: as for `read_status`.
+    """
     reader = _reachable(folder)
     while (current := reader.read()).is_running:
         yield current
@@ -181,14 +185,14 @@ def watched(folder: str | StorePath) -> Iterator[Status]:
 
 
 def _reachable(folder: str | StorePath) -> StatusReader:
-    """The reader of a folder; refuses at once an object store that does not answer."""
+    """Return a reader for a folder, after checking that its object store can be reached."""
     reader = StatusReader(folder)
     reader.check_reachable()
     return reader
 
 
 def _pack(live: Mapping[str, Any]) -> dict[str, Any]:
-    """A running pack as plain values; null for what it has not reported."""
+    """Return a running pack as plain values; a value that it has not reported is None."""
     names = ("pack_id", "study", "seed", "trial_ids", "k", "phase", "epoch", "n_epochs", "sparsity_rate", "samples_per_s", "host")
     updated = live.get("updated")
     age = max(0.0, time.time() - updated) if isinstance(updated, int | float) else None
@@ -196,7 +200,7 @@ def _pack(live: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seconds_since(started: object) -> float:
-    """Seconds since a time; 0 for a text that is not a time with a zone, as another program may have written it."""
+    """Return the seconds since a time. A text that is not a time with a zone gives 0, since another program may have written it."""
     try:
         return (datetime.now(UTC) - datetime.fromisoformat(str(started))).total_seconds()
     except (ValueError, TypeError):

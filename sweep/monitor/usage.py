@@ -1,4 +1,4 @@
-"""Device time and energy: what the complete trials of a results folder used, and what the others will probably use."""
+"""The device time and energy that complete trials of a results folder used, and an estimate for the remaining ones."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from sweep.planning.packs import Plan
 from sweep.store.remote.path import StorePath
 from sweep.store.store import Store
 
-_MOST = 1e12  # seconds or Wh of one trial
+_MOST = 1e12  # upper bound for the seconds or Wh of one trial
 
 
 @dataclass(frozen=True)
 class Used:
-    """Sums over complete trials; each trial's own share of its pack."""
+    """Sums over complete trials, where each trial counts with its share of its pack."""
 
     n_trials: int = 0
     n_timed: int = 0
-    """Trials with device seconds; those of a trial that failed before it began are not known."""
+    """Number of trials whose device time is known; a trial that failed before it began has none."""
     device_s: float = 0.0
     n_counted: int = 0
-    """Trials whose energy was counted."""
+    """Number of trials whose energy was measured."""
     energy_wh: float = 0.0
 
     def __add__(self, other: "Used") -> "Used":
@@ -37,18 +37,18 @@ class Used:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the trials that are not complete will probably use."""
+    """The estimated device time and energy of the remaining trials."""
 
     device_s: float
     energy_wh: float | None
-    """None where the energy of no complete trial was counted."""
+    """None if no complete trial has a measured energy."""
     n_todo: int
     n_known: int
-    """Complete trials that this is the mean of."""
+    """Number of complete trials on which the estimate is based."""
 
 
 def used_in(folder: str | StorePath) -> Used:
-    """What all complete trials of a folder used; the folder need not exist.
+    """Return the device time and energy of all complete trials of a folder, which need not exist.
 
     Raises:
         StoreError: the folder cannot be read.
@@ -62,7 +62,18 @@ def used_in(folder: str | StorePath) -> Used:
 
 
 def expected(config: SweepConfig, plan: Plan) -> Expected | None:
-    """What the remaining trials will probably use, at the mean of complete ones; None until one is complete. Errors as for `used_in`."""
+    """Estimate the device time and energy of the remaining trials from the mean of the complete ones.
+
+    Args:
+        config: the sweep.
+        plan: its plan, which gives the number of remaining trials.
+
+    Returns:
+        The estimate; None while no trial is complete.
+
+    Raises:
+        StoreError: the results folder cannot be read.
+    """
     used = used_in(config.output)
     if not used.n_timed:
         return None
@@ -71,7 +82,7 @@ def expected(config: SweepConfig, plan: Plan) -> Expected | None:
 
 
 def used_line(used: Used) -> str:
-    """A line on what was used."""
+    """Return a line of text on the device time and energy used."""
     parts = [f"{significant(used.device_s / 3600)} device hours"]
     if used.n_counted:
         of = f" (of {used.n_counted} trials; the others' was not counted)" if used.n_counted < used.n_trials else ""
@@ -80,7 +91,7 @@ def used_line(used: Used) -> str:
 
 
 def expected_line(sweeps: Sequence[Expected], costs: Costs) -> str:
-    """A line on what several sweeps will probably use, and its price."""
+    """Return a line of text on the expected device time and energy of several sweeps, with their price if it is known."""
     device_s, energies = sum(each.device_s for each in sweeps), [each.energy_wh for each in sweeps]
     known = [energy for energy in energies if energy is not None]
     energy_wh = sum(known) if len(known) == len(energies) else None
@@ -105,5 +116,5 @@ def _priced(device_s: float, energy_wh: float | None, costs: Costs) -> Iterator[
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
-    """The valid values: a damaged row may hold anything, and sums have to stay finite."""
+    """Return the valid values only, because a damaged row may hold anything and the sums must stay finite."""
     return [value for value in values if value is not None and 0 <= value < _MOST]

@@ -1,1 +1,1 @@
-"""From a grid to trials and packs: ids, the manifest, what studies inherit from each other."""
+"""Planning, from a grid to trials and packs: trial ids, the manifest, and what studies inherit from each other."""

@@ -14,14 +14,14 @@ from sweep.store.store import Store
 from trainer.problems.facts import ProblemFacts
 
 _LARGEST = 1e40
-"""`analysis` treats larger numbers as missing."""
+"""The largest absolute value that counts; `analysis` treats larger numbers as missing."""
 
 
 def beyond_results(facts: ProblemFacts, sparsity: Iterable[float | None], stored: Sequence[float] | None) -> list[float]:
-    """The reference that bounds these results and the stored one.
+    """Return the hypervolume reference that lies beyond these results and is not below the stored one.
 
     Args:
-        facts: of the problem.
+        facts: the facts of the problem.
         sparsity: `objective.sparsity` of the finished trials, in any order; missing and non-finite values are ignored.
         stored: the reference in the manifest, shape (n_objectives,); None if there is none.
 
@@ -37,9 +37,10 @@ def beyond_results(facts: ProblemFacts, sparsity: Iterable[float | None], stored
 
 
 def _next_of_two_digits(value: float) -> float:
-    """The least number of two decimal digits above a number, and 1 for every number below 1.
+    """Return the smallest number with two significant digits above `value`, or 1 for every value below 1.
 
-    It never falls as the number grows, so that it does not matter in which parts results come. A point on the edge would enclose no volume.
+    The result is strictly larger than `value`, because a point on the boundary encloses no volume. It never decreases as `value`
+    grows, so it does not matter in which parts results arrive.
     """
     if value < 1:
         return 1.0
@@ -49,10 +50,10 @@ def _next_of_two_digits(value: float) -> float:
 
 
 def n_beyond(store: Store) -> int:
-    """Count the finished trials that are not better than the reference in every objective, and so add nothing to the hypervolume.
+    """Count the finished trials that are not better than the reference in every objective and so add nothing to the hypervolume.
 
     Returns:
-        Their number; 0 if the manifest has no reference yet.
+        The number of such trials; 0 if the manifest has no reference yet.
 
     Raises:
         StoreError: the folder cannot be read.

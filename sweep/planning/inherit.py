@@ -1,4 +1,4 @@
-"""What a study inherits from other studies: settings and networks of complete trials, chosen on validation data; and warm starts."""
+"""The settings and networks that a study inherits from complete trials of other studies, chosen on validation data; and warm starts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,17 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Inherited:
-    """What the trials of one study and seed start with."""
+    """The settings and the network that the trials of one study and seed start with."""
 
     training: TrainingSettings
     weights_sha256: str | None = None
     """The blob of the inherited network; None if no network is inherited."""
     trial_ids: tuple[str, ...] = ()
-    """The trial that this network comes from."""
+    """The id of the trial that this network comes from; empty if no network is inherited."""
     notes: tuple[str, ...] = ()
-    """Where settings and network come from, for the rows."""
+    """Notes for the rows on the origin of the settings and the network."""
     fault: str | None = None
-    """Why nothing can be inherited; the trials cannot be trained in this case."""
+    """Why nothing can be inherited, so that the trials cannot be trained; None if they can."""
 
 
 def inherit(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequence[Row], selection: SelectionRule) -> Inherited:
@@ -40,11 +40,11 @@ def inherit(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequenc
     Networks come from trials of the same seed if there are any, otherwise from trials of all seeds.
 
     Args:
-        study: the study to train; all studies that it waits for are complete.
+        study: the study to train; all studies that it depends on must be complete.
         seed: the seed of its trials.
         studies: all studies by name.
         rows: the rows of the sweep's complete trials.
-        selection: how the best trials are chosen, as the manifest of the folder says.
+        selection: the rule for choosing the best trials, from the manifest of the folder.
 
     Returns:
         The settings and the network, or a `fault` if no trial to inherit from ended ok.
@@ -70,7 +70,7 @@ def inherit(study: Study, seed: int, studies: Mapping[str, Study], rows: Sequenc
         return Inherited(training, fault=f"{study.name} inherits the network of a trial of {source}{which}, but no such trial ended ok")
     if method.inherits == "architecture":  # prefer trials that reached the requested sparsity
         usable = [row for row in usable if row.get("sparsity_reached")] or usable
-    row = usable[int(np.argmax(_scores(usable, selection)))]  # the first of equal ones
+    row = usable[int(np.argmax(_scores(usable, selection)))]  # the first one in case of a tie
     k = "" if row["k"] is None else f", k = {preference_text(row['k'])}"
     notes.append(f"{_WHAT[method.inherits]} of trial {row['trial_id']} (study {source}, seed {row['seed']}{k})")
     return Inherited(training, row["weights_sha256"], (row["trial_id"],), tuple(notes))
@@ -80,7 +80,7 @@ _WHAT = {"teachers": "teachers: the networks", "architecture": "the sparse archi
 
 
 def _scores(rows: Sequence[Row], selection: SelectionRule) -> NDArray[np.float64]:
-    """How good trials are on validation data, higher is better, shape (n_rows,); -inf where that was not measured."""
+    """Return the scores of trials on validation data, shape (n_rows,); higher is better, and -inf means not measured."""
     values = [[math.nan if (value := row.get(column)) is None else float(value) for column in selection.columns] for row in rows]
     scores = selection.scores(values)
     return np.where(np.isnan(scores), -np.inf, scores)
@@ -90,7 +90,7 @@ def _is_usable(row: Row, takes: str) -> bool:
     if row["state"] != "ok" or row["weights_sha256"] is None:
         return False
     if takes == "architecture":
-        return (row["sparsity_rate"] or 0) > 0  # null where nothing can be pruned
+        return (row["sparsity_rate"] or 0) > 0  # null if nothing can be pruned
     return takes == "teachers" or row["k_0"] == 0
 
 
@@ -105,38 +105,38 @@ _DIGITS = 12
 
 
 def task_weights(preference: Sequence[float]) -> Vector:
-    """The preferences of the tasks relative to each other.
+    """Return the preferences of the tasks, rescaled so that they sum to 1.
 
     Args:
         preference: k = (k0, tasks ...), shape (1 + n_tasks,); at least one task has a preference above 0.
 
     Returns:
-        Shape (n_tasks,); the sum is 1.
+        The task weights, shape (n_tasks,).
     """
     total = sum(preference[1:])
     return tuple(value / total for value in preference[1:])
 
 
 def nearest_dense(preference: Sequence[float], dense: Sequence[Vector]) -> Vector:
-    """The dense preference vector with the nearest task weights (Euclidean distance); among equals, the first in lexical order.
+    """Return the dense preference vector whose task weights are nearest (Euclidean distance); ties are broken lexicographically.
 
     Args:
         preference: k = (k0, tasks ...), shape (1 + n_tasks,).
-        dense: vectors with k0 = 0, shape (n_dense, 1 + n_tasks), at least one, in any order.
+        dense: vectors with k0 = 0, shape (n_dense, 1 + n_tasks), n_dense >= 1, in any order.
     """
     own = task_weights(preference)
-    # Distances are rounded, so that rounding errors of a lattice do not decide between equals.
+    # Distances are rounded, so that rounding errors of a lattice do not break ties.
     return min(dense, key=lambda vector: (round(math.dist(own, task_weights(vector)), _DIGITS), vector))
 
 
 def network_start(row: Mapping[str, Any]) -> NetworkStart:
-    """The network that a sparse trial starts from.
+    """Return the network that a sparse trial starts from.
 
-    A dense trial that did not end ok has none to start from: the sparse trial starts from the initial network, and its notes say
-    so. This is as reproducible as the dense trial is, and one dense trial that diverged does not cost all its neighbours.
+    If the dense trial did not end ok, it has no network to start from. The sparse trial then starts from the initial network, and its
+    notes say so. This is as reproducible as the dense trial, and one dense trial that diverged does not spoil all its neighbours.
 
     Args:
-        row: of the dense trial that the plan names.
+        row: the row of the dense trial that the plan names.
     """
     if row["state"] == "ok" and row["weights_sha256"] is not None:
         return NetworkStart(row["trial_id"], row["weights_sha256"])

@@ -1,4 +1,4 @@
-"""The manifest of a sweep: what identifies its problem, its studies and its objectives."""
+"""The manifest of a sweep, which identifies its problem, its studies and its objectives."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,10 +18,10 @@ from trainer.problems.facts import SPARSITY
 
 
 def fingerprint_of(config: SweepConfig) -> str:
-    """SHA-256 of everything that the problem's data and networks depend on.
+    """Return the fingerprint of a sweep's problem, a hash of everything that its data and networks depend on.
 
     Raises:
-        SweepError: the source of an own problem changed after the config was loaded, or its `fingerprint` fails.
+        SweepError: the source of a custom problem changed after the config was loaded, or its `fingerprint` fails.
     """
     try:
         return config.problem.entry.fingerprint(config.problem.options)
@@ -30,12 +30,12 @@ def fingerprint_of(config: SweepConfig) -> str:
 
 
 def refuse_changed_source(stored: Mapping[str, Any], planned: Mapping[str, Any], root: StorePath) -> None:
-    """Refuse a results folder whose own problem has changed since its first run. Other differences are reported elsewhere.
+    """Refuse a results folder whose custom problem has changed since the first run. Other differences are reported elsewhere.
 
     Args:
         stored: the folder's manifest; empty for a new folder.
         planned: the manifest of the sweep to run.
-        root: the folder, for the message.
+        root: the folder, for the error message.
 
     Raises:
         StoreError: the problem and its options are the same, but its source or data changed.
@@ -52,7 +52,7 @@ def refuse_changed_source(stored: Mapping[str, Any], planned: Mapping[str, Any],
 
 
 def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
-    """The identity of a sweep, as stored in `manifest.json` (docs/store.md).
+    """Return the identity of a sweep, as it is stored in `manifest.json` (docs/store.md).
 
     With `reference_point: auto`, `reference_point_values` is None until the anchor runs are complete.
 
@@ -95,7 +95,7 @@ def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
 
 
 def _study_identity(study: Study) -> dict[str, Any]:
-    """The manifest's entry of a study. `after` is a list only if the study waits for several others."""
+    """Return the manifest's entry for a study. `after` is a list only if the study waits for several others."""
     after = (None, *study.after)[-1] if len(study.after) < 2 else list(study.after)
     identity: dict[str, Any] = {"name": study.name, "model": study.model, "method": study.method, "after": after}
     identity["training"] = read_by(study.method, study.training)

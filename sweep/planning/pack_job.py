@@ -1,4 +1,7 @@
-"""What a worker has to train: one pack, as plain values that travel as JSON. Imports nothing, so that a worker starts quickly."""
+"""The description of one pack that a worker trains, in plain values that can be sent as JSON.
+
+This module imports no other module of the project, so that a worker starts quickly.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,11 +13,11 @@ class NetworkStart:
     """The dense trial whose network another trial starts from (`training.warm_start: neighbour`)."""
 
     trial_id: str
-    """The dense trial."""
+    """The id of the dense trial."""
     weights_sha256: str | None
-    """The blob of its network; None where it has none to start from: then the initial network is used."""
+    """The blob of the dense trial's network; None if it has none, in which case the initial network is used."""
     note: str | None = None
-    """What the other trial's row should say about it."""
+    """A note for the row of the trial that starts from it."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,15 @@ class TrialJob:
     k: Sequence[float] | None
     """Preference vector, shape (1 + n_tasks,); None for a method without preferences."""
     start: NetworkStart | None = None
-    """None: it starts from the initial network, or from what its method inherits."""
+    """The start of a warm-started trial; None if it starts from the initial network or from what its method inherits."""
 
 
 @dataclass(frozen=True)
 class PackJob:
-    """All that a worker needs to train a pack."""
+    """Everything that a worker needs to train a pack."""
 
     root: str
-    """The results folder, absolute."""
+    """The results folder, as an absolute path or an address."""
     attempt: int
     pack_id: str
     problem: str
@@ -49,40 +52,40 @@ class PackJob:
     device: str = "cpu"
     backend: str = "auto"
     gpus: float = 0.0
-    """GPUs of this worker, or its share of one."""
+    """The number of GPUs of this worker, or its share of one."""
     n_threads: int = 1
-    """CPU threads beside a GPU."""
+    """The number of CPU threads that the worker may use."""
     checkpoint_s: float = 5.0
-    """Seconds between two checkpoints; 0 keeps every epoch."""
+    """Seconds between two checkpoints; 0 writes one after every epoch."""
     checkpoint: str | None = None
-    """Path of the checkpoint that these trials continue from; None: they start at the first epoch."""
+    """Path of the checkpoint from which these trials resume; None starts them at the first epoch."""
     problem_folders: Sequence[str] = ()
-    """Where the module of an own problem is imported from, absolute."""
+    """The absolute folders from which the module of a custom problem is imported."""
     problem_source: str | None = None
-    """Digest of an own problem's source as it was planned; with any other source nothing is trained."""
+    """Digest of a custom problem's source at planning time; with any other source nothing is trained."""
     given_sha256: str | None = None
     """The blob of an earlier trial's network that the method inherits."""
     taken_over: Sequence[str] = ()
-    """The trial that this network comes from."""
+    """The id of the trial that this network comes from."""
     notes: Sequence[str] = ()
-    """What every row should say."""
+    """Notes for every row."""
     fault: str | None = None
-    """Why these trials cannot be trained: they become rows that say so."""
+    """Why these trials cannot be trained, which their rows then state; None if they can."""
     sweep: str = "sweep"
     """Name of the sweep, for the dashboard."""
 
     @property
     def trial_ids(self) -> tuple[str, ...]:
-        """Ids of the trials, in order."""
+        """The ids of the trials, in order."""
         return tuple(trial.trial_id for trial in self.trials)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and numbers."""
+        """Return the fields as plain dictionaries, lists, strings and numbers."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "PackJob":
-        """The job that `to_json` wrote."""
+        """Create a job from the result of `to_json`."""
         return cls(**{**values, "trials": tuple(map(_trial, values["trials"]))})
 
 

@@ -1,4 +1,4 @@
-"""Packs of trials: what is left to train, divided so that all workers are equally busy."""
+"""The division of the remaining trials into packs that keep all workers equally busy."""
 
 import hashlib
 import math
@@ -27,19 +27,19 @@ class PackPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All trials of a grid file, and what is left to train."""
+    """All trials of a grid file, and the packs that remain to be trained."""
 
     trials: tuple[Trial, ...]
     complete: Mapping[str, str]
-    """trial_id -> state, of the complete trials."""
+    """Maps the id of each complete trial to its state."""
     packs: tuple[PackPlan, ...]
     """The packs that can be trained now."""
     n_waiting: int
-    """Trials of studies that wait for another one, and sparse trials that wait for the dense one they start from."""
+    """Number of trials that cannot start yet: their study waits for another one, or they start from a dense trial that is not complete."""
 
     @property
     def n_todo(self) -> int:
-        """Trials that are not complete."""
+        """The number of trials that are not complete."""
         return len(self.trials) - len(self.complete)
 
 
@@ -59,11 +59,14 @@ def plan_packs(
 
     Args:
         config: the sweep.
-        trials: all of its trials.
-        states: trial_id -> state of every complete row of the store.
+        trials: all trials of the sweep.
+        states: maps the id of every complete trial in the store to its state.
         checkpoints: the checkpoints of unfinished packs in the store.
         n_workers: how many packs can run at once (an estimate is enough).
         n_sweeps: how many unfinished sweeps share the workers.
+
+    Returns:
+        The plan, with the packs in the order in which they should start.
     """
     complete = {trial.trial_id: states[trial.trial_id] for trial in trials if trial.trial_id in states}
     waits_for = {study.name: study.after for study in config.resolved_studies}
@@ -80,13 +83,15 @@ def plan_packs(
     for checkpoint in sorted(checkpoints, key=lambda c: (-c.epoch, c.pack_id)):
         by_study: dict[str, list[Trial]] = {}
         for trial in [ready.pop(trial_id) for trial_id in checkpoint.trial_ids if trial_id in ready]:
-            by_study.setdefault(trial.study, []).append(trial)  # a trial may belong to another study by now
+            by_study.setdefault(trial.study, []).append(
+                trial
+            )  # a trial may belong to a different study than when the checkpoint was written
         packs += [PackPlan(_pack_id(part), tuple(part), checkpoint) for part in by_study.values()]
     groups: dict[tuple[str, int, bool], list[Trial]] = {}
     for trial in ready.values():
         groups.setdefault((trial.study, trial.seed, trial.is_dense), []).append(trial)
     size = pack_size(config, len(ready), n_workers, n_sweeps)
-    # A few groups have to fill the workers equally; many groups do so anyway.
+    # A small number of groups must be divided so that all workers get equally many packs; many groups balance out by themselves.
     multiple = max(1, n_workers // n_sweeps) if config.resources.pack == "auto" and len(groups) < 4 * n_workers else 1
     whole = {study.name for study in config.resolved_studies if METHODS[study.method].shares_network}
     parts = [[tuple(group)] if key[0] in whole else _even_parts(group, size, multiple) for key, group in groups.items()]
@@ -101,6 +106,9 @@ def plan_sweeps(sweeps: Sequence[tuple[SweepConfig, Sequence[Trial], Store]], n_
     Args:
         sweeps: each sweep with its trials and its store.
         n_workers: how many packs can run at once (an estimate is enough).
+
+    Returns:
+        One plan per sweep.
 
     Raises:
         StoreError: a folder cannot be read.
@@ -118,12 +126,18 @@ def plan_sweeps(sweeps: Sequence[tuple[SweepConfig, Sequence[Trial], Store]], n_
 
 
 def pack_size(config: SweepConfig, n_trials: int, n_workers: int, n_sweeps: int = 1) -> int:
-    """The largest number of trials in a new pack.
+    """Return the largest number of trials in a new pack.
 
-    With `pack: auto` on a CPU, packs are so small that every worker gets at least two (of this sweep, or of all that share the
-    workers) and that one epoch of a pack takes seconds (60,000 samples): progress is visible, and a fault repeats little. On
-    GPUs each worker gets one pack, because a step takes about as long for many trials as for one; a worker divides a pack that
-    its memory cannot hold.
+    With `pack: auto` on a CPU, packs are small enough that every worker gets at least two (of this sweep, or of all that share the
+    workers) and that one epoch of a pack takes seconds (60,000 samples), so that progress is visible and little is repeated after an
+    error. On GPUs each worker gets one pack, because a step takes about as long for many trials as for one; a worker divides a pack
+    that does not fit into its memory.
+
+    Args:
+        config: the sweep.
+        n_trials: number of trials that can be trained now.
+        n_workers: how many packs can run at once.
+        n_sweeps: how many unfinished sweeps share the workers.
     """
     if config.resources.pack != "auto":
         return int(config.resources.pack)
@@ -135,7 +149,7 @@ def pack_size(config: SweepConfig, n_trials: int, n_workers: int, n_sweeps: int 
 
 
 def _even_parts(group: Sequence[Trial], size: int, multiple: int) -> list[tuple[Trial, ...]]:
-    """Parts of nearly equal length, at most `size`; their number is a multiple of `multiple` if there are enough trials."""
+    """Split a group into parts of nearly equal length, at most `size`; their number is a multiple of `multiple` if possible."""
     n_parts = math.ceil(len(group) / size)
     n_parts = min(len(group), math.ceil(n_parts / multiple) * multiple)
     bounds = [round(i * len(group) / n_parts) for i in range(n_parts + 1)]

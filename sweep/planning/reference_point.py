@@ -20,20 +20,22 @@ _MARGIN = 0.1
 
 
 def anchor_trials(trials: Sequence[Trial]) -> tuple[Trial, ...]:
-    """The anchor runs among the trials; none if the grid file gives the reference point as numbers."""
+    """Return the anchor runs among the trials; empty if the grid file gives the reference point as numbers."""
     return tuple(trial for trial in trials if trial.study == ANCHOR_STUDY)
 
 
 def below_anchor_runs(config: SweepConfig, anchors: Sequence[Trial], rows: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:
-    """The reference point from complete anchor runs: each task's least scaled validation loss over all runs, minus a tenth of its size.
+    """Compute the reference point from complete anchor runs.
+
+    For each task it is the smallest scaled validation loss over all runs, minus a tenth of its absolute value.
 
     Args:
         config: the sweep.
         anchors: its anchor runs.
-        rows: trial_id -> row of each anchor run.
+        rows: maps the id of each anchor run to its row.
 
     Returns:
-        Shape (n_objectives,); 0 for sparsity.
+        The reference point, shape (n_objectives,), in units of the scaled objectives; 0 for sparsity.
 
     Raises:
         SweepError: a run did not end ok, or its loss is not finite.
@@ -52,14 +54,14 @@ def below_anchor_runs(config: SweepConfig, anchors: Sequence[Trial], rows: Mappi
 
 
 def padded(values: Sequence[float], facts: ProblemFacts) -> tuple[float, ...]:
-    """The reference point with a number for sparsity, which is 0 if sparsity is not an objective.
+    """Return the reference point with a value for sparsity, which is 0 if sparsity is not an objective.
 
     Args:
-        values: shape (n_objectives,).
-        facts: of the problem.
+        values: the reference point, shape (n_objectives,).
+        facts: the facts of the problem.
 
     Returns:
-        Shape (1 + n_tasks,).
+        The padded reference point, shape (1 + n_tasks,).
     """
     return tuple(values) if facts.has_sparsity else (0.0, *values)
 

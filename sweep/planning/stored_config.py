@@ -1,4 +1,7 @@
-"""The config stored in a results folder, to resume from. A module that it names is imported only if the user trusts the folder."""
+"""The config that is stored in a results folder and from which a sweep can be resumed.
+
+A module that the config names is imported only if the user trusts the folder.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +16,15 @@ from trainer.problems.custom.factory import is_own
 
 
 def refuse_untrusted(config: Mapping[str, Any], where: StorePath, is_trusted: bool) -> None:
-    """Refuse a stored config whose problem is a module of the user's own, before the module is imported.
+    """Refuse a stored config whose problem is a user's Python module, before the module is imported.
 
     Args:
         config: the stored config as plain values, not yet checked.
-        where: the file that it comes from.
+        where: the file that contains the config, for the error message.
         is_trusted: whether the user allows this folder to name modules to import.
 
     Raises:
-        SweepError: it names a module, and the folder is not trusted.
+        SweepError: the config names a module, and the folder is not trusted.
     """
     named = [name for name in _problem_names(config.get("problem")) if is_own(name)]
     if named and not is_trusted:
@@ -33,26 +36,28 @@ def refuse_untrusted(config: Mapping[str, Any], where: StorePath, is_trusted: bo
 
 
 def _problem_names(problem: object) -> list[str]:
-    """The names of one problem or of a list of problems; each is a name or a mapping with a name."""
+    """Return the names of one problem or of a list of problems, each given as a name or as a mapping with a name."""
     entries = problem if isinstance(problem, list) else [problem]
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in entries]
     return [name for name in names if isinstance(name, str)]
 
 
 def chosen_config(folder: str | StorePath, *, grid: Path | None, override: Path | None, trust: bool) -> tuple[SweepConfig, GridText]:
-    """The sweep of the grid file that the user names, or otherwise of the folder's last run.
+    """Return the sweep of the grid file that the user names, or otherwise of the folder's last run.
 
     Args:
         folder: the results folder.
         grid: the grid file, or None; `-` is standard input.
-        override: a file that is merged over `grid`.
+        override: a file that is merged over `grid`, or None.
         trust: whether the folder may name a module to import.
 
     Returns:
         The sweep with this folder as its output, and the text that it comes from.
 
     Raises:
-        As for `named_config` and `stored_config`.
+        ConfigError: as for `named_config`.
+        StoreError: as for `stored_config`.
+        SweepError: as for `named_config` and `stored_config`; also if `override` is given without `grid`.
     """
     if grid is not None:
         return named_config(grid, folder, override=override)
@@ -62,7 +67,7 @@ def chosen_config(folder: str | StorePath, *, grid: Path | None, override: Path 
 
 
 def stored_config(folder: str | StorePath, *, is_trusted: bool) -> tuple[SweepConfig, GridText]:
-    """The sweep of the folder's last run, with this folder as its output, and the text that it came from.
+    """Return the sweep of the folder's last run, with this folder as its output, and the text that it came from.
 
     The sweep is read from the stored config rather than from the text, because the config includes `--override`, and its paths do
     not depend on the location of the grid file.
@@ -92,7 +97,7 @@ def stored_config(folder: str | StorePath, *, is_trusted: bool) -> tuple[SweepCo
 
 
 def named_config(grid: Path, folder: str | StorePath, *, override: Path | None = None) -> tuple[SweepConfig, GridText]:
-    """The sweep of a grid file whose results belong in this folder, and the text that it comes from.
+    """Return the sweep of a grid file whose results belong in this folder, and the text that it comes from.
 
     Raises:
         ConfigError: as for `load_configs`.
@@ -109,7 +114,7 @@ def named_config(grid: Path, folder: str | StorePath, *, override: Path | None =
 
 
 def _without_null(value: Any) -> Any:
-    """Remove null values: they stand for settings that the grid file left out."""
+    """Remove null values, which stand for settings that the grid file left out."""
     if isinstance(value, Mapping):
         return {name: _without_null(item) for name, item in value.items() if item is not None}
     return [_without_null(item) for item in value] if isinstance(value, list) else value

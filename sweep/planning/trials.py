@@ -17,7 +17,7 @@ _ID_LENGTH = 16
 
 @dataclass(frozen=True)
 class Trial:
-    """One preference vector and one seed of one study."""
+    """A trial of a sweep: one preference vector and one seed of one study."""
 
     trial_id: str
     study: str
@@ -25,36 +25,36 @@ class Trial:
     """Shape (1 + n_tasks,); None for a method without preferences."""
     seed: int
     warm_start: str | None = None
-    """The trial whose network this one starts from (`training.warm_start: neighbour`); None for the initial network."""
+    """The id of the trial whose network this one starts from (`training.warm_start: neighbour`); None for the initial network."""
 
     @property
     def is_dense(self) -> bool:
-        """Whether k0 = 0: nothing is pruned, so the schedule differs from that of sparse trials."""
+        """Whether k0 = 0, so that nothing is pruned and the schedule differs from that of sparse trials."""
         return self.preference is None or self.preference[0] == 0
 
 
 def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...]:
-    """All trials of a sweep, in the order of its studies, seeds and preferences.
+    """Return all trials of a sweep, in the order of its studies, seeds and preferences.
 
     If sparse trials start from dense ones (`training.warm_start: neighbour`), the dense trials of each seed come first.
 
     A trial's id is a hash of everything that its result depends on (problem, data, model, method, training, scaling,
     reference point, preference, seed) and of nothing else, so a larger grid keeps the ids of a smaller one. For
     `reference_point: auto` the hash contains the anchor runs instead of their results, and for a warm start the id of the dense
-    trial instead of its network: so ids are known before anything is trained. Dense trials have the same ids with and without
-    warm starts.
+    trial instead of its network, so that ids are known before anything is trained. Dense trials have the same ids with and
+    without warm starts.
 
     Args:
         config: the sweep.
-        limit: return only the first so many trials; None: all of them.
+        limit: return only this many trials, the first ones; None returns all.
 
     Raises:
-        SweepError: the source of an own problem changed after the config was loaded, or its `fingerprint` fails.
+        SweepError: the source of a custom problem changed after the config was loaded, or its `fingerprint` fails.
     """
     fingerprint = fingerprint_of(config)
     trials: dict[str, Trial] = {}
     ids: dict[str, dict[int, list[str]]] = {}  # study -> seed -> trial ids
-    dense: dict[tuple[str, int], dict[Vector, str]] = {}  # of a study and seed: vector -> trial id
+    dense: dict[tuple[str, int], dict[Vector, str]] = {}  # (study, seed) -> vector -> trial id
     by_name = {study.name: study for study in config.resolved_studies}
     reference: Any = config.given_reference if any(config.given_reference or ()) else None
     for study in config.resolved_studies:
@@ -69,7 +69,7 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
             other for other in study.after if by_name[other].candidate_of or by_name[other].method == METHODS[study.method].inherits_from
         ]
         for seed in study.seeds:
-            if sources:  # what is inherited depends on every trial that it is chosen from
+            if sources:  # the inherited network or settings depend on every trial that they may be chosen from
                 facts["from"] = [ids[other].get(seed, ids[other]) if not by_name[other].candidate_of else ids[other] for other in sources]
             of_seed = list(_trials_of_seed(study, seed, facts, _earlier_dense(study, by_name, dense, seed)))
             trials |= {trial.trial_id: trial for trial in of_seed if trial.trial_id not in trials}
@@ -81,7 +81,10 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
 def _earlier_dense(
     study: Study, studies: Mapping[str, Study], dense: Mapping[tuple[str, int], dict[Vector, str]], seed: int
 ) -> dict[Vector, str]:
-    """Dense trials of other studies whose networks this study may start from, vector -> id; the first one of each vector."""
+    """Return the dense trials of other studies whose networks this study may start from, as a mapping from vector to id.
+
+    If several studies have a dense trial with the same vector, the first one is used.
+    """
     earlier: dict[Vector, str] = {}
     for other in studies_to_start_from(study, studies):
         earlier = dense.get((other.name, seed), {}) | earlier
@@ -89,7 +92,10 @@ def _earlier_dense(
 
 
 def _trials_of_seed(study: Study, seed: int, facts: dict[str, Any], earlier: Mapping[Vector, str]) -> Iterator[Trial]:
-    """Trials of a study and seed, those that start from the initial network first; `earlier`: dense trials of other studies."""
+    """Yield the trials of a study and seed, first those that start from the initial network.
+
+    `earlier` maps the vectors of dense trials of other studies to their ids.
+    """
     is_warm = "warm_start" in facts["training"]
     cold = facts | {"training": {key: value for key, value in facts["training"].items() if key != "warm_start"}}
     shared = _shared_digest(cold, seed)
@@ -109,7 +115,7 @@ def _trials_of_seed(study: Study, seed: int, facts: dict[str, Any], earlier: Map
 
 
 def _shared_digest(facts: Mapping[str, Any], seed: int) -> Any:
-    """The digest of everything that trials share. It may be long (the whole grid), so it is hashed once, not for each trial."""
+    """Return the digest of everything that the trials share, which may be long (the whole grid) and is therefore hashed only once."""
     return hashlib.sha256(f"{json.dumps(facts, sort_keys=True)}|{seed}|".encode())
 
 
@@ -120,7 +126,7 @@ def _digest(shared: Any, preference: Sequence[float] | None) -> str:
 
 
 def _facts(config: SweepConfig, study: Study, problem: str, fingerprint: str) -> dict[str, Any]:
-    """Everything that the results of a study depend on; the reference point is the origin here."""
+    """Return everything that the results of a study depend on, with the origin as the reference point."""
     return {
         "problem": problem,
         "fingerprint": fingerprint,

@@ -1,4 +1,4 @@
-"""The results folder. The door is `Store`."""
+"""The results folder of a sweep. `Store` is its public interface."""
 
 from typing import TYPE_CHECKING, Any
 

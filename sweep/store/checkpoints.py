@@ -1,4 +1,4 @@
-"""Checkpoints: the states of unfinished packs, each a safetensors file whose header says what is in it."""
+"""The checkpoints of unfinished packs. Each is a safetensors file whose header lists its trials and its epoch."""
 
 import contextlib
 import io
@@ -16,12 +16,12 @@ from sweep.store.remote.path import RemotePath, StorePath, concurrently
 from sweep.store.rows import Rows
 
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
-_HEADER_BYTES = 1 << 16  # a checkpoint's header is mostly shorter
+_HEADER_BYTES = 1 << 16  # most headers are shorter than this
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A saved unfinished pack."""
+    """A saved state of an unfinished pack."""
 
     pack_id: str
     attempt: int
@@ -36,22 +36,26 @@ class Checkpoints:
 
     Args:
         folder: the results folder.
-        rows: its rows, which say what is complete.
+        rows: the rows of the folder, which show which trials are complete.
     """
 
     def __init__(self, folder: Folder, rows: Rows) -> None:
         self._folder, self._rows = folder, rows
 
     def save(self, pack_id: str, attempt: int, retry: int, data: bytes) -> None:
-        """Keep the state of an unfinished pack; its earlier ones are removed afterwards.
+        """Store a checkpoint of an unfinished pack, then remove the pack's earlier checkpoints.
 
-        A writer that a newer attempt or retry has replaced writes nothing.
+        If the pack already has a checkpoint of a newer attempt or retry, nothing is written.
 
         Args:
-            pack_id: of the pack.
-            attempt: number of the run.
-            retry: of the pack within the run.
-            data: a safetensors file whose metadata holds, as JSON, `trial_ids` (a list) and `epoch` (a whole number).
+            pack_id: id of the pack.
+            attempt: number of the attempt.
+            retry: number of the pack's try within the attempt.
+            data: the content of a safetensors file whose metadata holds, as JSON, `trial_ids` (a list) and `epoch` (an integer).
+
+        Raises:
+            UnreadableError: `data` is not such a file.
+            StoreWriteError: the checkpoint could not be written; earlier ones are kept.
         """
         path = self._folder.root / "checkpoints" / f"{checked_name(pack_id, 'pack id')}.{attempt:d}-{retry:d}.safetensors"
         _header(io.BytesIO(data), len(data), path)
@@ -62,13 +66,13 @@ class Checkpoints:
         remove(version.path for version in others)
 
     def read(self) -> list[Checkpoint]:
-        """All checkpoints that can be read, in the order of pack id, attempt and retry; only headers are read.
+        """Return all readable checkpoints, ordered by pack id, attempt and retry. Only their headers are read.
 
-        After a crash a pack may have two.
+        After a crash a pack may have two checkpoints.
         """
 
         def read(version: Version) -> list[Checkpoint]:
-            with contextlib.suppress(UnreadableError, FileNotFoundError):  # `unreadable` names it; or its pack has just replaced it
+            with contextlib.suppress(UnreadableError, FileNotFoundError):  # `unreadable` reports it, or its pack has just replaced it
                 return [self._read_one(version)]
             return []
 
@@ -76,19 +80,23 @@ class Checkpoints:
         return [checkpoint for found in read_each for checkpoint in found]
 
     def load(self, checkpoint: Checkpoint) -> bytes:
-        """The whole safetensors file."""
+        """Return the content of a checkpoint, which is a safetensors file.
+
+        Raises:
+            StoreError: the checkpoint no longer exists or cannot be read.
+        """
         try:
             return read_whole(checkpoint.path)
         except FileNotFoundError as error:
             raise StoreError("this checkpoint is gone", checkpoint.path, "list the checkpoints again") from error
 
     def remove(self, pack_id: str | None = None, complete_ids: Collection[str] | None = None) -> None:
-        """Remove one pack's checkpoints, or those whose every trial is complete.
+        """Remove the checkpoints of one pack, or those whose trials are all complete.
 
         Args:
-            pack_id: only this pack's, whatever is in them.
-            complete_ids: only those whose trials are all among these. With neither argument, all complete trials count, except those
-                that were fully trained but could not be measured: from its checkpoint such a trial is measured again, not trained.
+            pack_id: remove only checkpoints of this pack; without `complete_ids`, remove all of them.
+            complete_ids: remove only checkpoints whose trials are all among these. If neither argument is given, these are all complete
+                trials, except those that were trained but not measured, which can still be measured from their checkpoint.
         """
         if pack_id is not None and complete_ids is None:
             remove(version.path for version in self._folder.versions("checkpoints") if version.id == pack_id)
@@ -105,15 +113,15 @@ class Checkpoints:
         return Checkpoint(version.id, version.attempt, version.retry, trial_ids, epoch, version.path)
 
     def every(self) -> list[tuple[StorePath, Callable[[], Checkpoint]]]:
-        """Every checkpoint, and how to read its header."""
+        """Return the path of every checkpoint, each with a function that reads its header."""
         return [(version.path, partial(self._read_one, version)) for version in self._folder.versions("checkpoints")]
 
 
 def _read_header(path: StorePath) -> tuple[tuple[str, ...], int]:
-    """`_header` of a file, without reading all of it.
+    """Return the trial ids and epoch of a checkpoint file, without reading all of it.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the file does not exist.
         StoreError: as for `read_whole`.
         UnreadableError: as for `_header`.
     """
@@ -131,10 +139,10 @@ def _read_header(path: StorePath) -> tuple[tuple[str, ...], int]:
 
 
 def _header(stream: BinaryIO, n_bytes: int, path: StorePath) -> tuple[tuple[str, ...], int]:
-    """Trial ids and epoch from the header of a safetensors file; the tensors are not read.
+    """Return the trial ids and epoch from the header of a safetensors file; the tensors are not read.
 
     Raises:
-        UnreadableError: torn (the header promises another length), or without `trial_ids` and `epoch`.
+        UnreadableError: the file is truncated (its length differs from the one in its header), or lacks `trial_ids` or `epoch`.
     """
     n_header = int.from_bytes(stream.read(8), "little")
     if n_bytes < 8 or n_header > min(_HEADER_LIMIT, n_bytes - 8):

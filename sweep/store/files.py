@@ -1,4 +1,4 @@
-"""Whole files: written aside, synced and renamed; read without following links or pipes."""
+"""Atomic reading and writing of files: written to a temporary file, synced and renamed; read without following links or pipes."""
 
 import contextlib
 import errno
@@ -21,7 +21,11 @@ from sweep.store.errors import UnreadableError as UnreadableError
 from sweep.store.remote.path import RemotePath, StorePath
 
 _MIB = 2**20
-_LIMITS = {".json": 256 * _MIB, ".parquet": 16_384 * _MIB, ".safetensors": 2**60}  # a checkpoint's header must fit its size
+_LIMITS = {
+    ".json": 256 * _MIB,
+    ".parquet": 16_384 * _MIB,
+    ".safetensors": 2**60,
+}  # checkpoints need no limit, because their header must match their size
 _OTHER_LIMIT = 16_384 * _MIB
 _SMALL = {"live": _MIB, "latency": _MIB, "rows": 256 * _MIB, "epochs": 256 * _MIB}  # by folder
 HINT = "no run wrote it: move it away"
@@ -31,15 +35,15 @@ _FLAGS = (
 
 
 class NotPlainError(Exception):
-    """Something that is not a plain file is where one is expected; the text says what. The caller knows what that means."""
+    """A path does not lead to a plain file; the text states what was found. The caller decides what follows from it."""
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Open a file for reading; the caller closes it.
+    """Open a plain file for reading. The caller must close it.
 
     Raises:
-        FileNotFoundError, OSError: there is none, or it cannot be opened.
-        NotPlainError: a link, a folder, a pipe, a device, or larger than such a file ever is.
+        FileNotFoundError, OSError: the file does not exist or cannot be opened.
+        NotPlainError: the path is a link, a folder, a pipe or a device, or the file is larger than such a file can be.
     """
     try:
         descriptor = os.open(path, _FLAGS)
@@ -61,7 +65,12 @@ def open_plain(path: Path) -> BinaryIO:
 
 
 def read_plain(path: Path) -> bytes:
-    """All bytes of a file; errors as for `open_plain`, and NotPlainError where the memory is not enough."""
+    """Return all bytes of a plain file.
+
+    Raises:
+        FileNotFoundError, OSError: as for `open_plain`.
+        NotPlainError: as for `open_plain`, or the file does not fit into memory.
+    """
     with open_plain(path) as file:
         try:
             return file.read()
@@ -74,22 +83,26 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _NAME = re.compile(NAME_PATTERN)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-_TORN_PATIENCE_S = 3.0  # creating and filling a small file are two steps of one moment
-_SETTLE_S = 1.0  # between two writers that both saw no object, one has put its own by then
+_TORN_PATIENCE_S = 3.0  # the longest plausible time between creating a small file and filling it
+_SETTLE_S = 1.0  # after this time, every writer that saw no object has written its own
 
 AnyPath = TypeVar("AnyPath", Path, RemotePath)
 
 
 def is_name(name: object) -> bool:
-    """Whether this may become part of a file name: it cannot leave its folder, hide, or be confused with a temporary file."""
+    """Return whether a value may be part of a file name, so that the file stays in its folder and is neither hidden nor temporary."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def checked_name(name: object, kind: str) -> str:
-    """`name` itself, if it may become part of a file name.
+    """Return `name` unchanged if it may be part of a file name.
+
+    Args:
+        name: the name to check.
+        kind: what the name stands for, for the error message.
 
     Raises:
-        StoreError: it is not 1 to 128 letters, digits, `.`, `_` or `-` that begin with a letter or digit.
+        StoreError: the name does not consist of 1 to 128 letters, digits, `.`, `_` or `-`, or does not begin with a letter or digit.
     """
     if not isinstance(name, str) or not is_name(name):
         raise StoreError(f"a {kind} is 1 to 128 letters, digits, '.', '_' or '-' and begins with a letter or digit, found {name!r}")
@@ -97,34 +110,34 @@ def checked_name(name: object, kind: str) -> str:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether this is the name of a file whose writing has not ended."""
+    """Return whether this is the name of a temporary file, whose writing has not ended."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def temporary_beside(path: AnyPath) -> AnyPath:
-    """A fresh name in the same folder; it begins with a dot and does not end like a result."""
+    """Return a new name for a temporary file in the same folder; it begins with a dot and has a suffix that no result has."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def write_error(path: StorePath, error: OSError) -> StoreWriteError:
-    """The user's message for a failed write."""
+    """Return the error, with a message for the user, for a failed write."""
     problem, hint = write_problem(error)
     return StoreWriteError(problem, path, hint)
 
 
 def read_error(path: StorePath, error: OSError, verb: str = "read") -> StoreError:
-    """The user's message for a file or folder that could not be `read`, `listed` or `looked at`."""
+    """Return the error, with a message for the user, for a file or folder that could not be `read`, `listed` or `looked at`."""
     problem, hint = read_problem(error, verb)
     return StoreError(problem, path, hint)
 
 
 @contextlib.contextmanager
 def reading(path: StorePath, verb: str = "read") -> Iterator[None]:
-    """Turn errors inside the block into errors about reading this path; `verb` as for `read_error`.
+    """Turn errors inside the block into errors about reading this path; `verb` is as for `read_error`.
 
     Raises:
-        FileNotFoundError: unchanged, as the caller knows whether it matters.
-        StoreError: any other OSError.
+        FileNotFoundError: unchanged, because only the caller knows whether it matters.
+        StoreError: for any other OSError.
     """
     try:
         yield
@@ -139,7 +152,7 @@ def writing(path: StorePath) -> Iterator[None]:
     """Turn errors inside the block into errors about writing this path.
 
     Raises:
-        StoreWriteError: any OSError.
+        StoreWriteError: for any OSError.
     """
     try:
         yield
@@ -148,10 +161,12 @@ def writing(path: StorePath) -> Iterator[None]:
 
 
 def is_there(path: StorePath) -> bool:
-    """Whether something is at this path. (`Path.exists` takes some refusals for absence, depending on Python's version.)
+    """Return whether something exists at this path.
+
+    `Path.exists` is not used, because depending on Python's version it returns False for some permission errors.
 
     Raises:
-        StoreError: the system does not tell.
+        StoreError: the system does not allow the check.
     """
     if isinstance(path, RemotePath):
         return path.exists()
@@ -168,7 +183,7 @@ def is_there(path: StorePath) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames and deletions in `folder` survive a power cut."""
+    """Make renames and deletions in `folder` survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -180,17 +195,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_whole(path: StorePath, data: bytes, *, check: Callable[[StorePath], None] | None = None, durable: bool = True) -> None:
-    """Put `data` at `path`: a reader sees the old file or all of the new one.
+    """Write `data` to `path` atomically, so that a reader sees either the old file or the complete new one.
 
     Args:
-        path: replaced if it exists.
+        path: the file, which is replaced if it exists.
         data: the whole content.
-        check: called with the synced temporary file before it is renamed; what it raises leaves `path` as it was.
-        durable: False skips both syncs, for files that nobody misses after a power cut.
+        check: called with the path of the synced temporary file before it is renamed. If it raises, `path` is unchanged.
+        durable: whether to sync the file and its folder; False is for files that are not needed after a power failure.
 
     Raises:
-        StoreWriteError: the disk is full, read-only, not ours ...; `path` is as it was, unless only the last sync failed.
-        UnreachableError: an object store did not answer; `path` may be as it was, or the new one.
+        StoreWriteError: the disk is full, read-only, not ours or similar; `path` is unchanged unless only the last sync failed.
+        UnreachableError: an object store did not answer; `path` is either unchanged or the new file.
     """
     if isinstance(path, RemotePath):
         _put(path, data, check)
@@ -205,13 +220,13 @@ def write_whole(path: StorePath, data: bytes, *, check: Callable[[StorePath], No
             if durable:
                 sync_folder(path.parent)
         except BaseException:
-            with contextlib.suppress(OSError):  # the first error says what is wrong
+            with contextlib.suppress(OSError):  # the first error is the one to report
                 aside.unlink(missing_ok=True)
             raise
 
 
 def _put(path: RemotePath, data: bytes, check: Callable[[StorePath], None] | None) -> None:
-    """With a check, the content goes beside it first: there is no renaming, and what `path` holds is not risked."""
+    """Write an object. With a check, a temporary object is written and checked first, because object stores cannot rename."""
     if check is None:
         path.write_bytes(data)
         return
@@ -238,13 +253,13 @@ def _write_new(path: Path, data: bytes, durable: bool) -> None:
 
 
 def read_whole(path: StorePath) -> bytes:
-    """All bytes of a file.
+    """Return all bytes of a file.
 
     Raises:
-        FileNotFoundError: there is none; the caller knows whether that matters.
-        UnreadableError: no plain file, but a link, a folder, a pipe ..., or one of enormous size.
-        StoreError: the disk or its permissions do not let us read it. It is not damaged as far as anybody knows, so it must
-            not be taken for a missing result.
+        FileNotFoundError: the file does not exist; only the caller knows whether that matters.
+        UnreadableError: the path is not a plain file but a link, a folder, a pipe or similar, or the file is too large.
+        StoreError: the disk or its permissions prevent reading. The file may be undamaged, so it must not be treated as a missing
+            result.
     """
     try:
         with reading(path):
@@ -259,7 +274,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         if error.errno != errno.ESTALE:
             raise
-    return read_plain(path)  # NFS: replaced between our look-up and our read; the second look-up finds the new file
+    return read_plain(path)  # on NFS the file was replaced between opening and reading; opening it again finds the new file
 
 
 def delete(path: StorePath) -> None:
@@ -269,15 +284,15 @@ def delete(path: StorePath) -> None:
 
 
 def write_json(path: StorePath, value: Any, *, durable: bool = True) -> None:
-    """Write an object as JSON that any JSON reader takes (no NaN)."""
+    """Write a value as JSON that every JSON reader accepts (without NaN); see `write_whole` for errors."""
     write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), durable=durable)
 
 
 def write_first(path: StorePath, value: Any) -> None:
-    """Put a JSON file at `path` unless one is there; of several writers' files one stays, whole, and all read it after this call.
+    """Write a JSON file unless one exists. If several writers compete, exactly one complete file remains, and all of them then read it.
 
-    On a disk the first writer's file stays. An object store has no such request, so there the last one stays of those whose
-    writers saw nothing; they wait until each has put its own.
+    On a disk the file of the first writer remains. An object store offers no exclusive creation, so there the last writer among those
+    that saw no file wins, and every writer waits until all of them have written.
 
     Raises:
         StoreWriteError: as for `write_whole`.
@@ -311,11 +326,11 @@ def _becomes_whole(path: Path) -> bool:
 
 
 def read_json(path: StorePath) -> dict[str, Any]:
-    """A JSON object.
+    """Read a JSON object from a file.
 
     Raises:
-        FileNotFoundError: there is none.
-        UnreadableError: torn, or not an object.
+        FileNotFoundError: the file does not exist.
+        UnreadableError: the file is truncated, or does not hold a JSON object.
     """
     try:
         value = json.loads(read_whole(path))
@@ -327,7 +342,7 @@ def read_json(path: StorePath) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """The same JSON value with null in place of NaN and infinities, which JSON cannot say."""
+    """Return the same value with None in place of NaN and infinities, which JSON cannot represent."""
     if isinstance(value, dict):
         return {name: finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -336,13 +351,13 @@ def finite(value: Any) -> Any:
 
 
 class Blobs:
-    """Files named by the SHA-256 of their content: `blobs/` of one results folder."""
+    """The folder `blobs/` of one results folder, whose files are named by the SHA-256 of their content."""
 
     def __init__(self, root: StorePath) -> None:
         self._folder = root / "blobs"
 
     def put(self, data: bytes) -> str:
-        """Keep `data` under its SHA-256, which is returned. A damaged blob of the same content is replaced."""
+        """Store `data` under its SHA-256, and return the SHA-256. A damaged blob with the same name is replaced."""
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.path(sha256)
         try:
@@ -354,10 +369,10 @@ class Blobs:
         return sha256
 
     def get(self, sha256: str) -> bytes:
-        """The bytes with this SHA-256.
+        """Return the bytes that have this SHA-256.
 
         Raises:
-            StoreError: there are none, or they are damaged.
+            StoreError: the blob does not exist, or it is damaged.
         """
         path = self.path(sha256)
         try:
@@ -369,10 +384,10 @@ class Blobs:
         return data
 
     def path(self, sha256: str) -> StorePath:
-        """Where the bytes with this SHA-256 are kept.
+        """Return the path of the blob with this SHA-256.
 
         Raises:
-            StoreError: this is no SHA-256.
+            StoreError: the text is not a SHA-256.
         """
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
             raise StoreError(f"a blob's name is a SHA-256, 64 digits 0-9 a-f, found {sha256!r}")

@@ -1,4 +1,4 @@
-"""A results folder as a set of files: their names, how the folder is made, and what to do about each kind of file."""
+"""A results folder as a set of files: their names, the creation of the folder, and advice on each kind of file."""
 
 import os
 import re
@@ -25,15 +25,15 @@ from sweep.store.remote.path import RemotePath, StorePath, concurrently
 
 FOLDERS = ("plans", "rows", "epochs", "blobs", "live", "checkpoints")
 LATER = ("latency",)
-"""Folders that are made when something is first put there, by another command than a run."""
+"""Folders that a command other than a run creates when it first writes there."""
 COMPACTED = {"rows": "trials.parquet", "epochs": "epochs.parquet"}
 SUFFIX = {"rows": "parquet", "epochs": "parquet", "checkpoints": "safetensors"}
 
 _FILES = ("manifest.json", "lock.json", "control.json", "pause.json", "report.html", *COMPACTED.values())
-_REMOTE = ("locks", "logs")  # beside them in object stores, where they are there before the manifest
+_REMOTE = ("locks", "logs")  # additional folders in object stores, which exist before the manifest
 _VERSIONED = re.compile(rf"({NAME_PATTERN})\.(0|[1-9]\d{{0,8}})-(0|[1-9]\d{{0,8}})\.([a-z]+)")
 _PLAN = re.compile(r"[1-9]\d{0,8}\.json")
-_STALE_S = 3600.0  # age at which a temporary file is no one's
+_STALE_S = 3600.0  # age from which a temporary file counts as abandoned
 
 
 class Version(NamedTuple):
@@ -46,11 +46,12 @@ class Version(NamedTuple):
 
     @property
     def order(self) -> tuple[int, int]:
+        """The attempt and retry, by which the versions of one id are ordered."""
         return self.attempt, self.retry
 
 
 class Finding(NamedTuple):
-    """One thing wrong in a results folder."""
+    """One problem in a results folder."""
 
     path: StorePath
     problem: str
@@ -58,24 +59,24 @@ class Finding(NamedTuple):
 
 
 class Folder:
-    """Lists a results folder. Missing folders are empty ones: a published sweep has no loose files."""
+    """The files of a results folder. A missing subfolder counts as empty, because a published sweep may have no loose files."""
 
     def __init__(self, root: StorePath) -> None:
         self.root = root
 
     @property
     def is_remote(self) -> bool:
-        """Whether it is in an object store, where every look is a request."""
+        """Whether the folder is in an object store, where every access is a request."""
         return isinstance(self.root, RemotePath)
 
     def names(self, folder: str) -> list[str]:
-        """The names of its files, in order; hidden files are not ours, or still being written."""
+        """Return the sorted names of the files in a subfolder, except hidden files, which are not ours or are still being written."""
         if isinstance(self.root, RemotePath):
             return [path.name for path in self._objects(folder) if not path.name.startswith(".")]
         return [name for name in self._listed(folder) if not name.startswith(".")]
 
     def _listed(self, folder: str) -> list[str]:
-        """All names in a folder on a disk, in order; `.` is the results folder itself."""
+        """Return all names in a subfolder on a disk, sorted; `.` is the results folder itself."""
         assert isinstance(self.root, Path)
         _refuse_link(self.root / folder)
         try:
@@ -85,7 +86,8 @@ class Folder:
             return []
 
     def paths(self, folder: str, suffix: str = "") -> list[StorePath]:
-        if isinstance(self.root, RemotePath):  # as listed: what was said of each need not be asked again
+        """Return the sorted paths of the files in a subfolder whose names end with `suffix`, except hidden files."""
+        if isinstance(self.root, RemotePath):  # the listed paths keep their status, which saves further requests
             return [path for path in self._objects(folder) if path.name.endswith(suffix) and not path.name.startswith(".")]
         return [self.root / folder / name for name in self.names(folder) if name.endswith(suffix)]
 
@@ -94,19 +96,19 @@ class Folder:
         return (self.root if folder == "." else self.root / folder).list()
 
     def versions(self, folder: str) -> list[Version]:
-        """All versions, sorted by id, attempt and retry."""
+        """Return all versioned files of a subfolder, sorted by id, attempt and retry."""
         return sorted(version for path in self.paths(folder) if (version := _version(path, SUFFIX[folder])))
 
     def misnamed(self, folder: str) -> list[StorePath]:
-        """Files in a folder of versions whose names are not those of versions."""
+        """Return the files in a subfolder of versioned files whose names are not of that form."""
         return [path for path in self.paths(folder) if _version(path, SUFFIX[folder]) is None]
 
     def plans(self) -> dict[int, StorePath]:
-        """The plan of each run by its number."""
+        """Return a mapping from the number of each attempt to the path of its plan."""
         return {int(path.stem): path for path in self.paths("plans", ".json") if _PLAN.fullmatch(path.name)}
 
     def temporaries(self) -> list[StorePath]:
-        """Files whose writing has not ended. In an object store only compaction makes them, except in Azure's, where every write does."""
+        """Return the temporary files of unfinished writes. In object stores only compaction creates them; on Azure every write does."""
         if isinstance(self.root, RemotePath):
             places = (".", *FOLDERS, *LATER, *_REMOTE) if self.root.writes_aside else (".",)
             return [path for folder in places for path in self._objects(folder) if is_temporary(path.name)]
@@ -114,21 +116,23 @@ class Folder:
         return [self.root / folder / name for folder in folders for name in self._listed(folder) if is_temporary(name)]
 
     def remove_temporaries(self) -> None:
-        """Remove what crashes left: everything in the subfolders where only a run writes, elsewhere what is an hour old.
+        """Remove temporary files that crashes left behind.
 
-        A writer that was cut off and comes back finds its file gone and ends; its work was planned again. (In `locks` rivals write.)
+        In subfolders where only a run writes, all of them are removed; elsewhere (including `locks`, where competing runs write) only
+        those that are an hour old. A writer that was cut off and resumes finds its file missing and ends; its work has already been
+        planned again.
         """
         remove(path for path in self.temporaries() if _is_no_ones(path, self.root))
 
     def is_new(self) -> bool:
-        """Whether it has neither manifest nor results, as before the first run."""
+        """Return whether the folder has neither a manifest nor results, as before the first run."""
         return not (is_there(self.root / "manifest.json") or is_there(self.root / COMPACTED["rows"]) or self.names("rows"))
 
     def check_ours(self) -> None:
-        """Refuse a folder that was made for something else.
+        """Refuse a folder that was created for another purpose.
 
         Raises:
-            StoreError: there is no manifest, but a file that no sweep writes.
+            StoreError: the folder has no manifest, but contains a file that no sweep writes.
         """
         ours = (*FOLDERS, *LATER, *_FILES, *(_REMOTE if isinstance(self.root, RemotePath) else ()))
         if isinstance(self.root, RemotePath):
@@ -141,7 +145,12 @@ class Folder:
             raise StoreError(f"this folder holds other things ({named}) and no manifest.json", self.root, "choose a new or empty `output`")
 
     def make(self) -> None:
-        """Make every folder that a run writes into, and test that it takes files; an object store has none to make."""
+        """Create every subfolder that a run writes into, and test that it is writable. Object stores need no folders.
+
+        Raises:
+            StoreError: a subfolder is a link.
+            StoreWriteError: a subfolder cannot be created or written to.
+        """
         if isinstance(self.root, RemotePath):
             return
         for folder in (*FOLDERS, *LATER, "logs"):
@@ -150,10 +159,11 @@ class Folder:
             make_writable(self.root / folder)
 
     def make_later(self, folder: str) -> None:
-        """Make one of `LATER` where it is not there yet.
+        """Create one of the folders in `LATER` if it does not exist yet.
 
         Raises:
-            StoreError: a link is there. StoreWriteError: it cannot be made.
+            StoreError: the folder is a link.
+            StoreWriteError: the folder cannot be created.
         """
         if isinstance(self.root, RemotePath):
             return
@@ -163,10 +173,10 @@ class Folder:
 
 
 def make_writable(folder: StorePath) -> None:
-    """Make a folder, and test that it takes files.
+    """Create a folder if it does not exist, and test that files can be written into it.
 
     Raises:
-        StoreWriteError: it does not.
+        StoreWriteError: the folder cannot be created or written to.
     """
     if isinstance(folder, RemotePath):
         folder.check_reachable()
@@ -185,7 +195,7 @@ def make_writable(folder: StorePath) -> None:
 
 
 def _refuse_link(folder: Path) -> None:
-    """Refuse a link inside a results folder, which would lead outside of it. The results folder itself may be a link."""
+    """Refuse a subfolder that is a link and so leads out of the results folder. The results folder itself may be a link."""
     if folder.name in (*FOLDERS, *LATER, "logs") and _is_link(folder):
         raise StoreError("a link where a folder is expected", folder, "put the folder itself here, or mount it here")
 
@@ -199,7 +209,7 @@ def _is_link(path: Path) -> bool:
 
 
 def remove(paths: Iterable[StorePath]) -> None:
-    """Remove files, some of which may already be gone."""
+    """Remove files; some of them may no longer exist."""
     given = list(paths)
     concurrently(delete, given, is_remote=any(isinstance(path, RemotePath) for path in given))
 
@@ -210,7 +220,7 @@ def _version(path: StorePath, suffix: str) -> Version | None:
 
 
 def _is_no_ones(temporary: StorePath, root: StorePath) -> bool:
-    """Whether nobody writes it any more. At the top, in `LATER` and in `locks` others than the holder of the lock write too."""
+    """Return whether a temporary file is abandoned. Writers without the lock use the top folder, `LATER` and `locks` too."""
     if isinstance(temporary, RemotePath):
         is_shared = temporary.parent.name in ("locks", *LATER)
         return not is_shared or time.time() - temporary.stat().st_mtime_ns / 1e9 > _STALE_S
@@ -218,16 +228,16 @@ def _is_no_ones(temporary: StorePath, root: StorePath) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Seconds since a file was last written."""
+    """Return the seconds since a file was last written."""
     try:
         with reading(path, "looked at"):
             return time.time() - path.stat().st_mtime
     except FileNotFoundError:
-        return 0.0  # it has just become a result
+        return 0.0  # it has just been renamed to its final name
 
 
 def what_to_do(path: StorePath) -> str:
-    """A hint for the user who finds this file unreadable."""
+    """Return a hint for the user if this file is unreadable."""
     kind = path.parent.name if path.parent.name in (*FOLDERS, *LATER) else path.name
     return {
         "rows": "delete it: the next run trains this trial again",
@@ -243,11 +253,11 @@ def what_to_do(path: StorePath) -> str:
 
 
 def problems_of(path: StorePath, load: Callable[[], object]) -> list[Finding]:
-    """What is wrong with a file, found by reading it; a file that has just been removed is no problem."""
+    """Return the problems that occur when a file is read. A file that has just been removed is not a problem."""
     try:
         load()
     except StoreError as error:
-        # A file that the system does not let us read may be whole: deleting it would lose a result.
+        # A file that the system does not let us read may be undamaged, and deleting it would lose a result.
         is_damaged = isinstance(error, UnreadableError) or error.hint is None
         return [Finding(path, error.problem, what_to_do(path) if is_damaged else str(error.hint))]
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The manifest: what identifies a sweep, and what another run may change."""
+"""The manifest, which identifies a sweep, and the rules for what a later run may change in it."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ class Manifest:
 
     Args:
         folder: the results folder.
-        plans: its plans, which say where a stored hypervolume reference came from.
+        plans: the plans of the folder, which show the origin of a stored hypervolume reference.
     """
 
     def __init__(self, folder: Folder, plans: Plans) -> None:
@@ -36,10 +36,10 @@ class Manifest:
         self._tasks: tuple[str, ...] | None = None
 
     def read(self) -> dict[str, Any] | None:
-        """What this folder holds; None before the first run.
+        """Return the manifest; None before the first run.
 
         Raises:
-            StoreError: manifest.json is torn, or of another schema version.
+            StoreError: manifest.json is damaged, or has an incompatible schema version.
         """
         try:
             manifest = read_json(self._path)
@@ -49,11 +49,11 @@ class Manifest:
         return manifest
 
     def create(self, manifest: dict[str, Any]) -> None:
-        """Make the folder ready for a run of the sweep that `manifest` describes. The caller holds the lock.
+        """Prepare the folder for a run of the sweep that `manifest` describes. The caller must hold the lock.
 
-        On the first run the manifest is written. Later it has to agree with the one that is there: everything but
-        `created`, `name`, `hypervolume_reference` (`settle_hypervolume_reference` changes it) and `reference_point_values`, which
-        stay as they are. New studies are added; stored studies that this run does not ask for stay.
+        The first run writes the manifest. In later runs it must agree with the stored one (`agreed_manifest`): new studies are added,
+        stored studies that this run does not contain are kept, and the hypervolume reference and the reference point are left
+        unchanged.
 
         Raises:
             StoreError: the folder holds another sweep (the message names each key that differs, with both values), or
@@ -69,9 +69,10 @@ class Manifest:
             write_json(self._path, agreed)
 
     def has_given_reference(self) -> bool:
-        """Whether the manifest's hypervolume reference comes from a grid file; it never moves then.
+        """Return whether the manifest's hypervolume reference was given in a grid file and is therefore never adjusted.
 
-        Manifests of earlier versions do not say so; there it comes from a grid file if the config of some plan gives the same.
+        Manifests of earlier versions do not record this. For them the reference counts as given if the config of some plan has the
+        same value.
         """
         manifest = self.known()
         reference, is_given = manifest.get("hypervolume_reference"), manifest.get("hypervolume_reference_given")
@@ -80,14 +81,17 @@ class Manifest:
         return any(config.get("hypervolume_reference") == reference for config in self._plans.configs())
 
     def settle_hypervolume_reference(self, reference: Sequence[float], *, is_given: bool) -> bool:
-        """Write the hypervolume reference into the manifest in place of an earlier one. The caller holds the lock.
+        """Write the hypervolume reference into the manifest, replacing an earlier one. The caller must hold the lock.
 
         Args:
-            reference: shape (n_objectives,).
-            is_given: whether the grid file gives it. A given reference is replaced only by another given one.
+            reference: shape (n_objectives,), in objective units.
+            is_given: whether it comes from the grid file. A given reference is replaced only by another given one.
 
         Returns:
             Whether the reference changed.
+
+        Raises:
+            StoreError: the shape is wrong, or a value is not finite.
         """
         values = self._checked_point("a hypervolume reference", reference)
         if not is_given and self.has_given_reference():
@@ -99,7 +103,14 @@ class Manifest:
         return bool(manifest.get("hypervolume_reference") != values)
 
     def fix_reference_point(self, values: Sequence[float]) -> None:
-        """Write the values that `reference_point: auto` stands for into the manifest, once. The caller holds the lock."""
+        """Write the values that `reference_point: auto` stands for into the manifest, once. The caller must hold the lock.
+
+        Args:
+            values: shape (n_objectives,), in objective units.
+
+        Raises:
+            StoreError: the shape is wrong, or a value is not finite.
+        """
         manifest = self.known()
         if manifest.get("reference_point_values") is None:
             point = self._checked_point("a reference point", values)
@@ -113,31 +124,32 @@ class Manifest:
         return values
 
     def settle_backend(self, model: str, choose: Callable[[], Mapping[str, Any]]) -> str:
-        """The backend that this sweep's GPUs train a model with: what the first worker chose holds for all.
+        """Return the backend with which this sweep trains a model on GPUs. The first worker chooses it for all.
 
         Args:
-            model: its name.
-            choose: measures and returns `backend` and whatever else should be kept; called only if nothing is settled yet.
+            model: name of the model.
+            choose: measures the backends, and returns `backend` and any other values to record. It is called only if no backend has been
+                chosen yet.
         """
         path = self._folder.root / "plans" / f"backend-{checked_name(model, 'model')}.json"
         settled = (self.read() or {}).get("backends", {}).get(model)
         if settled is None:
             try:
                 settled = read_json(path)
-            except (FileNotFoundError, UnreadableError):  # not there, or being written
+            except (FileNotFoundError, UnreadableError):  # missing, or being written
                 write_first(path, dict(choose()))
                 settled = read_json(path)
         return str(settled["backend"])
 
     def record_backends(self) -> None:
-        """Copy the backends that workers settled into the manifest. The caller holds the lock."""
+        """Copy the backends that workers chose into the manifest. The caller must hold the lock."""
         settled = {path.stem.removeprefix("backend-"): read_json(path) for path in self._folder.paths("plans", ".json") if "-" in path.stem}
         manifest = self.known()
         if not settled.keys() <= manifest.get("backends", {}).keys():
             write_json(self._path, {**manifest, "backends": {**settled, **manifest.get("backends", {})}})
 
     def known(self) -> dict[str, Any]:
-        """What this folder holds.
+        """Return the manifest, which must exist.
 
         Raises:
             StoreError: there is no manifest.
@@ -149,23 +161,23 @@ class Manifest:
         return manifest
 
     def raise_version(self) -> None:
-        """Raise the manifest's schema version to the one that is about to be written.
+        """Raise the manifest's schema version to the current one, before a file of that version is written.
 
-        An earlier release then refuses the whole folder, instead of taking a table for damaged.
+        An earlier release then refuses the whole folder, instead of reporting a table as damaged.
         """
         manifest = self.known()
         if manifest["schema_version"] < SCHEMA_VERSION:
             write_json(self._path, {**manifest, "schema_version": SCHEMA_VERSION})
 
     def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks, which never change."""
+        """Return the names of the tasks, which never change."""
         if self._tasks is None:
             self._tasks = tuple(self.known()["tasks"])
         return self._tasks
 
 
 def manifest_mistake(manifest: Mapping[str, Any]) -> str | None:
-    """The first key of a manifest whose value no run writes; None if every value is valid."""
+    """Return the first key of a manifest whose value is invalid; None if every value is valid."""
     problem, backends = manifest.get("problem", {}), manifest.get("backends", {})
     rules = {
         "name": is_line(manifest.get("name")),
@@ -187,10 +199,10 @@ def _texts(item: Mapping[str, Any], *keys: str) -> list[Any]:
 
 
 def check_manifest(manifest: Mapping[str, Any], path: StorePath) -> None:
-    """Refuse a manifest that this program does not understand.
+    """Refuse a manifest that this program cannot interpret.
 
     Raises:
-        UnreadableError: another schema version; or tasks, studies or objectives are not what the contract says.
+        UnreadableError: the schema version is incompatible, or a value violates the contract.
     """
     version = manifest.get("schema_version")
     if type(version) is not int or version not in READABLE_VERSIONS:
@@ -213,14 +225,19 @@ def check_manifest(manifest: Mapping[str, Any], path: StorePath) -> None:
 
 
 def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: StorePath) -> dict[str, Any]:
-    """The stored manifest with the new studies and the schema version of the one asked for.
+    """Return the stored manifest with the new studies and the schema version of the requested manifest.
 
-    Everything else has to be equal, except `created`, `name`, `true_front` and `selection` (which follow from the problem) and
-    the points that are fixed later (`hypervolume_reference`, `reference_point_values`); those stay as stored. A folder of an
-    earlier version, which has no `selection`, gets it. Stored studies that this run does not ask for stay.
+    The two must agree, except in `created`, `name`, `versions`, `backends`, `true_front` and `selection` (which follow from the
+    problem), and in the points that are determined later (`hypervolume_reference`, `reference_point_values`). These keep their stored
+    values. A folder of an earlier version that has no `selection` receives it. Stored studies that this run does not contain are kept.
+
+    Args:
+        stored: the manifest in the folder.
+        asked: the manifest of the sweep that is about to run.
+        root: the results folder, for error messages.
 
     Raises:
-        StoreError: another sweep; the message names each key that differs, with both values.
+        StoreError: the folder holds another sweep; the message names each key that differs, with both values.
     """
     lines = [line for key in {**stored, **asked} if key not in _NOT_IDENTITY for line in _differences(key, stored, asked)]
     studies = {study["name"]: _without_label(study) for study in stored["studies"]}
@@ -237,12 +254,12 @@ def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Stor
 
 
 def _without_label(study: Mapping[str, Any]) -> dict[str, Any]:
-    """A study without the label of its method, which earlier versions did not write and which changes no result."""
+    """Return a study without the label of its method, which earlier versions did not write and which affects no result."""
     return {key: value for key, value in study.items() if key != "label"}
 
 
 def _is_same_data(key: str, old: object, new: object) -> bool:
-    """Whether two problems have the same data, wherever their files lie: the fingerprint covers data and options."""
+    """Return whether two problems have the same data, wherever their files are; the fingerprint covers data and options."""
     if key != "problem" or not isinstance(old, dict) or not isinstance(new, dict):
         return False
     return all(old.get(name) is not None and old.get(name) == new.get(name) for name in ("name", "fingerprint"))

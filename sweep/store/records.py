@@ -1,6 +1,6 @@
-"""Small records in JSON beside the results: the plan of each run, the live states of running packs, measured latencies.
+"""Small JSON records besides the results: plans, the live states of running packs, and measured latencies.
 
-A results folder may come from anywhere, so every record is checked when it is read.
+A results folder may come from an untrusted source, so every record is checked when it is read.
 """
 
 import math
@@ -28,25 +28,25 @@ _LIVE_NUMBERS = ("best_metric", "sparsity_rate", "started", "updated")
 
 
 def is_line(value: object) -> bool:
-    """Text on one line that a terminal shows as it is."""
+    """Return whether a value is a text of one line that a terminal can show unchanged."""
     return isinstance(value, str) and len(value) <= _MAX_TEXT and value.isprintable()
 
 
 def is_count(value: object) -> bool:
-    """A whole number >= 0 that every JSON reader takes exactly."""
+    """Return whether a value is an integer >= 0 that every JSON reader represents exactly."""
     return type(value) is int and 0 <= value < _MAX_COUNT
 
 
 def is_number(value: object) -> bool:
-    """A finite number of a size that can be computed with."""
+    """Return whether a value is a finite number, or an integer that a float represents exactly."""
     return math.isfinite(value) if isinstance(value, float) else type(value) is int and abs(value) < _MAX_COUNT
 
 
 def check_plan(plan: Mapping[str, Any], path: StorePath) -> None:
-    """Refuse a plan that no run wrote; a key may be absent.
+    """Refuse a plan that cannot have been written by a run. Every key may be absent.
 
     Raises:
-        UnreadableError: its trials, its time or its counts are invalid.
+        UnreadableError: the trials, the config, the start time or a count are invalid.
     """
     trials = plan.get("trials", [])
     if not isinstance(trials, list) or not all(isinstance(trial, dict) and is_name(trial.get("trial_id")) for trial in trials):
@@ -61,7 +61,7 @@ def check_plan(plan: Mapping[str, Any], path: StorePath) -> None:
 
 
 def is_live(state: Mapping[str, Any]) -> bool:
-    """Whether a worker wrote this live state; other files are not shown, as the next epoch writes them again."""
+    """Return whether a live state is valid. An invalid one can be ignored, because the next epoch writes it again."""
     trial_ids = state.get("trial_ids")
     return (
         is_name(state.get("pack_id"))
@@ -75,10 +75,10 @@ def is_live(state: Mapping[str, Any]) -> bool:
 
 
 def check_latency(latency: Mapping[str, Any], path: StorePath) -> None:
-    """Refuse a latency record that `sweep measure` did not write.
+    """Refuse a latency record that `sweep measure` cannot have written.
 
     Raises:
-        UnreadableError: it is of another trial than its name says, or one of its values is invalid.
+        UnreadableError: the record belongs to another trial than its file name states, or one of its values is invalid.
     """
     sha256, times = latency.get("weights_sha256"), latency.get("latency_ms")
     rules = {
@@ -94,17 +94,17 @@ def check_latency(latency: Mapping[str, Any], path: StorePath) -> None:
 
 
 class Plans:
-    """The plans of a sweep: what each run was going to do, by the run's number."""
+    """The plans of a sweep, one for each attempt."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._latest: tuple[StorePath, dict[str, Any]] | None = None
 
     def write(self, attempt: int, plan: Mapping[str, Any]) -> None:
-        """Record what run `attempt` is going to do. The caller holds the lock.
+        """Store the plan of attempt number `attempt`. The caller must hold the lock.
 
         Raises:
-            StoreError: that run already has a plan.
+            StoreError: the attempt already has a plan.
         """
         path = self._folder.root / "plans" / f"{attempt}.json"
         if is_there(path):
@@ -112,7 +112,7 @@ class Plans:
         write_json(path, dict(plan))
 
     def latest(self) -> dict[str, Any] | None:
-        """The plan of the last run; None before the first. A plan never changes, so each is read once."""
+        """Return the plan of the last attempt; None before the first. Plans never change, so each is read only once."""
         plans = self._folder.plans()
         if not plans:
             return None
@@ -122,15 +122,15 @@ class Plans:
         return self._latest[1]
 
     def configs(self) -> list[dict[str, Any]]:
-        """The config in each plan, in no particular order; empty where a plan has none."""
+        """Return the config of each plan, in no particular order; empty for a plan that has none."""
         return [read_plan(path).get("config", {}) for path in self._folder.plans().values()]
 
 
 def read_plan(path: StorePath) -> dict[str, Any]:
-    """A plan.
+    """Read and check a plan.
 
     Raises:
-        UnreadableError: no run wrote it.
+        UnreadableError: the file is not a plan that a run wrote.
     """
     plan = read_json(path)
     check_plan(plan, path)
@@ -138,16 +138,17 @@ def read_plan(path: StorePath) -> dict[str, Any]:
 
 
 class Live:
-    """The live states: where each running pack is, as its worker reports."""
+    """The live states of running packs, as reported by their workers."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._written: dict[str, float] = {}
 
     def write(self, pack_id: str, state: Mapping[str, Any]) -> None:
-        """Show where a running pack is. NaN becomes null; nothing is synced, as nobody misses it after a power cut.
+        """Store the live state of a running pack, with null in place of NaN.
 
-        An object store takes a state at most every two seconds; one that comes sooner is not shown.
+        The file is not synced, because it is not needed after a power failure. In an object store a state is written at most every
+        two seconds; a state that comes sooner is dropped.
         """
         path = self._folder.root / "live" / f"{checked_name(pack_id, 'pack id')}.json"
         if self._folder.is_remote and time.monotonic() - self._written.get(pack_id, -REMOTE_S) < REMOTE_S:
@@ -156,40 +157,41 @@ class Live:
         write_json(path, {**finite(dict(state)), "pack_id": pack_id}, durable=False)
 
     def read(self) -> list[dict[str, Any]]:
-        """The states of the running packs, each with its `pack_id`, in the order of ids."""
+        """Return the live states of the running packs, each with its `pack_id`, ordered by id."""
         states = []
         for path in self._folder.paths("live", ".json"):
             try:
                 states.append(read_json(path))
             except (FileNotFoundError, UnreadableError):
-                continue  # the pack has just ended; or a power cut tore it
+                continue  # the pack has just ended, or a power failure truncated the file
         return states
 
     def remove(self, pack_id: str) -> None:
-        """The pack has ended: remove its live state."""
+        """Remove the live state of a pack that has ended."""
         remove([self._folder.root / "live" / f"{checked_name(pack_id, 'pack id')}.json"])
 
     def clear(self) -> None:
-        """No pack runs: remove all live states. The caller holds the lock."""
+        """Remove all live states when no pack is running. The caller must hold the lock."""
         remove(self._folder.paths("live", ".json"))
 
 
 class Latencies:
-    """The latencies: how long a trial's networks take on one named machine."""
+    """The latencies of trained networks, each measured on a named machine."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     def write(self, trial_id: str, latency: Mapping[str, Any]) -> None:
-        """Keep the measured latency of one trial's networks in place of an earlier one; needs no lock.
+        """Store the measured latency of one trial's networks, replacing an earlier measurement. This needs no lock.
 
         Args:
-            trial_id: of the trial.
-            latency: `weights_sha256`, `latency_ms` (batch as text -> `before` and `after`, milliseconds), `host`, `processor`,
-                `torch`, `product` and `measured` (a time with its zone).
+            trial_id: id of the trial.
+            latency: `weights_sha256`, `latency_ms` (maps a batch size as text to `before` and `after` in milliseconds), `host`,
+                `processor`, `torch`, `product` and `measured` (a time with its zone).
 
         Raises:
-            StoreWriteError: the folder did not take it; an earlier measurement is as it was.
+            UnreadableError: one of these values is invalid.
+            StoreWriteError: the record could not be written; an earlier measurement is unchanged.
         """
         path = self._folder.root / "latency" / f"{checked_name(trial_id, 'trial id')}.json"
         record = {"trial_id": trial_id, **latency}
@@ -198,7 +200,7 @@ class Latencies:
         write_json(path, record)
 
     def read(self, trial_id: str) -> dict[str, Any] | None:
-        """The measured latency of a trial; None where there is none, or its file is damaged and `verify` names it."""
+        """Return the measured latency of a trial; None if there is none, or if its file is damaged (`Store.verify` reports it)."""
         try:
             return _read_latency(self._folder.root / "latency" / f"{checked_name(trial_id, 'trial id')}.json")
         except (FileNotFoundError, UnreadableError):
@@ -209,7 +211,7 @@ class Latencies:
         remove(path for path in self._folder.paths("latency", ".json") if path.stem in trial_ids)
 
     def problems(self) -> list[Finding]:
-        """Everything wrong in the folder of latencies."""
+        """Return all problems in the folder of latencies."""
         problems = []
         for path in self._folder.paths("latency"):
             if path.suffix != ".json" or not is_name(path.stem):
@@ -230,12 +232,12 @@ def _are_vectors(value: object) -> bool:
 
 
 def is_point(value: object) -> bool:
-    """Whether it is a list of numbers, or absent."""
+    """Return whether a value is a list of numbers, or None."""
     return value is None or (isinstance(value, list) and all(map(is_number, value)))
 
 
 def _is_pair(value: object) -> bool:
-    """Milliseconds before and after compression."""
+    """Return whether a value holds the milliseconds before and after compression."""
     return isinstance(value, dict) and all(is_number(value.get(name)) and value[name] >= 0 for name in ("before", "after"))
 
 

@@ -1,4 +1,4 @@
-"""The rows of finished trials and their curves: published one file each, compacted into one table, read once a trial."""
+"""The rows and curves of finished trials: published as one file per trial, later compacted into one table."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ from sweep.store.tables import decode_table, encode_table, nested, to_table
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 KEY_COLUMNS = ("trial_id", "attempt", "retry", "state")
-"""Of rows: which trial, in which run and retry, and how it ended."""
+"""The columns that identify a row: the trial, its attempt and retry, and the state in which it ended."""
 
 
 class Rows:
@@ -26,8 +26,8 @@ class Rows:
 
     Args:
         folder: the results folder.
-        manifest: names the tasks, and so the columns.
-        blobs: where a row's weights are kept.
+        manifest: the manifest, whose tasks determine the columns.
+        blobs: the store of the rows' weights.
     """
 
     def __init__(self, folder: Folder, manifest: Manifest, blobs: Blobs) -> None:
@@ -36,19 +36,19 @@ class Rows:
         self._tables: dict[str, TableFiles] = {}
 
     def publish(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]] = (), weights: bytes | None = None) -> None:
-        """Make one finished trial complete: its weights, then its curves, then its row.
+        """Publish one finished trial: its weights, then its curves, then its row.
 
-        The row is what counts, so it is written last. Publishing the same (trial, attempt, retry) again does nothing.
+        The row makes the trial complete, so it is written last. Publishing the same (trial, attempt, retry) again does nothing.
 
         Args:
-            row: columns of `row_schema`; those that are absent become null. `trial_id`, `attempt`, `retry` and `state`
-                are required; `weights_sha256` is filled in when `weights` is given.
-            epochs: columns of `epoch_schema`; `trial_id`, `attempt` and `retry` are filled in.
-            weights: a safetensors file.
+            row: columns of `row_schema`; missing columns become null. `trial_id`, `attempt`, `retry` and `state` are required;
+                `weights_sha256` is filled in if `weights` is given.
+            epochs: columns of `epoch_schema`, one mapping per epoch; `trial_id`, `attempt` and `retry` are filled in.
+            weights: the content of a safetensors file.
 
         Raises:
-            SchemaError: the row breaks the contract.
-            StoreWriteError: the disk did not take it; the row does not count.
+            SchemaError: the row violates the contract.
+            StoreWriteError: a file could not be written; the trial is not complete.
         """
         trial_id, attempt, retry = checked_name(row.get("trial_id"), "trial id"), row.get("attempt"), row.get("retry")
         if type(attempt) is not int or type(retry) is not int or min(attempt, retry) < 0:
@@ -69,10 +69,10 @@ class Rows:
         write_whole(self._root / "rows" / name, row_file)
 
     def complete(self, trial_ids: Collection[str] | None = None) -> dict[str, str]:
-        """The state of each complete trial's latest row. Rows that cannot be read do not count: see `unreadable`.
+        """Return the state of each complete trial from its latest row. Unreadable rows do not count (`Store.unreadable` lists them).
 
         Args:
-            trial_ids: look at the loose rows of these trials only; None: of all.
+            trial_ids: read only the loose rows of these trials; None reads those of all trials.
         """
         if self._folder.is_new():
             return {}
@@ -80,22 +80,24 @@ class Rows:
         return dict(zip(table["trial_id"].to_pylist(), table["state"].to_pylist(), strict=True))
 
     def read(self, trial_ids: Collection[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        """The latest row of each trial, once, in the order of trial ids, with the lists and mappings of `NESTED`. Rows that cannot be
-        read are left out: see `unreadable`.
+        """Return the latest row of each trial, ordered by trial id. Unreadable rows are left out (`Store.unreadable` lists them).
+
+        The columns in `NESTED` hold lists and mappings, not JSON text.
 
         Args:
-            trial_ids: only of these trials; None: of all.
-            columns: read these and the key columns (trial id, attempt, retry, state) only; none of `LATER_COLUMNS`. None: all.
+            trial_ids: return only the rows of these trials; None returns all.
+            columns: read only these columns and the key columns (trial id, attempt, retry, state); columns in `LATER_COLUMNS` are not
+                allowed. None reads all columns.
         """
         rows = self._files("rows").latest(None if columns is None else list(dict.fromkeys((*KEY_COLUMNS, *columns))))
         return nested(rows if trial_ids is None else of_trials(rows, trial_ids))
 
     def compact(self) -> None:
-        """Move loose rows and curves into trials.parquet and epochs.parquet. The caller holds the lock.
+        """Move loose rows and curves into trials.parquet and epochs.parquet. The caller must hold the lock.
 
-        The new file is read back before it replaces the old one; then exactly those loose files are removed that are in it or
-        superseded by it. A crash in between leaves rows in both places, which readers take once. Files that cannot be
-        read stay where they are.
+        The new file is read back before it replaces the old one. Then exactly those loose files are removed whose content it contains
+        or supersedes. A crash in between leaves rows in both places, and readers use each row once. Unreadable files stay where they
+        are.
         """
         self._manifest.raise_version()
         files = self._files("rows")
@@ -106,14 +108,14 @@ class Rows:
         latest = files.latest(KEY_COLUMNS)
         order = {row["trial_id"]: (row["attempt"], row["retry"]) for row in latest.to_pylist()}
         files = self._files("epochs")
-        # curves are published before their row: those of a newer attempt may still get one
+        # Curves are published before their row, so curves of a newer attempt may still receive a row and are not moved yet.
         curves = [(version, table) for version, table in files.loose() if version.order <= order.get(version.id, (-1, -1))]
         if curves:
             files.publish_compacted(merged_curves(files.compacted(), [table for _, table in curves], latest))
             remove(version.path for version, _ in curves)
 
     def forget(self, trial_ids: Collection[str]) -> None:
-        """Remove the rows and curves of these trials, so that they are planned again. The caller holds the lock."""
+        """Remove the rows and curves of these trials, so that they are planned again. The caller must hold the lock."""
         self._manifest.raise_version()
         for folder in COMPACTED:
             files = self._files(folder)
@@ -124,20 +126,20 @@ class Rows:
             remove(version.path for version in self._folder.versions(folder) if version.id in trial_ids)
 
     def measured(self) -> set[str]:
-        """Complete trials, without those that ended in `error` after their last epoch."""
+        """Return the ids of complete trials, except those that ended in `error` after their last epoch."""
         rows = self.read(columns=("n_epochs",)).to_pylist()
         return {row["trial_id"] for row in rows if row["state"] != "error" or row["n_epochs"] is None}
 
     def every(self) -> list[tuple[StorePath, Callable[[], pa.Table]]]:
-        """Every table of rows and of curves, loose and compacted, and how to read it."""
+        """Return the path of every table of rows and curves, loose and compacted, each with a function that reads it."""
         return [*self._files("rows").every(), *self._files("epochs").every()]
 
     def wrong(self) -> Iterator[Finding]:
-        """Rows that can be read and yet break the contract."""
+        """Yield the problems of rows that can be read but violate the contract."""
         tasks, blobs = self._manifest.tasks(), set(self._folder.names("blobs"))
         for path, load in self._files("rows").every():
             if problems_of(path, load):
-                continue  # `unreadable` names it
+                continue  # `Store.unreadable` reports it
             rows = nested(load()).to_pylist()
             for row in rows:
                 sha256 = row["weights_sha256"]
@@ -152,7 +154,7 @@ class Rows:
                 yield Finding(path, "a trial is in it twice", "harmless: readers take the latest, and the next compaction fixes it")
 
     def _files(self, kind: str) -> "TableFiles":
-        """The tables `rows` or `epochs`; their columns follow from the manifest."""
+        """Return the tables of kind `rows` or `epochs`, whose columns follow from the manifest."""
         if not self._tables:
             tasks = self._manifest.tasks()
             schemas = {"rows": row_schema(tasks), "epochs": epoch_schema(tasks)}
@@ -161,15 +163,14 @@ class Rows:
 
 
 class TableFiles:
-    """Reads and compacts the tables of one kind; workers may publish loose ones meanwhile.
+    """Reads and compacts the tables of one kind, while workers may publish loose ones.
+
+    Unreadable loose files are left out. An unreadable compacted file raises UnreadableError, because too much would be missing.
 
     Args:
         folder: the results folder.
         kind: `rows` or `epochs`.
-        schema: of the tables.
-
-    Loose files that cannot be read are left out. A compacted file that cannot be read raises UnreadableError, as too much would
-    be missing.
+        schema: the schema of the tables.
     """
 
     def __init__(self, folder: Folder, kind: str, schema: pa.Schema) -> None:
@@ -178,21 +179,21 @@ class TableFiles:
         self._keys: dict[StorePath, tuple[tuple[int, int, int], pa.Table]] = {}
 
     def made_of(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-        """A table of this kind; absent columns become null."""
+        """Return rows as a table of this kind, with null in missing columns."""
         return to_table(rows, self._schema)
 
     def latest(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The latest row of each trial, loose or compacted."""
-        loose = self.loose(columns)  # first: a row that compaction takes meanwhile is in the compacted file
+        """Return the latest row of each trial, whether loose or compacted."""
+        loose = self.loose(columns)  # read first, so that a row which is compacted meanwhile is found in the compacted file
         return latest_of([*(table for _, table in loose), self.compacted(columns)])
 
     def latest_keys(self, trial_ids: Iterable[str] | None) -> pa.Table:
-        """The key columns of `latest`; only files that changed since the last call are read.
+        """Return the key columns of `latest`, reading only files that have changed since the last call.
 
         Args:
-            trial_ids: look only at the loose rows of these trials; None: at all.
+            trial_ids: read only the loose rows of these trials; None reads all.
         """
-        versions = self._folder.versions(self._kind)  # first, as above
+        versions = self._folder.versions(self._kind)  # listed first, for the same reason as in `latest`
         if trial_ids is not None:
             wanted = set(trial_ids)
             versions = [version for version in versions if version.id in wanted]
@@ -200,17 +201,17 @@ class TableFiles:
         return latest_of([*self._known(versions), compacted])
 
     def loose(self, columns: Sequence[str] | None = None) -> list[tuple[Version, pa.Table]]:
-        """The loose tables that can be read."""
+        """Return the loose tables that can be read."""
 
         def read(version: Version) -> list[tuple[Version, pa.Table]]:
-            with contextlib.suppress(UnreadableError, FileNotFoundError):  # `Store.unreadable` names it; or compaction has just taken it
+            with contextlib.suppress(UnreadableError, FileNotFoundError):  # `Store.unreadable` reports it, or it has just been compacted
                 return [(version, self._read(version, columns))]
             return []
 
         return [one for found in self._concurrently(read, self._folder.versions(self._kind)) for one in found]
 
     def compacted(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The compacted table; an empty one when nothing was compacted.
+        """Return the compacted table, which is empty if nothing has been compacted.
 
         Raises:
             UnreadableError: the file is damaged.
@@ -223,10 +224,10 @@ class TableFiles:
             raise UnreadableError(error.problem, self._compacted_path, error.hint or what_to_do(self._compacted_path)) from error
 
     def publish_compacted(self, table: pa.Table) -> None:
-        """Replace the compacted table by `table`, which is read back first. The caller holds the lock.
+        """Replace the compacted table with `table`, after reading the new file back. The caller must hold the lock.
 
         Raises:
-            StoreWriteError: the disk did not keep it; the old file stays.
+            StoreWriteError: the file could not be written or read back unchanged; the old file is kept.
         """
         data = encode_table(table)
 
@@ -239,13 +240,13 @@ class TableFiles:
         write_whole(self._compacted_path, data, check=check)
 
     def every(self) -> Iterator[tuple[StorePath, Callable[[], pa.Table]]]:
-        """Every table, loose and compacted, and how to read it."""
+        """Yield the path of every table, loose and compacted, each with a function that reads it."""
         for version in self._folder.versions(self._kind):
             yield version.path, partial(self._read, version)
         yield self._compacted_path, self.compacted
 
     def _known(self, versions: Iterable[Version]) -> list[pa.Table]:
-        """The key columns of the loose rows that can be read."""
+        """Return the key columns of the loose rows that can be read."""
 
         def read(version: Version) -> list[pa.Table]:
             with contextlib.suppress(UnreadableError, FileNotFoundError):
@@ -255,7 +256,10 @@ class TableFiles:
         return [table for found in self._concurrently(read, versions) for table in found]
 
     def _remembered(self, path: StorePath, read: Callable[[], pa.Table]) -> pa.Table:
-        """What `read` returns for this file, read again only if it has changed: a run asks twice a second, and most files never change."""
+        """Return the result of `read` for a file, calling it again only if the file has changed.
+
+        A run asks twice a second, and most files never change.
+        """
         try:
             status = path.stat()
         except OSError:
@@ -266,7 +270,7 @@ class TableFiles:
         return self._keys[path][1]
 
     def _read(self, version: Version, columns: Sequence[str] | None = None) -> pa.Table:
-        """One loose file, which holds what its name says."""
+        """Read one loose file, and check that its content matches its name."""
         table = decode_table(read_whole(version.path), self._schema, version.path, columns)
         keys = {name: table[name].unique().to_pylist() for name in ("trial_id", "attempt", "retry")}
         if list(keys.values()) != [[version.id], [version.attempt], [version.retry]]:
@@ -280,9 +284,9 @@ class TableFiles:
 
 
 def latest_of(tables: Sequence[pa.Table]) -> pa.Table:
-    """The row with the highest (attempt, retry) of each trial, in the order of trial ids."""
+    """Return the row with the highest (attempt, retry) of each trial, ordered by trial id."""
     table = pa.concat_tables(tables)
-    if _is_sorted(table["trial_id"]):  # a compacted file alone
+    if _is_sorted(table["trial_id"]):  # only a compacted file
         return table.combine_chunks()
     keys = zip(*(table[name].to_pylist() for name in ("trial_id", "attempt", "retry")), strict=True)
     latest: dict[str, tuple[int, int, int]] = {}
@@ -294,23 +298,28 @@ def latest_of(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _is_sorted(ids: pa.ChunkedArray) -> bool:
-    """Whether each id occurs once, in ascending order."""
+    """Return whether the ids are distinct and in ascending order."""
     import pyarrow.compute as pc
 
     return len(ids) < 2 or bool(pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py())
 
 
 def of_trials(table: pa.Table, trial_ids: Collection[str]) -> pa.Table:
-    """The rows of these trials."""
+    """Return the rows of these trials."""
     import pyarrow.compute as pc
 
     return table.filter(pc.is_in(table["trial_id"], value_set=pa.array(list(trial_ids), pa.string())))
 
 
 def merged_curves(old: pa.Table, loose: Sequence[pa.Table], latest: pa.Table) -> pa.Table:
-    """The curves that belong to the latest rows, in the order of trial ids and epochs.
+    """Return the curves that belong to the latest rows, ordered by trial id and epoch.
 
-    After a crash between publishing and deleting, loose curves are in `old` too: those in `old` give way.
+    After a crash between publishing and deleting, loose curves may also be in `old`; the loose ones then replace them.
+
+    Args:
+        old: the compacted curves.
+        loose: tables of loose curves.
+        latest: the key columns of the latest rows.
     """
     import pyarrow.compute as pc
 

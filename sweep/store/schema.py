@@ -1,7 +1,7 @@
-"""The store's contract: Arrow schemas of rows and epochs, their version, and what is checked before a row is written.
+"""The store's contract: the Arrow schemas of rows and epochs, their version, and the checks before a row is written.
 
-A changed column or a changed meaning raises `SCHEMA_VERSION`. The columns themselves are listed in `analysis.results.columns`, which both
-the store and `analysis` read.
+Any change to a column or its meaning raises `SCHEMA_VERSION`. The columns are listed in `analysis.results.columns`, which both the
+store and `analysis` use.
 """
 
 import math
@@ -15,7 +15,7 @@ from analysis.results.columns import SPLITS as SPLITS
 
 SCHEMA_VERSION = 3
 READABLE_VERSIONS = frozenset({2, 3})
-"""Versions of files that the store reads; it writes `SCHEMA_VERSION` alone."""
+"""The file versions that the store can read; it writes only `SCHEMA_VERSION`."""
 _JSON: dict[Kind, pa.DataType] = {
     "texts": pa.list_(pa.string()),
     "numbers": pa.list_(pa.float64()),
@@ -31,29 +31,29 @@ _ARROW: dict[Kind, pa.DataType] = {
     **dict.fromkeys(_JSON, pa.string()),
 }
 NESTED = {column.name: _JSON[column.kind] for column in (*ROW_COLUMNS, *EPOCH_COLUMNS) if column.kind in _JSON}
-"""Columns of lists and mappings. Files hold them as JSON text, which pandas, polars, DuckDB, Feather and CSV all carry unchanged; files of
-version 2 hold these Arrow types."""
+"""The columns that hold lists or mappings, with their Arrow types. Files store them as JSON text, which pandas, polars, DuckDB, Feather
+and CSV all preserve; files of version 2 store the Arrow types themselves."""
 LATER_COLUMNS = frozenset({"taken_over", "gradient_cosine", "n_macs", "compact_bytes", "energy_estimated"})
-"""Columns that came without a new version: files without them are read as if they held nulls."""
+"""Columns that were added without a new version; in files that lack them they are read as null."""
 FINAL_STATES = ("ok", "diverged", "error")
 _TOLERANCE = 1e-9
 
 
 class SchemaError(ValueError):
-    """A row or a file that does not keep the store's contract."""
+    """A row or a file violates the store's contract."""
 
 
 def row_schema(tasks: Sequence[str]) -> pa.Schema:
-    """The columns of `rows/` and `trials.parquet` for a problem with these tasks, in order (`analysis.results.columns`).
+    """Return the schema of `rows/` and `trials.parquet` for a problem with these tasks (`analysis.results.columns`).
 
-    Fractions and ratios are never percent; null means "not measured", NaN means "diverged". `k` and `k_i` are null for
-    methods without a preference. The columns of `NESTED` are JSON text.
+    Fractions and ratios are never given in percent. Null means "not measured", and NaN means "diverged". `k` and `k_i` are null for
+    methods without a preference. The columns in `NESTED` are JSON text.
     """
     return _schema(row_columns(tasks))
 
 
 def epoch_schema(tasks: Sequence[str]) -> pa.Schema:
-    """The columns of `epochs/` and `epochs.parquet`, in order: one row for each epoch of a trial."""
+    """Return the schema of `epochs/` and `epochs.parquet`, which hold one row for each epoch of a trial."""
     return _schema(epoch_columns(tasks))
 
 
@@ -63,11 +63,11 @@ def _schema(columns: Sequence[Column]) -> pa.Schema:
 
 
 def check_row(row: Mapping[str, Any], tasks: Sequence[str]) -> None:
-    """Refuse a row that breaks an identity of the method.
+    """Refuse a row that violates the contract or an identity of the method.
 
     Raises:
-        SchemaError: an unknown column or state, a preference off the simplex, `parameter_sharing` that is not
-            `compression_rate * (1 - sparsity_rate)`, or an `ok` row without an objective; the message names the value.
+        SchemaError: a column or state is unknown, the preference is not on the simplex, `parameter_sharing` is not
+            `compression_rate * (1 - sparsity_rate)`, or an `ok` row lacks an objective; the message names the value.
     """
     unknown = set(row) - set(row_schema(tasks).names)
     if unknown:

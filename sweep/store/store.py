@@ -1,7 +1,7 @@
-"""The door to a results folder: one folder a sweep, the truth about what is complete.
+"""The public interface to a results folder. Each sweep has one, and it alone determines which trials are complete.
 
-Workers publish rows, blobs and checkpoints without a lock: every file is whole or absent, and nothing that was published
-is ever replaced. Manifest, plans and compaction belong to whoever holds `Store.lock`. `docs/store.md` is the contract.
+Workers publish rows, blobs and checkpoints without a lock: every file is either complete or absent, and a published file is never
+replaced. Only the holder of `Store.lock` may write the manifest and plans and compact the tables. `docs/store.md` is the contract.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,13 +30,13 @@ class Store:
     """One results folder, on a disk or in an object store.
 
     Args:
-        root: the folder, which need not exist before `lock` or `create`; or its address as text.
+        root: the folder, which need not exist before `lock` or `create`; or the text of an address.
 
-    Every method raises StoreError, with a message for the user, when a file of the folder cannot be read as the contract
-    says, StoreWriteError when the disk is full, read-only or not ours, and UnreachableError when an object store does not
-    answer for a while. Instances are cheap and can be pickled.
+    Every method may raise StoreError, with a message for the user, if a file of the folder violates the contract; StoreWriteError if
+    the disk is full, read-only or not ours; and UnreachableError if an object store does not answer for a while. Instances are cheap
+    to create and can be pickled.
 
-    Each noun of the folder is a class of its own, which documents what the method named after it here does.
+    Most methods delegate to a class for one part of the folder (`Manifest`, `Plans`, `Rows` and so on), which documents them in full.
     """
 
     def __init__(self, root: str | StorePath) -> None:
@@ -55,20 +55,20 @@ class Store:
 
     @property
     def is_remote(self) -> bool:
-        """Whether it is in an object store, where every look is a request."""
+        """Whether the folder is in an object store, where every access is a request."""
         return isinstance(self.root, RemotePath)
 
     def check_reachable(self) -> None:
-        """Refuse at once an object store that does not answer, has no such bucket or denies access; a disk is not looked at.
+        """Refuse an object store that does not answer, lacks the bucket or denies access. For a disk this does nothing.
 
         Raises:
-            StoreError: the message says what to check.
+            StoreError: the object store cannot be used; the message states what to check.
         """
         if isinstance(self.root, RemotePath):
             self.root.check_reachable()
 
     def takes_files(self) -> bool:
-        """Whether this machine can write into the folder, as far as an empty file can tell."""
+        """Return whether this machine can write an empty file into the folder."""
         try:
             make_writable(self.root)
         except StoreError:
@@ -76,17 +76,17 @@ class Store:
         return True
 
     def lock(self, *, patience: float = 30.0) -> FolderLock:
-        """The right to run: `with store.lock() as lock: ...`; makes the folder if there is none.
+        """Return the lock that a run must hold: `with store.lock() as lock: ...`. The folder is created if it does not exist.
 
         Args:
-            patience: seconds to watch a holder on another host before it counts as dead.
+            patience: seconds without a heartbeat after which a holder on another host counts as dead.
 
         Raises:
-            LockedError: on entering, when another run is alive.
-            StoreError: the folder holds things that are no results.
+            LockedError: another run is alive; raised on entering the `with` block.
+            StoreError: the folder contains files that are not results.
         """
         if self.is_remote:
-            make_writable(self.root)  # first: a bucket that is not there looks empty
+            make_writable(self.root)  # first, because a missing bucket looks empty
             self._folder.check_ours()
         else:
             self._folder.check_ours()
@@ -94,10 +94,10 @@ class Store:
         return self._folder_lock(patience)
 
     def lock_holder(self, *, include_dead: bool = True) -> dict[str, Any] | None:
-        """Who holds the lock: host, pid, started ...; None when nobody does.
+        """Return the holder of the lock (host, pid, started and so on), or None if no run holds it.
 
         Args:
-            include_dead: name also a holder that ran on this machine and has ended.
+            include_dead: whether to include a holder that ran on this machine and has ended.
         """
         holder = self._folder_lock().current_holder(include_dead=include_dead)
         return None if holder is None else asdict(holder)
@@ -108,27 +108,27 @@ class Store:
         return Lock(self.root / "lock.json", patience=patience)
 
     def next_attempt(self) -> int:
-        """A number that no run before had: 1, 2, ... The caller holds the lock."""
+        """Return the next unused attempt number: 1, 2 and so on. The caller must hold the lock."""
         attempts = [version.attempt for folder in SUFFIX for version in self._folder.versions(folder)]
         return 1 + max([*self._folder.plans(), *attempts], default=0)
 
     def remove_temporaries(self) -> None:
-        """Remove files whose writing never ended. The caller holds the lock, before its run begins or when it is over."""
+        """Remove temporary files of interrupted writes. The caller must hold the lock, and no worker may be running."""
         self._folder.remove_temporaries()
 
     def forget(self, trial_ids: Collection[str]) -> None:
-        """Remove the rows, curves and latencies of these trials, so that they are planned again. The caller holds the lock."""
+        """Remove the rows, curves and latencies of these trials, so that they are planned again. The caller must hold the lock."""
         self._rows.forget(trial_ids)
         self._latencies.forget(trial_ids)
 
     # -- verification -----------------------------------------------------------------------------------------------
 
     def unreadable(self) -> list[tuple[StorePath, str]]:
-        """Every result and checkpoint that cannot be read, and why. Reads every table whole."""
+        """Return every result and checkpoint that cannot be read, with the reason. This reads every table completely."""
         return [(finding.path, finding.problem) for finding in self._unreadable()]
 
     def verify(self) -> list[Finding]:
-        """Everything wrong in this folder: reads and checks every file but the report."""
+        """Read and check every file of the folder except the report, and return all problems."""
         stray = "being written right now, or left by a write that did not end"
         findings = [Finding(path, stray, "the next run removes it") for path in self._folder.temporaries()]
         try:
@@ -160,105 +160,108 @@ class Store:
     # -- manifest and plans (`Manifest`, `Plans`) -------------------------------------------------------------------
 
     def manifest(self) -> dict[str, Any] | None:
-        """What this folder holds; None before the first run."""
+        """Return the manifest; None before the first run."""
         return self._manifest.read()
 
     def create(self, manifest: dict[str, Any]) -> None:
-        """Make the folder ready for a run of the sweep that `manifest` describes. The caller holds the lock."""
+        """Prepare the folder for a run of the sweep that `manifest` describes. The caller must hold the lock."""
         self._manifest.create(manifest)
 
     def has_given_reference(self) -> bool:
-        """Whether the manifest's hypervolume reference comes from a grid file; it never moves then."""
+        """Return whether the manifest's hypervolume reference was given in a grid file and is therefore never adjusted."""
         return self._manifest.has_given_reference()
 
     def settle_hypervolume_reference(self, reference: Sequence[float], *, is_given: bool) -> bool:
-        """Write the hypervolume reference, shape (n_objectives,), into the manifest; whether it changed. The caller holds the lock."""
+        """Write the hypervolume reference, shape (n_objectives,), into the manifest, and return whether it changed.
+
+        The caller must hold the lock.
+        """
         return self._manifest.settle_hypervolume_reference(reference, is_given=is_given)
 
     def fix_reference_point(self, values: Sequence[float]) -> None:
-        """Write the values that `reference_point: auto` stands for into the manifest, once. The caller holds the lock."""
+        """Write the values that `reference_point: auto` stands for into the manifest, once. The caller must hold the lock."""
         self._manifest.fix_reference_point(values)
 
     def settle_backend(self, model: str, choose: Callable[[], Mapping[str, Any]]) -> str:
-        """The backend that this sweep's GPUs train a model with: what the first worker chose holds for all."""
+        """Return the backend with which this sweep trains a model on GPUs. The first worker chooses it for all."""
         return self._manifest.settle_backend(model, choose)
 
     def record_backends(self) -> None:
-        """Copy the backends that workers settled into the manifest. The caller holds the lock."""
+        """Copy the backends that workers chose into the manifest. The caller must hold the lock."""
         self._manifest.record_backends()
 
     def write_plan(self, attempt: int, plan: Mapping[str, Any]) -> None:
-        """Record what run `attempt` is going to do. The caller holds the lock."""
+        """Store the plan of attempt number `attempt`. The caller must hold the lock."""
         self._plans.write(attempt, plan)
 
     def latest_plan(self) -> dict[str, Any] | None:
-        """The plan of the last run; None before the first."""
+        """Return the plan of the last attempt; None before the first."""
         return self._plans.latest()
 
     # -- rows and curves (`Rows`) -----------------------------------------------------------------------------------
 
     def publish(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]] = (), weights: bytes | None = None) -> None:
-        """Make one finished trial complete: its weights, then its curves, then its row."""
+        """Publish one finished trial: its weights, then its curves, then its row."""
         self._rows.publish(row, epochs, weights)
 
     def complete(self, trial_ids: Collection[str] | None = None) -> dict[str, str]:
-        """The state of each complete trial's latest row; `trial_ids` restricts the loose rows that are looked at."""
+        """Return the state of each complete trial from its latest row; `trial_ids` restricts the loose rows that are read."""
         return self._rows.complete(trial_ids)
 
     def read_rows(self, trial_ids: Collection[str] | None = None, columns: Sequence[str] | None = None) -> "pa.Table":
-        """The latest row of each trial, once, in the order of trial ids."""
+        """Return the latest row of each trial, ordered by trial id."""
         return self._rows.read(trial_ids, columns)
 
     def compact(self) -> None:
-        """Move loose rows and curves into trials.parquet and epochs.parquet. The caller holds the lock."""
+        """Move loose rows and curves into trials.parquet and epochs.parquet. The caller must hold the lock."""
         self._rows.compact()
 
     # -- blobs, checkpoints, latencies, live packs ------------------------------------------------------------------
 
     def put_blob(self, data: bytes) -> str:
-        """Keep `data` under its SHA-256, which is returned."""
+        """Store `data` under its SHA-256, and return the SHA-256."""
         return self._blobs.put(data)
 
     def get_blob(self, sha256: str) -> bytes:
-        """The bytes with this SHA-256."""
+        """Return the bytes that have this SHA-256."""
         return self._blobs.get(sha256)
 
     def save_checkpoint(self, pack_id: str, attempt: int, retry: int, data: bytes) -> None:
-        """Keep the state of an unfinished pack; its earlier ones are removed afterwards."""
+        """Store a checkpoint of an unfinished pack, then remove the pack's earlier checkpoints."""
         self._checkpoints.save(pack_id, attempt, retry, data)
 
     def checkpoints(self) -> list[Checkpoint]:
-        """All checkpoints that can be read, in the order of pack id, attempt and retry."""
+        """Return all readable checkpoints, ordered by pack id, attempt and retry."""
         return self._checkpoints.read()
 
     def load_checkpoint(self, checkpoint: Checkpoint) -> bytes:
-        """The whole safetensors file."""
+        """Return the content of a checkpoint, which is a safetensors file."""
         return self._checkpoints.load(checkpoint)
 
     def remove_checkpoints(self, pack_id: str | None = None, complete_ids: Collection[str] | None = None) -> None:
-        """Remove one pack's checkpoints, or those whose every trial is complete."""
+        """Remove the checkpoints of one pack, or those whose trials are all complete."""
         self._checkpoints.remove(pack_id, complete_ids)
 
     def write_latency(self, trial_id: str, latency: Mapping[str, Any]) -> None:
-        """Keep what was measured of one trial's networks in place of an earlier measurement; needs no lock."""
+        """Store the measured latency of one trial's networks, replacing an earlier measurement. This needs no lock."""
         self._latencies.write(trial_id, latency)
 
     def latency(self, trial_id: str) -> dict[str, Any] | None:
-        """What was measured of a trial; None where nothing was, or its file is damaged and `verify` names it."""
+        """Return the measured latency of a trial; None if there is none, or if its file is damaged (`verify` reports it)."""
         return self._latencies.read(trial_id)
 
     def write_live(self, pack_id: str, state: Mapping[str, Any]) -> None:
-        """Show where a running pack is; in an object store at most every two seconds."""
+        """Store the live state of a running pack; in an object store at most every two seconds."""
         self._live.write(pack_id, state)
 
     def live(self) -> list[dict[str, Any]]:
-        """The states of the running packs, each with its `pack_id`, in the order of ids."""
+        """Return the live states of the running packs, each with its `pack_id`, ordered by id."""
         return self._live.read()
 
     def remove_live(self, pack_id: str) -> None:
-        """The pack has ended: remove its live state."""
+        """Remove the live state of a pack that has ended."""
         self._live.remove(pack_id)
 
     def clear_live(self) -> None:
-        """No pack runs: remove all live states. The caller holds the lock."""
+        """Remove all live states when no pack is running. The caller must hold the lock."""
         self._live.clear()

@@ -1,4 +1,4 @@
-"""Rows and epochs as Parquet tables: columns of a fixed schema, checksums, and reading without trusting the file."""
+"""Rows and epochs as Parquet tables with a fixed schema and checksums, read without trusting the file."""
 
 import hashlib
 import json
@@ -13,16 +13,17 @@ from sweep.store.remote.path import StorePath
 from sweep.store.schema import LATER_COLUMNS, NESTED, READABLE_VERSIONS, SCHEMA_VERSION, SchemaError
 
 _SUM_PREFIX = b"sha256-of-this-file-with-64-zeros-here:"
-# A file with less a row would only fill the memory. A result has a name and numbers of its own, diverged epochs are alike.
+# The smallest plausible number of file bytes per row; a file with fewer would only fill the memory. Each result has its own name and
+# numbers, while the epochs of a diverged trial are all alike and compress well.
 _LEAST_ROW_BYTES, _LEAST_EPOCH_BYTES = 8, 0.25
 _SUM_ZEROS = b"0" * 64
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as a table of exactly this schema; columns that a row does not have are null, lists and mappings are JSON text.
+    """Return rows as a table with exactly this schema. Missing columns become null, and lists and mappings become JSON text.
 
     Raises:
-        SchemaError: an unknown column, or a value of another type; the message names it.
+        SchemaError: a column is unknown, or a value has the wrong type; the message names it.
     """
     unknown = {name for row in rows for name in row} - set(schema.names)
     if unknown:
@@ -34,7 +35,7 @@ def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
         if pa.types.is_map(kind):
             values = [list(value.items()) if isinstance(value, Mapping) else value for value in values]
         if pa.types.is_integer(kind) and not all(value is None or hasattr(value, "__index__") for value in values):
-            raise SchemaError(f"column {field.name}: whole numbers expected, found {values}")  # Arrow would cut off the fraction
+            raise SchemaError(f"column {field.name}: whole numbers expected, found {values}")  # Arrow would truncate the fraction
         try:
             column = pa.array(values, kind)
             columns.append(_to_text(column) if field.name in NESTED else column)
@@ -44,10 +45,10 @@ def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 
 
 def nested(table: pa.Table) -> pa.Table:
-    """The same rows with lists and mappings in place of their JSON text.
+    """Return the same rows with lists and mappings parsed from their JSON text.
 
     Raises:
-        ValueError: a text is not the JSON of what its column holds; the message names the column.
+        ValueError: a text is not JSON of the column's type; the message names the column.
     """
     for name in NESTED.keys() & set(table.column_names):
         table = table.set_column(table.column_names.index(name), name, _from_text(name, table[name]))
@@ -55,7 +56,7 @@ def nested(table: pa.Table) -> pa.Table:
 
 
 def _to_text(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Lists or mappings as JSON text; null stands for a number that is not finite, as JSON has none."""
+    """Return lists or mappings as JSON text, with null in place of numbers that are not finite, which JSON cannot represent."""
     texts = [None if value is None else json.dumps(_finite(value, column.type), ensure_ascii=False) for value in column.to_pylist()]
     return pa.array(texts, pa.string())
 
@@ -68,7 +69,7 @@ def _finite(value: Sequence[Any], kind: pa.DataType) -> Any:
 
 
 def _from_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    encoded = column.combine_chunks().dictionary_encode()  # most texts of a sweep are alike: each is parsed once
+    encoded = column.combine_chunks().dictionary_encode()  # most texts of a sweep are equal, so each distinct text is parsed once
     kind = NESTED[name]
     try:
         values = [json.loads(text) for text in encoded.dictionary.to_pylist()]
@@ -81,11 +82,11 @@ def _from_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def encode_table(table: pa.Table) -> bytes:
-    """A Parquet file with page checksums, and a checksum of the whole file inside its footer.
+    """Return a table as a Parquet file with page checksums, and a checksum of the whole file in its footer.
 
-    Page checksums leave page headers and the footer unprotected: one flipped byte there can still change a value, or
-    crash the reader. So the footer carries the file's own SHA-256, computed with zeros in its place. Other readers
-    see one more metadata entry.
+    Page checksums do not protect page headers and the footer, where one flipped byte can still change a value or crash the reader.
+    The footer therefore contains the SHA-256 of the file, computed with zeros in its place. Other readers see it as an additional
+    metadata entry.
     """
     import pyarrow.parquet as pq
 
@@ -103,16 +104,17 @@ def encode_table(table: pa.Table) -> bytes:
 
 
 def decode_table(data: bytes, schema: pa.Schema, path: StorePath, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table in a Parquet file whose every byte is as it was written; files of every readable version give this schema.
+    """Read a table from a Parquet file after verifying its checksum. Files of every readable version are converted to `schema`.
 
     Args:
-        data: the whole file.
-        schema: what the file must hold: these columns, in this order. A file of an earlier version holds `NESTED`'s types.
-        path: for messages.
-        columns: read these only; None reads all.
+        data: the content of the file.
+        schema: the columns that the file must have, in this order. In files of an earlier version the columns in `NESTED` have their
+            Arrow types instead of JSON text.
+        path: the path of the file, for error messages.
+        columns: read only these columns; None reads all.
 
     Raises:
-        UnreadableError: torn, damaged, or of another schema; the message names the first difference.
+        UnreadableError: the file is truncated, damaged, or has another schema; the message names the first differences.
     """
     import pyarrow.parquet as pq
 
@@ -133,7 +135,9 @@ def decode_table(data: bytes, schema: pa.Schema, path: StorePath, columns: Seque
         if version != SCHEMA_VERSION:
             for name in NESTED.keys() & set(table.column_names):
                 table = table.set_column(table.column_names.index(name), name, _to_text(table[name]))
-        elif "epoch" not in schema.names:  # nothing of the store reads the lists of curves, of which there may be millions
+        elif (
+            "epoch" not in schema.names
+        ):  # not checked for curves, of which there may be millions, because the store never reads their lists
             nested(table)
         if columns is None and absent:
             nulls = {name: pa.nulls(table.num_rows, schema.field(name).type) for name in absent}

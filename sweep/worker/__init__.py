@@ -1,1 +1,1 @@
-"""What happens inside a worker: a pack is trained, errors are sorted, the installation is checked."""
+"""The code that runs in a worker process: training a pack, classifying errors, and checking the installation."""

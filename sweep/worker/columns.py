@@ -1,4 +1,4 @@
-"""The columns of rows and curves, filled from the measurements of a training: the only place that knows both."""
+"""The columns of rows and curves, filled from a training's measurements. Only this module knows both."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -11,18 +11,19 @@ _LISTS = ("anchors", "reference_point", "gradient_cosine", "notes")
 
 
 def usage_columns(usage: "Usage") -> dict[str, Any]:
-    """Return the columns on the time and energy of a trial; the fields have the names of the columns."""
+    """Return the columns for the time and energy of a trial; the fields of `usage` have the names of the columns."""
     return asdict(usage)
 
 
 def row_columns(result: "TrialResult") -> dict[str, Any]:
-    """Return the measured columns of a trial's row. A value that is not known is missing or None, which both become null.
+    """Return the measured columns of a trial's row.
 
     Args:
         result: the outcome of one trial.
 
     Returns:
-        Column -> value, with lists for the columns of lists (sweep/store/schema.py).
+        A mapping from column to value; list columns (sweep/store/schema.py) have lists. An unknown value is missing or None, and
+        becomes null in either case.
     """
     measured = result.measurements
     columns: dict[str, Any] = usage_columns(measured.usage)

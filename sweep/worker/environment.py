@@ -1,4 +1,4 @@
-"""What a machine must have in common with the one that planned the run: the installation and the results folder."""
+"""A check that a machine has the same installation and the same results folder as the machine that planned the run."""
 
 import hashlib
 import os
@@ -14,21 +14,24 @@ from sweep.store.files import StoreError
 from sweep.store.folder import make_writable
 from sweep.store.store import Store
 
-_PACKAGES = ("sweep", "trainer", "analysis")  # workers import all three: the store reads object stores by `analysis`
+_PACKAGES = ("sweep", "trainer", "analysis")  # workers import all three, because the store reads object stores through `analysis`
 _VERSIONS = ("pareto-sweep", "torch")
 _PATIENCE_S, _POLL_S = 3.0, 0.25
 
 
 class NodeDiffersError(Exception):
-    """This machine cannot train for the run: its installation or its results folder differs from where the run was planned."""
+    """This machine cannot train for the run, because its installation or results folder differs from the planning machine's."""
 
 
 def product() -> dict[str, str]:
-    """What results depend on in an installation: versions, and a digest of our source (two checkouts may have one version)."""
+    """Return what results depend on in an installation: versions, and a digest of our source.
+
+    The digest is needed because two checkouts may have the same version number.
+    """
     versions = {"python": ".".join(platform.python_version_tuple()[:2]), "source": _source_digest()}
     for package in _VERSIONS:
         try:
-            versions[package] = version(package).partition("+")[0]  # a build for CUDA is the same version
+            versions[package] = version(package).partition("+")[0]  # a CUDA build counts as the same version
         except PackageNotFoundError:
             versions[package] = "not installed"
     return versions
@@ -45,21 +48,27 @@ def _source_digest() -> str:
 
 
 def expectations(roots: list[str]) -> dict[str, Any]:
-    """What every machine of the run has to find, as plain values. The run holds the locks of its results folders.
+    """Return what every machine of the run has to find, as plain values. The run must hold the locks of its results folders.
 
-    The nonce of a lock is new in each run, so whoever reads it sees the same folder, and sees it as it is now. An address that is no
-    folder here means the same everywhere.
+    Each run writes a new nonce into its lock, so a machine that reads the same nonce sees the same folder in its current state.
+    Addresses of object stores are not checked, because they mean the same on every machine.
+
+    Args:
+        roots: the results folders of the run, as paths or addresses.
     """
     folders = [root for root in roots if Path(root).is_dir()]
     return {"product": product(), "nonces": {root: (Store(Path(root)).lock_holder() or {}).get("nonce") for root in folders}}
 
 
 def differences(expected: Mapping[str, Any], *, patience_s: float = _PATIENCE_S) -> list[str]:
-    """Descriptions of what differs on this machine from what is expected; empty when nothing does.
+    """Describe how this machine differs from the expectations.
 
     Args:
-        expected: from `expectations`, of the machine that planned.
+        expected: the result of `expectations` on the planning machine.
         patience_s: seconds that a network file system may lag behind.
+
+    Returns:
+        One description per difference; empty if there is none.
     """
     here = product()
     differing = [
@@ -74,10 +83,13 @@ def differences(expected: Mapping[str, Any], *, patience_s: float = _PATIENCE_S)
 
 
 def refuse_other_node(expected: Mapping[str, Any]) -> None:
-    """Refuse to train on a node that differs; a worker asks this first, as nodes may have joined since the run began.
+    """Refuse to train on a node that differs. Workers check this first, because nodes may have joined since the run began.
+
+    Args:
+        expected: the result of `expectations` on the planning machine.
 
     Raises:
-        NodeDiffersError: the message names everything that differs.
+        NodeDiffersError: this machine differs; the message names every difference.
     """
     differing = differences(expected)
     if differing:

@@ -1,10 +1,10 @@
-"""Errors of a worker, sorted by what can be done about them.
+"""The classification of a worker's errors by what can be done about them.
 
-| kind | examples | what follows |
+| kind | examples | consequence |
 |---|---|---|
-| trial | NaN, an exception of a custom problem | its row says so; it is not trained again |
-| transient | memory, a connection, a worker that was killed | retried after a pause, then planned again |
-| node | broken CUDA, missing packages or data, a full disk of its own | the node gets no more packs while another one can take them |
+| trial | NaN, an exception in a custom problem | the trial's row records the error, and the trial is not trained again |
+| transient | out of memory, a lost connection, a killed worker | the pack is retried after a pause, then planned again |
+| node | broken CUDA, missing packages or data, a full local disk | the node gets no more packs while another node can train them |
 | user | the disk with the results is full | the run stops with one message |
 """
 
@@ -19,12 +19,12 @@ from trainer.errors import TrainerError
 from trainer.pack.device_errors import BROKEN_DEVICE, LOST_DEVICE
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-# A folder that others can write, or a disk of the node's own.
+# Errors of one node's view of the folder, which other nodes may be able to write to, or of the node's own disk.
 _OF_THE_NODE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EIO, *_FULL}
 
 
 class Kind(StrEnum):
-    """What can be done about an error: see the table above."""
+    """The kind of an error, which decides what happens next; see the table at the top of this module."""
 
     TRIAL = "trial"
     TRANSIENT = "passing"  # the value that `TrainerError.kind` uses
@@ -33,13 +33,13 @@ class Kind(StrEnum):
 
 
 class WorkerError(Exception):
-    """The error that ended a worker, on its way to the driver.
+    """The error that ended a worker, in the form that is sent to the driver.
 
     Args:
-        kind: never `trial`, which becomes a row.
-        message: for the user.
+        kind: the kind of the error; never `trial`, because such an error becomes a row.
+        message: the message for the user.
         node: Ray's id of the worker's node.
-        host: its name.
+        host: host name of that node.
     """
 
     def __init__(self, kind: str, message: str, node: str, host: str) -> None:
@@ -51,10 +51,10 @@ class WorkerError(Exception):
 
 
 def kind_of(error: BaseException) -> Kind:
-    """Sort an error that training or its surroundings raised.
+    """Classify an error that was raised in training or in the code around it.
 
     Args:
-        error: as it was raised, with its causes.
+        error: the error with its causes.
     """
     if isinstance(error, StoreWriteError):
         return _kind_of_write(_number(error))
@@ -74,12 +74,15 @@ def kind_of(error: BaseException) -> Kind:
 
 
 def message_of(error: BaseException) -> str:
-    """The message for the user: of a store's error as it is, of others with the name of the class before it."""
+    """Return the message for the user. A `StoreError` is shown as it is; other errors are prefixed with the name of their class."""
     return str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
 
 
 def _kind_of_write(number: int | None) -> Kind:
-    """Sort a failed write: all nodes share the results' disk, but may see it differently. Without a number an object store refused."""
+    """Classify a failed write by its errno; None means that an object store refused it.
+
+    All nodes share the disk with the results, but they may have different access to it.
+    """
     if number is None or number in _FULL:
         return Kind.USER
     return Kind.NODE if number in _OF_THE_NODE - {errno.EIO} else Kind.TRANSIENT
@@ -92,7 +95,7 @@ def _kind_of_device(text: str) -> Kind:
 
 
 def _number(error: BaseException) -> int | None:
-    """The errno of the first OSError among its causes."""
+    """Return the errno of the first OSError among the error and its causes, or None."""
     return next((cause.errno for cause in _causes(error) if isinstance(cause, OSError)), None)
 
 
@@ -106,6 +109,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_out_of_device_memory(error: BaseException) -> bool:
-    """Without importing torch, which cannot have raised anything where it was never imported."""
+    """Check for torch's out-of-memory error without importing torch, which cannot have raised it unless it was imported."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.OutOfMemoryError)

@@ -1,6 +1,6 @@
-"""The life of one pack in a worker process: resume from its checkpoint, train, keep checkpoints, publish its rows.
+"""The training of one pack in a worker process: resume from a checkpoint, train, save checkpoints, and publish rows.
 
-Imports no Ray, so it is tested without one. torch is imported when a `PackRun` is made.
+This module does not import Ray, so it can be tested without a cluster. It imports torch when a `PackRun` is created.
 """
 
 import os
@@ -37,7 +37,7 @@ _PACKAGES = ("pareto-sweep", "torch", "numpy", "scipy", "scikit-learn", "ray", "
 
 @dataclass
 class Spent:
-    """Where a worker's seconds went."""
+    """The seconds that a worker spent on setup, training and storing."""
 
     setup_s: float = 0.0
     training_s: float = 0.0
@@ -46,34 +46,36 @@ class Spent:
 
 @dataclass
 class _Part:
-    """Trials that train together: the whole pack, or what memory or a fault left of it."""
+    """Trials that train together: the whole pack, or a part of it after a split because of memory or an error."""
 
     name: str
-    """What its checkpoints are called: the pack's id, and behind it which part."""
+    """The name of the part's checkpoints: the pack's id, followed by a suffix for the part."""
     trial_ids: tuple[str, ...]
     state: "State | None" = None
-    """The state that it resumes from."""
+    """The state from which the part resumes."""
     training: "Training | None" = None
     is_trained: bool = False
-    """Whether its last epoch has ended, so that only its results remain to be measured."""
+    """Whether the last epoch has ended, so that only the results remain to be measured."""
     error: str | None = None
 
 
 class PackRun:
-    """The training of one pack: call `step` until it returns True. Every row is in the store before that.
+    """The training of one pack. Call `step` until it returns True; by then every row is in the store.
 
-    A fault of one trial's own (an exception out of training) ends a pack of one with an `error` row; a larger pack is
-    split and its trials train one at a time, so that only the guilty one is lost. A custom problem that cannot be trained
-    is the fault of every trial. Where a pack's memory is not enough its halves train one after the other, from its last
-    checkpoint. An error that is not a trial's fault (sweep/worker/faults.py) is raised: the caller may try again, here or elsewhere,
-    from the last checkpoint.
+    If a trial itself fails (an exception in training), a pack with one trial ends with an `error` row. A larger pack is split
+    and its trials train one at a time, so that only the failing trial is lost. If a custom problem cannot be trained, every trial
+    fails. If memory is insufficient for a pack, its halves train one after the other, starting from the last checkpoint. Any other
+    error (sweep/worker/faults.py) is raised, and the caller may try again from the last checkpoint, here or elsewhere.
 
-    Nothing that happens after the last epoch makes a trial train again. Where the results of a pack cannot be measured as a whole, its last
-    state is kept in a checkpoint, and each trial is measured alone from there; one that still fails ends with an `error` row, and its
-    checkpoint stays for `sweep rm` and the next run.
+    Nothing that happens after the last epoch makes a trial train again. If the results of a pack cannot be measured together, its
+    final state is saved in a checkpoint, and each trial is measured alone from there. A trial that still fails gets an `error` row,
+    and its checkpoint is kept for `sweep rm` and the next run.
+
+    Args:
+        job: the pack and its settings.
 
     Raises:
-        Exception: whatever `kind_of` does not sort as a trial's own; from the constructor and from `step`.
+        Exception: any error whose `kind_of` is not `Kind.TRIAL`, from the constructor and from `step`.
     """
 
     def __init__(self, job: PackJob) -> None:
@@ -88,16 +90,16 @@ class PackRun:
         self._retry = next_retry(self._store, job)
         self._parts: list[_Part] = []
         self._unmeasured: set[str] = set()
-        """Trials that were trained and have an `error` row: their checkpoint stays."""
+        """Trials that were trained but have an `error` row; their checkpoints are kept."""
         self._samples_per_s = 0.0
         self._has_begun = False
-        self._report_live(None)  # the next try counts this one, wherever it ends
+        self._report_live(None)  # written first, so that the next try counts this one even if it ends early
         self._fault = job.fault
         self._problem, notes = (None, []) if job.fault else self._build_problem()
         self._notes = [*job.notes, *notes]
         self._given = self._read_given()
         self._starts = self._read_starts()
-        # A retry of a pack that was cut off while it published its rows has only the others left.
+        # If an earlier try was cut off while it published rows, only the remaining trials are left for this one.
         complete = self._store.complete(job.trial_ids)
         self._specs = {spec.trial_id: spec for spec in self._make_specs() if spec.trial_id not in complete}
         device = resolve_device(job.device)
@@ -113,11 +115,15 @@ class PackRun:
 
     @property
     def is_done(self) -> bool:
-        """True when every trial has its row."""
+        """Whether every trial has its row."""
         return not self._parts
 
     def step(self) -> bool:
-        """Train one epoch of the current part; publish it when it is done. Returns `is_done`."""
+        """Train one epoch of the current part, and publish its rows after the last epoch.
+
+        Returns:
+            Whether every trial of the pack has its row (`is_done`).
+        """
         if self.is_done:
             return True
         part = self._parts[0]
@@ -147,11 +153,11 @@ class PackRun:
         return self.is_done
 
     def stop_requested(self) -> bool:
-        """Whether the sweep was asked to stop; the last finished epoch is then in a checkpoint."""
+        """Return whether a stop of the sweep was requested; `step` then saves the last finished epoch in a checkpoint."""
         return self._store.control.stop_requested()
 
     def checkpoint(self) -> None:
-        """Keep the last finished epoch."""
+        """Save the last finished epoch of the current part in a checkpoint."""
         part = self._parts[0] if self._parts else None
         if part is None or part.training is None:
             return
@@ -161,28 +167,28 @@ class PackRun:
         self._checkpointed_at = time.monotonic()
 
     def progress(self) -> dict[str, Any]:
-        """Small flat figures of the current part."""
+        """Return a few flat figures of the current part; empty before its training has begun."""
         training = self._parts[0].training if self._parts else None
         return training.progress() | {"samples_per_s": self._samples_per_s} if training is not None else {}
 
     def leave(self) -> None:
-        """This pack is not trained on here: keep the last finished epoch; one that has not begun is no running pack any more."""
+        """Stop training this pack here, and save its last finished epoch. A pack that has not begun is no longer listed as running."""
         if not self._has_begun:
             self._store.remove_live(self.job.pack_id)
         self.checkpoint()
 
     def _n_samples(self, part: _Part) -> float:
-        """Training samples that an epoch passes through the part's networks."""
+        """Return the number of training samples in an epoch, summed over the part's networks."""
         n_samples = len(self._problem.train) if self._problem is not None else 0
         return n_samples * float(self.job.training.get("data_share", 1.0)) * len(part.trial_ids)
 
     def _build_problem(self) -> "tuple[Problem | None, list[str]]":
-        """The problem, None with a `_fault` when an own one cannot be trained; and what every row should say of it."""
+        """Build the problem, and return it with the notes for every row. If a custom problem fails, set `_fault` and return None."""
         from torch import OutOfMemoryError
 
         job = self.job
         entry = find_problem(job.problem, tuple(job.problem_folders))
-        # Through pydantic, since the lists of JSON are tuples in the options.
+        # Pydantic turns JSON lists into the tuples that the options have.
         options = TypeAdapter(entry.options).validate_python(dict(job.problem_options))
         if not isinstance(entry, OwnProblem):
             return entry.build(options), []
@@ -193,12 +199,12 @@ class PackRun:
             return entry.prepare(options, job.model, settings, trains=METHODS[job.method].takes_steps)
         except (OutOfMemoryError, MemoryError, OSError, SourceError):
             raise
-        except Exception as error:  # noqa: BLE001 - the worker's edge: what the user's code raises becomes a row
+        except Exception as error:  # noqa: BLE001 - the worker's edge: an exception in the user's code becomes a row
             self._fault = f"{job.problem}: {described(error, entry.source)}"
             return None, []
 
     def _read_given(self) -> "dict[str, Tensor] | None":
-        """The network that the method inherits."""
+        """Return the tensors of the network that the method inherits, or None."""
         if self.job.given_sha256 is None:
             return None
         from trainer.api import model_tensors
@@ -206,7 +212,7 @@ class PackRun:
         return model_tensors(self._store.get_blob(self.job.given_sha256))
 
     def _read_starts(self) -> "dict[str, dict[str, Tensor]]":
-        """trial_id -> the network that it begins with, where that is not the initial one."""
+        """Return a mapping from trial id to the network that the trial starts from, for trials that do not start from scratch."""
         from trainer.api import model_tensors
 
         blobs = {trial.trial_id: trial.start.weights_sha256 for trial in self.job.trials if trial.start and trial.start.weights_sha256}
@@ -214,7 +220,7 @@ class PackRun:
         return {trial_id: networks[sha] for trial_id, sha in blobs.items()}
 
     def _advance(self, part: _Part) -> tuple[list[Any] | None, bool]:
-        """Train an epoch. Returns the results, if it was the last one, and whether memory was not enough for so many trials."""
+        """Train one epoch. Return the results if it was the last one, and whether memory was insufficient for so many trials."""
         from torch import OutOfMemoryError
 
         if self._problem is None:
@@ -240,13 +246,13 @@ class PackRun:
             return None, False
 
     def _keep_whole_epochs(self, part: _Part) -> None:
-        """Keep the state of a training that has ended; drop one that an error cut off in the middle of an epoch."""
+        """Save the state of a part that is trained; drop a training that an error interrupted in the middle of an epoch."""
         if not part.is_trained:
             part.training = None
             return
         try:
             self.checkpoint()
-        except Exception:  # noqa: BLE001 - the worker's edge: the error that counts is the first one, which may be why this fails
+        except Exception:  # noqa: BLE001 - the worker's edge: the first error matters, and may be the cause of this one
             traceback.print_exc()
 
     def _begin(self, part: _Part) -> "Training":
@@ -268,7 +274,7 @@ class PackRun:
         )
 
     def _halve(self, part: _Part) -> None:
-        """Split a part into halves that resume from the last checkpoint; the epochs since then are trained again."""
+        """Split a part into halves that resume from the last checkpoint, so the epochs since then are repeated."""
         from torch import cuda
 
         what = "measured" if part.is_trained else "trained"
@@ -286,7 +292,7 @@ class PackRun:
         if part.is_trained:
             self._settle_unmeasured(part)
             return
-        if part.state is not None:  # perhaps the checkpoint is at fault: once more without it
+        if part.state is not None:  # the checkpoint may be the cause, so try once more without it
             part.state, part.training, part.error = None, None, None
             return
         self._parts.pop(0)
@@ -298,7 +304,7 @@ class PackRun:
         self._publish_error(part, trial_id, str(part.error))
 
     def _settle_unmeasured(self, part: _Part) -> None:
-        """Measure each trial of a trained part alone, without training it again; one that cannot be measured gets a row that says so."""
+        """Measure each trial of a trained part alone, without retraining; a trial that cannot be measured gets an `error` row."""
         self._keep_whole_epochs(part)
         self._parts.pop(0)
         if len(part.trial_ids) == 1:
@@ -310,7 +316,7 @@ class PackRun:
         self._parts = [_Part(name, (trial_id,), state, is_trained=True) for name, trial_id in names] + self._parts
 
     def _publish_unmeasured(self, part: _Part, trial_id: str, reason: str) -> None:
-        """Publish the row of a trial that was trained but could not be measured; its checkpoint stays, so that it can be measured later."""
+        """Publish the row of a trial that was trained but not measured. Its checkpoint is kept so that it can be measured later."""
         self._unmeasured.add(trial_id)
         training = part.training
         n_epochs = training.epoch if training is not None else part.state.epoch if part.state is not None else None
@@ -324,7 +330,7 @@ class PackRun:
         self._store.publish(self._row(trial_id) | usage | {"state": "error", "error": storable(error)} | columns)
 
     def _publish(self, part: _Part, results: list[Any]) -> None:
-        """One row after the other: one that the store refuses costs the others nothing."""
+        """Publish the rows one by one, so that a row which the store refuses does not affect the others."""
         for result in results:
             row = self._row(result.trial_id) | row_columns(result) | {"state": result.state, "error": result.error}
             start = self._trials[result.trial_id].start
@@ -355,14 +361,14 @@ class PackRun:
             "taken_over": [*job.taken_over, *self._started_from(trial_id)] or None,
             "host": platform.node(),
             "device": self._device,
-            "backend": None,  # a training's own columns say which
+            "backend": None,  # filled in from the training's own columns
             "versions": versions(),
             "peak_memory_mb": peak_memory_mb(),
             "finished_at": datetime.now(UTC),
         }
 
     def _started_from(self, trial_id: str) -> list[str]:
-        """The trial whose network this one started from, if there is one."""
+        """Return the id of the trial whose network this trial started from, as a list of one; otherwise an empty list."""
         start = self._trials[trial_id].start
         return [start.trial_id] if start is not None and start.weights_sha256 is not None else []
 
@@ -387,7 +393,7 @@ class PackRun:
         ]
 
     def _first_parts(self) -> list[_Part]:
-        """The pack as one part, or the parts that an earlier try left, each resumed from its furthest checkpoint."""
+        """Return the pack as one part, or the parts that an earlier try left, each resumed from its most advanced checkpoint."""
         parts, left = [], dict.fromkeys(self._specs)
         for checkpoint in self._own_checkpoints():
             ids = tuple(trial_id for trial_id in left if trial_id in checkpoint.trial_ids)
@@ -399,7 +405,7 @@ class PackRun:
         return [*parts, _Part(self.job.pack_id, tuple(left))] if left else parts
 
     def _settled_backend(self) -> str:
-        """On a GPU, `auto` is what the sweep's first worker found to be the fastest."""
+        """Return the backend of the job; on a GPU, `auto` is replaced by the one that the sweep's first worker measured as fastest."""
         from trainer.api import resolve_device, timed_backend
 
         job = self.job
@@ -415,7 +421,7 @@ class PackRun:
         return self._store.settle_backend(job.model, choose)
 
     def _as_memory_allows(self, part: _Part) -> list[_Part]:
-        """The part, or equal pieces of it where a GPU's memory does not hold it whole."""
+        """Return the part, or pieces of equal size if it does not fit into the GPU's memory."""
         from trainer.api import fits
 
         if self._problem is None:
@@ -430,7 +436,7 @@ class PackRun:
         return [_Part(f"{part.name}-{number}", ids, part.state) for number, ids in enumerate(pieces, start=1)]
 
     def _own_checkpoints(self) -> list[Checkpoint]:
-        """The one that the job names, and those that earlier tries of this pack and of its parts have left; the furthest first."""
+        """Return the checkpoint that the job names and those of earlier tries of this pack and its parts, most advanced first."""
         job = self.job
         own = [
             checkpoint
@@ -442,12 +448,12 @@ class PackRun:
         return sorted(own, key=lambda checkpoint: (-checkpoint.epoch, -len(checkpoint.trial_ids)))
 
     def _furthest_state(self, trial_ids: Sequence[str]) -> "State | None":
-        """The state of the furthest checkpoint that includes these trials."""
+        """Return the state of the most advanced readable checkpoint that includes these trials, or None."""
         fitting = (self._read_state(c) for c in self._own_checkpoints() if set(trial_ids) <= set(c.trial_ids))
         return next((state for state in fitting if state is not None), None)
 
     def _read_state(self, checkpoint: Checkpoint) -> "State | None":
-        """The state in a checkpoint; None where it is damaged."""
+        """Return the state in a checkpoint; None if it is damaged."""
         from trainer.api import CheckpointError, from_bytes
 
         try:
@@ -460,7 +466,7 @@ class PackRun:
             self.checkpoint()
 
     def _report_live(self, part: _Part | None) -> None:
-        """Where this try is; without a part it is starting."""
+        """Write the current progress of this try into the store; without a part the try is still starting."""
         trial_ids = list(self.job.trial_ids if part is None else part.trial_ids)
         state = {
             "pack_id": self.job.pack_id,
@@ -479,14 +485,17 @@ class PackRun:
 
 
 def next_retry(store: Store, job: PackJob) -> int:
-    """The number of this try: one more than the pack's last in this attempt, so that a late writer's files differ; 0 for the first."""
+    """Return the number of this try of a pack in its attempt, starting at 0.
+
+    The number is part of file names, so that an earlier worker that is still writing cannot use the same names.
+    """
     key = (job.pack_id, job.attempt)
     tries = [live["retry"] for live in store.live() if (live.get("pack_id"), live.get("attempt")) == key and is_count(live.get("retry"))]
     return max(tries, default=-1) + 1
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result may depend on."""
+    """Return the versions of Python and of the installed packages that results may depend on."""
     installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -497,7 +506,7 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory_mb() -> float | None:
-    """The largest resident size of this process so far, in MB (10^6 bytes); None where the platform does not say."""
+    """Return the peak resident memory of this process in MB (10^6 bytes); None if the platform does not report it."""
     try:
         import resource
     except ImportError:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from object_store import ObjectStore
+from sets import short_cases
 
 from sweep.cli.commands import cli
 
@@ -20,7 +21,8 @@ MORE = {"figure": ("similarity",), "rm": ("a-trial",)}
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "plan", "status", "report", "front", "table", "verify", "figure", "pause", "stop", "resume", "rm"]
+    "command",
+    short_cases(["run", "plan", "status", "report", "front", "table", "verify", "figure", "pause", "stop", "resume", "rm"], every=4),
 )
 @pytest.mark.parametrize("output", UNUSABLE)
 def test_one_message(

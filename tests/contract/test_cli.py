@@ -297,6 +297,7 @@ def test_plan_says_what_it_costs_at_the_grid_file_s_prices(grid: Path, results: 
     assert [*before[:-2], before[-1]] == [*after[:-2], after[-1]]
 
 
+@pytest.mark.full
 def test_the_report_says_what_it_cost(grid: Path, results: Store) -> None:
     """At an option's price, else at that of the run's grid file."""
     assert call("report", "results").exit_code == 0
@@ -321,6 +322,7 @@ def test_a_price_is_a_finite_number(results: Store, option: str, value: str) -> 
     assert not (results.root / "report.html").exists()
 
 
+@pytest.mark.full
 def test_a_run_with_nothing_to_do_prices_the_report_anew(grid: Path) -> None:
     """Prices are no part of what was trained."""
     config = load_config(grid)
@@ -397,6 +399,7 @@ def finished(config: SweepConfig, state: str = "ok") -> Store:
     return store
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("error", 3)])
 def test_run_of_several_problems_tells_each_and_ends_with_the_worst(grid: Path, state: str, code: int) -> None:
     grid.write_text(SEVERAL, encoding="utf-8")
@@ -650,6 +653,7 @@ def test_table_before_a_trial_is_planned_and_with_a_damaged_file(grid: Path, res
     assert f"unreadable: {path}: " in result.stderr
 
 
+@pytest.mark.full
 def test_report_writes_where_it_says(results: Store) -> None:
     result = call("report", results.root)
     assert result.exit_code == 0

@@ -133,6 +133,7 @@ def test_a_front_with_one_file_there_already_writes_none(results: Store) -> None
     assert call("export", results.root, "--all-front", "--to", "front", "--force").exit_code == 0
 
 
+@pytest.mark.full
 def test_the_sizes_of_weights_and_file_are_both_printed(results: Store) -> None:
     row = sparse(results)
     done = call("export", results.root, row["trial_id"], "--to", "model.pt2")
@@ -177,6 +178,7 @@ def test_results_of_another_problem_are_refused(results: Store) -> None:
     )
 
 
+@pytest.mark.full
 def test_after_an_override_the_grid_file_needs_it_too(results: Store) -> None:
     Path("plain.yaml").write_text(GRID.replace("n_train: 300", "n_train: 200"), encoding="utf-8")
     Path("over.yaml").write_text("problem: {n_train: 300}\n", encoding="utf-8")
@@ -212,6 +214,7 @@ def test_a_folder_that_takes_no_file_is_no_obstacle(results: Store) -> None:
     assert Path("model.safetensors").exists()
 
 
+@pytest.mark.full
 def test_a_full_disk_leaves_no_half_file(results: Store, tmp_path: Path) -> None:
     row = sparse(results)
     with full_disk(tmp_path / "disk") as disk:
@@ -220,6 +223,7 @@ def test_a_full_disk_leaves_no_half_file(results: Store, tmp_path: Path) -> None
     leaves_no_file(done, "the disk is full", "hint: free some space")
 
 
+@pytest.mark.full
 def test_a_disk_that_takes_the_network_and_not_its_card_keeps_neither(results: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     import sweep.artifacts.export
     from sweep.store.files import StoreWriteError, write_whole

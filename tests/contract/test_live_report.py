@@ -79,6 +79,7 @@ def raw(server: LoopbackServer, text: str) -> str:
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode(errors="replace")
 
 
+@pytest.mark.full
 def test_the_report_and_its_version(server: LoopbackServer) -> None:
     page, version = ask(server), ask(server, "/version")
     assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -155,6 +156,7 @@ def test_no_name_or_two_are_refused(server: LoopbackServer) -> None:
     assert " 404 " in raw(server, "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n").splitlines()[0]
 
 
+@pytest.mark.full
 def test_a_reader_that_goes_away_is_no_error(server: LoopbackServer, capfd: pytest.CaptureFixture[str]) -> None:
     before = set(threading.enumerate())  # other servers' threads among them
     for _ in range(3):
@@ -170,6 +172,7 @@ def test_it_is_bound_to_loopback_alone(server: LoopbackServer) -> None:
     assert server.address == f"http://127.0.0.1:{server.server_address[1]}/"
 
 
+@pytest.mark.full
 def test_only_the_served_page_may_ask_its_server(server: LoopbackServer, results: Path, tmp_path: Path) -> None:
     """The file on disk connects to nothing and has nothing of the script that asks."""
     served = ask(server).body.decode()

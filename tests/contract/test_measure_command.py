@@ -104,6 +104,7 @@ def test_the_front_is_measured_once_on_a_machine(results: Store) -> None:
     assert len(read_latencies(read_results(results.root)).of_trials) == 2
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("change", [{"weights_sha256": "0" * 64}, {"host": "another"}, {"torch": "1.0"}, {"processor": "another"}, None])
 def test_what_was_measured_elsewhere_or_of_other_weights_is_measured_anew(results: Store, change: dict[str, str] | None) -> None:
     trial_id = sparse(results)["trial_id"]
@@ -117,6 +118,7 @@ def test_what_was_measured_elsewhere_or_of_other_weights_is_measured_anew(result
     assert {name: json.loads(path.read_text())[name] for name in this_machine()} == this_machine()
 
 
+@pytest.mark.full
 def test_again_measures_anew_and_a_trial_named_twice_is_one(results: Store) -> None:
     trial_id = sparse(results)["trial_id"]
     assert call("measure", results.root, trial_id).exit_code == 0
@@ -138,6 +140,7 @@ def test_a_compressed_network_that_computes_something_else_is_not_timed(results:
     measures_nothing(call("measure", results.root, trial_id), results, trial_id, "differs from the trained one by", "on validation data")
 
 
+@pytest.mark.full
 def test_a_forgotten_trial_has_no_latency(results: Store) -> None:
     assert call("measure", results.root).exit_code == 0
     gone, left = ids(results)
@@ -145,6 +148,7 @@ def test_a_forgotten_trial_has_no_latency(results: Store) -> None:
     assert files(results.root) == [f"{left}.json"]
 
 
+@pytest.mark.full
 def test_damaged_and_misnamed_files_are_found(results: Store) -> None:
     assert call("measure", results.root).exit_code == 0
     first, second = ids(results)

@@ -62,7 +62,7 @@ ALLOWED = {
     "analysis/results/cloud.py": {"subprocess.run"},
     # our own driver, git, a C compiler and what it built into the user's cache
     "sweep/execution/driver_process.py": {"subprocess.Popen"},
-    "sweep/execution/supervisor.py": {"subprocess.run"},
+    "sweep/execution/attempt.py": {"subprocess.run"},
     "trainer/pack/kernels/library.py": {"subprocess.run", "ctypes.CDLL"},
     "trainer/objectives/tying.py": {"ctypes.CDLL"},
 }

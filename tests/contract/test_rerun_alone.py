@@ -43,6 +43,7 @@ def run(folder: Path, *tests: str, arguments: tuple[str, ...] = (), **more: str)
 BESIDE_OTHERS = ("-n", "2")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("arguments", [BESIDE_OTHERS, ()])
 def test_what_passes_alone_does_not_fail_the_run_and_is_named(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     code, printed, last = run(tmp_path, PASSES, FAILS_FIRST, ERROR_FIRST, arguments=arguments)
@@ -60,6 +61,7 @@ def test_what_fails_again_fails_the_run(tmp_path: Path) -> None:
     assert "1 test failed first and passed alone: tests/test_it.py::test_fails_first\n" in printed
 
 
+@pytest.mark.full
 def test_the_second_run_is_one_fresh_process_with_the_same_marks(tmp_path: Path) -> None:
     """The test is there only with `-m slow`, and fails beside others."""
     alone = "@pytest.mark.slow\ndef test_alone(): import os; assert 'PYTEST_XDIST_WORKER' not in os.environ\n"

@@ -62,6 +62,7 @@ def test_every_preference_vector_reaches_its_exact_point(function: str) -> None:
     assert gaps(results).min() > -1e-9
 
 
+@pytest.mark.full
 def test_the_convex_problem_with_sparsity_is_exact_to_1e_6() -> None:
     """Stochastic gradient descent with the prox after each step: 0.5 |X - B|^2 against the GrOWL norm, 19 k."""
     assert np.abs(gaps(solve("owl"))).max() < 1e-6
@@ -91,6 +92,7 @@ def test_on_a_convex_front_the_weighted_sum_finds_the_interior() -> None:
     assert (points(solve("quadratics", scalarization="weighted_sum"), "quadratics").min(axis=1) > 1e-3).all()
 
 
+@pytest.mark.full
 def test_the_residual_says_who_is_converged() -> None:
     """Small where the optimum was reached; large after one outer iteration of the same schedule."""
     config = CONFIGS["quadratics"]

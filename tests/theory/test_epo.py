@@ -89,6 +89,7 @@ def test_three_tasks_end_on_the_ray(landscape: Callable[[np.ndarray], Problem], 
     assert shortest(problem, x) < 5e-3
 
 
+@pytest.mark.full
 def test_beside_a_minimiser_with_loss_zero_the_search_goes_on() -> None:
     """Why we depart from the authors' code there: its choice, the step that unbalances least, ends in that minimiser."""
 
@@ -141,6 +142,7 @@ def states(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return losses, preference if preference.any() else np.ones(n_tasks), g
 
 
+@pytest.mark.full
 @EXACT
 @given(states(), st.sampled_from([0.0, 1e-4, 10.0]), st.sampled_from([1e-30, 1.0, 1e30]))
 def test_weights_are_on_the_simplex(state: tuple[np.ndarray, np.ndarray, np.ndarray], tolerance: float, scale: float) -> None:
@@ -151,6 +153,7 @@ def test_weights_are_on_the_simplex(state: tuple[np.ndarray, np.ndarray, np.ndar
     assert (alpha[preference == 0] == 0).all()
 
 
+@pytest.mark.full
 @EXACT
 @given(states())
 def test_in_descent_mode_no_loss_rises(state: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
@@ -160,6 +163,7 @@ def test_in_descent_mode_no_loss_rises(state: tuple[np.ndarray, np.ndarray, np.n
     assert (gram @ epo_weights(losses, np.ones(len(losses)), gram, tolerance=10.0) >= -1e-5 * max(1, gram.max())).all()
 
 
+@pytest.mark.full
 @EXACT
 @given(states())
 def test_in_balance_mode_the_largest_weighted_loss_does_not_rise(state: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
@@ -169,6 +173,7 @@ def test_in_balance_mode_the_largest_weighted_loss_does_not_rise(state: tuple[np
         assert (gram @ epo_weights(losses, r, gram))[losses == losses.max()].min() >= -1e-5 * max(1, gram.max())
 
 
+@pytest.mark.full
 def test_where_descent_and_balance_exclude_each_other_descent_is_kept() -> None:
     """With three tasks and more it may be that some step lowers mu, but none that raises no loss: the fallback."""
     rng, n_excluded = np.random.default_rng(0), 0

@@ -39,6 +39,7 @@ def test_eps_nondominated_is_the_definition(values, eps):
     assert (eps_nondominated(values, eps) == ~dropped_by_definition(values, eps)).all()
 
 
+@pytest.mark.full
 @exact
 @given(values=points(), data=st.data())
 def test_eps_per_objective_is_the_definition(values, data):
@@ -46,6 +47,7 @@ def test_eps_per_objective_is_the_definition(values, data):
     assert (eps_nondominated(values, eps) == ~dropped_by_definition(values, eps)).all()
 
 
+@pytest.mark.full
 @exact
 @given(values=points())
 def test_no_tolerance_is_the_exact_front(values):
@@ -53,6 +55,7 @@ def test_no_tolerance_is_the_exact_front(values):
         assert (eps_nondominated(values, 0.0, mode) == nondominated(values)).all()
 
 
+@pytest.mark.full
 @exact
 @given(values=points(), eps=tolerances, mode=st.sampled_from(["absolute", "ideal", "range"]))
 def test_never_empty(values, eps, mode):
@@ -67,6 +70,7 @@ def test_larger_eps_never_drops_a_point(values, eps, more, mode):
     assert not (eps_nondominated(values, eps, mode) & ~eps_nondominated(values, eps + more, mode)).any()
 
 
+@pytest.mark.full
 @exact
 @given(values=points(st.floats(-4, 4)), eps=st.floats(0, 8), mode=st.sampled_from(["absolute", "ideal", "range"]))
 def test_slack_is_the_filter(values, eps, mode):
@@ -74,6 +78,7 @@ def test_slack_is_the_filter(values, eps, mode):
     assert ((slack(values, mode) <= eps) == eps_nondominated(values, eps, mode)).all()
 
 
+@pytest.mark.full
 @exact
 @given(values=points(st.floats(-4, 4)))
 def test_slack_is_the_least_eps_that_keeps_a_point(values):
@@ -89,6 +94,7 @@ def test_slack_is_zero_exactly_on_the_front(values):
     assert ((slack(values) == 0) == nondominated(values)).all()
 
 
+@pytest.mark.full
 @exact
 @given(values=points(), scale=st.sampled_from([0.25, 0.5, 2.0, 4.0]))
 def test_slack_counts_in_units(values, scale):
@@ -96,6 +102,7 @@ def test_slack_counts_in_units(values, scale):
     assert (kept == eps_nondominated(values, scale)).all()
 
 
+@pytest.mark.full
 @exact
 @given(values=points(), eps=tolerances, data=st.data())
 def test_row_order_does_not_matter(values, eps, data):
@@ -105,6 +112,7 @@ def test_row_order_does_not_matter(values, eps, data):
     assert (thin_front(values[order], eps) == thin_front(values, eps)[order]).all()
 
 
+@pytest.mark.full
 @exact
 @given(values=points(), eps=tolerances)
 def test_duplicates_share_their_fate(values, eps):
@@ -127,6 +135,7 @@ def test_rows_that_are_not_finite_do_not_matter(values, eps):
     assert (slack(values)[finite] == slack(values[finite])).all()
 
 
+@pytest.mark.full
 @exact
 @given(values=points(), eps=tolerances)
 def test_thin_front_is_a_sparse_selection_of_the_front(values, eps):
@@ -141,6 +150,7 @@ def test_thin_front_is_a_sparse_selection_of_the_front(values, eps):
         assert len(np.unique(np.floor(kept / eps), axis=0)) == len(kept)
 
 
+@pytest.mark.full
 @exact
 @given(values=points(), eps=st.sampled_from([0.5, 1.0, 2.0, 4.0]))
 def test_thin_front_covers_what_it_leaves_out(values, eps):
@@ -149,6 +159,7 @@ def test_thin_front_covers_what_it_leaves_out(values, eps):
     assert all((kept <= row + eps).all(axis=1).any() for row in values)
 
 
+@pytest.mark.full
 @exact
 @given(rates=st.lists(st.integers(0, 64).map(lambda i: i / 64), max_size=30), data=st.data())
 def test_clusters_are_one_partition_whatever_the_order(rates, data):

@@ -45,6 +45,7 @@ def simplex_grid(n_tasks: int, n_parts: int) -> np.ndarray:
     return np.array([np.diff([-1, *cut, n_parts + n_tasks - 1]) - 1 for cut in cuts]) / n_parts
 
 
+@pytest.mark.full
 @EXACT
 @given(gradients(st.integers(1, 6), st.floats(-4, 4, width=32)))
 def test_the_optimality_conditions_hold(g: np.ndarray) -> None:
@@ -57,6 +58,7 @@ def test_the_optimality_conditions_hold(g: np.ndarray) -> None:
         assert violation(g, w) < 1e-6
 
 
+@pytest.mark.full
 @EXACT
 @given(gradients(st.integers(2, 6)))
 def test_equal_parallel_opposite_and_zero_gradients_are_no_exception(g: np.ndarray) -> None:
@@ -113,6 +115,7 @@ def test_degenerate_gradients(g: list[list[float]], expected: list[float]) -> No
     np.testing.assert_allclose(weights_of(np.array(g)), expected, rtol=0, atol=1e-7)
 
 
+@pytest.mark.full
 @EXACT
 @given(gradients(st.integers(2, 5), st.floats(-4, 4, width=32)), st.sampled_from([2.0**-200, 2.0**-60, 2.0**60, 2.0**200]))
 def test_the_unit_of_the_losses_does_not_matter(g: np.ndarray, scale: float) -> None:

@@ -209,3 +209,14 @@ def test_nothing_is_asked_of_the_allocator_where_the_environment_does_not_say_so
     with large_allocations_mapped():
         assert calls == [("open", None), ("trim", 0), ("option", -4, 65_536)], "large pieces are mapped, up to glibc's own limit"
     assert calls[3:] == [("option", -4, 0)], "and no longer afterwards"
+
+
+def test_a_chain_of_three_is_one_cluster_and_a_chain_of_four_is_parted() -> None:
+    """Unit rows 40 degrees apart: only neighbours are similar enough."""
+    angles = torch.deg2rad(40 * torch.arange(4.0, dtype=torch.float64))
+    rows = torch.stack([angles.cos(), angles.sin()], dim=1)
+    assert cluster_rows(rows[:3], TyingSettings(), seed=0)[0].tolist() == [0, 0, 0]
+    labels, converged = cluster_rows(rows, TyingSettings(), seed=0)
+    assert converged
+    assert len(set(labels.tolist())) == 2
+    assert cluster_rows(rows[:0], TyingSettings(), seed=0)[0].dtype == np.int64

@@ -1,1 +1,1 @@
-"""Physically smaller networks: traced to a list of steps, shrunk, and stored as such a list."""
+"""Physically smaller networks: a network is traced to a list of steps, shrunk, and stored as a list of steps."""

@@ -1,4 +1,4 @@
-"""The construction of the steps of the smaller network."""
+"""Construction of the steps of the smaller network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from trainer.compression.units import Units
 
 
 class Builder:
-    """The steps so far, and for each value the units of the original value that it contains, in order."""
+    """Collects the steps of the smaller network, and for each value the units of the original value that it contains, in order."""
 
     def __init__(self, source: Program, units: Mapping[str, Units], dtype: torch.dtype, ties: bool) -> None:
         self.layouts: dict[str, Tensor] = {INPUT: torch.arange(source.input_shape[0])} if source.input_shape else {}
@@ -29,7 +29,7 @@ class Builder:
         return Program(self._source.input_shape, tuple(self._steps), outputs, self._tensors)
 
     def keep(self, name: str, tensor: Tensor) -> Stored:
-        """Store a tensor under this name or a similar one; equal tensors of several uses are stored once.
+        """Store a tensor under this name or a similar one; equal tensors that are used several times are stored once.
 
         A weight that several steps read may be cut differently for each of them.
         """
@@ -51,7 +51,7 @@ class Builder:
         return self._source.tensors[name]
 
     def add(self, step: Step, layout: Tensor | None) -> None:
-        """Add a step whose output contains these units of the original value of its name; None for values without units."""
+        """Add a step whose output contains these units of the original value with the same name; None for values without units."""
         self._steps.append(step)
         if layout is not None:
             self.layouts[step.name] = layout
@@ -64,7 +64,7 @@ class Builder:
         return Value(name)
 
     def as_it_was(self, argument: Any) -> Any:
-        """Return an argument of a step without a rule, in which every value has all of its units and every tensor is whole."""
+        """Return an argument for a step without a rule: every value has all its units, and every tensor is whole."""
         if isinstance(argument, Value):
             units = self.units.get(argument.name)
             return argument if units is None else self.arranged(argument.name, torch.arange(len(units.is_constant)))
@@ -96,7 +96,7 @@ class Builder:
         constants = torch.where(is_missing, units.constant[wanted], 0.0).reshape(-1, *[1] * (len(units.shape) - 1))
         offset = self.keep_computed(f"constants_{self._n_made + 1}", constants)
         if len(layout):
-            # one unit of zeros after the others takes the place of the constants
+            # one unit of zeros, appended after the others, takes the place of the constants
             padded = self.make("aten.constant_pad_nd.default", Value(name), [0, 0] * (len(units.shape) - 1) + [0, 1])
             return self.make("aten.add.Tensor", self.selected(padded, torch.where(is_missing, len(layout), places)), offset)
         first = self.make("aten.flatten.using_ints", Value(INPUT), 1)
@@ -107,7 +107,7 @@ class Builder:
         return self.make("aten.add.Tensor", spread, offset)
 
     def selected(self, value: Value, places: Tensor) -> Value:
-        """Return a value with some of the units of another one."""
+        """Return a value that has some of the units of another value."""
         return self.make("aten.index_select.default", value, 1, self.keep_places(places))
 
     def keep_places(self, places: Tensor) -> Stored:

@@ -1,4 +1,4 @@
-"""The input units of a Linear layer that are positions of the same channel."""
+"""Which input units of a Linear layer are positions of the same channel."""
 
 from torch import Tensor, nn
 
@@ -9,7 +9,7 @@ from trainer.compression.units import Units
 
 
 def positions_of_channels(network: nn.Module, sample: Tensor) -> dict[str, int]:
-    """Count the positions of the channels that each Linear layer reads, if no operator between it and the flattening mixes units.
+    """Count the positions of the channels that each Linear layer reads, if no operator between the flattening and the layer mixes units.
 
     Args:
         network: as for `trace`.

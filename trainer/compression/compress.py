@@ -68,13 +68,13 @@ class Compressed:
 def compress(network: nn.Module, sample: Tensor, *, ties: bool = True) -> Compressed:
     """Remove the parts of a network that its zero and equal weights make superfluous.
 
-    Units whose rows are zero in every layer that reads them are removed, with the neurons or channels that only they depend on; units
-    that are the same for every input are folded into the next bias; of equal rows one is kept, and their inputs are summed.
+    Units whose rows are zero in every layer that reads them are removed, together with neurons or channels that nothing else needs. Units
+    that are the same for every input are folded into the next bias. Of several equal rows one is kept, and their inputs are summed.
 
     Args:
         network: a network in training or evaluation mode, with finite weights. Not modified.
         sample: inputs for the tracing, shape (n, *input_shape), n >= 2.
-        ties: whether to keep equal rows once.
+        ties: whether to merge equal rows into one.
 
     Raises:
         NotTraceableError: the steps of the network cannot be listed.
@@ -90,7 +90,7 @@ def compressed(traced: Program, *, ties: bool = True) -> Compressed:
 
 
 def load_compressed(data: bytes) -> tuple[CompactNetwork, dict[str, Any]]:
-    """Read the network and the card from a file that `Compressed.to_bytes` wrote.
+    """Read the network and the card from the contents of a file that `Compressed.to_bytes` wrote.
 
     Raises:
         ProgramError: the file is damaged, or contains something else.
@@ -101,9 +101,10 @@ def load_compressed(data: bytes) -> tuple[CompactNetwork, dict[str, Any]]:
 
 @torch.no_grad()
 def largest_difference(network: nn.Module, other: nn.Module, inputs: Iterable[Tensor]) -> float:
-    """Compute the largest difference in any output of any sample; infinite if an output is not finite or has another shape.
+    """Compute the largest difference between two networks in any output for any sample.
 
-    The difference is relative to the largest number of the output if that is above 1, so that each task is compared on its own scale.
+    It is infinite if an output is not finite or has another shape. The difference is relative to the largest number of the output if that
+    exceeds 1, so that each task is compared on its own scale.
 
     Args:
         network, other: networks that return one output for each task.
@@ -133,7 +134,12 @@ def macs_of_program(program: Program) -> int:
 
 @torch.no_grad()
 def macs_of(network: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Count the multiply-adds of one sample in Linear layers, convolutions and matrix products, by torch.utils.flop_counter."""
+    """Count the multiply-adds for one sample in Linear layers, convolutions and matrix products, using torch.utils.flop_counter.
+
+    Args:
+        network: a network that takes one tensor.
+        input_shape: the shape of one sample.
+    """
     sample = next((tensor for tensor in network.state_dict().values() if tensor.is_floating_point()), torch.zeros(()))
     was_training = network.training
     network.eval()

@@ -1,4 +1,4 @@
-"""Files of compressed networks: our own format, and the formats of other programs."""
+"""Files of compressed networks: this product's format, and the formats of other programs."""
 
 import io
 import json
@@ -130,15 +130,15 @@ BATCH = "batch"
 
 
 class MissingPackageError(ImportError):
-    """A format needs a package that is not installed."""
+    """The package that a format needs is not installed."""
 
 
 def to_onnx(network: nn.Module, sample: Tensor, names: tuple[str, ...], card: Mapping[str, Any]) -> bytes:
     """Convert a network to an ONNX model for any batch size, whose first dimension is called `batch`.
 
     Args:
-        network: a network with one output for each task, compressed with `ties=False`: runtimes compute ONNX's scattered additions
-            with repeated indices differently.
+        network: a network with one output for each task, compressed with `ties=False`: runtimes disagree on ONNX's scattered additions with
+            repeated indices.
         sample: shape (n, *input_shape), n >= 2.
         names: the names of the outputs.
         card: a JSON object, which is stored in the model's metadata.
@@ -180,7 +180,7 @@ def _name_batch(model: "ModelProto") -> None:
 
 
 def _drop_traces(model: "ModelProto") -> None:
-    """Remove the source lines of each node: they are half of a small file, and contain paths of the machine that wrote it."""
+    """Remove the source lines of each node: they make up half of a small file, and contain paths of the machine that wrote it."""
     for item in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
         del item.metadata_props[:]
 
@@ -216,7 +216,7 @@ def to_pt2(network: nn.Module, sample: Tensor, card: Mapping[str, Any]) -> bytes
     """
     exported = torch.export.export(network.eval(), (torch.zeros_like(sample),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
     for node in exported.graph.nodes:
-        node.meta.pop("stack_trace", None)  # each step has one, with paths of the machine that wrote it
+        node.meta.pop("stack_trace", None)  # each step has a stack trace, with paths of the machine that wrote the file
     # A view of another tensor's storage (MDMTN's mixing weights) would store the whole storage, with a warning.
     exported.state_dict.update({name: tensor.clone() for name, tensor in exported.state_dict.items()})
     stream = io.BytesIO()
@@ -225,7 +225,10 @@ def to_pt2(network: nn.Module, sample: Tensor, card: Mapping[str, Any]) -> bytes
 
 
 def _deflated(archive: bytes) -> bytes:
-    """Compress each record of a zip archive: PyTorch stores them uncompressed, and the JSON of the steps is larger than a small network."""
+    """Compress each record of a zip archive.
+
+    PyTorch stores them uncompressed, and for a small network the JSON of the steps is larger than the weights.
+    """
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(packed, "w") as target:
         for name in source.namelist():

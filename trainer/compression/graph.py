@@ -1,7 +1,7 @@
-"""Reads the functional graph that torch.export produces, and converts its nodes to steps.
+"""Reads the functional graph that torch.export produces and converts its nodes to steps.
 
-The graph has several forms of the same operation, which are unified here: views become reshapes, copies are replaced by their source,
-batch norm becomes `aten.batch_norm`, values that depend on neither input nor weights become stored tensors, and new tensors are created
+The graph has several forms of the same operation, which are unified here: views become reshapes, copies are replaced by their source, batch
+norm becomes `aten.batch_norm`, values that depend on neither the input nor the weights become stored tensors, and new tensors are created
 from the input.
 """
 
@@ -36,11 +36,11 @@ _BATCH_NORMS = {
     "aten._native_batch_norm_legit.no_stats": (False, True),
 }
 _PLACES = ("device", "layout", "memory_format", "non_blocking", "pin_memory")
-"""Arguments on the location of the numbers, which do not change their values."""
+"""Arguments that specify where numbers are stored and do not change their values."""
 
 
 class UnreadableError(ValueError):
-    """A graph that cannot be converted to a program; the message says why."""
+    """A graph cannot be converted to a program; the message says why."""
 
 
 class GraphReader:
@@ -80,7 +80,7 @@ class GraphReader:
             raise UnreadableError(f"a network with one input expected, found {len(self._inputs)}")
         self._known[self._inputs[0]] = Value(INPUT)
         output = next(node for node in self._graph.nodes if node.op == "output")
-        # Values that forward writes into buffers and inputs are listed as outputs too.
+        # Values that `forward` writes into buffers and inputs are listed as outputs too.
         results = [item for item, spec in zip(output.args[0], self._specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
         needed = _needed([item for item in results if isinstance(item, fx.Node)])
         steps = []
@@ -102,7 +102,7 @@ class GraphReader:
             self._keep_constant(node)
             return None
         if op in _BATCH_NORMS:
-            return None  # the node of its first output becomes the step
+            return None  # the node of the first output becomes the step
         if source is not None:
             self._known[node] = self._known[source]
             return None
@@ -178,19 +178,19 @@ class GraphReader:
         return self._step(node, "aten.batch_norm.default", args, {})
 
     def _made(self, node: fx.Node, op: str) -> Step:
-        """Return the step that creates a new tensor on the device of the input, in its type unless the node has another one."""
+        """Return the step that creates a new tensor on the device of the input, and in the input's type unless the node has another one."""
         args = node.args[1:] if str(node.target).startswith("aten.new_") else node.args
         dtype = node.meta["val"].dtype
         return self._step(node, op, (self._inputs[0], *args), {} if dtype == self._sample.dtype else {"dtype": dtype})
 
     def _is_batch(self, node: fx.Node) -> bool:
-        """Return whether a size is that of the batch, rather than a multiple of it."""
+        """Return whether a size is the batch size itself, rather than a multiple of it."""
         size, batch = node.meta["val"], self._inputs[0].meta["val"].shape[0]
         return isinstance(size, torch.SymInt) and isinstance(batch, torch.SymInt) and size.node.expr == batch.node.expr
 
 
 def is_listed(graph: fx.Graph) -> bool:
-    """Return whether a program may use every operator of a graph."""
+    """Return whether all operators of a graph are allowed in a program."""
     ops = {_op_of(node) for node in graph.nodes if node.op == "call_function"}
     return ops <= ATEN_OPS | PYTHON_OPS.keys()
 
@@ -200,7 +200,7 @@ def _op_of(node: fx.Node) -> str:
 
 
 def _needed(results: list[fx.Node]) -> set[fx.Node]:
-    """Return the nodes that the results depend on, which excludes assertions."""
+    """Return the nodes that the results depend on; assertions are not among them."""
     needed: set[fx.Node] = set()
     left = list(results)
     while left:
@@ -212,7 +212,7 @@ def _needed(results: list[fx.Node]) -> set[fx.Node]:
 
 
 def _is_computable(node: fx.Node) -> bool:
-    """Return whether the value of a node follows from those of its inputs, that is, does not depend on the batch size."""
+    """Return whether the value of a node follows from the values of its inputs, that is, does not depend on the batch size."""
     value = node.meta.get("val")
     return not isinstance(value, torch.SymInt) and (not isinstance(value, Tensor) or all(type(n) is int for n in value.shape))
 

@@ -12,14 +12,15 @@ _MOST_CALLS = 200
 
 @torch.inference_mode()
 def latencies(networks: dict[str, nn.Module], batch: Tensor, least_s: float = _LEAST_S) -> dict[str, float]:
-    """Measure the median seconds of a call of each network on one thread.
+    """Measure the median time of a call of each network on one thread, in seconds.
 
     The networks are called in turn, so that other load on the machine affects all of them equally.
 
     Args:
         networks: name -> network; each is put into evaluation mode.
         batch: the inputs of a call, shape (n, *input_shape).
-        least_s: seconds for which each network is called at least, unless it reaches 200 calls; it is called at least three times.
+        least_s: the least number of seconds for which each network is called, unless 200 calls take less; it is called at least three
+            times.
 
     Returns:
         Name -> median seconds of a call.

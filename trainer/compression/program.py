@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class ProgramError(ValueError):
-    """A list of steps that cannot be read or run."""
+    """A list of steps cannot be read or run."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,10 @@ The last two lines are the functional form of assignments to a part of a tensor 
 
 @dataclass(frozen=True)
 class Step:
-    """One call. `shape` is that of its output without the batch; None if the output is no tensor with the batch as first dimension."""
+    """One call of an operator.
+
+    `shape` is the shape of its output without the batch; None if the output is not a tensor with the batch as first dimension.
+    """
 
     name: str
     op: str
@@ -89,7 +92,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """A network with one input, steps in their order, and one output for each task."""
+    """A network with one input, an ordered list of steps, and one output for each task."""
 
     input_shape: tuple[int, ...]
     """The shape of one sample."""
@@ -99,7 +102,7 @@ class Program:
 
     @property
     def n_parameters(self) -> int:
-        """The number of stored numbers, without index tensors."""
+        """The number of stored values, without index tensors."""
         return sum(tensor.numel() for tensor in self.tensors.values() if tensor.is_floating_point())
 
 
@@ -154,7 +157,13 @@ def call(op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 def replaced(argument: Argument, value: Callable[[str], Any], stored: Callable[[str], Any]) -> Any:
-    """Replace the values and stored tensors in an argument."""
+    """Replace the values and stored tensors in an argument.
+
+    Args:
+        argument: an argument of a step, possibly a nested list.
+        value: maps the name of a value to its replacement.
+        stored: maps the name of a stored tensor to its replacement.
+    """
     if isinstance(argument, Value):
         return value(argument.name)
     if isinstance(argument, Stored):
@@ -165,7 +174,7 @@ def replaced(argument: Argument, value: Callable[[str], Any], stored: Callable[[
 
 
 class CompactNetwork(nn.Module):
-    """Runs a program, which maps inputs of shape (n, *input_shape) to a list with one output for each task.
+    """Runs a program as a module, which maps inputs of shape (n, *input_shape) to a list with one output for each task.
 
     With one sample a step takes a few microseconds. Names are therefore resolved once: every value, tensor and constant
     has an index in one list, and a call refers to indices.
@@ -182,7 +191,7 @@ class CompactNetwork(nn.Module):
         self._calls, self._outputs, self._at_first = places.calls, places.outputs, places.at_first
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Run the steps, one after the other."""
+        """Run the steps one after the other."""
         values = self._at_first.copy()
         values[0] = inputs
         for place, name in self._held:

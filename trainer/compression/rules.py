@@ -1,6 +1,6 @@
 """The propagation of units through operators: constant outputs, needed inputs, and the smaller step.
 
-An operator without a rule reads all units of its inputs, and all its outputs are kept, which is always correct but never smaller.
+An operator without a rule reads all units of its inputs and keeps all its outputs, which is always correct but never smaller.
 """
 
 from abc import ABC, abstractmethod
@@ -19,10 +19,13 @@ Tensors = Mapping[str, Tensor]
 
 
 class Rule(ABC):
-    """The propagation of units through one kind of step. `wanted` marks the units of the output that later steps read, except constants."""
+    """The propagation of units through one kind of step.
+
+    `wanted` marks the units of the output that later steps read, without constants.
+    """
 
     has_all = False
-    """Whether every unit of the inputs is read, for any wanted outputs."""
+    """Whether every unit of the inputs is read, whatever outputs are wanted."""
 
     @abstractmethod
     def units(self, step: Step, known: KnownUnits, tensors: Tensors) -> Units | None:
@@ -30,7 +33,7 @@ class Rule(ABC):
 
     @abstractmethod
     def needs(self, step: Step, wanted: Tensor, known: KnownUnits, tensors: Tensors) -> dict[str, Tensor]:
-        """Return input -> mask of the units that are read, shape (n_units,), bool."""
+        """Return a mapping input -> mask of the units that are read, shape (n_units,), bool."""
 
     @abstractmethod
     def write(self, step: Step, wanted: Tensor, builder: Builder, tensors: Tensors) -> None:
@@ -58,8 +61,8 @@ class NoRule(Rule):
 class Weighted(Rule):
     """Linear layers and convolutions: every output reads the inputs whose weights are not all zero.
 
-    The contribution of a constant input is folded into the bias; if a convolution pads with zeros, this is possible for constant 0 only.
-    Inputs with equal weights for all remaining outputs (tied rows) are summed first, and their weights are kept once.
+    The contribution of a constant input is folded into the bias; if a convolution pads with zeros, this is possible only for the constant
+    0. Inputs with equal weights for all remaining outputs (tied rows) are summed first, and their weights are kept once.
     """
 
     def units(self, step: Step, known: KnownUnits, tensors: Tensors) -> Units | None:
@@ -168,7 +171,7 @@ class Unitwise(Rule):
 
 
 class Scaled(Unitwise):
-    """Addition, multiplication ... of a value and one number; a product with 0 is constant."""
+    """Arithmetic with a value and a single number, such as addition or multiplication; a product with 0 is constant."""
 
     def units(self, step: Step, known: KnownUnits, tensors: Tensors) -> Units | None:
         units = super().units(step, known, tensors)
@@ -283,12 +286,12 @@ class Concatenated(Rule):
 
 
 def _is_used(weight: Tensor) -> Tensor:
-    """Return whether an output reads an input, shape (n_outputs, n_inputs), bool."""
+    """Return whether each output reads each input, shape (n_outputs, n_inputs), bool."""
     return weight.flatten(2).ne(0).any(dim=2) if weight.dim() > 2 else weight.ne(0)
 
 
 def _tied(value: Value, weight: Tensor, builder: Builder) -> tuple[Value, Tensor]:
-    """Sum the units with equal weights, and keep the weights once."""
+    """Sum the units that have equal weights, and keep those weights once."""
     rows = weight.transpose(0, 1).flatten(1)
     _, cluster = torch.unique(rows, dim=0, return_inverse=True)
     n_clusters = int(cluster.max()) + 1 if len(cluster) else 0

@@ -1,4 +1,4 @@
-"""A smaller network that computes the same: unused units are removed, constant units are folded, tied rows are kept once."""
+"""Shrinking a network without changing its outputs: unused units are removed, constant units are folded, tied rows are kept once."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Shrunk:
 
 
 def shrink(program: Program, ties: bool = True) -> Shrunk:
-    """Make a traced network smaller by its rows that are zero or equal.
+    """Make a traced network smaller by removing its zero rows and merging its equal rows.
 
     Args:
         program: a result of `trace`, float32 or float64, finite.
@@ -50,7 +50,7 @@ def _reused(program: Program) -> frozenset[str]:
 
 class _Shrinking:
     def __init__(self, program: Program, whole: frozenset[str]) -> None:
-        """Analyse a program; `whole`: stored tensors that are not cut."""
+        """Analyse a program; `whole` names the stored tensors that are not cut."""
         self._program = program
         self._tensors = program.tensors
         self._units: dict[str, Units] = {INPUT: Units.free(program.input_shape)} if program.input_shape else {}
@@ -91,7 +91,7 @@ class _Shrinking:
         return Shrunk(pruned(builder.program(outputs)), self._notes(needed))
 
     def _needed(self, rules: dict[str, Rule]) -> tuple[dict[str, Tensor], set[str]]:
-        """Return value -> mask of the units that have to be computed; and all values that are read, including those without units."""
+        """Return value -> mask of the units that must be computed, and all values that are read, including those without units."""
         needed = {name: torch.zeros_like(units.is_constant) for name, units in self._units.items()}
         is_used = set(values_of(self._program.outputs))
         for name in is_used & needed.keys():

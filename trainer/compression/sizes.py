@@ -1,4 +1,4 @@
-"""The size that a trained network would have as a compressed file of its own."""
+"""The size that a trained network would have as a compressed file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from trainer.compression.trace import fold
 from trainer.problems.problem import Problem
 
 N_COMPARED = 128
-"""Validation samples on which the compressed network is compared with the trained one: a wrong unit shows on any of them."""
+"""Number of validation samples on which the compressed network is compared with the trained one; a wrong unit shows on any of them."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class NetworkSizes:
 
 
 class Sizes:
-    """Measures the sizes of the networks of one model, which is traced once, for the first network.
+    """Measures the sizes of the networks of one model; the model is traced once, for the first network.
 
     Args:
         problem: the problem; the small networks of analytic problems have no sizes.
@@ -44,7 +44,7 @@ class Sizes:
         self._traced: tuple[nn.Module, Program] | None = None
         self._untraceable: str | None = None
         self.note: str | None = None
-        """Why the last network has no sizes, as a sentence for people; None where it has."""
+        """Why the last network has no sizes, as a sentence for the reader; None if it has sizes."""
 
     def measure(self, state: Mapping[str, Tensor]) -> NetworkSizes | None:
         """Measure one trained network.
@@ -53,8 +53,8 @@ class Sizes:
             state: parameters and buffers of a trained network, finite. Not modified.
 
         Returns:
-            The sizes. None, with the reason in `note`, where they are unknown: they are trusted only if the compressed network and the
-            trained one agree on the first validation samples.
+            The sizes. None if they are unknown, with the reason in `note`: sizes are trusted only if the compressed and the trained network
+                agree on the first validation samples.
         """
         self.note = None
         try:
@@ -65,7 +65,7 @@ class Sizes:
 
     def _measured(self, state: Mapping[str, Tensor]) -> NetworkSizes | None:
         network, program = self._network_and_program()
-        # Plain attributes and tensors that forward creates belong to the program, but to no state.
+        # Plain attributes, and tensors that `forward` creates, belong to the program but to no state.
         own = {name: state[name].detach().cpu() if name in state else tensor for name, tensor in program.tensors.items()}
         whole = fold(replace(program, tensors=own))
         small = compressed(whole)
@@ -88,7 +88,7 @@ class Sizes:
         )
 
     def _network_and_program(self) -> tuple[nn.Module, Program]:
-        """Return a network that trained values are copied into, and its traced program."""
+        """Return the network into which trained values are copied, and its traced program."""
         if self._untraceable is not None:
             raise NotTraceableError(self._untraceable)
         if self._traced is None:

@@ -1,4 +1,4 @@
-"""Tracing of a network to its list of steps by torch.export."""
+"""Tracing a network to a list of steps with torch.export."""
 
 import re
 import warnings
@@ -12,7 +12,7 @@ from trainer.compression.program import Program, Step, Stored, Value, call, inpu
 
 
 class NotTraceableError(ValueError):
-    """A network whose steps cannot be listed: its control flow depends on its values, or an operator cannot be stored in a file."""
+    """The steps of a network cannot be listed: its control flow depends on values, or an operator cannot be stored in a file."""
 
 
 def trace(network: nn.Module, sample: Tensor) -> Program:
@@ -26,7 +26,7 @@ def trace(network: nn.Module, sample: Tensor) -> Program:
 
     Returns:
         The program. Its tensors are the network's parameters and buffers under their names, and the constants of its code:
-        tensors that are plain attributes, or that its forward creates.
+        tensors that are plain attributes, or that its `forward` creates.
 
     Raises:
         NotTraceableError: torch.export cannot trace the network, or an operator is not in `ATEN_OPS`.
@@ -45,7 +45,7 @@ def _exported(network: nn.Module, sample: Tensor) -> torch.export.ExportedProgra
     """Return the network's graph for any batch size, in functional form.
 
     If plain tracing fails, the network's bytecode is analysed (`strict`): plain tracing treats `len(x)` and `int(x.shape[0])`
-    as constants, so that the graph would be valid for the batch size of the sample alone.
+    as constants, so that the graph would be valid only for the sample's batch size.
     """
     first: Exception | None = None
     for strict in (False, True):
@@ -63,14 +63,14 @@ def _functional(network: nn.Module, sample: Tensor, strict: bool) -> torch.expor
         warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", FutureWarning)  # torch's own copying
         exported = torch.export.export(network, (sample,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), strict=strict)
         if is_listed(exported.graph):
-            return exported  # no listed operator modifies a tensor; and the next call takes about a second
+            return exported  # no listed operator modifies a tensor, and the next call would take about a second
         # With an empty table, only operators that modify a tensor are decomposed.
         functional: torch.export.ExportedProgram = exported.run_decompositions({})
         return functional
 
 
 def fold(program: Program) -> Program:
-    """Evaluate all steps that depend on stored tensors alone, and drop steps that no output needs."""
+    """Evaluate all steps that depend only on stored tensors, and drop steps that no output needs."""
     known: dict[str, Any] = {}
     names: dict[str, str] = {}
     tensors = dict(program.tensors)
@@ -102,7 +102,7 @@ def fold(program: Program) -> Program:
 
 
 def pruned(program: Program) -> Program:
-    """The same without steps and tensors that no output needs."""
+    """Return the program without the steps and tensors that no output needs."""
     used = set(values_of(program.outputs))
     steps: list[Step] = []
     for step in reversed(program.steps):
@@ -118,7 +118,7 @@ def _parts(step: Step) -> tuple[list[Any], list[Any]]:
     return list(step.args), list(step.kwargs.values())
 
 
-# The text after these phrases in a message of torch.export is for developers of PyTorch.
+# In messages of torch.export, the text after these phrases is meant for PyTorch developers.
 _BOILERPLATE = re.compile(
     r"For more information, run with|For extended logs|If you suspect the guard|For more debugging help|For C\+\+ stack trace|"
     r"The error above occurred|consider using data-dependent|Caused by: \(_export|Set TORCHDYNAMO_VERBOSE|"

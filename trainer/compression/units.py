@@ -20,7 +20,7 @@ class Units:
 
     @staticmethod
     def free(shape: tuple[int, ...]) -> "Units":
-        """Create units none of which is constant."""
+        """Create units of which none is constant."""
         n = shape[0]
         return Units(torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.float64), shape)
 

@@ -1,4 +1,4 @@
-"""Processor time of this process, and of all processes on the machine."""
+"""Processor time used by this process, and by all processes on the machine."""
 
 import os
 import time
@@ -6,16 +6,16 @@ from pathlib import Path
 
 PROC_STAT = Path("/proc/stat")
 _IDLE_FIELDS = (3, 4)  # idle, iowait
-_N_FIELDS = 8  # user, nice, system, idle, iowait, irq, softirq, steal; guests are in user and nice already
+_N_FIELDS = 8  # user, nice, system, idle, iowait, irq, softirq, steal; user and nice already include guests
 
 
 def own_cpu_s() -> float:
-    """Return the processor seconds of this process so far, all threads together."""
+    """Return the processor seconds that all threads of this process have used so far."""
     return time.process_time()
 
 
 def busy_cpu_s(path: Path = PROC_STAT) -> float:
-    """Return the seconds that all processors of the machine together have been busy so far, in steps of 10 ms.
+    """Return the total busy seconds of all processors of the machine so far, in steps of 10 ms.
 
     Args:
         path: Linux's `/proc/stat`.

@@ -8,7 +8,7 @@ from trainer.energy.rapl import rapl_meter
 
 
 def energy_meter(device: torch.device) -> EnergyMeter | None:
-    """Return the energy meter of a CPU or a CUDA device; None where nothing can be read, and for other devices."""
+    """Return the energy meter of a CPU or a CUDA device; None if no counter can be read, and for other devices."""
     if device.type == "cpu":
         return rapl_meter()
     if device.type == "cuda":

@@ -13,17 +13,16 @@ class Energy:
 
     joules: float
     is_estimate: bool
-    """Whether other processes used the device too, so that this is an estimated share of the measured energy."""
+    """Whether other processes also used the device, so that the energy is an estimated share of what was measured."""
 
 
 class EnergyMeter(Protocol):
-    """Measures the energy of one device, or of a machine's processors, from counters of the hardware that are read before and after a
-    period of work."""
+    """Measures the energy of a device, or of a machine's processors, by reading hardware counters before and after a period of work."""
 
     def begin(self) -> Callable[[], Energy | None]:
         """Begin a period of work.
 
         Returns:
-            A function that ends the period and returns its energy; None where the counter cannot be read, or was reset meanwhile.
-            Neither call raises.
+            A function that ends the period and returns its energy; it returns None if the counter cannot be read or was reset meanwhile.
+            Neither call raises an exception.
         """

@@ -1,4 +1,4 @@
-"""The energy of an NVIDIA GPU, from the counter of its driver (NVML; Volta and later), read by nvidia-ml-py if that is installed."""
+"""The energy of an NVIDIA GPU, from its driver's counter (NVML; Volta and later), read by nvidia-ml-py if that is installed."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +28,7 @@ class Nvml(Protocol):
 
 
 class NvmlMeter:
-    """Measures the energy of one GPU as a whole: only one pack works on it at a time (`trainer.pack.device`), and only that one measures.
+    """Measures the energy of a whole GPU: only one pack works on it at a time (`trainer.pack.device`), and only that pack measures.
 
     Args:
         nvml: the library, connected to the driver.
@@ -39,7 +39,7 @@ class NvmlMeter:
         self._nvml, self._handle = nvml, handle
 
     def begin(self) -> Callable[[], Energy | None]:
-        """See `EnergyMeter.begin`; the energy is an estimate if another process has the device open too."""
+        """See `EnergyMeter.begin`; the energy is an estimate if another process also has the device open."""
         return partial(self._since, self._read())
 
     def _read(self) -> tuple[int, int] | None:
@@ -64,7 +64,7 @@ class NvmlMeter:
 
 
 def nvml_meter(uuid: str, nvml: Nvml | None = None) -> NvmlMeter | None:
-    """Return the meter of a GPU; None without the library or the driver, for an old GPU, and for a part of a GPU (MIG).
+    """Return the meter of a GPU; None without the library or the driver, for an old GPU, and for a partition of a GPU (MIG).
 
     Args:
         uuid: the UUID as torch reports it, without `GPU-`.

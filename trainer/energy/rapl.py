@@ -1,7 +1,7 @@
 """The energy of a machine's processors, from the counters that Linux provides below /sys/class/powercap (RAPL; Intel and AMD).
 
-A counter covers a whole package, with its idle power and the work of all processes. A process is assigned the share that its processor
-time has of all processor time in the same period, so that the shares of all processes add up to the measured energy.
+A counter covers a whole package, with its idle power and the work of all processes. A process is assigned the same share of the energy as
+its share of all processor time in that period, so that the shares of all processes add up to the measured energy.
 """
 
 import os
@@ -86,7 +86,7 @@ class RaplMeter:
         except ValueError:
             return None
         own, busy = after[1] - before[1], after[2] - before[2]
-        # The machine's time is counted in steps, so in a short period it may be less than our own.
+        # The machine's time is counted in steps, so over a short period it may be less than our own.
         share = own / max(own, busy) if own > 0 else 0.0
         return Energy(sum(used) * _MICRO * share, is_estimate=True)
 
@@ -116,7 +116,7 @@ def _packages(root: Path) -> list[Path]:
 
 
 def _counter(zone: Path) -> PackageCounter | None:
-    """Return the counter of a package; None if it cannot be read, which since 2020 kernels permit root alone."""
+    """Return the counter of a package; None if it cannot be read. Kernels since 2020 let only root read it."""
     try:
         counter = PackageCounter(zone / "energy_uj", int((zone / "max_energy_range_uj").read_text(encoding="ascii")))
         counter.read()

@@ -1,1 +1,1 @@
-"""The methods that users compare WC-AL with GrOWL to, one in each file."""
+"""The methods with which WC-AL with GrOWL is compared, one per file."""

@@ -17,8 +17,8 @@ class Conditioned(nn.Module):
     Attributes:
         network: the network, with wider layers at its input.
         condition: the condition that `forward` uses by default, shape (n_conditions,); not part of the state.
-        growl_layers, mixing_parameters, bounds: those of the network, under their names in this module; empty where it
-            has none. See `trainer.problems.problem.Problem`.
+        growl_layers, mixing_parameters, bounds: the network's attributes, with names as in this module; empty if it has none. See
+            `trainer.problems.problem.Problem`.
     """
 
     def __init__(self, network: nn.Module, n_conditions: int) -> None:
@@ -82,13 +82,13 @@ def condition_on(network: nn.Module, example: Tensor, n_conditions: int) -> Cond
         readers, before = _readers(conditioned.network, example)
         for layer in readers.values():
             _widen(layer, n_conditions)
-        # The condition is not 0, so that other readers of the input show: an operation in a forward method calls no layer.
+        # The condition is not 0, which reveals other readers of the input: an operation in a `forward` method calls no layer.
         _compare(conditioned, example, before, ", ".join(readers))
     return conditioned
 
 
 def _readers(network: nn.Module, example: Tensor) -> tuple[dict[str, nn.Module], Any]:
-    """Return the layers that read the input itself, by name in their order, and the network's outputs for the example.
+    """Return the layers that read the input itself, by name and in order, and the network's outputs for the example.
 
     Raises:
         ValueError: one of these layers cannot be widened, or there is none.
@@ -113,7 +113,7 @@ def _readers(network: nn.Module, example: Tensor) -> tuple[dict[str, nn.Module],
 
     for name, layer in network.named_modules():
         is_layer = isinstance(layer, nn.Conv2d | nn.Linear)
-        is_leaf = layer is not network and not any(True for _ in layer.children())  # a network without layers does not count
+        is_leaf = layer is not network and not any(True for _ in layer.children())  # a network without any layers does not count
         if is_layer or (is_leaf and not isinstance(layer, nn.Identity)):
             handles.append(layer.register_forward_pre_hook(hook(name), with_kwargs=True))
     try:

@@ -18,14 +18,14 @@ from trainer.training.trial import TrialSpec
 
 
 class COSMOS(OnePhase):
-    """A network that reads the preference in addition to each input; every minibatch draws one from a Dirichlet distribution.
+    """Trains one network that reads the preference with each input; every minibatch draws a preference from a Dirichlet distribution.
 
-    The loss of a minibatch is sum_t k_t L_t - cosine * cos(r, L): the second term draws the losses towards the ray r on which all
-    k_t L_t are equal, so that the points spread. The authors use cos(k, L), which increases the loss of a task with its weight and
+    The loss of a minibatch is sum_t k_t L_t - cosine * cos(r, L): the second term draws the losses towards the ray r on which all k_t L_t
+    are equal, so that the points spread along the front. The authors use cos(k, L), which increases the loss of a task with its weight and
     so opposes the first term; here a larger k_t always means a smaller L_t, as in every other method.
 
-    The trials of the pack share the network, which is measured under the preference of each; the best epoch is the one with the
-    least mean sum_t k_t L_t (or the highest mean accuracy) over them.
+    The trials of the pack share the network, which is measured under the preference of each trial. The best epoch is the one with the
+    smallest sum_t k_t L_t (or the highest accuracy), averaged over the trials.
 
     Source: Ruchte and Grabocka, ICDM 2021.
     """
@@ -46,7 +46,7 @@ class COSMOS(OnePhase):
         example, _ = self._problem.train.first(2)
         n_tasks = len(self._problem.tasks)
         conditioned = condition_on(network, example.to(next(network.parameters()).dtype), n_tasks)
-        conditioned.condition = torch.full((n_tasks,), 1 / n_tasks)  # for calls with inputs alone
+        conditioned.condition = torch.full((n_tasks,), 1 / n_tasks)  # used by calls without a condition
         return conditioned
 
     def _backward(self, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
@@ -98,7 +98,7 @@ def equal_ray(preference: Tensor) -> Tensor:
 
 @contextmanager
 def _under(network: Conditioned, preference: Tensor) -> Iterator[None]:
-    """Set the preference of the network within the context."""
+    """Set the network's preference within the context."""
     before, network.condition = network.condition, preference
     try:
         yield

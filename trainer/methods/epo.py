@@ -16,7 +16,7 @@ _TINY = np.finfo(np.float64).tiny
 
 
 def non_uniformity(losses: Vector, preference: Vector) -> float:
-    """Compute mu = sum_t h_t log(n h_t) with h = r l / sum(r l), the Kullback-Leibler divergence of h from the uniform distribution.
+    """Compute mu = sum_t h_t log(n h_t) with h = r l / sum(r l), the Kullback-Leibler divergence of h from uniform.
 
     Args:
         losses: l, shape (n_tasks,), >= 0.
@@ -38,15 +38,15 @@ def epo_weights(losses: Vector, preference: Vector, gram: NDArray[np.float64], t
     Let C = G G^T, and let a_t = r_t (log(n h_t) - mu) be the anchor, which is the gradient of mu in the losses up to a factor. To first
     order and up to a factor each, a step along G^T alpha lowers loss t by (C alpha)_t and mu by a . C alpha.
 
-    Balance mode (mu > tolerance): alpha lowers mu most. The loss of the task with the largest r_t l_t must not increase, and losses
-    that a step along G^T a would not lower may increase by at most as much as in that step. The search may therefore climb along the
-    front, less and less the nearer it is to the ray. Where the own step of every task increases mu (the gradients agree), no loss may
-    increase, and alpha lowers the largest r_t l_t most. There we depart from the authors' code, which uses the alpha that increases mu
-    least: near the minimiser of a task whose minimum is 0 that is the task's own step, so that the search ends in this minimiser, far
-    from the ray.
+    In balance mode (mu > tolerance), alpha lowers mu the most. The loss of the task with the largest r_t l_t must not increase, and losses
+    that a step along G^T a would not lower may increase by at most as much as in that step. The search may therefore climb along the front,
+    but less and less as it approaches the ray. If every task's own step increases mu (the gradients agree), no loss may increase, and alpha
+    lowers the largest r_t l_t the most. In this case we depart from the authors' code, which uses the alpha that increases mu the least:
+    near the minimiser of a task whose minimum is 0, that is the task's own step, so that the search would end in this minimiser, far from
+    the ray.
 
-    Descent mode: alpha lowers the sum of the losses most, while no loss increases and mu does not increase (or, where the own step of
-    every task increases it, by no more than the smallest of these increases).
+    In descent mode, alpha lowers the sum of the losses the most, while no loss increases and mu does not increase (or, if every task's own
+    step increases mu, it increases by no more than the smallest of these increases).
 
     If no alpha satisfies the conditions of descent mode, the condition on mu is dropped. Without it, and in balance mode, the
     min-norm point satisfies all conditions; it is returned if the solver finds no point because of rounding.
@@ -54,7 +54,7 @@ def epo_weights(losses: Vector, preference: Vector, gram: NDArray[np.float64], t
     Args:
         losses: l, shape (n_tasks,), >= 0.
         preference: r, shape (n_tasks,), >= 0, not all 0; it is divided by its sum. A task with r_t = 0 gets the weight 0, and
-            the search is that of the other tasks. A single task gets the weight 1.
+            the search runs over the other tasks. A single task gets the weight 1.
         gram: C, shape (n_tasks, n_tasks), inner products of the task gradients, in any unit.
         tolerance: the largest mu, in nats, at which the losses count as being on the ray. The default is that of the authors'
             code, with which r_t l_t of two tasks differ by up to 3 %; 1e-7 means 0.1 %.
@@ -83,7 +83,7 @@ def _search(losses: Vector, preference: Vector, gram: NDArray[np.float64], toler
     gram = gram / max(gram.diagonal().max(), _TINY)
     mu = non_uniformity(losses, preference)
     anchor = preference * (np.log(len(losses) * _shares(losses, preference).clip(min=_TINY)) - mu)
-    lowers_mu = gram @ anchor  # by the own step of each task; since C is symmetric, also the decrease of the losses in a step along G^T a
+    lowers_mu = gram @ anchor  # by each task's own step; since C is symmetric, also the decrease of the losses in a step along G^T a
     if mu > tolerance:
         weighted = preference * losses
         if (lowers_mu > 0).any():
@@ -99,13 +99,13 @@ def _search(losses: Vector, preference: Vector, gram: NDArray[np.float64], toler
 
 
 def _least_descent(descent_along_anchor: Vector, weighted_losses: Vector) -> Vector:
-    """Return the minimum decrease of each loss in balance mode, shape (n_tasks,); below 0 it may increase, -inf is no condition."""
+    """Return the least decrease of each loss in balance mode, shape (n_tasks,); negative values permit an increase, -inf any change."""
     least = np.where(descent_along_anchor > 0, -np.inf, descent_along_anchor)
     return np.where(weighted_losses == weighted_losses.max(), 0.0, least)
 
 
 def _best(gain: Vector, rows: NDArray[np.float64], least: Vector) -> Vector | None:
-    """Return the point alpha of the simplex with the largest gain . alpha and rows @ alpha >= least; None if there is none."""
+    """Return the alpha on the simplex that maximises gain . alpha subject to rows @ alpha >= least; None if there is none."""
     held = np.isfinite(least)
     gain = gain / max(np.abs(gain).max(), _TINY)  # the solver's tolerances are absolute
     solution = linprog(-gain, A_ub=-rows[held], b_ub=-least[held], A_eq=np.ones((1, len(gain))), b_eq=[1.0], method="highs")
@@ -138,7 +138,7 @@ def _check(losses: Vector, preference: Vector, gram: NDArray[np.float64], tolera
 
 
 class EPO(GradientMethod):
-    """A method whose steps weight the tasks by a linear program: towards equal k_t L_t, and along the ray once they are equal.
+    """Weights the tasks in each step by a linear program: first towards equal k_t L_t, then along the ray on which they are equal.
 
     The gradients are those of the whole network, and the weights sum to the number of tasks, as in the authors' experiments.
 

@@ -19,22 +19,22 @@ class MissingPymooError(ImportError):
 class Evolution:
     """A population with one individual for each weight vector, which moves towards the front with every `step`.
 
-    Weight vector i keeps the individual of the whole population with the least Chebyshev value max_j weights[i, j] (F_j - z_j), where z
-    is the ideal point. With z = 0 the weights have the meaning of a preference k with the reference point 0 in the Chebyshev
-    scalarization, and this value never increases. An Evolution that is created with `positions`, `values` and `generation` of another
-    one (and with its `ideal`, unless that is known from the start) continues exactly as the other one would.
+    Weight vector i keeps the individual with the smallest Chebyshev value max_j weights[i, j] (F_j - z_j) in the whole population, where z
+    is the ideal point. With z = 0 the weights have the meaning of a preference k with the reference point 0 in the Chebyshev scalarization,
+    and this value never increases. An Evolution that is created with the `positions`, `values` and `generation` of another one (and with
+    its `ideal`, unless that is known from the start) continues exactly as the other would.
 
     Attributes:
         positions: shape (n, n_vars), float64, within the bounds; row i is the individual of weight vector i.
         values: shape (n, n_objectives), float64; the objectives of `positions`. A value that is not finite counts as 1e300.
         generation: number of generations so far.
-        ideal: z, shape (n_objectives,): the given lower bounds, or the least values so far where these are lower.
+        ideal: z, shape (n_objectives,): the given lower bounds, or the smallest values so far where these are lower.
 
     Source: Zhang and Li, IEEE Trans. Evol. Comput. 2007, with simulated binary crossover and polynomial mutation (Deb and
-    Agrawal 1995; Deb and Goyal 1996), as implemented in pymoo. We depart from them in two points. At the end of a generation each
-    weight vector takes the best individual of the population, not of its neighbours alone. And the ideal point starts at a known lower
-    bound: if it starts at the least values so far, as in the sources, it follows the first individuals, and the end of ZDT1's front
-    that is far from them stays empty (tests/theory/test_moead.py).
+    Agrawal 1995; Deb and Goyal 1996), as implemented in pymoo. We depart from them in two points. First, at the end of a generation each
+    weight vector takes the best individual of the whole population, not only of its neighbours. Second, the ideal point starts at a known
+    lower bound: if it starts at the smallest values so far, as in the sources, it follows the first individuals, and the distant end of
+    ZDT1's front stays empty (tests/theory/test_moead.py).
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class Evolution:
                 n times in each generation. It must return the same objectives for the same rows, or a continued run differs.
             values: objectives of `start`, if they are already known from another Evolution; None to evaluate them.
             generation: number of generations of `start`.
-            ideal: lower bounds of the objectives, shape (n_objectives,) or a number; losses are known to be >= 0. inf: the
-                least values so far, as in the sources; the attribute `ideal` is then a part of the state.
+            ideal: lower bounds of the objectives, shape (n_objectives,) or a number; losses are known to be >= 0. With inf, the smallest
+                values so far are used, as in the sources; the attribute `ideal` is then part of the state.
             n_neighbors: number of individuals, at most n, that an individual breeds and competes with, including itself.
 
         Raises:
@@ -93,7 +93,7 @@ class Evolution:
             self.ideal = np.minimum(ideal, self.values.min(axis=0))
 
     def step(self) -> None:
-        """Run one generation: in random order, an offspring of each weight vector's neighbours replaces those that it improves on."""
+        """Run one generation: in random order, each weight vector's neighbours breed an offspring, which replaces those it improves on."""
         pymoo = self._pymoo
         (seed,) = np.random.SeedSequence([self._seed, self.generation]).generate_state(1)
         algorithm = pymoo["MOEAD"](
@@ -125,7 +125,7 @@ class Evolution:
         return np.where(np.isfinite(values), values, _WORST)
 
     def _settle(self, positions: Array, values: Array) -> None:
-        """Assign the best individual to each weight vector, and its own one in a tie."""
+        """Assign the best individual to each weight vector; in a tie, the vector keeps its own."""
         excess = np.abs(values - self.ideal)
         scores = (self._weights[:, None] * excess).max(axis=2)
         best = scores.argmin(axis=1)
@@ -152,7 +152,7 @@ def _check(weights: Array, start: Array, seed: int, n_neighbors: int) -> None:
 
 
 def _pymoo() -> dict[str, Any]:
-    """Return the used classes of pymoo by name, without its message about compiled modules."""
+    """Return the pymoo classes that are needed, by name, and suppress pymoo's message about compiled modules."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -160,7 +160,7 @@ def _pymoo() -> dict[str, Any]:
             advises = config.warnings["not_compiled"]
             config.warnings["not_compiled"] = False
             try:
-                import_module("pymoo.functions").FunctionLoader.get_instance()  # prints its message once in a process, here
+                import_module("pymoo.functions").FunctionLoader.get_instance()  # pymoo prints its message once per process, here
             finally:
                 config.warnings["not_compiled"] = advises
             modules = {

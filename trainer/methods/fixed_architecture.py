@@ -13,7 +13,7 @@ from trainer.training.two_phase import TwoPhase
 
 
 class FixedArchitecture(TwoPhase):
-    """WC-AL over the tasks, starting from the initial network, with the suppressed rows of another network; nothing is tied.
+    """WC-AL over the tasks that starts from the initial network and keeps the suppressed rows of another network at zero; nothing is tied.
 
     Args:
         specs, problem, place, state: as for `TwoPhase`; k0 = 0.
@@ -34,7 +34,7 @@ class FixedArchitecture(TwoPhase):
             masks[name] = mask.expand(len(specs), -1)
         self.structure.load(masks)
         self.structure.enforce()
-        self._begin(0)  # the kept model is the sparse one until an epoch is better
+        self._begin(0)  # until an epoch is better, the initial sparse model is kept
         if state is not None:
             self._load(state)
 

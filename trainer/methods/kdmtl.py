@@ -17,7 +17,7 @@ from trainer.training.trial import TrialSpec
 
 
 class Distillation(OnePhase):
-    """Minimises the task losses plus, for each task, the squared distance between the features of its adaptor and of its teacher.
+    """Minimises the task losses plus, for each task, the squared distance between the features of its adaptor and those of its teacher.
 
     The features of each sample are normalised to length 1. Only the teacher's features are detached: trunk and adaptors learn.
 
@@ -68,8 +68,8 @@ def distance(adapted: Tensor, teacher: Tensor) -> Tensor:
     """Compute the mean squared distance between normalised features.
 
     Args:
-        adapted: shape (n, n_features), of any length.
-        teacher: shape (n, n_features), of length 1.
+        adapted: shape (n, n_features), rows of any length.
+        teacher: shape (n, n_features), rows of length 1.
 
     Returns:
         A scalar in [0, 4].

@@ -5,9 +5,9 @@ from trainer.methods.task_gradients import GradientMethod, TaskGradients
 
 
 class MGDA(GradientMethod):
-    """Shared parameters follow the point of least norm in the convex hull of the tasks' gradients, other parameters their own task.
+    """Shared parameters follow the min-norm point in the convex hull of the tasks' gradients; each other parameter follows its own task.
 
-    A step along the negative of that point lowers every task's loss; the point is zero where no direction does. The method needs no
+    A step along the negative of that point lowers every task's loss; the point is zero if no direction does. The method needs no
     preference and finds a single point of the front.
 
     Source: Desideri 2012; Sener and Koltun, NeurIPS 2018, algorithm 1 (gradients as they are, not normalised).

@@ -22,17 +22,16 @@ def min_norm_weights(gram: Tensor) -> Tensor:
             depend on a common factor, and the lengths of the gradients may differ strongly.
 
     Returns:
-        w, shape (n_models, n_tasks), on the simplex, in the type and on the device of `gram`; computed in float64. Where
-        the minimiser is not unique, the one with equal weights between two tasks or among gradients of length 0. NaN for a
-        model whose `gram` is not finite.
+        w, shape (n_models, n_tasks), on the simplex, in the type and on the device of `gram`; computed in float64. If the minimiser is not
+        unique, weights are equal between two tasks and among gradients of length 0. NaN for a model whose `gram` is not finite.
 
     Raises:
         ValueError: `gram` does not have this shape.
         RuntimeError: scipy's active-set method did not converge (this has not occurred in any test).
 
     Source: Desideri 2012 (multiple gradient descent); Sener and Koltun, NeurIPS 2018 (two tasks in closed
-    form). More tasks: Lawson and Hanson 1974, chapter 23, where a least distance problem is reduced to non-negative least
-    squares. This is exact, unlike the Frank-Wolfe iteration of Sener and Koltun.
+    form). For more tasks, Lawson and Hanson 1974, chapter 23, where a least-distance problem is reduced to non-negative least squares. This
+    is exact, unlike the Frank-Wolfe iteration of Sener and Koltun.
     """
     if gram.dim() != 3 or gram.shape[1] != gram.shape[2] or gram.shape[1] == 0:
         raise ValueError(f"min_norm_weights expects gram (n_models, n_tasks, n_tasks), found shape {tuple(gram.shape)}")

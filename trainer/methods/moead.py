@@ -15,14 +15,14 @@ from trainer.training.base import PackTraining
 from trainer.training.checkpoint import State, nest
 from trainer.training.trial import EpochMeasurements, TrialSpec
 
-_JITTER = 0.1  # noise of the first individuals, in units of the radius; without it all are equal and crossover has no effect
+_JITTER = 0.1  # noise of the first individuals, in units of the radius; without it, all would be equal and crossover would have no effect
 
 
 class Evolved(PackTraining):
     """Evolves one individual for each preference vector, without gradients; an epoch is a generation.
 
-    All individuals start near the weights of a trained network. The objectives are the task losses on the first training samples. No
-    epoch is selected: each vector keeps the individual with the least Chebyshev value so far.
+    All individuals start near the weights of a trained network. The objectives are the task losses on the first training samples. No best
+    epoch is selected: each vector keeps the individual with the smallest Chebyshev value so far.
 
     Args:
         specs, problem, place: as for `PackTraining`; k0 = 0. The trials form one population.

@@ -1,4 +1,4 @@
-"""The base of the gradient methods without phases: one optimizer, one schedule, and the best epoch is kept."""
+"""The base of the gradient methods that train in one phase: one optimizer, one schedule, and the best epoch is kept."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -52,11 +52,11 @@ class OnePhase(PackTraining):
         return None
 
     def _parts(self) -> tuple[str, ...]:
-        """Return the prefixes of parameter names whose best epoch is selected together; an empty prefix is the whole network."""
+        """Return the prefixes of parameter names, each of which has its own best epoch; an empty prefix covers the whole network."""
         return ("",)
 
     def _scores(self, losses: Tensor, metrics: Tensor) -> list[Tensor]:
-        """Score each part of each network on validation data, shape (n_networks,) for each part; higher is better.
+        """Score each part of each network on validation data: one tensor of shape (n_networks,) per part; higher is better.
 
         Args:
             losses, metrics: values of each trial and task, shape (n_trials, n_tasks), float64.
@@ -66,7 +66,7 @@ class OnePhase(PackTraining):
         return [-losses.mean(dim=1)]
 
     def step(self) -> None:
-        """Train one epoch, measure it, and keep each network for which it is the best epoch."""
+        """Train one epoch, measure the networks, and keep each network for which this epoch is the best so far."""
         with exclusive_use(self._device), self._usage.on("dense"):
             self._train_and_measure()
 
@@ -137,7 +137,7 @@ class OnePhase(PackTraining):
         return nest(selected)
 
     def _restore(self, kept: Kept) -> None:
-        """Restore the kept epoch."""
+        """Restore the networks of the kept epochs."""
         parameters, buffers = kept.group("parameters"), kept.group("buffers")
         self.pack.load({**self.pack.parameters, **parameters}, {**self.pack.buffers, **buffers})
 
@@ -155,7 +155,7 @@ class OnePhase(PackTraining):
 
     def _load(self, state: State) -> None:
         trials = [state.trial_ids.index(spec.trial_id) for spec in self.specs]
-        n_stored = len(state.scalars["records"])  # one for each network, which all trials of a pack may share
+        n_stored = len(state.scalars["records"])  # one per network; all trials of a pack may share a network
         index = list(dict.fromkeys(i % n_stored for i in trials))
 
         def group(name: str) -> dict[str, Tensor]:

@@ -7,10 +7,10 @@ from trainer.models.stl import STL
 
 
 class SingleTask(OnePhase):
-    """Trains the model `stl` on the plain sum of the losses: its networks share nothing, so each trains on its own task alone.
+    """Trains the model `stl` on the plain sum of the losses; its networks share nothing, so each one trains on its own task only.
 
     Each task's network is kept from its own best epoch. Training them together changes nothing, because Adam updates every number
-    independently and gradient descent is linear.
+    independently, and gradient descent is linear.
     """
 
     def _backward(self, inputs: Tensor, targets: Tensor, generator: Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""The base of methods that weight the tasks by their gradients, one model of the pack after the other."""
+"""The base of methods that weight the tasks by their gradients, for one model of the pack after the other."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The architectures that are built from the layers for one data set."""
+"""The architectures, built from the layers for one data set."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class Layers:
     """The building blocks for one data set. Each call creates a new block."""
 
     trunk: Callable[[], nn.Sequential]
-    """Images -> shape (n, n_features); three blocks, each of which begins with a Conv2d or Linear layer."""
+    """Creates a trunk: images -> shape (n, n_features), in three blocks, each of which begins with a Conv2d or Linear layer."""
     monitor: Callable[[], nn.Sequential]
-    """Images -> shape (n, n_features)."""
+    """Creates a monitor: images -> shape (n, n_features)."""
     attention: Callable[[], Attention]
-    """The gates of one task in MTAN."""
+    """Creates the gates of one task in MTAN."""
     n_features: int
 
     def heads(self, n_outputs: Sequence[int]) -> list[nn.Module]:
@@ -32,7 +32,7 @@ class Layers:
         """Return the architectures by their names in the catalog, each as a function that creates a network.
 
         Args:
-            n_outputs: for each task its number of classes, or 1 for a regression.
+            n_outputs: for each task, its number of classes, or 1 for a regression.
         """
         each = range(len(n_outputs))
         return {

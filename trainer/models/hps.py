@@ -1,4 +1,4 @@
-"""Hard parameter sharing (Caruana 1997): one trunk that all tasks read, and one head for each task."""
+"""Hard parameter sharing (Caruana 1997): one trunk that all tasks share, and one head for each task."""
 
 from collections.abc import Sequence
 

@@ -10,7 +10,7 @@ from trainer.models.hps import HPS
 class KDMTL(HPS):
     """HPS with adaptors that map the shared features to those of each task's teacher.
 
-    The adaptors are used in training alone: `forward` does not call them, and GrOWL does not prune them.
+    The adaptors are used only in training: `forward` does not call them, and GrOWL does not prune them.
 
     Source: Li and Bilen, ECCV 2020 workshops.
     """
@@ -20,5 +20,5 @@ class KDMTL(HPS):
         self.adaptors = nn.ModuleList(adaptors)
 
     def adapted(self, shared: Tensor) -> list[Tensor]:
-        """Map the trunk's features, shape (n, n_features), to features of the same shape that are compared with each task's teacher."""
+        """Map the trunk's features, shape (n, n_features), to one tensor of that shape for each task, to be compared with its teacher."""
         return [adaptor(shared) for adaptor in self.adaptors]

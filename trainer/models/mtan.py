@@ -10,7 +10,7 @@ N_BLOCKS = 3
 
 
 class Attention(nn.Module):
-    """The two gates of one task, with values in (0, 1) for every feature of the trunk's second block and of its last block."""
+    """The two gates of one task, with values in (0, 1) for every feature of the trunk's second and last block."""
 
     def __init__(self, second: nn.Sequential, last: nn.Sequential) -> None:
         super().__init__()
@@ -26,9 +26,9 @@ class Attention(nn.Module):
 class MTAN(nn.Module):
     """A trunk S of three blocks S1, S2, S3 and gates A_t, B_t for each task: head t reads S * B_t(S2 * A_t(S1)).
 
-    GrOWL may prune the trunk after the layer that reads the input and, in each gate, the layers before the one whose
-    output is the input of the sigmoid. That layer is not pruned, like the heads, because a gate without weights is a constant. The
-    gates read the same channels as the trunk, so a channel can be removed only where all its readers have suppressed it.
+    GrOWL may prune the trunk, except the layer that reads the input, and each gate, except the layer whose output enters the sigmoid. That
+    layer, like the heads, is not pruned, because a gate without weights is a constant. The gates read the same channels as the trunk, so a
+    channel can be removed only if all its readers have suppressed it.
 
     Source: Liu, Johns and Davison, CVPR 2019; the layers follow Hotegni, Berkemeier and Peitz (IJCNN 2024, figure 6),
     but each task has its own gates (in their code all tasks share one set).

@@ -1,4 +1,4 @@
-"""The layers of the two published networks: trunk, monitor and gates for 28x28 gray images, and for 32x32 colour images.
+"""The layers of the two published networks: trunk, monitor and gates for 28x28 grey images and for 32x32 colour images.
 
 Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, section IV; the layers follow their code.
 """

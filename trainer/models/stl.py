@@ -10,8 +10,8 @@ from trainer.models.layers import behind_the_input
 class STL(nn.Module):
     """A trunk and a head for each task; the output of task t is head_t(trunk_t(x)). With one task it is a plain network.
 
-    GrOWL may prune the layers of each trunk that do not read the input. With several tasks, the networks are connected by the
-    objectives alone: one preference vector, one sparsity objective.
+    GrOWL may prune the layers of each trunk that do not read the input. With several tasks, only the objectives connect the networks: there
+    is one preference vector and one sparsity objective.
     """
 
     def __init__(self, trunks: Sequence[nn.Sequential], heads: Sequence[nn.Module]) -> None:

@@ -1,1 +1,1 @@
-"""The mathematics that is minimised: scalarizations, the augmented Lagrangian, GrOWL and its prox, ties, sparsity."""
+"""The mathematics of what is minimised: scalarizations, the augmented Lagrangian, GrOWL and its prox, ties, and sparsity."""

@@ -1,4 +1,4 @@
-"""The group ordered weighted l1 penalty (GrOWL): rows of a layer, their norms, the penalty, its proximal operator.
+"""The group ordered weighted l1 penalty (GrOWL): the rows of a layer, their norms, the penalty and its proximal operator.
 
 A row is one input unit of a layer. Weights are stacked over a pack: Linear (n_models, out, in), Conv2d
 (n_models, out, in, height, width); dimension 2 runs over the rows. Rows of equal norm are ranked by their index: without a
@@ -21,7 +21,7 @@ def theta_pattern(pattern: str, n_rows: int, beta1: float, beta2: float, pld_sha
             (piecewise linear decay: decreasing over the first rows, then beta2).
         n_rows: number of rows of the layer, >= 1.
         beta1: weight of the ordered part, >= 0; unit: loss per unit of row norm.
-        beta2: weight of every row, >= 0; same unit.
+        beta2: weight of every row, >= 0; unit: loss per unit of row norm.
         pld_share: share of the rows over which `pld` decreases, in (0, 1].
 
     Returns:
@@ -48,12 +48,17 @@ def row_matrix(weight: Tensor) -> Tensor:
 
 
 def scale_rows(weight: Tensor, scale: Tensor) -> None:
-    """Multiply each row of `weight`, in place, by `scale` of shape (n_models, n_rows)."""
+    """Multiply each row of `weight`, in place, by `scale` of shape (n_models, n_rows).
+
+    Args:
+        weight: a stacked weight (see the module's docstring).
+        scale: shape (n_models, n_rows).
+    """
     weight.mul_(scale.reshape(scale.shape[0], 1, scale.shape[1], *[1] * (weight.dim() - 3)))
 
 
 def is_spike(theta: Tensor) -> bool:
-    """Return whether all weights but the first are equal."""
+    """Return whether all weights except the first are equal."""
     return bool((theta[1:] == theta[-1]).all())
 
 
@@ -63,7 +68,7 @@ def growl_penalty(norms: Tensor, theta: Tensor, spike: bool | None = None) -> Te
     Args:
         norms: shape (n_models, n_rows).
         theta: shape (n_rows,), non-increasing.
-        spike: `is_spike(theta)` where it is known, because computing it makes the CPU wait for a GPU.
+        spike: `is_spike(theta)` if already known, because computing it makes the CPU wait for a GPU.
 
     Returns:
         Shape (n_models,).
@@ -113,9 +118,9 @@ def prox_growl(norms: Tensor, theta: Tensor, step: Tensor) -> Tensor:
 def prox_spike(norms: Tensor, beta1: float, beta2: float, step: Tensor) -> Tensor:
     """Compute the prox for theta = (beta1 + beta2, beta2, beta2, ...) in closed form.
 
-    With s = max(norms - step * beta2, 0) the remaining problem is the prox of step * beta1 * max(u): all zero if
-    sum(s) <= step * beta1, otherwise s capped at the tau with sum(max(s - tau, 0)) = step * beta1 (Moreau: the
-    residual is the projection of s onto the l1 ball).
+    With s = max(norms - step * beta2, 0), the remaining problem is the prox of step * beta1 * max(u). Its solution is zero if sum(s) <=
+    step * beta1; otherwise it is s capped at the tau for which sum(max(s - tau, 0)) = step * beta1. (By Moreau, the residual is the
+    projection of s onto the l1 ball.)
 
     Args:
         norms: shape (n_models, n_rows), >= 0.
@@ -131,7 +136,7 @@ def prox_spike(norms: Tensor, beta1: float, beta2: float, step: Tensor) -> Tenso
     caps = (descending.cumsum(dim=1) - radius) / torch.arange(1, norms.shape[1] + 1, device=norms.device, dtype=norms.dtype)
     last = ((descending > caps).sum(dim=1, keepdim=True) - 1).clamp(min=0)
     capped = torch.minimum(soft, caps.gather(1, last).clamp(min=0))
-    # Without a spike the cap is the largest norm itself, and rounding of the cumulative sum must not reduce it.
+    # Without a spike the cap is the largest norm itself, which rounding of the cumulative sum must not reduce.
     return torch.where(radius > 0, capped, soft)
 
 
@@ -155,10 +160,10 @@ def limit_suppression(norms: Tensor, shrunk: Tensor, n_removable: Tensor) -> Ten
 
 
 def growl_gradient(weight: Tensor, theta: Tensor) -> Tensor:
-    """Compute the gradient of the penalty where it is smooth: theta at the row's rank times the normalised row; 0 for zero rows.
+    """Compute the gradient of the penalty where it is smooth: theta at the row's rank times the normalised row, and 0 for zero rows.
 
     Args:
-        weight: a stacked weight, see the module.
+        weight: a stacked weight (see the module's docstring).
         theta: shape (n_rows,), non-increasing.
 
     Returns:

@@ -10,8 +10,8 @@ from trainer.settings import LagrangianSettings
 class Lagrangian:
     """The augmented Lagrangian of a pack: min t subject to g_i <= t, with t eliminated.
 
-    Eliminating t keeps the multipliers on the simplex. Within an outer iteration the weights of a step are computed from a running
-    mean of g; the multipliers are updated once, at the end of the iteration, with the mean of g over the whole iteration.
+    Eliminating t keeps the multipliers on the simplex. Within an outer iteration, the weights of each step are computed from a running mean
+    of g; the multipliers are updated once, at the end of the iteration, with the mean of g over the whole iteration.
 
     Attributes:
         multipliers: shape (n_models, n_objectives), each row on the simplex.
@@ -60,10 +60,10 @@ class Lagrangian:
         return self._step_weights(self.multipliers[members], self.penalty, mean)
 
     def end_step(self, learning_rate: float) -> None:
-        """Update the state after every member has taken one more step, with this learning rate."""
+        """Update the state after every member has taken one more step with this learning rate."""
 
     def count_step(self) -> None:
-        """Count one more step of every member; separate from `end_step`, because a recorded step cannot count."""
+        """Count one more step of every member. This is separate from `end_step`, because a recorded step cannot count."""
         self._n_steps += 1
 
     def update(self) -> None:
@@ -139,7 +139,16 @@ def lagrangian_of(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Lagrangian:
-    """Create the Lagrangian of a scalarization, given by its name in the settings."""
+    """Create the Lagrangian of a scalarization, given by its name in the settings.
+
+    Args:
+        settings: penalty, its growth and the decay of the running mean.
+        scalarization: a name as in `TrainingSettings`.
+        n_models: number of models in the pack.
+        n_objectives: number of active objectives.
+        device: device of the pack.
+        dtype: type of the multipliers.
+    """
     if scalarization == "paper":
         return EqualityLagrangian(settings, n_models, n_objectives, device, dtype)
     return Lagrangian(settings, scalarization, n_models, n_objectives, device, dtype)

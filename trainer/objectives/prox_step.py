@@ -1,11 +1,11 @@
-"""The step length of the prox, which replaces the optimizer's steps on the sparsity objective since the last prox.
+"""The step length of the prox, which stands for all optimizer steps on the sparsity objective since the last prox.
 
-With stochastic gradient descent the length is the sum of learning rate times weight of L0, and a prox after each step is
-exact. Adam moves a weight by learning rate times gradient / rms(gradient), so with Adam a rule adapts the length.
+With stochastic gradient descent, the length is the sum of learning rate times the weight of L0, and a prox after each step is exact. Adam
+moves a weight by learning rate times gradient / rms(gradient), so with Adam a rule adapts the length.
 
-The default, `layer_rms` with the prox per epoch, is the best of five by the hypervolume of (1 - SR, test losses) below
-(1, 1.5, 1.5), mean and standard deviation over seeds, MDMTN, ten k0 from 2e-3 to 4e-2 times two task preferences. `levels`
-counts sparsity rates between 5 and 75 % that are 5 points apart (`python -m tests.bench.switches step_rules`):
+The default, `layer_rms` with one prox per epoch, is the best of five variants by the hypervolume of (1 - SR, test losses) below (1, 1.5,
+1.5). The table shows mean and standard deviation over seeds for MDMTN with ten k0 from 2e-3 to 4e-2, each with two task preferences.
+`levels` counts sparsity rates between 5 and 75 % that are 5 points apart (`python -m tests.bench.switches step_rules`):
 
 | rule, prox per | MultiDigits, 3,000 pairs, 3 seeds | levels | Multi-Fashion, 2,000 pairs | seeds | levels |
 |---|---|---|---|---|---|
@@ -15,11 +15,11 @@ counts sparsity rates between 5 and 75 % that are 5 points apart (`python -m tes
 | row_rms, epoch | 1.402 +- 0.006 | 6.0 | 0.373 +- 0.030 | 2 | 3.2 |
 | row_rms, step | 1.388 +- 0.022 | 5.8 | 0.333 +- 0.026 | 2 | 3.0 |
 
-All five were measured with the limit of each layer applied per outer iteration, and rows ranked for it in the rule's own scale.
-Since then the longest rows are restored (row_rms, epoch: 1.432 on two seeds), and a layer loses at most an equal part of the
-limit in each epoch (`Structure.shrink`): layer_rms, epoch then has 1.446 +- 0.008 and 5.8 levels on MultiDigits for ten k0 from
-5e-3 to 4e-2, the range in which its sparsity rate changes (1.422 and 4.3 before, from 4e-3 to 3e-2). With Adam, `plain` prunes
-nothing for any of ten k0 from 0.1 to 0.9.
+All five were measured while each layer's limit applied per outer iteration, and rows were ranked for it in the rule's own scale. Since
+then, the longest rows are restored (row_rms, epoch: 1.432 on two seeds), and a layer loses at most an equal part of the limit in each epoch
+(`Structure.shrink`): layer_rms, epoch then has 1.446 +- 0.008 and 5.8 levels on MultiDigits for ten k0 from 5e-3 to 4e-2, the range in
+which its sparsity rate changes (1.422 and 4.3 before, from 4e-3 to 3e-2). With Adam, `plain` prunes nothing for any of ten k0 from 0.1 to
+0.9.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ def layer_rms(step: Tensor, second_moments: Sequence[Tensor]) -> tuple[Tensor, T
 
 
 def row_rms(step: Tensor, second_moments: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Scale the step as `layer_rms`, and measure each row in units of its gradients, so that rows with small gradients shrink first.
+    """Scale the step as `layer_rms` does, and measure each row in units of its gradients, so that rows with small gradients shrink first.
 
     Arguments as for `layer_rms`.
 
@@ -97,8 +97,8 @@ class ProxStep:
         """Compute the step and the row scale of a layer by the rule.
 
         Args:
-            second_moments: Adam's raw second moments, as for `layer_rms`; empty for the rule `plain`.
-            correction: their bias 1 - beta2^t; without it a step is 7 times too long after 20 steps.
+            second_moments: Adam's uncorrected second moments, as for `layer_rms`; empty for the rule `plain`.
+            correction: their bias correction 1 - beta2^t; without it, the step would be 7 times too long after 20 steps.
 
         Returns:
             The step, shape (n_models,), and the scale of each row, shape (n_models, n_rows), or None.

@@ -1,7 +1,7 @@
-"""From a vector of objectives to the scalar that is minimised: modified Chebyshev values and their step weights.
+"""How a vector of objectives becomes the scalar that is minimised: modified Chebyshev values and their step weights.
 
-Every scalarization here has the form sum_i p_i g_i with g the modified Chebyshev values and p on the simplex; they
-differ only in p. They therefore share one code path, with one small function each (`STEP_WEIGHTS`).
+Every scalarization here has the form sum_i p_i g_i, where g are the modified Chebyshev values; they differ only in the weights p. They
+therefore share one code path, with one small function each (`STEP_WEIGHTS`).
 """
 
 from collections.abc import Callable
@@ -14,10 +14,10 @@ def chebyshev_values(objectives: Tensor, preference: Tensor, reference_point: Te
     """Compute the modified weighted Chebyshev values g_i = k_i [(L_i - a_i) + e sum_j (L_j - a_j)].
 
     Args:
-        objectives: shape (n_models, n_objectives); the active objectives L only, minimised.
-        preference: shape (n_models, n_objectives), >= 0; k.
-        reference_point: shape (n_objectives,); a, in units of the objectives.
-        augmentation: e >= 0. Above 0 every minimiser of max_i g_i is Pareto optimal, at 0 only weakly.
+        objectives: L, shape (n_models, n_objectives), minimised; only the active objectives.
+        preference: k, shape (n_models, n_objectives), >= 0.
+        reference_point: a, shape (n_objectives,), in units of the objectives.
+        augmentation: e >= 0. If e > 0, every minimiser of max_i g_i is Pareto optimal; if e = 0, only weakly.
 
     Returns:
         g, shape (n_models, n_objectives), differentiable in `objectives`.
@@ -32,10 +32,10 @@ def project_simplex(values: Tensor) -> tuple[Tensor, Tensor]:
     """Project each row onto the simplex {p >= 0, sum p = 1} in the Euclidean norm.
 
     Args:
-        values: shape (n_models, n). A row with NaN results in a row of NaN.
+        values: shape (n_models, n). A row that contains NaN gives a row of NaN.
 
     Returns:
-        The projection p, shape (n_models, n), and the threshold with p = max(values - threshold, 0), shape (n_models, 1).
+        The projection p, shape (n_models, n), and the threshold for which p = max(values - threshold, 0), shape (n_models, 1).
 
     Source: Held, Wolfe and Crowder 1974; Duchi et al., ICML 2008, figure 1.
     """
@@ -63,12 +63,29 @@ def chebyshev_al_weights(multipliers: Tensor, penalty: float, mean_values: Tenso
 
 
 def weighted_sum_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
-    """Return equal weights, with which sum_i p_i g_i is the weighted sum of the losses divided by their number."""
+    """Return equal weights, for which sum_i p_i g_i is the weighted sum of the losses divided by their number.
+
+    Args:
+        multipliers: ignored.
+        penalty: ignored.
+        mean_values: shape (n_models, n_objectives); only its shape, type and device are used.
+
+    Returns:
+        Shape (n_models, n_objectives), on the simplex.
+    """
     return torch.full_like(mean_values, 1 / mean_values.shape[-1])
 
 
 def smooth_chebyshev_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
     """Compute softmax(penalty g), the gradient of the smooth Chebyshev value (1 / penalty) log sum exp(penalty g).
+
+    Args:
+        multipliers: ignored.
+        penalty: 1 / smoothing parameter, > 0.
+        mean_values: shape (n_models, n_objectives), a detached running mean of g.
+
+    Returns:
+        Shape (n_models, n_objectives), on the simplex.
 
     Source: Lin et al., ICML 2024 (smooth Tchebycheff scalarization), smoothing 1 / penalty.
     """
@@ -76,10 +93,10 @@ def smooth_chebyshev_weights(multipliers: Tensor, penalty: float, mean_values: T
 
 
 def equality_weights(multipliers: Tensor, penalty: float, excess: Tensor) -> Tensor:
-    """Compute the weights of the augmented Lagrangian of g_i = t, the paper's equation (1): multipliers + penalty (g - t).
+    """Compute multipliers + penalty (g - t), the weights of the augmented Lagrangian for g_i = t (the paper's equation (1)).
 
-    The weights may be negative and need not sum to 1: an objective below t is pushed *up*, towards equality. With the paper's penalty
-    of 2.5e-8 they stay equal to the multipliers, and the method is a weighted sum.
+    The weights may be negative and need not sum to 1: an objective below t is pushed *up*, towards equality. With the paper's penalty of
+    2.5e-8 they remain equal to the multipliers, and the method is a weighted sum.
 
     Args:
         multipliers: shape (n_models, n_objectives).
@@ -102,12 +119,12 @@ STEP_WEIGHTS: dict[str, Callable[[Tensor, float, Tensor], Tensor]] = {
 
 
 def scalarized(scalarization: str, values: Tensor, penalty: float) -> Tensor:
-    """Compute the scalar that a scalarization minimises and selects its best epoch by: maximum, mean or smooth maximum of the g_i.
+    """Compute the scalar that a scalarization minimises and uses to select the best epoch: maximum, mean or smooth maximum of the g_i.
 
     Args:
         scalarization: a name as in `TrainingSettings`; the paper's Lagrangian minimises the maximum.
         values: g, shape (n_models, n_objectives).
-        penalty: 1 / smoothing of the smooth maximum.
+        penalty: 1 / smoothing parameter of the smooth maximum.
 
     Returns:
         Shape (n_models,), in units of g.

@@ -10,12 +10,12 @@ from trainer.objectives.growl import row_matrix
 
 
 def weight_names(model: nn.Module) -> tuple[str, ...]:
-    """Return the names of the weight tensors whose rows are counted: every Linear and Conv2d layer, heads and input layers included."""
+    """Return the names of the weight tensors whose rows are counted: all Linear and Conv2d layers, including heads and input layers."""
     return tuple(f"{name}.weight" for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear))
 
 
 def n_parameters(model: nn.Module) -> int:
-    """Count the parameters of a network, except those it names in `mixing_parameters` (MDMTN's alpha: two numbers for each task)."""
+    """Count the parameters of a network, except those named in its `mixing_parameters` (MDMTN's alpha: two numbers for each task)."""
     left_out = set(getattr(model, "mixing_parameters", ()))
     return sum(value.numel() for name, value in model.named_parameters() if name not in left_out)
 
@@ -65,5 +65,5 @@ def sparsity_metrics(weights: Mapping[str, Tensor]) -> SparsityMetrics:
 
 
 def layer_sparsity(weights: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the share of zero rows of each weight tensor, name -> fraction."""
+    """Return the fraction of zero rows in each weight tensor, as a mapping name -> fraction."""
     return {name: float((row_matrix(weight[None])[0] == 0).all(dim=1).double().mean()) for name, weight in weights.items()}

@@ -29,12 +29,22 @@ def theta_of(settings: GrowlSettings, n_rows: int, group_size: int = 1) -> Tenso
     """Compute the GrOWL weights of a layer with `n_rows` rows, shape (n_rows,), float64.
 
     As in the group lasso, the weight of a group is multiplied by the root of its size, because its norm grows by this factor.
+
+    Args:
+        settings: the settings of GrOWL.
+        n_rows: number of rows of the layer.
+        group_size: number of input units that form one row.
     """
     return theta_pattern(settings.pattern, n_rows, settings.beta1, settings.beta2, settings.pld_share) * math.sqrt(group_size)
 
 
 def in_groups(weight: Tensor, group_size: int) -> Tensor:
-    """Return a view of a Linear weight (..., out, in) whose rows are groups of neighbours, (..., out, in / group_size, group_size)."""
+    """Return a view of a Linear weight (..., out, in) whose rows are groups of neighbours, (..., out, in / group_size, group_size).
+
+    Args:
+        weight: shape (..., out, in).
+        group_size: number of neighbouring input units that form one row; it divides `in`.
+    """
     if group_size == 1:
         return weight
     grouped: Tensor = weight.view(*weight.shape[:-1], weight.shape[-1] // group_size, group_size)
@@ -54,7 +64,7 @@ class Layer:
     theta: Tensor
     """Shape (n_rows,)."""
     is_spike: bool
-    """Whether all weights of theta but the first are equal."""
+    """Whether all weights of theta except the first are equal."""
 
     @staticmethod
     def of(owner: Tensor, settings: GrowlSettings, group_size: int = 1) -> "Layer":
@@ -83,9 +93,9 @@ class Structure:
     Attributes:
         layers: weight name -> Layer.
         masks: weight name -> bool, shape (n_models, n_rows); False for a suppressed row, which stays zero.
-        n_changes: how often the operations of a step have changed, because rows became masked or tied.
-        labels: weight name -> int64, shape (n_models, n_rows); the cluster of each row; -1 for a suppressed row, and
-            for all rows before clustering.
+        n_changes: how often the operations of a step have changed because rows became masked or tied.
+        labels: weight name -> int64, shape (n_models, n_rows), the cluster of each row: -1 for a suppressed row, and for every row before
+            the clustering.
     """
 
     def __init__(
@@ -106,7 +116,7 @@ class Structure:
         self.n_changes = 0
 
     def load(self, masks: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None, is_fixed: bool = True) -> None:
-        """Load masks, and labels if given, in the shapes of the attributes; `is_fixed`: masked rows stay zero."""
+        """Load masks and, if given, labels, in the shapes of the attributes; if `is_fixed`, masked rows stay zero."""
         for name, mask in self.masks.items():
             mask.copy_(masks[name])
         if labels is not None:
@@ -114,7 +124,7 @@ class Structure:
         self._index(is_fixed)
 
     def penalty(self) -> Tensor:
-        """Compute L0, the sum of the layers' GrOWL penalties, shape (n_models,), not scaled."""
+        """Compute L0, the unscaled sum of the layers' GrOWL penalties, shape (n_models,)."""
         total = self._zero
         for layer in self.layers.values():
             total = total + growl_penalty(row_norms(layer.weight.detach()), layer.theta, layer.is_spike)
@@ -129,13 +139,13 @@ class Structure:
 
     @torch.no_grad()
     def shrink(self, steps: Mapping[str, tuple[Tensor, Tensor | None]], share: float, epoch_share: float) -> None:
-        """Shrink the rows by the prox, and restore the longest ones where more rows of a layer are zero than the limit allows.
+        """Shrink the rows by the prox, and restore the longest ones if more rows of a layer are zero than the limit allows.
 
         Args:
             steps: weight name -> length of the prox's step, shape (n_models,), in units of weight per unit of L0, and the
                 scale in which the rows are measured, shape (n_models, n_rows), or None. Models whose step is not finite
                 do not change.
-            share: the largest share of a layer's rows that may be zero at this time, in [0, 1).
+            share: the largest share of a layer's rows that may be zero at this point, in [0, 1).
             epoch_share: the largest share of rows that may become zero in one epoch. LSUV gives all rows of a layer the same initial
                 length, so without this limit a layer would lose its whole share at once, and the front would have gaps.
         """
@@ -145,25 +155,25 @@ class Structure:
             step = torch.where(length.isfinite() & norms.isfinite().all(dim=1), length, 0)
             norms = norms.nan_to_num()
             measured = norms if scale is None else norms * scale.nan_to_num(1.0)
-            # 0.8 * 5 / 2 is 1.9999999: without the small term a layer would keep one row too many.
+            # 0.8 * 5 / 2 is 1.9999999: without the small term, a layer would keep one row too many.
             n_allowed, n_per_epoch = int(share * norms.shape[1] + 1e-9), math.ceil(epoch_share * norms.shape[1] - 1e-9)
             n_removable = ((~self.masks[name]).sum(dim=1) + n_per_epoch).clamp(max=n_allowed)
             shrunk = prox_growl(measured, layer.theta, step)
-            # The longest rows are restored for any scale: ranking by the scaled length lost 2 % of the hypervolume.
+            # The longest rows are restored whatever the scale: ranking by the scaled length lost 2 % of the hypervolume.
             shrunk = limit_suppression(norms, shrunk if scale is None else shrunk * norms / (measured + _TINY), n_removable)
             shrunk = torch.where((step > 0)[:, None], shrunk, norms)
             scale_rows(layer.weight, shrunk / (norms + _TINY * (norms == 0)))
 
     @torch.no_grad()
     def mask_zero_rows(self, is_fixed: bool) -> None:
-        """Mask the rows that are zero now; `is_fixed`: they stay zero from now on."""
+        """Mask the rows that are zero now; if `is_fixed`, they stay zero from now on."""
         for name, layer in self.layers.items():
             survives = row_norms(layer.weight) != 0  # NaN counts as surviving: a diverged model is not sparse
             self.masks[name].copy_(self.masks[name] & survives if is_fixed else survives)
         self._index(is_fixed)
 
     def cluster(self, settings: TyingSettings, seed: int, alive: Tensor, n_threads: int = 1) -> Tensor:
-        """Cluster the surviving rows of each layer of each living model, on the CPU.
+        """Cluster the surviving rows of each layer of each living model on the CPU.
 
         Args:
             settings: the settings of the clustering.
@@ -193,12 +203,12 @@ class Structure:
         return torch.stack(counts).sum(dim=0) if counts else torch.zeros(len(self._zero), dtype=torch.int64)
 
     def unit_labels(self) -> dict[str, Tensor]:
-        """Return `labels` of single input units; units at equal positions of tied channels are tied."""
+        """Return `labels` for single input units; units at equal positions of tied channels are tied."""
         return {name: _of_units(labels, self.layers[name].group_size) for name, labels in self.labels.items()}
 
     @torch.no_grad()
     def tie(self) -> None:
-        """Set suppressed rows to zero and the rows of each cluster to their mean: the start of phase 2."""
+        """Set suppressed rows to zero and the rows of each cluster to their mean, which starts phase 2."""
         self.enforce()
         for name, tie in self._ties.items():
             tie.average(self.layers[name].weight)

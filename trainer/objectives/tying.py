@@ -1,4 +1,4 @@
-"""Ties between rows of a layer: clustering of similar rows into groups that share one value, in bounded memory."""
+"""Ties between rows of a layer: similar rows are clustered into groups that share one value, in bounded memory."""
 
 import contextlib
 import ctypes
@@ -22,7 +22,7 @@ _LAST_DAMPING = 0.95
 
 
 def similarity(rows: Tensor) -> NDArray[np.float64]:
-    """Compute the similarities S(i, j) = w_i . w_j / max(||w_i||^2, ||w_j||^2), which are 1 for equal rows alone.
+    """Compute the similarities S(i, j) = w_i . w_j / max(||w_i||^2, ||w_j||^2), which are 1 only for equal rows.
 
     Args:
         rows: shape (n_rows, row_length), none of them zero.
@@ -32,7 +32,7 @@ def similarity(rows: Tensor) -> NDArray[np.float64]:
     """
     exact = rows.double()
     squared = exact.square().sum(dim=1)
-    products = exact @ exact.T  # in place from here: with 2,880 rows each copy takes 66 MB
+    products = exact @ exact.T  # from here on in place, because with 2,880 rows each copy takes 66 MB
     matrix: NDArray[np.float64] = products.div_(torch.maximum(squared[:, None], squared[None])).clamp_(-1, 1).cpu().numpy()
     return matrix
 
@@ -40,9 +40,8 @@ def similarity(rows: Tensor) -> NDArray[np.float64]:
 def cluster_rows(rows: Tensor, settings: TyingSettings, seed: int) -> tuple[NDArray[np.int64], bool]:
     """Cluster rows by affinity propagation, one connected component of {S > preference} at a time.
 
-    Being its own exemplar is never worse for a row than joining one with S <= preference, so the optimum decomposes over these
-    components; a component of up to three rows is one cluster. A component that does not converge even with more
-    damping stays untied.
+    For a row, being its own exemplar is never worse than joining an exemplar with S <= preference, so the optimum decomposes over these
+    components. A component of up to three rows is one cluster. A component that does not converge even with more damping stays untied.
 
     Args:
         rows: shape (n_rows, row_length), none of them zero.
@@ -61,7 +60,7 @@ def cluster_rows(rows: Tensor, settings: TyingSettings, seed: int) -> tuple[NDAr
     n_parts, part = scipy.sparse.csgraph.connected_components(scipy.sparse.csr_array(similarities > settings.preference), directed=False)
     members_of = [np.flatnonzero(part == index) for index in range(n_parts)]
     blocks = {index: similarities[np.ix_(members, members)] for index, members in enumerate(members_of) if len(members) > 3}
-    del similarities  # one component may cover the whole matrix, and propagation needs eight times its memory
+    del similarities  # a component may cover the whole matrix, and propagation needs eight times the memory of that
     labels, n_clusters, converged = np.zeros(n_rows, np.int64), 0, True
     for index, members in enumerate(members_of):
         local = np.zeros(len(members), np.int64)
@@ -77,10 +76,18 @@ def cluster_rows(rows: Tensor, settings: TyingSettings, seed: int) -> tuple[NDAr
 def cluster_each(rows: Sequence[Tensor], settings: TyingSettings, seed: int, n_threads: int = 1) -> list[tuple[NDArray[np.int64], bool]]:
     """Cluster the rows of several networks in parallel threads; the results do not depend on the number of threads.
 
-    numpy spends most of the time on large matrices, where threads do not wait for each other.
+    Most of the time is spent in numpy on large matrices, where threads do not block each other.
+
+    Args:
+        rows: for each network, shape (n_rows, row_length), none of them zero.
+        settings, seed: as for `cluster_rows`.
+        n_threads: number of CPU threads.
+
+    Returns:
+        For each network, what `cluster_rows` returns.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor(n_threads) as threads:
-        warnings.simplefilter("ignore", UserWarning)  # the result says what did not converge
+        warnings.simplefilter("ignore", UserWarning)  # the result reports what did not converge
         return list(threads.map(lambda of_one: cluster_rows(of_one, settings, seed), rows))
 
 
@@ -94,10 +101,10 @@ def _propagate(similarities: NDArray[np.float64], settings: TyingSettings, seed:
             damping=damping,
             max_iter=settings.max_iterations,
             random_state=seed,
-            copy=False,  # writes the preference and noise of 1e-16 into the similarities; a second attempt starts from them
+            copy=False,  # this writes the preference and noise of 1e-16 into the similarities; a second attempt starts from them
         )
         model.fit(similarities)
-        # scikit-learn keeps its last labels when it does not converge; -1 means that there is no exemplar. Its warning is not used,
+        # scikit-learn keeps its last labels when it does not converge; -1 means that there is no exemplar. Its warning cannot be used,
         # because warnings belong to the process and not to a thread.
         if model.n_iter_ < settings.max_iterations and (model.labels_ >= 0).all():
             labels: NDArray[np.int64] = np.unique(model.labels_, return_inverse=True)[1].astype(np.int64)
@@ -143,7 +150,7 @@ class Tie:
 
     @torch.no_grad()
     def copy(self, weight: Tensor) -> None:
-        """Make, in place, each tied row of `weight` equal to the first row of its cluster, to the bit.
+        """Set each tied row of `weight`, in place, to the first row of its cluster, so that they are equal to the bit.
 
         Gradients and moments of tied rows are equal, and so are their updates, except for the last bits of a fused optimizer.
         """
@@ -151,7 +158,7 @@ class Tie:
 
     @cached_property
     def _first(self) -> Tensor:
-        """For each tied row the index in `rows` of the first row of its cluster, shape (n_tied,)."""
+        """For each tied row, the index in `rows` of the first row of its cluster, shape (n_tied,)."""
         places = torch.arange(len(self.rows), device=self.rows.device)
         return torch.full_like(self.sizes, len(self.rows)).scatter_reduce_(0, self.cluster, places, "amin")[self.cluster]
 
@@ -169,7 +176,7 @@ class Tie:
         return rows.new_zeros(len(self.sizes), *rows.shape[1:]).index_add_(0, self.cluster, rows)
 
 
-_M_MMAP_MAX = -4  # of glibc's mallopt
+_M_MMAP_MAX = -4  # the parameter of glibc's mallopt
 _DEFAULT_MAPPINGS = 65_536
 
 

@@ -1,4 +1,4 @@
-"""The choice of the backend that computes a pack's passes. Everything else in the trainer is the same for all backends."""
+"""The choice of the backend that computes a pack's forward and backward passes. The rest of the trainer is the same for all backends."""
 
 from torch import nn
 
@@ -23,7 +23,7 @@ def pack_of(initial: nn.Module, n_models: int, problem: Problem, place: Place) -
         place: device and backend.
 
     Raises:
-        ValueError: there is no such backend; the message names it.
+        ValueError: the backend does not exist; the message names it.
         BackendMissingError: the backend is not available on this machine or device.
     """
     name = backend_of(problem, place)
@@ -33,7 +33,12 @@ def pack_of(initial: nn.Module, n_models: int, problem: Problem, place: Place) -
 
 
 def backend_of(problem: Problem, place: Place) -> str:
-    """Return the backend of a place. `auto` does not measure anything: on a CPU a timed choice would not be reproducible."""
+    """Return the backend of a place. `auto` does not measure anything, because on a CPU a timed choice would not be reproducible.
+
+    Args:
+        problem: data and tasks.
+        place: device and backend.
+    """
     if place.backend != "auto":
         return place.backend
     if problem.is_small:

@@ -1,4 +1,4 @@
-"""A training step that is recorded once and replayed: on a GPU, a step spends most of its time launching hundreds of small kernels."""
+"""Recording a training step once and replaying it, because on a GPU a step spends most of its time launching hundreds of small kernels."""
 
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 _N_WARM_UP = 3
-"""Steps before a recording, which create the optimizer's moments and the libraries' workspaces."""
+"""Number of steps before a recording; they create the optimizer's moments and the libraries' workspaces."""
 
 
 class Recorder(Protocol):
@@ -50,15 +50,15 @@ class CudaRecorder:
 class StepGraph:
     """Runs a step on minibatches, recorded if there is a recorder.
 
-    A recording refers to memory, and Python's numbers are constants in it. All data that the step reads besides its minibatch must
-    therefore stay in the same tensors, or `key` must change with it. Minibatches of another size than the first are not recorded.
+    A recording refers to fixed memory, and Python numbers are constants in it. All data that the step reads besides its minibatch must
+    therefore stay in the same tensors, or `key` must change with it. Only minibatches of the first one's size are recorded.
 
     Args:
-        step: called with (inputs, targets) of a minibatch; works on tensors alone, and waits for none of them.
-        recorder: None runs every step without recording.
+        step: called with (inputs, targets) of a minibatch; it works only on tensors, and never waits for their values.
+        recorder: records the step; None runs every step without recording.
 
     Attributes:
-        failure: why steps are not recorded although a recorder was given; None while they are.
+        failure: why steps are not recorded although a recorder was given; None as long as recording works.
     """
 
     def __init__(self, step: Callable[[Tensor, Tensor], None], recorder: Recorder | None) -> None:

@@ -13,7 +13,7 @@ from trainer.energy.meter import EnergyMeter
 from trainer.errors import TrainerError
 
 BACKENDS = ("loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+kernel")
-"""The ways to compute a pack's passes; `auto` chooses one of them (trainer/pack/backends.py)."""
+"""The backends that can compute a pack's passes; `auto` chooses one of them (trainer/pack/backends.py)."""
 
 
 class BackendMissingError(ImportError):
@@ -36,12 +36,12 @@ class Place:
     n_threads: int = 1
     """CPU threads for the clustering, which does not use the device."""
     meter: EnergyMeter | None = None
-    """Measures the energy of the device; None where nothing can."""
+    """Measures the energy of the device; None if nothing can measure it."""
 
 
 try:
     import fcntl
-except ImportError:  # this platform has no such locks, and no CUDA workers either
+except ImportError:  # a platform without such locks has no CUDA workers either
     fcntl = None  # type: ignore[assignment]
 
 
@@ -49,8 +49,8 @@ except ImportError:  # this platform has no such locks, and no CUDA workers eith
 def exclusive_use(device: torch.device) -> Iterator[None]:
     """Lock a GPU against all other workers within the context; on a CPU this does nothing.
 
-    The lock belongs to the operating system, which releases it when the process ends, in whatever way. Waiting processes get it in
-    turn, so two packs alternate epoch by epoch when both have work.
+    The operating system holds the lock and releases it when the process ends, however it ends. Waiting processes get it in turn, so two
+    packs alternate epoch by epoch if both have work.
     """
     if device.type != "cuda" or fcntl is None:
         yield

@@ -1,4 +1,4 @@
-"""A pack with parameters stacked along a first axis and passes through one model after the other; its warm starts."""
+"""A pack whose parameters are stacked along a first axis and whose models run one after the other; warm starts of a pack."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from trainer.pack.kernels.library import why_missing
 from trainer.problems.problem import Part, Problem
 
 N_COMPARED_BATCHES = 2
-"""Number of batches that show whether the outputs depend on the input."""
+"""Number of batches used to find out whether the outputs depend on the input."""
 ROUNDING_UNITS = 128
 """Outputs that differ by at most this many rounding units of the largest one count as equal: a matrix product rounds equal
 rows of a batch differently at different positions, in a way that depends on the processor."""
@@ -72,13 +72,13 @@ class Pack:
     def optimised(self, name: str) -> list[Tensor]:
         """Return the tensors that an optimizer updates for a parameter: one for each model.
 
-        They are not one stacked tensor, because a fused update rounds its last elements differently, and the last bits of a model would
+        They are not one stacked tensor, because a fused update rounds its last elements differently; the last bits of a model would then
         depend on the size of its pack.
         """
         return [member.get_parameter(name) for member in self.members]
 
     def pieces(self, stacked: Tensor) -> list[Tensor]:
-        """Divide a tensor of shape (n_models, ...), such as stored moments, in the way of `optimised`."""
+        """Divide a tensor of shape (n_models, ...), such as stored moments, in the same way as `optimised`."""
         return list(stacked.unbind(0))
 
     def stack(self, pieces: Sequence[Tensor]) -> Tensor:
@@ -97,7 +97,7 @@ class Pack:
         return self._device.type == "cuda"
 
     def begin_epoch(self) -> None:
-        """Prepare an epoch, before its first step; `alive` does not change until its end."""
+        """Prepare an epoch before its first step; `alive` does not change until the epoch ends."""
 
     def clear_gradients(self) -> None:
         """Set the stacked gradients to zero in place, since the modules have views of them."""
@@ -243,7 +243,7 @@ class KernelPack(Pack):
     """
 
     backend = "loop+kernel"
-    evaluation_batch = 256  # small enough for the activations to stay in the processor's cache
+    evaluation_batch = 256  # small enough that the activations stay in the processor's cache
 
     def _prepared(self, network: nn.Module) -> nn.Module:
         if self._device.type != "cpu":
@@ -263,10 +263,11 @@ def load_starts(pack: Pack, starts: Sequence[Mapping[str, Tensor] | None]) -> No
 
     Args:
         pack: the pack, whose parameters and buffers are overwritten.
-        starts: for each model name -> tensor in the shape of one model (other names are ignored), or None to keep its own values.
+        starts: for each model, a mapping name -> tensor in the shape of one model (other names are ignored), or None to keep its own
+            values.
 
     Raises:
-        ValueError: a tensor is missing or has another shape, or the number of entries is not that of the models.
+        ValueError: a tensor is missing or has another shape, or there is not one entry for each model.
     """
     if len(starts) != len(pack):
         raise ValueError(f"load_starts expects one network or None for each of {len(pack)} models, found {len(starts)}")

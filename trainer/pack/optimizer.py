@@ -1,4 +1,4 @@
-"""Adam or stochastic gradient descent over a pack, with moments that can be read, stored and restored."""
+"""Adam or stochastic gradient descent over a pack, whose moments can be read, stored and restored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ _ADAM_BETA2 = 0.999
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters with a learning rate and a weight decay of their own."""
+    """A group of parameters with a separate learning rate and weight decay."""
 
     prefix: str
-    """The beginning of their names."""
+    """The prefix of the parameters' names."""
     learning_rate: float
     """The learning rate of the first step; it decreases by the same factors as that of the other parameters."""
     weight_decay: float
@@ -30,7 +30,7 @@ class PackOptimiser:
         pack: the pack whose parameters are optimized.
         learning_rate: the learning rate of the first step.
         momentum: the momentum of `sgd`.
-        group: parameters with a learning rate and a weight decay of their own.
+        group: parameters with a separate learning rate and weight decay, if any.
     """
 
     def __init__(self, kind: str, pack: Pack, learning_rate: float, momentum: float = 0.0, group: ParameterGroup | None = None) -> None:
@@ -71,12 +71,12 @@ class PackOptimiser:
         return 1 - float(_ADAM_BETA2**self.n_steps)
 
     def second_moments(self, name: str) -> list[Tensor]:
-        """Return Adam's raw second moments of a parameter, one tensor for each model, not copied."""
+        """Return Adam's uncorrected second moments of a parameter, one tensor for each model, not copied."""
         moments = [self._optimiser.state[tensor]["exp_avg_sq"] for tensor in self._pack.optimised(name)]
         return list(moments[0].unbind(0)) if self._pack.is_stacked else moments
 
     def moments(self) -> dict[str, dict[str, Tensor]]:
-        """Return kind (`exp_avg`, `exp_avg_sq`, or `momentum_buffer`) -> name -> stacked moments; no names before the first step."""
+        """Return kind (`exp_avg`, `exp_avg_sq` or `momentum_buffer`) -> name -> stacked moments; without names before the first step."""
         state, has_moved = self._optimiser.state, bool(self._optimiser.state)
         return {
             kind: {

@@ -1,4 +1,4 @@
-"""All models of a pack in one pass, layer by layer, over tensors that represent the whole pack; also with fused kernels."""
+"""Packs that compute all models in one pass, layer by layer, on tensors that represent the whole pack; also with fused kernels."""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,11 +22,11 @@ _DESCRIBED = frozenset(
 
 
 class PackedTensor(Tensor):
-    """A tensor with the shape of one model's tensor; `stacked` holds those of all models, shape (n_models, ...)."""
+    """A tensor with the shape of one model's tensor; `stacked` holds the tensors of all models, shape (n_models, ...)."""
 
     stacked: Tensor
     products: bool
-    """Whether convolutions of this pack's activations are matrix products of their patches, and not grouped convolutions."""
+    """Whether convolutions of this pack's activations are computed as matrix products of patches rather than as grouped convolutions."""
 
     @staticmethod
     def of(stacked: Tensor, products: bool) -> "PackedTensor":
@@ -61,7 +61,7 @@ class PackedTensor(Tensor):
 
 
 def _one_at_a_time(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Compute an operation without a rule in `RULES` by vmap; returns stacked tensors."""
+    """Compute an operation that has no rule in `RULES` by vmap, and return stacked tensors."""
     leaves, spec = pytree.tree_flatten((list(args), dict(kwargs)))
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, PackedTensor)]
 
@@ -224,7 +224,7 @@ class FusedPackedPack(PackedPack):
             raise BackendMissingError(f"backend packed+kernel is not available: {missing}; backend: auto chooses an available one")
         self._plain = copy.deepcopy(network)
         if not fuse(network):
-            self.backend = "packed"  # nothing in this network that it could do
+            self.backend = "packed"  # no layer of this network fits the kernel
         return network
 
     def alone(self, index: int) -> nn.Module:

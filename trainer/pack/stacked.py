@@ -15,7 +15,7 @@ from trainer.problems.problem import Part, Problem
 class StackedPack(Pack):
     """A pack in which one forward pass computes the outputs of all models, and one backward pass all gradients.
 
-    The results agree with those of `Pack` up to rounding, and so do packs of different sizes; within a pack the numbers of a model do
+    The results agree with those of `Pack`, and between packs of different sizes, up to rounding. Within a pack, the numbers of a model do
     not depend on those of other models.
     """
 
@@ -92,7 +92,7 @@ class StackedPack(Pack):
 
 
 class VectorisedPack(StackedPack):
-    """A pack whose forward pass is `torch.func.vmap` of the network: any module that vmap supports; the reference for other backends."""
+    """A pack whose forward pass is `torch.func.vmap` of any network that vmap supports; the reference for other backends."""
 
     backend = "vmap"
 

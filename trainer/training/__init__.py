@@ -1,1 +1,1 @@
-"""Training one pack: WC-AL with GrOWL in two phases, and what every method's training shares."""
+"""Training of one pack: WC-AL with GrOWL in two phases, and the parts that all methods share."""

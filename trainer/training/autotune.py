@@ -22,7 +22,7 @@ _LARGEST_TIMED = 32
 _LARGEST_GAP = 1e-2
 """The largest relative difference between two backends' gradients of a parameter; TF32 alone causes 1e-3."""
 _MEMORY_SHARE = 0.8
-"""Share of the free memory that is used; the rest is for what is allocated later: ties, kept models, the recorded step."""
+"""Share of the free memory that is used; the rest is reserved for later allocations: ties, kept models, the recorded step."""
 
 
 class Memory(Protocol):
@@ -32,7 +32,7 @@ class Memory(Protocol):
         """Release cached memory and reset the peak."""
 
     def peak(self) -> int:
-        """Return the maximum that was in use since `restart`."""
+        """Return the maximum memory in use since `restart`."""
 
     def free(self) -> int:
         """Return the memory that is free now."""
@@ -71,13 +71,13 @@ class Timing:
 
     backend: str
     step_s: Mapping[str, float]
-    """Candidate that works here -> seconds for each step and model."""
+    """Candidate that works here -> seconds per step and model."""
     n_models: int
     """The number of models in the pack that was timed."""
 
 
 def largest_pack(specs: Sequence[TrialSpec], problem: Problem, place: Place, memory: Memory, share: float = 1.0) -> int:
-    """Estimate how many models fit into memory, from steps of packs of two and of four models.
+    """Estimate how many models fit into memory, from steps of a pack of two and a pack of four models.
 
     Args:
         specs: trials that can train together.
@@ -104,10 +104,16 @@ def largest_pack(specs: Sequence[TrialSpec], problem: Problem, place: Place, mem
 
 
 def fastest_backend(specs: Sequence[TrialSpec], problem: Problem, place: Place, memory: Memory, n_models: int) -> Timing:
-    """Time the candidates on packs of `n_models` (at most 32), without those that cannot compute this network.
+    """Time the candidates on packs of `n_models` (at most 32); candidates that cannot compute this network are left out.
+
+    Args:
+        specs: trials that can train together.
+        problem, place: as for `TwoPhase`.
+        memory: the device's memory.
+        n_models: number of models in the pack for which the backend is chosen.
 
     Raises:
-        RuntimeError: no candidate can compute this network; the message names the reason of each.
+        RuntimeError: no candidate can compute this network; the message gives the reason for each.
     """
     n = min(n_models, _LARGEST_TIMED)
     step_s: dict[str, float] = {}
@@ -129,7 +135,7 @@ def fastest_backend(specs: Sequence[TrialSpec], problem: Problem, place: Place, 
                 memory.wait()
                 times.append((time.perf_counter() - started) / _N_TIMED / n)
             step_s[backend] = statistics.median(times)
-        except Exception as error:  # noqa: BLE001 - a candidate may fail in any way, also in a compiler, and is left out
+        except Exception as error:  # noqa: BLE001 - a candidate may fail in any way, even in a compiler, and is then left out
             failures[backend] = str(error).strip().partition("\n")[0]
         training = None  # type: ignore[assignment]
     if not step_s:
@@ -139,7 +145,7 @@ def fastest_backend(specs: Sequence[TrialSpec], problem: Problem, place: Place, 
 
 
 def _compare(gradients: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Reject a backend with wrong gradients: a compiler's error must not invalidate a sweep."""
+    """Raise an error if a backend's gradients are wrong, because a compiler's bug must not invalidate a sweep."""
     for name, value in expected.items():
         gap = float((gradients[name] - value).norm() / value.norm().clamp(min=torch.finfo(value.dtype).tiny))
         if not gap <= _LARGEST_GAP:

@@ -1,4 +1,4 @@
-"""The base of all trainings: data, the pack, its curves, and the way from finished models to results."""
+"""The base of all trainings: the data, the pack, its curves, and the conversion of finished models to results."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ class PackTraining(ABC):
     Args:
         specs: the trials of the pack; they differ only in id and preference.
         problem: data and networks.
-        place: device and backend.
+        place: the device and the backend.
 
     Attributes:
         epoch: number of finished epochs.
@@ -61,7 +61,7 @@ class PackTraining(ABC):
         self._weight_names, self._n_parameters = weight_names(network), n_parameters(network)
         self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
         self._group_sizes = self._sizes_of_groups(network) if first.settings.growl.groups == "channel" else {}
-        self.pack = pack_of(network, self._n_networks, problem, place)  # may replace layers of the network by its own
+        self.pack = pack_of(network, self._n_networks, problem, place)  # the pack may replace layers of the network by its own
         weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
         self.structure = Structure(weights, first.settings.growl, self._n_networks, device, self._group_sizes)
         anchors = self._initial_anchors() if first.scaling == "anchors" else [1.0] * (1 + len(problem.tasks))
@@ -84,12 +84,12 @@ class PackTraining(ABC):
         """Return everything that is needed to continue after the last finished epoch, to the bit on a CPU."""
 
     def _records_as_json(self) -> list[list[dict[str, Any]]]:
-        """Return the curves as a checkpoint stores them."""
+        """Return the curves in the form in which a checkpoint stores them."""
         return [[record.to_json() for record in records] for records in self._records]
 
     @staticmethod
     def _stored_records(state: State, index: Sequence[int]) -> list[list[EpochMeasurements]]:
-        """Return the curves that a checkpoint holds of some networks."""
+        """Return the curves of some networks from a checkpoint."""
         return [[EpochMeasurements.from_json(record) for record in state.scalars["records"][i]] for i in index]
 
     @property
@@ -102,12 +102,12 @@ class PackTraining(ABC):
         return self._usage.usage()
 
     def results(self) -> list[TrialResult]:
-        """Return the results of the trials, in the order of the specs. Test data is read nowhere else.
+        """Return the results of the trials in the order of the specs. Test data is read nowhere else.
 
         Raises:
-            RuntimeError: the training is not over.
-            Exception: an error of the machine, or of the evaluation on a part of the data. A measurement that may be missing from a row
-                raises nothing (trainer/training/measurements.py), and each trial's result is made independently.
+            RuntimeError: the training has not finished.
+            Exception: the machine failed, or the evaluation on a part of the data did. A measurement that may be missing from a row raises
+                no error (trainer/training/measurements.py), and each trial's result is computed independently.
         """
         if not self.done:
             raise RuntimeError(f"a training expects done before results(), found epoch = {self.epoch} of {self.n_epochs}")
@@ -124,7 +124,7 @@ class PackTraining(ABC):
             for i, own in enumerate(measurements):
                 cosines.append(own.take(partial(self._gradient_cosines, i), None, "the gradient cosines are unknown"))
         best, reached, converged = self._best_epochs(), self._sparsity_reached, self._tying_converged
-        # A method with one network for all trials has one of everything that is not measured under a preference.
+        # If all trials share one network, everything that does not depend on the preference exists only once.
         networks = [i % self._n_networks for i in range(len(self.specs))]
         no_labels: dict[str, Tensor] = {}
         labels = pack_measurements.take(self.structure.unit_labels, no_labels, "the clusters of rows are unknown")
@@ -162,7 +162,7 @@ class PackTraining(ABC):
         ]
 
     def progress(self) -> dict[str, float | str]:
-        """Return the phase and the epoch, and of the current models the best mean accuracy and the mean sparsity rate."""
+        """Return the phase, the epoch, and the current models' best mean accuracy and mean sparsity rate."""
         last = [records[-1] for records in self._records if records]
         figures: dict[str, float | str] = {"phase": self._phase_name, "epoch": self.epoch, "n_epochs": self.n_epochs}
         if last and any(self._classifies):
@@ -173,7 +173,7 @@ class PackTraining(ABC):
 
     @property
     def _n_networks(self) -> int:
-        """How many networks the pack trains."""
+        """The number of networks that the pack trains."""
         return len(self.specs)
 
     @property
@@ -192,12 +192,12 @@ class PackTraining(ABC):
 
     @property
     def _sparsity_reached(self) -> Tensor:
-        """Whether the minimum sparsity was reached, shape (n_networks,), bool; True where no minimum is set."""
+        """Return whether each network reached the minimum sparsity, shape (n_networks,), bool; True if no minimum is set."""
         return torch.ones(self._n_networks, dtype=torch.bool)
 
     @property
     def _tying_converged(self) -> Tensor:
-        """Whether the clustering converged, shape (n_networks,), bool; True where nothing is clustered."""
+        """Return whether each network's clustering converged, shape (n_networks,), bool; True if nothing is clustered."""
         return torch.ones(self._n_networks, dtype=torch.bool)
 
     def _lagrange(self, trial: int) -> Lagrange | None:
@@ -230,7 +230,7 @@ class PackTraining(ABC):
         )
 
     def _initial_network(self, seed: int) -> nn.Module:
-        """Return the network that every trial of a seed starts from; the global random state does not change."""
+        """Return the network from which every trial of a seed starts; the global random state does not change."""
         network = self._fresh_network(seed)
         inputs, _ = self._problem.train.first(self._settings.lsuv.n_samples)
         initialise_lsuv(network, inputs, self._settings.lsuv, seed)
@@ -243,11 +243,12 @@ class PackTraining(ABC):
             return self._network()
 
     def _sizes_of_groups(self, network: nn.Module) -> Mapping[str, int]:
-        """Return weight name -> number of positions of each channel that a Linear layer reads, for `growl.groups: channel`."""
+        """Return a mapping weight name -> number of positions of each channel that the Linear layer reads, for `growl.groups: channel`."""
         return positions_of_channels(network, self._problem.validation.first(2)[0].cpu())
 
     def _initial_anchors(self) -> list[float]:
-        """Return L0 of the initial network of one fixed seed, so that all seeds share one scale, and the losses of a constant guess."""
+        """Return L0 of the initial network of a fixed seed, so that all seeds share one scale, followed by the losses of a constant
+        guess."""
         weights = dict(self._initial_network(_ANCHOR_SEED).named_parameters())
         own = {name: weights[name].detach()[None] for name in self.structure.layers}
         structure = Structure(own, self._settings.growl, 1, self._device, self._group_sizes)
@@ -257,12 +258,12 @@ class PackTraining(ABC):
         return sum(value for value, is_accuracy in zip(metrics, self._classifies, strict=True) if is_accuracy) / sum(self._classifies)
 
     def _epoch_order(self) -> tuple[Tensor, torch.Generator]:
-        """Return the order of the training samples in the next epoch, and the generator of all other random numbers in that epoch."""
+        """Return the order of the training samples in the next epoch, and the generator for all other random numbers of that epoch."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.epoch)
         return torch.randperm(len(self._train), generator=generator), generator
 
     def _batches(self, order: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the epoch's minibatches, augmented as the problem defines; the whole pack reads the same batches."""
+        """Yield the epoch's minibatches, augmented as the problem specifies; the whole pack reads the same batches."""
         augment = self._problem.augment
         for inputs, targets in self._train.shuffled(order, self._settings.batch_size):
             yield (inputs if augment is None else channels_last(augment(inputs, generator))), targets

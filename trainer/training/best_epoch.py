@@ -7,14 +7,14 @@ from torch import Tensor
 class Kept:
     """The tensors of each model's best epoch so far.
 
-    An epoch that reached the minimum sparsity is better than any that did not; otherwise the higher score wins, and the earlier
-    epoch in a tie.
+    An epoch that reached the minimum sparsity is better than any epoch that did not; otherwise the higher score wins, and in a tie the
+    earlier epoch.
 
     Attributes:
         tensors: name -> shape (n_models, ...).
         epoch: shape (n_models,), int64; 0 where no epoch has been kept yet.
-        reached: shape (n_models,), bool; whether the minimum sparsity was reached.
-        score: shape (n_models,), float64.
+        reached: shape (n_models,), bool; whether the kept epoch reached the minimum sparsity.
+        score: shape (n_models,), float64, of the kept epoch.
     """
 
     def __init__(self, template: dict[str, Tensor]) -> None:
@@ -25,13 +25,13 @@ class Kept:
         self.score = torch.full((n_models,), -torch.inf, dtype=torch.float64)
 
     def offer(self, epoch: int, score: Tensor, reached: Tensor, tensors: dict[str, Tensor]) -> None:
-        """Keep each model that is better than the one that is kept.
+        """Keep each model that is better than the one kept so far.
 
         Args:
             epoch: 1, 2, ...
             score: shape (n_models,), float64, higher is better; NaN is never kept.
-            reached: shape (n_models,), bool.
-            tensors: the current values, same names and shapes as the template.
+            reached: shape (n_models,), bool; whether the minimum sparsity was reached.
+            tensors: the current values, with the template's names and shapes.
         """
         score, reached = score.cpu(), reached.cpu()
         better = torch.where(reached == self.reached, score > self.score, reached & score.isfinite())
@@ -42,7 +42,7 @@ class Kept:
         self.score, self.reached = torch.where(better, score, self.score), torch.where(better, reached, self.reached)
 
     def group(self, group: str) -> dict[str, Tensor]:
-        """Return the kept tensors called `<group>/<name>`, by name."""
+        """Return the kept tensors called `<group>/<name>` as a mapping from name."""
         prefix = f"{group}/"
         return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 

@@ -12,7 +12,7 @@ _FORMAT = "1"
 
 
 class CheckpointError(ValueError):
-    """Bytes that are not a checkpoint of this trainer."""
+    """The bytes are not a checkpoint of this trainer."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,13 @@ def from_bytes(data: bytes) -> State:
 
 
 def model_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
-    """Serialise one trained model as a safetensors file whose metadata is one JSON object under the key `pareto-sweep`.
+    """Serialise one trained model as a safetensors file, whose metadata is one JSON object under the key `pareto-sweep`.
 
-    There is one key only, because safetensors writes several keys in no fixed order, and equal models must have equal SHA-256 digests.
+    There is only one key, because safetensors writes several keys in no fixed order, and equal models must have equal SHA-256 digests.
+
+    Args:
+        tensors: name -> tensor: parameters, buffers, and the cluster of each row as `<weight>.labels`.
+        metadata: values that JSON can represent.
     """
     data: bytes = save(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
@@ -96,6 +100,12 @@ def nest(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def group_of(tensors: Mapping[str, Tensor], group: str, index: Sequence[int]) -> dict[str, Tensor]:
-    """Return the tensors of one group by name, restricted to the models `index`."""
+    """Return the tensors of one group by name, restricted to the models `index`.
+
+    Args:
+        tensors: `<group>/<name>` -> tensor, whose first dimension runs over the models.
+        group: the group's name.
+        index: the models to return, in this order.
+    """
     prefix = f"{group}/"
     return {name.removeprefix(prefix): tensor[list(index)] for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""The cosine between the gradients of each pair of tasks: do the tasks pull the shared weights in the same direction?"""
+"""The cosine between the gradients of each pair of tasks, which shows whether the tasks pull the shared weights in the same direction."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from trainer.problems.data import Part
 from trainer.problems.problem import Task
 
 N_SAMPLES = 512
-"""Validation samples: enough for two digits of the cosine of one model, and less than a hundredth of a trial's time."""
+"""Number of validation samples: enough for two digits of one model's cosine, in less than a hundredth of a trial's time."""
 _SEED = 0
 
 Cosines = tuple[float | None, ...]
@@ -21,7 +21,12 @@ Cosines = tuple[float | None, ...]
 
 
 def fixed_samples(part: Part, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield minibatches of a fixed random choice of `N_SAMPLES` (or all) samples of a part: inputs and targets."""
+    """Yield minibatches (inputs, targets) of a fixed random choice of at most `N_SAMPLES` samples of a part.
+
+    Args:
+        part: a part of the data.
+        batch_size: the largest number of samples in a minibatch.
+    """
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(_SEED))[:N_SAMPLES]
     return part.shuffled(order, batch_size)
 
@@ -36,8 +41,8 @@ def gradient_cosines(
 ) -> Cosines | None:
     """Compute the cosine between the gradients of each pair of tasks over the parameters that both of them depend on.
 
-    The gradients are measured in evaluation mode, on data that the network was not fitted to: where training has converged, the
-    gradients on the training data are opposite for any tasks, since their weighted sum is zero. Parameters that a network names in
+    The gradients are measured in evaluation mode on data that the network was not fitted to: once training has converged, the gradients on
+    the training data oppose each other for any tasks, since their weighted sum is zero. Parameters that a network names in
     `mixing_parameters` are not weights and are left out. The network, its gradients and the random state do not change.
 
     Args:
@@ -49,14 +54,14 @@ def gradient_cosines(
         free: (name, gradient) -> the gradient over the free entries of this parameter (neither suppressed nor tied).
 
     Returns:
-        Shape (n_pairs,), each in [-1, 1]: below 0 a small step that lowers one loss raises the other. None where no pair
-        shares a parameter.
+        Shape (n_pairs,), each in [-1, 1]: below 0, a gradient step that lowers one loss raises the other. None if no pair shares a
+        parameter.
     """
     pairs = list(combinations(range(len(tasks)), 2))
     left_out = set(getattr(network, "mixing_parameters", ()))
     if not pairs:
         return None
-    # Copies, because the last bits of a matrix product depend on the memory layout, and so would depend on the pack.
+    # Copies, because the last bits of a matrix product depend on the memory layout, and would thus depend on the pack.
     leaves = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
     fixed = {name: value.detach().clone() for name, value in buffers.items()}
     weights = [name for name in leaves if name not in left_out]

@@ -13,7 +13,7 @@ def initialise_lsuv(model: nn.Module, inputs: Tensor, settings: LsuvSettings, se
 
     Args:
         model: its Linear and Conv2d layers are initialised, in the order of `model.modules()`. Modified in place.
-        inputs: shape (n_samples, ...); the deviation is measured on the first `settings.n_samples`.
+        inputs: shape (n_samples, ...); the standard deviation is measured on the first `settings.n_samples` of them.
         settings: tolerance and number of tries.
         seed: the seed of the orthonormal matrices; the global random state does not change.
 
@@ -31,7 +31,7 @@ def initialise_lsuv(model: nn.Module, inputs: Tensor, settings: LsuvSettings, se
     for layer in layers:
         for _ in range(settings.max_tries):
             deviation = _output_deviation(model, layer, sample)
-            # A layer whose output is constant (constant inputs), up to rounding, cannot be scaled to deviation 1.
+            # A layer whose output is constant up to rounding (because its inputs are constant) cannot be scaled to deviation 1.
             if deviation == 0 or not abs(deviation - 1) >= settings.tolerance:
                 break
             layer.weight /= deviation
@@ -49,7 +49,7 @@ def _output_deviation(model: nn.Module, layer: nn.Module, sample: Tensor) -> flo
 
 
 def _deviation(output: Tensor) -> float:
-    """Return the standard deviation of all numbers of an output, 0 where they are equal up to rounding."""
+    """Return the standard deviation of all numbers of an output; 0 if they are equal up to rounding."""
     if not output.numel():
         return 0.0
     least, largest = output.aminmax()

@@ -1,4 +1,4 @@
-"""Measurements on a network after its training: one that fails is missing from the row, and has no other consequence for the trial."""
+"""Measurements on a network after its training. If one fails, its value is missing from the row; the trial is not affected otherwise."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,14 +12,14 @@ Value = TypeVar("Value")
 
 
 class Measurements:
-    """Takes the measurements of one trial whose training is over, and records those that fail.
+    """Takes the measurements of one trial after its training, and records those that fail.
 
-    A row that ended `ok` always has the losses and metrics on the three parts of the data and the sparsity objective. They are therefore
-    not measured here, and their errors are raised. All other values may be missing: sizes, gradient cosines, output ranges, sparsity
-    rates, convergence, the known optimum, the file with the weights.
+    A row in state `ok` always has the sparsity objective, and the losses and metrics on the three parts of the data. These are therefore
+    not measured here, and their errors are raised. All other values may be missing: sizes, gradient cosines, output ranges, sparsity rates,
+    convergence, the known optimum, the file with the weights.
 
     Attributes:
-        notes: one sentence for each measurement that failed, for the row.
+        notes: one sentence for each measurement that failed, to be stored in the row.
     """
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class Measurements:
         Args:
             measure: the measurement. It may run code of the user's own problem.
             otherwise: the value to continue with if it fails.
-            failure: the note for the reader of the row in that case; the class and the first line of the error are appended.
+            failure: the note for the row in that case; the class and the first line of the error are appended.
 
         Returns:
             The value of `measure()`, or `otherwise`.
 
         Raises:
-            MemoryError, torch.OutOfMemoryError, OSError: a fault of the machine; another attempt may succeed.
+            MemoryError, torch.OutOfMemoryError, OSError: the machine failed; another attempt may succeed.
             RuntimeError: the device is no longer usable (trainer/pack/device_errors.py).
         """
         try:
@@ -61,5 +61,5 @@ def reason_of(error: BaseException) -> str:
 
 
 def storable(text: str) -> str:
-    """Return a text that can be encoded as UTF-8, with escapes such as `\\udc80` for code points that cannot, as in file names."""
+    """Return a text that can be encoded as UTF-8, with escapes such as `\\udc80` for code points (from file names) that cannot."""
     return text.encode(errors="backslashreplace").decode()

@@ -8,9 +8,9 @@ from trainer.problems.problem import Problem, Split
 
 
 def data_notes(problem: Problem) -> tuple[str, ...]:
-    """Return notes on unusual data: constant inputs, and classes that are missing from a part of the data.
+    """Return notes on unusual data: constant inputs, and classes that are absent from a part of the data.
 
-    A part that is streamed from disk is not inspected, because that would take a pass through it.
+    A part that is streamed from disk is not inspected, because that would require a full pass over it.
     """
     parts = {"training": problem.train, "validation": problem.validation, "test": problem.test}
     resident = {name: part for name, part in parts.items() if isinstance(part, Split)}
@@ -36,7 +36,7 @@ def model_notes(problem: Problem, layer_sparsity: Mapping[str, float], output_ra
     """Return notes on an unusual network: layers without any row left, and outputs that do not depend on the input.
 
     Args:
-        problem: the problem with the names of the tasks.
+        problem: the problem, which supplies the names of the tasks.
         layer_sparsity: weight name -> share of zero rows.
         output_ranges: shape (n_tasks,); largest minus smallest output over the first validation samples, 0 where they
             are equal up to rounding.

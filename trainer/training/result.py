@@ -1,4 +1,4 @@
-"""From a finished model to the result of its trial: measurements, curves and a file."""
+"""How a finished model becomes the result of its trial: measurements, curves and a file."""
 
 import math
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Lagrange:
 
 @dataclass(frozen=True)
 class FinishedModel:
-    """One model of a finished pack, with all values that are measured on the whole pack."""
+    """One model of a finished pack, with the values that are measured on the whole pack at once."""
 
     alive: bool
     weights: Mapping[str, Tensor]
@@ -43,7 +43,7 @@ class FinishedModel:
     weight_names: tuple[str, ...]
     n_parameters: int
     labels: Mapping[str, Tensor]
-    """Weight name -> cluster of each row; the shape is (n_rows,)."""
+    """Weight name -> cluster of each row, shape (n_rows,)."""
     sizes: Sizes
     """Measures the networks of the trial's model."""
     losses: Mapping[str, Tensor]
@@ -51,9 +51,9 @@ class FinishedModel:
     metrics: Mapping[str, Tensor]
     """Part of the data -> shape (n_tasks,), float64."""
     gradient_cosine: tuple[float | None, ...] | None
-    """Between the gradients of each pair of tasks (trainer/training/gradient_cosine.py)."""
+    """Cosine between the gradients of each pair of tasks (trainer/training/gradient_cosine.py)."""
     sparsity: float
-    """The sparsity objective L0, not scaled."""
+    """The sparsity objective L0, unscaled."""
     anchors: Tensor
     """Shape (n_objectives,), float64."""
     lagrange: Lagrange | None
@@ -74,8 +74,13 @@ class FinishedModel:
 def result_of(spec: TrialSpec, problem: Problem, model: FinishedModel) -> TrialResult:
     """Measure one finished model and return the result of its trial.
 
-    A measurement that fails here is None, and the notes say why (trainer/training/measurements.py). A network that cannot be
-    written as a file has no weights, and its trial is `ok` nevertheless. A diverged model has NaN as losses, and no weights.
+    A measurement that fails here is None, and the notes say why (trainer/training/measurements.py). If a network cannot be written as a
+    file, the result has no weights, but the trial is still `ok`. A diverged model has NaN losses and no weights.
+
+    Args:
+        spec: the trial.
+        problem: the problem, with its data and tasks.
+        model: the trial's finished model.
     """
     tasks = {task.name: task.metric_name for task in problem.tasks}
     if not model.alive:
@@ -192,7 +197,7 @@ def _chebyshev(spec: TrialSpec, model: FinishedModel) -> _Chebyshev:
 
 
 def _optimum(spec: TrialSpec, problem: Problem, model: FinishedModel) -> float | None:
-    """Return the exact optimum, which is known for the plain Chebyshev problem alone: no augmentation, reference point or scaling."""
+    """Return the exact optimum, which is known only for the plain Chebyshev problem, without augmentation, reference point or scaling."""
     is_plain = spec.settings.augmentation == 0 and not any(spec.reference_point or ()) and bool((model.anchors == 1).all())
     is_known = problem.optimum is not None and is_plain and spec.preference is not None
     return problem.optimum(spec.preference, spec.settings.growl) if is_known else None  # type: ignore[misc, arg-type]

@@ -1,4 +1,4 @@
-"""One trial: its specification, and the measurements that its training returns."""
+"""One trial: its specification, and the measurements that result from its training."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -34,7 +34,7 @@ class TrialSpec:
 
 @dataclass(frozen=True)
 class EpochMeasurements:
-    """The measurements of one trial after one epoch. Losses and metrics have one value for each task, in the order of the tasks."""
+    """The measurements of one trial after one epoch; losses and metrics have one value for each task, in the order of the tasks."""
 
     epoch: int
     """1, 2, ... over all phases."""
@@ -49,7 +49,7 @@ class EpochMeasurements:
     validation_losses: list[float]
     validation_metrics: list[float]
     scalarized: float
-    """The value that the training minimises, on validation data."""
+    """The value that the training minimises, computed on validation data."""
     learning_rate: float | None = None
     """None for methods without an optimizer."""
     penalty: float | None = None
@@ -58,7 +58,7 @@ class EpochMeasurements:
     """Shape (n_active,); None for methods without multipliers."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the measurements as a checkpoint stores them; the keys are part of the checkpoint format."""
+        """Return the measurements in the form in which a checkpoint stores them; the keys are part of the checkpoint format."""
         return {_CHECKPOINT_KEYS.get(name, name): value for name, value in asdict(self).items()}
 
     @classmethod
@@ -86,12 +86,12 @@ class Convergence:
     residual: float
     """||max(g - t, -multipliers / penalty)||_inf, in units of g."""
     spread: float
-    """The largest minus the least active g."""
+    """The largest minus the smallest active g."""
 
 
 @dataclass(frozen=True)
 class TrialMeasurements:
-    """The measurements of a trial whose training is over. None stands for a value that is not known or does not apply."""
+    """The measurements of a trial after its training. None stands for a value that is unknown or does not apply."""
 
     usage: Usage
     losses: Mapping[str, Mapping[str, float]]
@@ -109,7 +109,7 @@ class TrialMeasurements:
     sizes: NetworkSizes | None = None
     n_params: int | None = None
     anchors: tuple[float, ...] | None = None
-    """Shape (n_objectives,); the number that each objective was divided by."""
+    """Shape (n_objectives,); the number by which each objective was divided."""
     reference_point: tuple[float, ...] | None = None
     """Shape (n_objectives,), in units of the scaled objectives."""
     scalarized: float | None = None
@@ -144,7 +144,7 @@ class TrialResult:
     """The kept model as a safetensors file; None when the trial diverged."""
 
     def mean_accuracy(self, part: str) -> float | None:
-        """Return the mean accuracy over the tasks that have one, on a part of the data; None where no task has one."""
+        """Return the mean accuracy on a part of the data over the tasks that have one; None if no task has one."""
         values = (self.measurements.metrics or {}).get(part, {})
         accuracies = [value for task, value in values.items() if self.tasks[task] == "accuracy"]
         return sum(accuracies) / len(accuracies) if accuracies else None

@@ -1,9 +1,9 @@
 """WC-AL (weighted Chebyshev by an augmented Lagrangian) with GrOWL: sparsify, cluster, retrain. `TwoPhase.step` is the algorithm.
 
 Source: Hotegni, Berkemeier and Peitz, IJCNN 2024, Algorithm 1. We depart from it as follows: the constraint is an
-inequality with t eliminated (the paper's penalty of 2.5e-8 makes it a weighted sum); k0 affects the weights through
-the prox, whose step is scaled by the weight of the sparsity objective; suppressed rows stay suppressed; tied rows are
-one parameter; the kept model is chosen by its scalarised validation value, and all measurements belong to it.
+inequality with t eliminated (the paper's penalty of 2.5e-8 makes it a weighted sum); k0 affects the network's weights through the prox,
+whose step is scaled by the weight of the sparsity objective; suppressed rows stay suppressed; tied rows are one parameter; the kept model
+is chosen by its scalarised validation value, and all measurements belong to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,18 +33,23 @@ from trainer.training.trial import EpochMeasurements, TrialSpec
 
 @dataclass(frozen=True)
 class Phase:
-    """A number of outer iterations with one set of objectives."""
+    """A sequence of outer iterations with one set of objectives."""
 
     name: str
     n_epochs: int
     epochs_per_outer: int
-    """Epochs in an outer iteration, that is between two updates of the multipliers."""
+    """Epochs in an outer iteration, that is, between two updates of the multipliers."""
     has_sparsity: bool
     """Whether the sparsity objective is active."""
 
 
 def phases_of(settings: TrainingSettings, is_dense: bool) -> tuple[Phase, ...]:
-    """Return the phases of a trial; a dense trial (k0 = 0) trains for the same number of epochs in one phase."""
+    """Return the phases of a trial; a dense trial (k0 = 0) trains for the same number of epochs in one phase.
+
+    Args:
+        settings: the settings of the trial.
+        is_dense: whether k0 = 0.
+    """
     first, second = settings.sparsify, settings.retrain
     n_first, n_second = first.outer_iterations * first.epochs, second.outer_iterations * second.epochs
     if is_dense:
@@ -58,12 +63,12 @@ class TwoPhase(PackTraining):
     """The training of one pack in two phases. Every call of `step` trains one epoch.
 
     Args:
-        specs: the trials of the pack: same model, seed, settings, scaling and reference point, and either all of them dense or none.
+        specs: the trials of the pack: same model, seed, settings, scaling and reference point, and either all or none of them are dense.
         problem: data and networks.
         place: device and backend.
         state: an earlier `state_dict()` whose trials include these; None to start from the beginning.
-        starts: the network that each trial starts from, None for the initial network; None as a whole if all start from it. The anchors
-            are always those of the initial network.
+        starts: the network that each trial starts from, or None for the initial network; None instead of the sequence if all trials start
+            from the initial network. The anchors are always those of the initial network.
     """
 
     def __init__(
@@ -84,7 +89,7 @@ class TwoPhase(PackTraining):
         self._reference_point = torch.tensor(point, dtype=self._dtype, device=self._device)
         self._preference = torch.tensor([spec.preference for spec in specs], dtype=self._dtype, device=self._device)
         self._losses = torch.zeros(len(specs), len(problem.tasks), device=self._device, dtype=self._dtype)
-        # A prox after each step needs the CPU, so such steps cannot be recorded.
+        # A prox after each step waits for the CPU, so such steps cannot be recorded.
         self._steps = StepGraph(self._take_step, None if first.settings.growl.prox == "step" else recorder_for(self._device))
         self._has_converged = torch.ones(len(specs), dtype=torch.bool)
         self._has_reached = torch.ones(len(specs), dtype=torch.bool)
@@ -178,7 +183,7 @@ class TwoPhase(PackTraining):
         return self._losses / n_steps
 
     def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
-        """Take one step of every model, in place and on tensors alone, so that it can be recorded on a GPU (trainer/pack/cuda_graph.py)."""
+        """Take one step of every model, in place and only on tensors, so that it can be recorded on a GPU (trainer/pack/cuda_graph.py)."""
         phase = self._phases[self._phase]
         self.pack.clear_gradients()
         if phase.has_sparsity:
@@ -209,7 +214,7 @@ class TwoPhase(PackTraining):
         return (weights * values).sum()
 
     def _shrink(self) -> None:
-        """Apply the prox that replaces the optimizer's steps on L0 since the last prox (trainer/objectives/prox_step.py)."""
+        """Apply the prox that stands for the optimizer's steps on L0 since the last prox (trainer/objectives/prox_step.py)."""
         needs_moments, correction = self._prox_step.needs_moments, self._optimiser.correction
         steps = {
             name: self._prox_step.of_layer(
@@ -252,7 +257,7 @@ class TwoPhase(PackTraining):
             )
 
     def _scalarized(self, losses: Tensor, sparsity: Tensor) -> Tensor:
-        """Return the value that is minimised, over the active objectives of the phase; shape (n_models,), float64 on the CPU."""
+        """Return the value that is minimised over the phase's active objectives, shape (n_models,), float64, on the CPU."""
         objectives = torch.cat([sparsity[:, None], losses], dim=1)[:, self._first_active :] / self._active(self._anchors).double().cpu()
         values = chebyshev_values(
             objectives,
@@ -262,10 +267,10 @@ class TwoPhase(PackTraining):
         )
         return scalarized(self._settings.scalarization, values, self._lagrangian.penalty)
 
-    # From phase to phase
+    # Transitions between phases
 
     def _begin(self, phase: int) -> None:
-        """Start a phase with new multipliers, penalty, moments, learning rate and best model, and the preference over its objectives."""
+        """Start a phase: reset multipliers, penalty, moments, learning rate and best model, and restrict the preference to the phase."""
         self._phase, self._epoch_of_phase = phase, 0
         self._first_active = 0 if self._phases[phase].has_sparsity else 1
         active = self._preference[:, self._first_active :]

@@ -1,4 +1,4 @@
-"""The time and energy that a training uses: seconds of its pack by phase, and the share of each trial."""
+"""The time and energy that a training uses: the pack's seconds by phase, and the share of each trial."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ class Usage:
     """The time and energy that one trial has used so far."""
 
     wall_s: float
-    """Seconds of its pack, all phases together."""
+    """Seconds of its pack, in all phases together."""
     wall_s_sparsify: float
     wall_s_tying: float
     wall_s_retrain: float
@@ -24,9 +24,9 @@ class Usage:
     device_s: float
     """The trial's own share of its pack's seconds."""
     energy_wh: float | None
-    """Watt-hours of the trial's own share; None where nothing measures them."""
+    """The trial's own share of the energy, in watt-hours; None if nothing measures it."""
     energy_estimated: bool | None
-    """Whether other processes used the device too; None where `energy_wh` is."""
+    """Whether other processes also used the device; None if `energy_wh` is None."""
 
 
 class UsageMeter:
@@ -34,7 +34,7 @@ class UsageMeter:
 
     Args:
         n_trials: the number of trials in the pack.
-        meter: measures the energy; None where nothing measures it.
+        meter: measures the energy; None if nothing can measure it.
     """
 
     def __init__(self, n_trials: int, meter: EnergyMeter | None) -> None:
@@ -50,7 +50,7 @@ class UsageMeter:
 
         Args:
             phase: one of sparsify, tying, retrain, dense and results.
-            uses_device: False where the device is idle meanwhile, so that other processes may use it.
+            uses_device: False if the device is idle meanwhile, so that other processes may use it.
         """
         end = self._meter.begin() if self._meter is not None and uses_device else None
         started = time.perf_counter()
@@ -62,7 +62,7 @@ class UsageMeter:
             self._device_s += seconds / self._n_trials
             if uses_device:
                 used = None if end is None else end()
-                # A sum with a missing part would be wrong, so the total becomes unknown.
+                # A sum with a missing part would be wrong, so the total becomes None.
                 self._joules = None if used is None or self._joules is None else self._joules + used.joules / self._n_trials
                 self._is_estimate |= used is not None and used.is_estimate
 
@@ -90,7 +90,7 @@ class UsageMeter:
 
         Args:
             scalars: what `scalars` returned; earlier versions stored no `own`.
-            n_trials: the number of trials in the pack of the checkpoint, which may exceed this pack's: the trials' own shares are
+            n_trials: the number of trials in the pack of the checkpoint, which may be larger than this pack; the trials' own shares are
                 continued, not the pack's seconds.
         """
         self._wall |= scalars["wall"]

@@ -1,4 +1,4 @@
-// What the points' colours and symbols stand for: the sparsity clusters that Python drew, or something else that tells trials apart.
+// The meaning of the points' colours and symbols: the sparsity clusters that Python drew, or another property of the trials.
 const MAX_COLOURS = 42;  // six colours and seven symbols
 
 const colourings = [
@@ -22,7 +22,7 @@ function distinct(by) {
 
 const colouring = () => colourings.find((one) => one.key === choice.colour);
 
-// The key of a point's legend entry; hidden entries are stored by this key.
+// The key of a point's legend entry, under which hidden entries are stored.
 function groupKey(row) {
   const by = colouring();
   return by ? `${by.key} ${groupValue(by, row)}` : clusterKey(cell("group", row), cell("cluster", row));

@@ -20,7 +20,7 @@ function number(value, digits = 4) {
 
 const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
 const fixed = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
-const gapText = (value) => number(Math.abs(value ?? 1) < 1e-12 ? 0 : value, 2);  // smaller is rounding
+const gapText = (value) => number(Math.abs(value ?? 1) < 1e-12 ? 0 : value, 2);  // a smaller gap is rounding error
 const vector = (values) => (values ? `(${values.map((value) => number(value)).join(", ")})` : "none");
 
 // A sweep without a sparsity objective has k0 = 0 everywhere: its k begins with k1.
@@ -34,7 +34,7 @@ function meanLoss(split, row) {
   return losses.includes(null) ? null : losses.reduce((a, b) => a + b, 0) / losses.length;
 }
 
-// How good a model is on validation data, higher is better: the rule of the manifest, as SelectionRule.scores in Python.
+// Scores a model on validation data by the manifest's rule, as SelectionRule.scores does in Python; higher is better.
 function quality(row) {
   if (report.chosen_by === "accuracy") return cell("accuracy.validation.mean", row);
   const losses = report.tasks.map((task) => cell(`loss.validation.${task}`, row));
@@ -42,7 +42,7 @@ function quality(row) {
   return -losses.reduce((sum, loss, i) => sum + loss / (Math.abs(report.guess_losses[i]) || 1), 0) / losses.length;
 }
 
-// What describes a model on test data: the mean accuracy where all tasks have one; otherwise each task's accuracy or metric.
+// The columns that describe a model on test data: the mean accuracy if all tasks have one, otherwise each task's accuracy or metric.
 const results = [
   ...(report.chosen_by === "accuracy" ? [{ title: "Mean test accuracy", of: (row) => cell("accuracy.test.mean", row), show: (value) => percent(value, 2) }] : []),
   ...(report.chosen_by === "accuracy" ? [] : report.tasks.filter((task) => has(`accuracy.test.${task}`)).map((task) => ({ title: `${task} test accuracy`, of: (row) => cell(`accuracy.test.${task}`, row), show: (value) => percent(value, 2) }))),
@@ -50,7 +50,7 @@ const results = [
 ];
 if (!results.length) results.push({ title: "Mean test loss", of: (row) => meanLoss("test", row), show: (value) => number(value) });
 
-// The reader's choices; every part of the page draws itself from them.
+// The reader's choices, which determine how every part of the page is drawn.
 const choice = { eps: report.eps, accuracy: 0, sparsity: 0, study: "", colour: "cluster", axes: {}, plane: "projection", hidden: new Set(), selected: null };
 
 const clusterKey = (group, cluster) => `${group} ${cluster}`;

@@ -1,13 +1,13 @@
-// Draws a view so that one that fails takes nothing else with it: a browser may take the graphics card away in the middle of a drawing.
+// Draws each view so that its failure affects no other view: a browser may withdraw the graphics card in the middle of a drawing.
 const RETRIES_MS = [200, 1000, 4000];
-const CALM_MS = 30000;  // without a failure: those before are forgotten
-const drawn = new WeakMap();  // of a plot: how to draw it, its failures in a row, when it is tried again, and how the reader had turned it
+const CALM_MS = 30000;  // after this time without a failure, earlier failures are forgotten
+const drawn = new WeakMap();  // plot -> how to draw it, its consecutive failures, the timer of its next try, and the reader's last camera
 
-// `make` says what to draw, now or at a later try: its traces and layout; `wire` adds the plot's events, once for each plotly figure.
+// `make` returns the traces and the layout, now or at a later try; `wire` adds the plot's events, once for each plotly figure.
 function draw(plot, make, wire) {
   const state = drawn.get(plot) ?? { failures: 0, failedAt: -CALM_MS, timer: null };
   drawn.set(plot, Object.assign(state, { make, wire }));
-  if (state.timer !== null) return;  // what is lost cannot be drawn on before it is made anew
+  if (state.timer !== null) return;  // a plot whose drawing surface was lost waits for its next try
   if (plot.querySelector(".undrawn")) clear(plot);
   const { traces, layout } = make(plot);
   if (layout.scene && state.camera) layout.scene.camera = state.camera;
@@ -22,7 +22,7 @@ function draw(plot, make, wire) {
   plot.dataset.ready = "yes";
   plot.on("plotly_webglcontextlost", () => fail(plot, new Error("its drawing surface was lost")));
   const surface = plot._fullLayout.scene?._scene?.glplot;
-  if (surface) surface.oncontextloss = null;  // plotly would wait for a surface that browsers do not give back
+  if (surface) surface.oncontextloss = null;  // plotly would wait for a surface that browsers do not restore
   wire(plot);
 }
 
@@ -45,13 +45,13 @@ function again(plot, milliseconds) {
   }, milliseconds);
 }
 
-// From nothing: what is left of a lost drawing surface cannot be drawn on.
+// Removes the whole figure, because the remains of a lost drawing surface cannot be reused.
 function clear(plot) {
   drawn.get(plot).camera ??= plot.layout?.scene?.camera;
   try {
     Plotly.purge(plot);
   } catch {
-    // half a figure cannot always be taken apart; its nodes go all the same
+    // plotly cannot always purge a half-drawn figure; its nodes are removed anyway
   }
   plot.replaceChildren();
   delete plot.dataset.ready;

@@ -1,8 +1,8 @@
-// Only in the page that `sweep report --serve` sends: it asks whether there is a newer one, loads that, and puts back what the reader chose.
+// Included only in the page that `sweep report --serve` sends: asks for a newer version, loads it, and restores the reader's choices.
 const KEPT = `sweep-live ${report.name}`;
-const QUIET_MS = 2500;  // since the reader last did something
-const MARKED_MS = 60000;  // the same while text is marked, which may stay so for ever
-const AWAY_MS = [5000, 10000, 30000];  // between tries while the server does not answer
+const QUIET_MS = 2500;  // least time since the reader's last action before the page may reload
+const MARKED_MS = 60000;  // the same while text is selected, which may remain so forever
+const AWAY_MS = [5000, 10000, 30000];  // pauses between tries while the server does not answer
 const live = { isHeld: sessionStorage.getItem(`${KEPT} held`) === "yes", newest: null, failures: 0, timer: 0, touched: 0, isPressed: false };
 
 const byId = (id) => document.getElementById(id);
@@ -12,9 +12,9 @@ const sections = () => [...document.querySelectorAll("main > header, main > sect
 const sectionName = (node) => node.getAttribute("aria-labelledby") ?? node.tagName;
 const scrolledName = (node) => node.id || (node.getAttribute("aria-labelledby") ?? node.querySelector("[id]")?.id);
 
-// -- what the reader chose -----------------------------------------------------------------------------------------
+// -- saving the reader's choices -----------------------------------------------------------------------------------
 
-// Every control that has an id, of whatever part of the page; a number field stands for its slider.
+// All controls with an id, in any part of the page; a number field stands for its slider.
 function controls() {
   const all = [...document.querySelectorAll("main input[id], main select[id]")];
   return all.filter((control) => !(control.id.endsWith("-range") && byId(control.id.replace(/-range$/, ""))));
@@ -41,10 +41,10 @@ function chosen() {
   };
 }
 
-// Not what was only clicked, which would get an outline. In a window that is not in front nothing matches.
+// Ignores an element that was only clicked, which would get an outline. In a window without focus, nothing matches :focus-visible.
 const hasFocus = (node) => node !== null && node !== document.body && (!document.hasFocus() || node.matches(":focus-visible"));
 
-// Clusters are numbered anew when a sweep grows: an entry of the legend is known by its trials.
+// Clusters are renumbered when a sweep grows, so a legend entry is identified by its trials.
 function legendSeen() {
   const seen = { hidden: [], shown: [] };
   for (const trace of legendTraces()) seen[choice.hidden.has(trace.key) ? "hidden" : "shown"].push(...trace.rows.map((row) => cell("trial_id", row)));
@@ -53,7 +53,7 @@ function legendSeen() {
 
 const legendTraces = () => (report.views.length ? tracesBy(report.views[0]) : []);
 
-// Camera and zoomed axes, where the reader changed them: plotly then says that an axis has no range of its own any more.
+// The camera, and the axes that the reader has zoomed, for which plotly sets `autorange` to false.
 function turned(plot) {
   const found = {};
   if (plot.layout?.scene?.camera) found["scene.camera"] = plot.layout.scene.camera;
@@ -63,7 +63,7 @@ function turned(plot) {
   return found;
 }
 
-// Sections above may grow: the place is kept relative to the one at the top of the window.
+// Sections above may grow, so the scroll position is stored relative to the section at the top of the window.
 function place() {
   const top = sections().filter((node) => node.getBoundingClientRect().top <= 1).at(-1);
   return top ? { name: sectionName(top), top: top.getBoundingClientRect().top } : null;
@@ -75,7 +75,7 @@ function pathOf(node) {
   return `${pathOf(node.parentElement)} > :nth-child(${[...node.parentElement.children].indexOf(node) + 1})`;
 }
 
-// -- putting it back -----------------------------------------------------------------------------------------------
+// -- restoring them ------------------------------------------------------------------------------------------------
 
 function putBack(kept) {
   const values = new Map(kept.controls);
@@ -102,7 +102,7 @@ function putBack(kept) {
   window.scrollTo(0, top ? window.scrollY + top.getBoundingClientRect().top - kept.place.top : 0);
 }
 
-// As if the reader did it, so that whatever follows from a control follows.
+// Sets a control as if the reader had done it, so that its event handlers run.
 function setControl(control, value) {
   if (valueOf(control) === value || value === "") return;
   if (control.tagName === "SELECT" && ![...control.options].some((option) => option.value === value)) return;
@@ -111,7 +111,7 @@ function setControl(control, value) {
   control.dispatchEvent(new Event(control.tagName === "SELECT" || control.type === "checkbox" ? "change" : "input"));
 }
 
-// Hidden stays an entry most of whose trials, as far as they were there, were hidden.
+// A legend entry stays hidden if most of its trials that existed before were hidden.
 function hideAgain(seen) {
   const [hidden, shown] = [new Set(seen.hidden), new Set(seen.shown)];
   for (const trace of legendTraces()) {
@@ -120,7 +120,7 @@ function hideAgain(seen) {
   }
 }
 
-// Views get it as their own layout, which every later drawing keeps; ready figures are not drawn again.
+// For a view, the changes become part of its layout, which later drawings keep; finished figures are not drawn again.
 function turnAgain(plots) {
   for (const [id, changes] of plots) {
     const plot = byId(id);
@@ -154,9 +154,9 @@ function selectAgain(trial) {
   if (row >= 0) select(row, document.querySelector(`#trial-table tr[data-row="${row}"] button`));
 }
 
-// -- following -----------------------------------------------------------------------------------------------------
+// -- polling for updates -------------------------------------------------------------------------------------------
 
-// A page that changes under the hand or in the middle of a word would be worse than one that waits.
+// The page must not reload while the reader is clicking, typing or selecting text.
 function isBusy() {
   const isMarked = !(document.getSelection()?.isCollapsed ?? true);
   return live.isPressed || performance.now() - live.touched < (isMarked ? MARKED_MS : QUIET_MS);
@@ -169,7 +169,7 @@ function loadNewest() {
 }
 
 async function ask() {
-  if (document.hidden) return;  // the page asks again when it is seen
+  if (document.hidden) return;  // the page asks again when it becomes visible
   let pause;
   try {
     const answer = await fetch("/version", { cache: "no-store" });
@@ -203,7 +203,7 @@ function statusText() {
   return `${word} · ${trials} · updated ${updated}`;
 }
 
-// Said aloud when it changes, which is why the time of an update does not stand there every second.
+// Screen readers announce each change of this text, so it does not contain a time that changes every second.
 function showStatus() {
   const text = statusText();
   if (live.line.textContent !== text) live.line.textContent = text;

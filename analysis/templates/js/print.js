@@ -1,4 +1,4 @@
-// On paper the page is light, and the WebGL picture, which browsers do not print, has a still of itself in its place.
+// The printed page is light, and a still image replaces the WebGL picture, which browsers do not print.
 const isDark = () => window.matchMedia("(prefers-color-scheme: dark)").matches;
 
 function preparePrint() {
@@ -11,7 +11,7 @@ function addStill(plot) {
   const scene = plot._fullLayout?.scene?._scene;
   const canvas = plot.querySelector(".gl-container canvas");
   if (!scene?.glplot || scene.glplot.contextLost || !canvas) return;
-  scene.glplot.redraw();  // a canvas can be read only until the browser has shown it
+  scene.glplot.redraw();  // a canvas can be read only before the browser has shown it
   const still = element("img", null, "still");
   still.alt = "";
   still.src = canvas.toDataURL("image/png");

@@ -1,4 +1,4 @@
-// Figures that Python has finished; here they get their size and the page's colours.
+// Figures that Python has finished; this script sets their size and the page's colours.
 function drawReady(name, spec = report.figures[name]) {
   const plot = document.getElementById(`${name}-figure`);
   if (!plot || !spec) return null;

@@ -1,4 +1,4 @@
-// Connects the controls to the choices they change, then draws everything once.
+// Connects each control to the choice that it changes, then draws everything once.
 const finite = (name) => Array.from({ length: report.n_points }, (_, row) => cell(name, row)).filter((value) => value !== null);
 const greatest = (values) => values.reduce((a, b) => Math.max(a, b), 0);
 
@@ -91,7 +91,7 @@ function wireControls() {
   });
 }
 
-// Plots have colours of their own, which follow the page's.
+// Plots do not inherit the page's colours, so they are redrawn when these change.
 function recolour() {
   if (report.views.length) drawLegend();
   refresh();
@@ -101,7 +101,7 @@ function recolour() {
   drawRealSize();
 }
 
-// A very large sweep is embedded only in part, and every count says so.
+// Only a part of a very large sweep is embedded, and every count says so.
 const leftOut = (n) => (n > 0 ? `; ${n.toLocaleString("en")} more are not on this page` : "");
 
 function refresh() {

@@ -1,1 +1,1 @@
-"""Text with positions: YAML nodes, the file's encoding, mistakes that name file, line and column, CSV of preferences."""
+"""Reading of grid files with positions: encoding, YAML nodes, CSV of preferences, and mistakes that name file, line and column."""

@@ -1,4 +1,4 @@
-"""Mistakes in a grid file: all are reported at once, with file, line, column, path, rule, value and a hint."""
+"""Mistakes in a grid file. All of them are reported at once, with file, line, column, path, rule, value and a hint."""
 
 import difflib
 import json
@@ -28,20 +28,20 @@ class Position:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One broken rule."""
+    """A rule that a grid file breaks."""
 
     path: Path
     """The path in the grid file: keys and list indices (from 0); empty for the file as a whole."""
     rule: str
-    """What is expected, or what is wrong, in words."""
+    """A description of what is expected or what is wrong."""
     found: str | None = None
-    """The value as written; None if there is none to show."""
+    """The value as it was written; None if there is none to show."""
     hint: str | None = None
-    """How to fix it."""
+    """Advice on how to fix the mistake."""
     position: Position | None = None
-    """Position of the value (for an unknown key: of the key); None for values from Python."""
+    """The position of the value, or of the key if it is unknown; None for values from Python."""
     file: str | None = None
-    """The file, if no line is known."""
+    """The file, for a mistake without a known line."""
 
     def __str__(self) -> str:
         where = printable(str(self.position)) if self.position else printable(self.file or "")
@@ -52,11 +52,11 @@ class Mistake:
 
 
 class ConfigError(UserError, ValueError):
-    """A grid file cannot be used. `str(error)` is the whole message, with one `Error:` line (and hint) per mistake."""
+    """A grid file cannot be used. `str(error)` is the complete message, with one `Error:` line and a hint for each mistake."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes: tuple[Mistake, ...] = tuple(_unique(mistakes))
-        """In the order of the file; never empty."""
+        """All mistakes, in the order of the file; never empty."""
         shown = [str(mistake) for mistake in self.mistakes[:_MAX_SHOWN]]
         if len(self.mistakes) > _MAX_SHOWN:
             shown.append(f"... and {len(self.mistakes) - _MAX_SHOWN} more")
@@ -67,7 +67,7 @@ class ConfigError(UserError, ValueError):
 
 
 def _unique(mistakes: Iterable[Mistake]) -> list[Mistake]:
-    """Sorted by position; a value that several studies inherit is reported once."""
+    """Sort mistakes by position, and report a value that several studies inherit only once."""
     kept: dict[object, Mistake] = {}
     for mistake in mistakes:
         kept.setdefault((mistake.position or mistake.path, mistake.rule), mistake)
@@ -75,7 +75,7 @@ def _unique(mistakes: Iterable[Mistake]) -> list[Mistake]:
 
 
 def dotted(path: Path) -> str:
-    """`("preferences", "list", 3)` -> `preferences.list[3]`."""
+    """Return a path as text, for example `preferences.list[3]` for `("preferences", "list", 3)`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -87,7 +87,7 @@ def dotted(path: Path) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as it is written in a grid file, on one line and shortened."""
+    """Return a value as it is written in a grid file, on one line and shortened."""
     if isinstance(value, float) and value != value:
         text = ".nan"
     elif isinstance(value, float) and value in (float("inf"), -float("inf")):
@@ -102,11 +102,11 @@ def shown(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control characters escaped, so that a terminal shows them."""
+    """Return the text with control characters escaped, so that a terminal shows them."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str | None:
-    """The known word most similar to `word`; None if no word is similar."""
+    """Return the known word most similar to `word`; None if no word is similar."""
     near = difflib.get_close_matches(word.lower(), [name.lower() for name in known], n=1, cutoff=0.7)
     return next((name for name in known if near and name.lower() == near[0]), None)

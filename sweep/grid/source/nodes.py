@@ -34,9 +34,9 @@ class Node:
     value: "Scalar | tuple[Node, ...] | dict[str, Node]"
     position: Position | None = None
     key: Position | None = None
-    """Position of the value's key, for a value in a mapping."""
+    """The position of the value's key, for a value in a mapping."""
     text: str | None = None
-    """A plain scalar as written (`1e999` is infinite, but was not written as `.inf`)."""
+    """A plain scalar as it was written (`1e999` is infinite, but was not written as `.inf`)."""
     n_nodes: int = 1
     depth: int = 1
 
@@ -51,7 +51,7 @@ class Node:
         return self.value if isinstance(self.value, tuple) else ()
 
     def plain(self) -> Any:
-        """The value without positions, as dicts, lists and scalars."""
+        """Return the value without positions, as dicts, lists and scalars."""
         if isinstance(self.value, dict):
             return {name: node.plain() for name, node in self.value.items()}
         if isinstance(self.value, tuple):
@@ -59,13 +59,13 @@ class Node:
         return self.value
 
     def child(self, part: str | int) -> "Node | None":
-        """The value under a key or an index, or None."""
+        """Return the value under a key or an index, or None."""
         if isinstance(part, str):
             return self.mapping.get(part)
         return self.items[part] if 0 <= part < len(self.items) else None
 
     def walk(self, path: Path) -> "list[Node]":
-        """This node and those below it along `path`, as far as they exist."""
+        """Return this node and those below it along `path`, as far as they exist."""
         nodes = [self]
         for part in path:
             below = nodes[-1].child(part)
@@ -75,11 +75,11 @@ class Node:
         return nodes
 
     def found(self) -> str:
-        """The value as text for a message."""
+        """Return the value as text for a message."""
         return shown(self.plain()) if self.text is None else shown(self.text).strip('"')
 
     def with_items(self, **nodes: "Node") -> "Node":
-        """A copy of this mapping with some values set."""
+        """Return a copy of this mapping with some values replaced or added."""
         return replace(self, value=self.mapping | nodes)
 
 
@@ -120,7 +120,7 @@ def from_python(value: Any, path: Path = ()) -> Node:
 
 
 def merge(base: Node, over: Node, *, replaced: frozenset[str] = frozenset()) -> Node:
-    """`over` on top of `base`: mappings key by key, anything else (and the keys in `replaced`) as a whole."""
+    """Merge `over` into `base`: mappings key by key, and anything else (and the keys in `replaced`) as a whole."""
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
         return over
     merged = dict(base.value)
@@ -131,11 +131,11 @@ def merge(base: Node, over: Node, *, replaced: frozenset[str] = frozenset()) -> 
 
 
 def resolve_scalar(text: str) -> Scalar:
-    """The value of an unquoted scalar by YAML 1.2's core schema: `1e-3` is a number, `yes` and `2026-01-31` are text."""
+    """Return the value of an unquoted scalar by YAML 1.2's core schema: `1e-3` is a number, `yes` and `2026-01-31` are text."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INT.fullmatch(text):
-        # int() refuses more than 4,300 digits; the caller refuses far fewer.
+        # int() refuses more than 4,300 digits; the caller's limit is much lower.
         return int(text) if len(text) < 100 else 10**100
     if _BASED_INT.fullmatch(text):
         return int(text, 0) if len(text) < 100 else 10**100

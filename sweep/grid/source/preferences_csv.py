@@ -24,10 +24,10 @@ class Row:
 
 
 def read_vectors(path: Path, objectives: Sequence[str], keys: Keys) -> tuple[list[Row], list[Mistake]]:
-    """Read the rows of a CSV file with commas; `#` starts a comment, and empty lines are skipped.
+    """Read the rows of a CSV file with commas. `#` starts a comment, and empty lines are skipped.
 
-    A first line of words is a header; it must name the objectives in their order (`sparsity,left,right` or `k_0,k_1,k_2`;
-    `k_0` is sparsity, so a problem without it begins with `k_1`), and no column is taken for the wrong objective.
+    A first line of words is a header. It must name the objectives in order (`sparsity,left,right` or `k_0,k_1,k_2`; `k_0` is
+    sparsity, so a problem without it begins with `k_1`), so that no column is assigned to the wrong objective.
 
     Args:
         path: the file.
@@ -69,7 +69,7 @@ def read_vectors(path: Path, objectives: Sequence[str], keys: Keys) -> tuple[lis
 
 
 def _number(cell: str) -> float | None:
-    """The number in a cell, which may be infinite or NaN; None if it is not a number."""
+    """Return the number in a cell, which may be infinite or NaN; None if it is not a number."""
     if _NUMBER.fullmatch(cell):
         return float(cell)
     match = _NOT_FINITE.fullmatch(cell)

@@ -13,37 +13,37 @@ MAX_BYTES = 1_000_000
 
 
 STDIN = Path("-")
-"""Stands for standard input where a file is expected."""
+"""The name that stands for standard input where a file is expected."""
 _DESCRIPTOR = re.compile(r"/dev/(stdin|fd/\d+)|/proc/(self|thread-self|\d+)(/task/\d+)?/fd/\d+")
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text that was read once, and its origin."""
+    """A text that is read only once, and its origin."""
 
     name: str
     """The file's name in messages."""
     text: str
     folder: str
-    """The absolute folder that paths in the text are relative to: the file's, or the working directory for standard input and pipes."""
+    """The absolute folder to which paths in the text are relative: the file's, or the working directory for standard input and pipes."""
     stem: str
-    """The file's name without its ending; empty for standard input and pipes."""
+    """The file's name without its suffix; empty for standard input and pipes."""
     is_stream: bool
-    """Whether it is standard input, a pipe or a device, which can be read only once and not be replaced."""
+    """Whether the text came from standard input, a pipe or a device, which can be read only once and cannot be replaced."""
     has_bom: bool
     """Whether the text began with a byte order mark."""
 
 
 @dataclass(frozen=True)
 class GridText:
-    """The text of a grid file, and of the file merged over it (`--override`), as the plan of a run keeps them."""
+    """The text of a grid file, and of the file merged over it (`--override`), as the plan of a run stores them."""
 
     grid: str
     override: str | None = None
 
 
 def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
-    """The text of a UTF-8 file; errors as for `read_file`."""
+    """Return the text of a UTF-8 file. It raises the same errors as `read_file`."""
     return read_file(path, max_bytes=max_bytes).text
 
 
@@ -51,7 +51,8 @@ def read_file(path: Path, *, max_bytes: int = MAX_BYTES) -> TextFile:
     """Read a UTF-8 file, or standard input for `-`, once.
 
     Raises:
-        ConfigError: missing (with the nearest name in its folder), a folder, unreadable, too large, not UTF-8.
+        ConfigError: the file is missing (the message suggests the nearest name in its folder), a folder, unreadable, too large, or not
+            UTF-8.
     """
     file = "<stdin>" if path == STDIN else str(path)
     raw = _read_bytes(path, file, max_bytes)
@@ -62,7 +63,7 @@ def read_file(path: Path, *, max_bytes: int = MAX_BYTES) -> TextFile:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether this is a pipe, a device, or one of the process's open files by number, such as `/dev/stdin` and `<(...)` in a shell."""
+    """Return whether this is a pipe, a device, or an open file of the process, such as `/dev/stdin` or `<(...)` in a shell."""
     return _DESCRIPTOR.fullmatch(os.path.abspath(path)) is not None or not stat.S_ISREG(path.stat().st_mode)
 
 
@@ -92,7 +93,7 @@ def _read_bytes(path: Path, file: str, max_bytes: int) -> bytes:
 
 
 def _limited(raw: bytes, size: int, file: str, max_bytes: int) -> bytes:
-    """The bytes that were read, if they are the whole file.
+    """Return the bytes that were read, if they are the whole file.
 
     Raises:
         ConfigError: the file is larger than `max_bytes`.
@@ -114,7 +115,7 @@ def _decoded(raw: bytes, file: str) -> str:
 
 
 def _siblings(folder: Path, suffix: str) -> list[str]:
-    """Names of the files in `folder` that end like this one, sorted."""
+    """Return the sorted names of the files in `folder` that have the same suffix as this one."""
     suffixes = (".yaml", ".yml") if suffix in ("", ".yaml", ".yml") else (suffix,)
     try:
         return sorted(entry.name for entry in folder.iterdir() if entry.suffix in suffixes)
@@ -137,6 +138,6 @@ def _nearest_file(path: Path) -> str:
 
 
 def position_of(file: str, text: str, index: int) -> Position:
-    """The position of `text[index]` in its file."""
+    """Return the position of `text[index]` in its file."""
     before = text[:index]
     return Position(file, before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1)

@@ -1,8 +1,8 @@
 """Reads YAML into nodes that remember file, line and column.
 
-YAML 1.2's core schema and nothing else: no tags, no Python objects, no dates (they stay text); a repeated key, a second
-document, an alias that grows without bound are mistakes. Nodes are built from the parser's events without recursion,
-so that no nesting can exhaust the stack.
+Only YAML 1.2's core schema is supported: there are no tags, no Python objects and no dates (they stay text). A repeated key, a
+second document and an alias that grows without bound are mistakes. Nodes are built from the parser's events without recursion, so
+that no nesting can exhaust the stack.
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def read_yaml(file: TextFile) -> tuple[Node, list[Mistake]]:
 
 @dataclass
 class _Open:
-    """A list or mapping whose end has not come yet."""
+    """A list or mapping whose end has not been read yet."""
 
     position: Position
     anchor: str | None
@@ -52,9 +52,9 @@ class _Open:
     items: list[Node] = field(default_factory=list)
     values: dict[str, Node] = field(default_factory=dict)
     merged: list[Node] = field(default_factory=list)
-    """What `<<` names."""
+    """The values that `<<` merges into this mapping."""
     key: tuple[str, Position] | None = None
-    """The key that waits for its value."""
+    """The key whose value has not been read yet."""
 
 
 class _Builder:
@@ -105,7 +105,7 @@ class _Builder:
             hint = "check indentation, colons, quotes and brackets on this line and the one before"
             self._stop(f"broken YAML syntax: {problem}{opened}", position, hint)
         except (YAMLError, ValueError, IndexError, AttributeError, TypeError) as error:
-            # Errors inside the parser on malformed directives and escapes: the file is broken, not this program.
+            # The parser itself fails on malformed directives and escapes; the file is at fault, not this program.
             if isinstance(error, ConfigError):
                 raise
             problem = " ".join(str(error).split()) or type(error).__name__
@@ -199,7 +199,7 @@ class _Builder:
         return Node(value, position, text=event.value or None)
 
     def _add(self, node: Node) -> None:
-        """Hand a finished value to what contains it."""
+        """Add a finished value to the list or mapping that contains it."""
         if not self.stack:
             self.top = node
             return
@@ -230,6 +230,6 @@ class _Builder:
                 "repeated key", position, f"its first occurrence is in line {first.line if first else '?'}; keep one of them", node.found()
             )
         else:
-            # A missing value has no position of its own: the parser reports that of the next token.
+            # A missing value has no position of its own, and the parser reports the position of the next token.
             is_missing = node.value is None and node.text is None
             frame.values[name] = replace(node, key=position, position=position if is_missing else node.position)

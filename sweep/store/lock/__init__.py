@@ -1,4 +1,4 @@
-"""One run at a time in a results folder: `Lock` on a disk and `Claims` in an object store keep the one protocol `FolderLock`."""
+"""The lock that allows one run at a time in a results folder: `Lock` on a disk and `Claims` in an object store."""
 
 from sweep.store.lock.claims import Claims as Claims
 from sweep.store.lock.disk import Lock as Lock

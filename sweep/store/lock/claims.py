@@ -1,8 +1,8 @@
-"""The lock of a results folder in an object store: every run that wants to work puts a claim, and withdraws it when it sees another's.
+"""The lock of a results folder in an object store: each run writes a claim, and withdraws it if it sees the claim of another run.
 
-An object store offers neither exclusive creation nor renaming, but it lists at once what was put. Of two runs that put their
-claims and then list, at least one sees the other, so two never both see nobody. A claim whose holder is dead is removed by the
-next holder, whose own claim names it: a holder that only slept finds itself named there, and ends.
+An object store offers neither exclusive creation nor renaming, but a new object is listed at once. If two runs write their claims
+and then list them, at least one sees the other, so they cannot both conclude that they are alone. The claim of a dead holder is
+removed by the next holder, whose own claim names it. A holder that was only suspended finds itself named there, and ends.
 """
 
 import contextlib
@@ -17,23 +17,23 @@ from sweep.store.lock.folder_lock import Clock, FolderLock, Holder, LockedError
 from sweep.store.remote.path import RemotePath
 
 _TRIES = 8
-_READS, _REREAD_S = 5, 0.05  # of a claim that seems torn
+_READS, _REREAD_S = 5, 0.05  # number of reads of a claim that seems truncated, and the pause between them
 _BACK_OFF_S = (0.2, 1.0)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A run that wants to hold, or holds, the folder."""
+    """The claim of a run that holds the folder or wants to."""
 
     holder: Holder
     is_held: bool = False
-    """It was alone when it looked; until then it may still withdraw."""
+    """Whether the run has found itself alone and so holds the folder; until then it may still withdraw."""
     taken_over: tuple[str, ...] = ()
-    """Nonces of the dead claims that this one replaces."""
+    """The nonces of the dead claims that this one replaces."""
 
     @classmethod
     def parse(cls, data: bytes) -> Self | None:
-        """The claim in an object; None for anything else."""
+        """Parse the content of an object as a claim; None if it is not one."""
         holder = Holder.parse(data)
         if holder is None:
             return None
@@ -42,7 +42,7 @@ class Claim:
         return cls(holder, content.get("is_held") is True, tuple(map(str, nonces)) if isinstance(nonces, list) else ())
 
     def to_bytes(self) -> bytes:
-        """The claim as it is stored: a JSON object."""
+        """Return the claim as it is stored, a JSON object."""
         return json.dumps({**asdict(self.holder), "is_held": self.is_held, "taken_over": self.taken_over}, indent=2).encode()
 
 
@@ -56,16 +56,16 @@ class Claims(FolderLock):
         self._claim = Claim(self._holder)
 
     def current_holder(self, *, include_dead: bool = True) -> Holder | None:
-        """Who holds the folder; None where nobody does. A living holder goes before a dead one."""
+        """Return the holder of the folder, preferring a live one; None if there is none."""
         holders = [claim.holder for claim in read_claims(self.path).values() if claim.is_held]
         living = [holder for holder in holders if not holder.is_known_dead()]
         return next(iter(living or (holders if include_dead else [])), None)
 
     def _acquire(self) -> None:
-        """Claim the folder, and keep the claim if nobody else has one.
+        """Claim the folder, and keep the claim if no other run has one.
 
         Raises:
-            LockedError: another run holds the folder, or again and again began at the same moment.
+            LockedError: another run holds the folder, or a competing claim appeared at every try.
         """
         rival = None
         for _ in range(_TRIES):
@@ -90,19 +90,19 @@ class Claims(FolderLock):
             rival = others[0]
             if rival.is_held and not rival.holder.is_known_dead():
                 raise LockedError.held_by(rival.holder, self.path)
-            time.sleep(random.uniform(*_BACK_OFF_S))  # whoever sleeps less goes first
+            time.sleep(random.uniform(*_BACK_OFF_S))  # the run with the shorter pause goes first
         assert rival is not None
         raise LockedError.held_by(rival.holder, self.path)
 
     def _others(self, dead: set[str]) -> list[Claim]:
-        """Claims beside this one, without the dead ones."""
+        """Return the claims of other runs, except dead ones."""
         return [claim for nonce, claim in read_claims(self.path).items() if nonce != self._holder.nonce and nonce not in dead]
 
     def _wait_until_dead(self, claims: dict[str, Claim]) -> set[str]:
-        """The nonces of all dead claims among these, once no claim of another host may be alive any more.
+        """Wait until the claims of other hosts count as dead, and return the nonces of all dead claims.
 
         Raises:
-            LockedError: one that holds the folder is alive.
+            LockedError: the holder of a claim is alive.
         """
         elsewhere = {nonce: claim for nonce, claim in claims.items() if not claim.holder.is_here()}
         for nonce, claim in claims.items():
@@ -125,7 +125,7 @@ class Claims(FolderLock):
         self._path_of(self._holder.nonce).unlink(missing_ok=True)
 
     def _is_replaced(self) -> bool:
-        """Whether this claim is gone, or a later holder's claim names it."""
+        """Return whether this claim was removed, or the claim of a later holder names it."""
         return self._holder.nonce not in read_claims(self.path)
 
     def _write_heartbeat(self, holder: Holder) -> None:
@@ -139,7 +139,7 @@ class Claims(FolderLock):
 
 
 def read_claims(folder: RemotePath) -> dict[str, Claim]:
-    """All claims by nonce, without those that a later holder has replaced; objects that are no claims are left out."""
+    """Return all claims by nonce, except those that a later holder has replaced. Objects that are not claims are ignored."""
     claims = {}
     for path in folder.list():
         claim = _read_claim(path)
@@ -150,10 +150,10 @@ def read_claims(folder: RemotePath) -> dict[str, Claim]:
 
 
 def _read_claim(path: RemotePath) -> Claim | None:
-    """The claim in an object; None for anything else, and for a claim that was just withdrawn.
+    """Read the claim in an object; None if the object is not a claim, or if the claim has just been withdrawn.
 
-    A client asks for an object's size first and then for so many bytes, so it gets half of a claim that is replaced in between.
-    Such a half must not be taken for no claim, as a rival would go unseen; it is read again.
+    A client requests the size of an object first and then that many bytes, so it may read a truncated claim if the object is replaced
+    in between. A truncated claim is read again, because ignoring it would hide a competing run.
     """
     for _ in range(_READS):
         try:

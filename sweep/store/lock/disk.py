@@ -1,7 +1,7 @@
 """The lock of a results folder on a disk: `lock.json`, which a later run replaces when its holder is dead.
 
-The file is created exclusively, and its holder keeps it open: heartbeats go through that descriptor. A holder that slept
-while another run replaced its lock therefore writes to a file that nobody reads, never to its successor's.
+The file is created exclusively, and its holder keeps it open and writes heartbeats through that descriptor. A holder that was
+suspended while another run replaced its lock therefore writes to a deleted file, and never to the lock of its successor.
 """
 
 import errno
@@ -14,15 +14,15 @@ from pathlib import Path
 from sweep.store.files import HINT, NotPlainError, UnreadableError, open_plain, read_error, temporary_beside, writing
 from sweep.store.lock.folder_lock import Clock, FolderLock, Holder, LockedError
 
-_FILE_BYTES = 1024  # padded with spaces, so that a heartbeat overwrites every byte of the one before
+_FILE_BYTES = 1024  # padded with spaces, so that each heartbeat overwrites all bytes of the previous one
 _MAX_BYTES = 64 * 1024
-_SETTLE_S = 0.1  # a rival that judged the former holder has noticed its mistake by then
-_TORN_PATIENCE_S = 3.0  # creating and filling the file are two steps of one moment
+_SETTLE_S = 0.1  # by then a competing run that removed the new lock in place of the old one has put it back
+_TORN_PATIENCE_S = 3.0  # the longest plausible time between creating the file and filling it
 
 
 @dataclass(frozen=True)
 class _Content:
-    """What lock.json held at one moment."""
+    """The content of lock.json at one moment."""
 
     inode: int
     data: bytes
@@ -32,7 +32,7 @@ class _Content:
         return Holder.parse(self.data)
 
     def is_same_lock(self, other: "_Content | None") -> bool:
-        """Whether both are the same lock, whatever their heartbeats."""
+        """Return whether both are the same lock, apart from heartbeats."""
         if other is None or self.inode != other.inode:
             return False
         mine, theirs = self.holder, other.holder
@@ -49,7 +49,7 @@ class Lock(FolderLock):
         self._descriptor = -1
 
     def current_holder(self, *, include_dead: bool = True) -> Holder | None:
-        """Who holds the folder; None where nobody does or the file is torn."""
+        """Return the holder of the folder; None if there is none or the file is truncated."""
         content = self._read()
         holder = None if content is None else content.holder
         return None if holder is None or (not include_dead and holder.is_known_dead()) else holder
@@ -65,12 +65,12 @@ class Lock(FolderLock):
     def _release(self) -> None:
         content = self._read()
         is_mine = self._is_mine(content)
-        os.close(self._descriptor)  # first: NFS keeps a file that is deleted while open under another name
+        os.close(self._descriptor)  # before the removal, because NFS keeps a deleted file that is still open under another name
         if content is not None and is_mine:
             self._remove(content)
 
     def _create(self) -> bool:
-        """Try to become the holder; False when there is one."""
+        """Try to become the holder, and return whether this succeeded."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
@@ -88,10 +88,10 @@ class Lock(FolderLock):
         return False
 
     def _wait_until_dead(self, first: _Content) -> None:
-        """Return once the holder counts as dead.
+        """Return once the holder counts as dead, or the lock has changed.
 
         Raises:
-            LockedError: it is alive.
+            LockedError: the holder is alive.
         """
         holder = first.holder
         if holder is not None and holder.is_here():
@@ -103,16 +103,16 @@ class Lock(FolderLock):
             self._clock.sleep(min(0.5, max(0.0, deadline - self._clock.monotonic())))
             now = self._read()
             if now is None or not first.is_same_lock(now):
-                return  # released, replaced or completed: `_remove` leaves it, and the next round judges it
+                return  # released, replaced or completed; `_remove` leaves it alone, and the next round checks it
             if holder is not None and now.holder is not None and now.holder.heartbeat != holder.heartbeat:
                 raise LockedError.held_by(now.holder, self.path)
 
     def _remove(self, judged: _Content) -> None:
-        """Remove the lock that was judged, and no other.
+        """Remove the lock that was found dead, and no other.
 
-        A rename has one winner, but a rival may have replaced the lock since it was judged. So look again just before,
-        and look at what was moved: a lock that is not the judged one is put back, the very file that its holder keeps
-        open. Whoever created one in that gap sees in `_create` that it was replaced.
+        Only one run can rename the file, but a competing run may have replaced the lock since it was checked. The lock is therefore
+        compared again before the rename, and the moved file afterwards. If it is a different lock, that same file, which its holder
+        keeps open, is put back. A run that created a lock in this gap notices in `_create` that it was replaced.
         """
         if not judged.is_same_lock(self._read()):
             return
@@ -129,13 +129,13 @@ class Lock(FolderLock):
     def _is_replaced(self) -> bool:
         if self._is_mine(self._read()):
             return False
-        time.sleep(_SETTLE_S)  # a lock that a rival moved by mistake is put back at once: one miss is no loss
+        time.sleep(_SETTLE_S)  # a lock that a competing run moved by mistake is put back at once, so check twice
         return not self._is_mine(self._read())
 
     def _is_mine(self, content: _Content | None) -> bool:
         if content is None or content.inode != os.fstat(self._descriptor).st_ino:
             return False
-        return content.holder is None or content.holder.nonce == self._holder.nonce  # torn: read in the middle of a heartbeat
+        return content.holder is None or content.holder.nonce == self._holder.nonce  # without a holder: read in the middle of a heartbeat
 
     def _read(self) -> _Content | None:
         return _content_of(self.path)
@@ -149,7 +149,7 @@ class Lock(FolderLock):
 
 def _content_of(path: Path) -> _Content | None:
     try:
-        with open_plain(path) as file:  # opening makes NFS ask the server; a plain stat may be a minute old
+        with open_plain(path) as file:  # opening makes NFS query the server; a stat alone may be a minute old
             return _Content(os.fstat(file.fileno()).st_ino, file.read(_MAX_BYTES))
     except NotPlainError as error:
         raise UnreadableError(str(error), path, HINT) from error

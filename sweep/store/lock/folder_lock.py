@@ -1,4 +1,4 @@
-"""What every lock of a results folder has: a holder, a heartbeat, and rules for telling a dead holder from a living one."""
+"""The common base of the locks of a results folder: a holder, a heartbeat, and rules to tell a dead holder from a live one."""
 
 import contextlib
 import json
@@ -22,50 +22,50 @@ _MAX_PID = 2**31
 
 
 class LockedError(StoreError):
-    """Another run holds the folder and is alive, as far as can be told."""
+    """Another run holds the folder and appears to be alive."""
 
     @classmethod
     def held_by(cls, holder: "Holder", path: StorePath) -> Self:
-        """The error for a run that finds the folder in use."""
+        """Return the error for a run that finds the folder in use."""
         hint = f"wait for it to end, or stop it: press Ctrl-C where it runs, or `kill -INT {holder.pid}` on {holder.host}"
         return cls(f"another run works here: pid {holder.pid} on host {holder.host}, since {holder.started}", path, hint)
 
 
 class Clock(Protocol):
-    """Time as a lock measures it while it watches another holder; the module `time` is one."""
+    """The clock that a lock uses while it watches another holder; the module `time` satisfies this protocol."""
 
     def monotonic(self) -> float:
-        """Seconds since any fixed moment."""
+        """Return the seconds since an arbitrary fixed moment."""
 
     def sleep(self, seconds: float, /) -> None:
-        """Wait."""
+        """Wait for this many seconds."""
 
 
 @dataclass(frozen=True)
 class Holder:
     """The process that holds a lock.
 
-    `heartbeat` is a count, not a time: the clocks of two hosts differ, so times are never compared.
+    `heartbeat` is a counter, not a time, because the clocks of two hosts differ and their times are never compared.
     """
 
     host: str
     pid: int
-    process_start: int | None  # clock ticks after boot, from /proc; tells a process from a later one with its pid
-    machine: str | None  # boot and pid namespace: processes that share both agree on what a pid means
+    process_start: int | None  # clock ticks after boot, from /proc; distinguishes the process from a later one with the same pid
+    machine: str | None  # boot id and pid namespace; processes that share both agree on what a pid means
     started: str
     heartbeat: int
     nonce: str
-    alive_at: str | None = None  # time of the last heartbeat by the holder's clock; shown to people, never compared
+    alive_at: str | None = None  # time of the last heartbeat by the holder's clock; only shown, never compared
 
     @classmethod
     def myself(cls) -> Self:
-        """This process, with a fresh nonce."""
+        """Return a holder for this process, with a new nonce."""
         now = _now()
         return cls(socket.gethostname(), os.getpid(), _process_start(os.getpid()), _machine(), now, 0, secrets.token_hex(16), now)
 
     @classmethod
     def parse(cls, data: bytes) -> Self | None:
-        """The holder that a lock file names; None where the file is torn or was not written by a run."""
+        """Parse the holder in a lock file; None if the file is truncated or was not written by a run."""
         try:
             content = json.loads(data)
             holder = cls(**{item.name: content.get(item.name) for item in fields(cls)})
@@ -77,12 +77,12 @@ class Holder:
         return holder if all(map(is_line, texts)) and all(map(is_count, numbers)) and 0 < holder.pid < _MAX_PID else None
 
     def is_here(self) -> bool:
-        """Whether it runs, or ran, on this machine, so that its pid means the same process to us."""
+        """Return whether the holder runs or ran on this machine, so that its pid is meaningful here."""
         same_machine = self.machine is None or _machine() is None or self.machine == _machine()
         return self.host == socket.gethostname() and same_machine
 
     def is_known_dead(self) -> bool:
-        """Whether it ran on this machine and has ended. The death of a holder elsewhere shows only in its heartbeats."""
+        """Return whether the holder ran on this machine and has ended. A holder elsewhere can only be watched by its heartbeats."""
         return self.is_here() and self._has_ended()
 
     def _has_ended(self) -> bool:
@@ -94,17 +94,19 @@ class Holder:
 
 
 class FolderLock(ABC):
-    """The right to plan, compact and write plans in one results folder, while inside `with`.
+    """The exclusive right to plan, to write the manifest and plans, and to compact tables in one results folder.
+
+    It is a context manager, and the right is held inside its `with` block.
 
     Args:
-        path: where the lock is kept, inside the results folder; that folder exists.
-        patience: seconds without a heartbeat after which a holder on another host counts as dead; several heartbeats long.
+        path: path of the lock inside the results folder, which must exist.
+        patience: seconds without a heartbeat after which a holder on another host counts as dead; it should span several heartbeats.
         beat_every: seconds between heartbeats.
         clock: measures `patience`.
 
     Raises:
-        LockedError: on entering, when another run is alive.
-        StoreError: on entering, when the lock cannot be read or written.
+        LockedError: another run is alive; raised on entering the `with` block.
+        StoreError: the lock cannot be read or written; raised on entering the `with` block.
     """
 
     def __init__(self, path: StorePath, *, patience: float = 30.0, beat_every: float = 5.0, clock: Clock = time) -> None:
@@ -120,15 +122,15 @@ class FolderLock(ABC):
 
     @property
     def lost(self) -> bool:
-        """Whether another run has replaced this lock, or somebody has deleted it; known one heartbeat later at the latest."""
+        """Whether this lock was replaced by another run or deleted; this is noticed at the next heartbeat."""
         return self._lost.is_set()
 
     @abstractmethod
     def current_holder(self, *, include_dead: bool = True) -> Holder | None:
-        """Who holds the folder according to what is stored; None for nobody.
+        """Return the holder of the folder according to the stored lock; None if there is none.
 
         Args:
-            include_dead: name also a holder that ran on this machine and has ended.
+            include_dead: whether to include a holder that ran on this machine and has ended.
         """
 
     def __enter__(self) -> Self:
@@ -141,12 +143,12 @@ class FolderLock(ABC):
         self._ended.set()
         if self._heart is not None:
             self._heart.join()
-        # A lock that cannot be removed (read-only disk, unreachable store) is a dead run's as soon as this process has ended.
+        # A lock that cannot be removed (read-only disk, unreachable store) counts as dead as soon as this process has ended.
         with contextlib.suppress(OSError, StoreError):
             self._release()
 
     def beat(self) -> None:
-        """Show that this holder is alive, or find out that its lock was replaced."""
+        """Write a heartbeat, or record that the lock was replaced."""
         try:
             if self._is_replaced():
                 self._lost.set()
@@ -154,7 +156,7 @@ class FolderLock(ABC):
             self._n_beats += 1
             self._write_heartbeat(replace(self._holder, heartbeat=self._n_beats, alive_at=_now()))
         except (OSError, StoreError):
-            return  # a full disk or a network pause; the next heartbeat looks for a successor again
+            return  # a full disk or a network interruption; the next heartbeat checks for a successor again
 
     def _keep_beating(self) -> None:
         while not self.lost and not self._ended.wait(self.beat_every):
@@ -178,11 +180,11 @@ def _now() -> str:
 
 
 def _process_fields(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat behind the name: 0 is the state, 19 the start in clock ticks after boot."""
+    """Return the fields of /proc/<pid>/stat after the name; field 0 is the state, 19 the start in clock ticks after boot."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return None  # gone, another user's and hidden, or a system without /proc
+        return None  # the process has ended or is hidden, or the system has no /proc
 
 
 def _process_start(pid: int) -> int | None:

@@ -1,1 +1,1 @@
-"""Results folders in object stores: addresses, and paths that work like `pathlib.Path`."""
+"""Results folders in object stores: their addresses, and paths that work like `pathlib.Path`."""

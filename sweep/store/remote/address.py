@@ -1,7 +1,6 @@
 """Addresses of results folders in object stores: `s3://bucket/prefix`, `gs://bucket/prefix`, `abfs://container@account.../prefix`.
 
-An address says where, never who: addresses with credentials are refused, so every address can be shown, logged and stored.
-Nothing here connects to anything.
+Addresses that contain credentials are refused, so every address can be shown, logged and stored. This module makes no connections.
 """
 
 import re
@@ -12,7 +11,7 @@ from urllib.parse import parse_qsl
 from sweep.store.errors import StoreError
 
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<key>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?P<rest>#.*)?")
-# What may follow a question mark: places and ways to connect, as pyarrow names them. No credential is among them.
+# The parameters that may follow a question mark, with pyarrow's names. They describe locations and connections, never credentials.
 _PARAMETERS = {
     "s3": ("endpoint_override", "region", "scheme", "tls_ca_file_path", "force_virtual_addressing"),
     "gs": ("endpoint_override", "scheme", "project_id", "retry_limit_seconds"),
@@ -27,29 +26,30 @@ _CREDENTIALS = {
 
 
 def is_address(text: str) -> bool:
-    """Whether a text begins like an address, `scheme://`, whatever the scheme."""
+    """Return whether a text begins like an address, that is with `scheme://` for any scheme."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 
 @dataclass(frozen=True)
 class Address:
-    """An address in its parts."""
+    """An address, split into its parts."""
 
     scheme: str
-    """As given: s3, gs, gcs, abfs or abfss."""
+    """The scheme as given: s3, gs, gcs, abfs or abfss."""
     authority: str
-    """The bucket; of Azure `container@account...`."""
+    """The bucket, or `container@account...` for Azure."""
     key: str
-    """Without slashes at its ends; empty for the bucket itself."""
+    """The path without leading and trailing slashes; empty for the bucket itself."""
     query: str
-    """Behind the question mark, without it."""
+    """The text after the question mark."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The parts of an address.
+        """Parse the text of an address.
 
         Raises:
-            StoreError: an unknown scheme, no bucket, credentials, an unknown parameter, or `..`; the message shows no secret.
+            StoreError: the scheme or a parameter is unknown, the bucket is missing, or the address contains credentials or `..`; the
+                message shows no secret.
         """
         match = _ADDRESS.fullmatch(text)
         scheme = match["scheme"].lower() if match else ""
@@ -76,15 +76,15 @@ class Address:
             raise StoreError("credentials do not belong in an address, which is shown and stored", _harmless(text), hint)
 
     def parameters(self) -> list[tuple[str, str]]:
-        """What stands behind the question mark, decoded."""
+        """Return the decoded parameters after the question mark, as pairs of name and value."""
         return parse_qsl(self.query, keep_blank_values=True)
 
     def child(self, name: str) -> Self:
-        """The address of `name` below this one."""
+        """Return the address of `name` below this one."""
         return replace(self, key=f"{self.key}/{name}".strip("/"))
 
     def base(self) -> Self:
-        """The bucket itself."""
+        """Return the address of the bucket itself."""
         return replace(self, key="")
 
     def __str__(self) -> str:
@@ -93,13 +93,13 @@ class Address:
 
 
 def joined(output: str, name: str) -> str:
-    """The text of an address with a name at the end of its path; what stands behind a question mark stays there."""
+    """Return the text of an address with a name appended to its path; parameters after a question mark are kept."""
     start, mark, query = output.partition("?")
     return f"{start.rstrip('/')}/{name}{mark}{query}"
 
 
 def kind_of(scheme: str) -> str:
-    """`s3`, `gs` or `abfs`, whichever of its spellings was used."""
+    """Return `s3`, `gs` or `abfs` for any spelling of a scheme; an unknown scheme is returned unchanged."""
     return _SAME.get(scheme, scheme)
 
 
@@ -108,7 +108,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _harmless(text: str) -> str:
-    """The text without what may be a secret: what stands before an @, and the values behind the question mark."""
+    """Return the text without possible secrets, that is without anything before an @ and without the values of parameters."""
     start, _, query = text.partition("?")
     scheme, _, rest = start.partition("://")
     authority, slash, key = rest.partition("/")

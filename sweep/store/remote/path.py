@@ -1,4 +1,4 @@
-"""Paths in object stores, with the methods of `pathlib.Path` that a store uses and with errors that a user understands."""
+"""Paths in object stores, with the methods of `pathlib.Path` that a store uses and with error messages for the user."""
 
 import os
 import re
@@ -22,7 +22,7 @@ _NO_ACCESS = re.compile(
 
 
 class Place(Protocol):
-    """Anything that has an address."""
+    """An object that has an address."""
 
     @property
     def address(self) -> Address: ...
@@ -31,12 +31,18 @@ class Place(Protocol):
 
 
 def explained(path: Place, error: Exception, what: str) -> StoreError:
-    """The user's message for a request that failed, and by its class whether it is worth another try.
+    """Return the error, with a message for the user, for a request that failed.
+
+    Args:
+        path: the path that the request was about.
+        error: the client's error.
+        what: what failed, for example `cannot be read`.
 
     Returns:
-        UnreachableError: no answer, or a busy store. StoreWriteError: no access or no bucket, which only the user can fix.
+        UnreachableError if the store did not answer or was busy, so that another try may succeed; StoreWriteError if access is denied
+        or the bucket is missing, which only the user can fix.
     """
-    # Names of objects are hexadecimal, and may look like a status.
+    # The key is removed, because the names of objects are hexadecimal and may look like an HTTP status.
     text = str(error).replace(path.address.key, "...") if path.address.key else str(error)
     settings = _SETTINGS[kind_of(path.address.scheme)]
     if re.search(r"NO_SUCH_BUCKET|[Bb]ucket '?.*'? ?(?:does not exist|not found)|ContainerNotFound", text):
@@ -59,7 +65,7 @@ _SETTINGS = {
 
 
 def no_container(path: Place, what: str) -> StoreError:
-    """The user's message for a bucket that is not there."""
+    """Return the error, with a message for the user, for a bucket that does not exist."""
     hint = f"make it, or correct the address ({_SETTINGS[kind_of(path.address.scheme)]})"
     return StoreWriteError(f"{what}: there is no {_container(path)}", path, hint)
 
@@ -68,20 +74,20 @@ def _container(path: Place) -> str:
     return f"{'container' if kind_of(path.address.scheme) == 'abfs' else 'bucket'} {path.address.authority}"
 
 
-_ATTEMPTS = 10  # of a request; waiting twice as long each time, about 25 s in all
-_FIRST_ATTEMPTS = 3  # while nobody knows whether the address is right
-# An error whose text is longer than what was to be read is not tried again by the client (pyarrow 26: "Failed to flush response stream").
+_ATTEMPTS = 10  # tries of a request; each pause is twice as long as the one before, about 25 s in total
+_FIRST_ATTEMPTS = 3  # tries before the address is known to be correct
+# pyarrow 26 does not retry an error whose text is longer than the requested bytes ("Failed to flush response stream").
 _READ_AGAIN_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-_REQUEST_S = 20.0  # without a byte
-_AGAIN_S = {"abfs": (1.0, 4.0, 12.0)}  # pauses before a request is made anew; Azure's client tries four times in 6 s, which nobody can set
-_AT_ONCE = 16  # requests; one takes 10 to 100 ms, whatever its size
+_REQUEST_S = 20.0  # timeout of a request that receives no data
+_AGAIN_S = {"abfs": (1.0, 4.0, 12.0)}  # pauses before a request is repeated; Azure's client tries only four times in 6 s, a fixed number
+_AT_ONCE = 16  # concurrent requests; each takes 10 to 100 ms regardless of its size
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Status(NamedTuple):
-    """What tells one content of an object from another; names as in os.stat_result."""
+    """The values that distinguish two contents of an object; the names are those of os.stat_result."""
 
     st_ino: int
     st_mtime_ns: int
@@ -89,17 +95,17 @@ class Status(NamedTuple):
 
 
 class _ReplacedError(OSError):
-    """An object was replaced while it was read."""
+    """An object was replaced while it was being read."""
 
 
 class RemotePath:
-    """The address of a folder or an object.
+    """The path of a folder or an object in an object store.
 
-    Every method that asks the object store raises StoreError with a message for the user, and FileNotFoundError where nothing is.
+    Every method that sends a request may raise StoreError with a message for the user, and FileNotFoundError if there is no object.
 
     Args:
-        address: text, or in its parts.
-        status: what a listing has just said of it, which spares asking again.
+        address: the address, as text or split into its parts.
+        status: the status from a recent listing, which saves a request.
     """
 
     def __init__(self, address: Address | str, status: Status | None = None) -> None:
@@ -108,7 +114,7 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """The part behind the last slash."""
+        """The part after the last slash."""
         return PurePosixPath(self.address.key).name
 
     @property
@@ -118,28 +124,28 @@ class RemotePath:
 
     @property
     def suffix(self) -> str:
-        """The end of the name from its last dot on."""
+        """The end of the name, from its last dot."""
         return PurePosixPath(self.address.key).suffix
 
     @property
     def parent(self) -> Self:
-        """The folder that it is in."""
+        """The folder that contains this path."""
         return type(self)(_with_key(self.address, self.address.key.rpartition("/")[0]))
 
     @property
     def writes_aside(self) -> bool:
-        """Whether a write puts a temporary object beside it."""
+        """Whether a write creates a temporary object in the same folder."""
         return kind_of(self.address.scheme) == "abfs"
 
     def __truediv__(self, name: str) -> Self:
         return type(self)(self.address.child(name))
 
     def with_name(self, name: str) -> Self:
-        """Another object in the same folder."""
+        """Return the path of another object in the same folder."""
         return self.parent / name
 
     def relative_to(self, other: "RemotePath") -> PurePosixPath:
-        """The path from a folder above to this one."""
+        """Return this path relative to a folder that contains it."""
         return PurePosixPath(self.address.key).relative_to(other.address.key)
 
     def __str__(self) -> str:
@@ -158,11 +164,11 @@ class RemotePath:
         return hash(self.address)
 
     def exists(self) -> bool:
-        """Is there an object? One request, two where there is none."""
+        """Return whether the object exists. This takes one request, or two if it does not exist."""
         return self._ask("cannot be looked at", lambda: bool(self._system().get_file_info(self._place()).is_file))
 
     def stat(self) -> Status:
-        """As the listing said that this path comes from, else as it is now."""
+        """Return the status from the listing that this path comes from, or otherwise the current one."""
         if self._status is not None:
             return self._status
         info = self._ask("cannot be looked at", lambda: self._system().get_file_info(self._place()))
@@ -171,15 +177,15 @@ class RemotePath:
         return _status(info)
 
     def list(self) -> "list[Self]":
-        """Objects and folders directly below, in the order of names; none where there is nothing.
+        """Return the objects and folders directly below this path, sorted by name; empty if nothing exists there.
 
-        Google's store has no folders, and pyarrow's client names none: `first_names` does.
+        Folders are missing for Google's store, for which pyarrow's client reports none; `first_names` includes them.
         """
         infos = self._ask("cannot be listed", lambda: self._system().get_file_info(_below(self._place())))
         return sorted(type(self)(self.address.child(info.base_name), _status(info) if info.is_file else None) for info in infos)
 
     def first_names(self) -> set[str]:
-        """Names of all objects and folders directly below. It may list everything below, so use it where little is."""
+        """Return the names of all objects and folders directly below. This may list the whole tree, so use it for small trees."""
         if kind_of(self.address.scheme) != "gs":
             return {path.name for path in self.list()}
         infos = self._ask("cannot be listed", lambda: self._system().get_file_info(_below(self._place(), recursive=True)))
@@ -187,11 +193,11 @@ class RemotePath:
         return {info.path[start:].partition("/")[0] for info in infos}
 
     def read_bytes(self) -> bytes:
-        """The whole content."""
+        """Return the whole content of the object."""
         return self.read_start(None)[0]
 
     def read_start(self, n_bytes: int | None) -> tuple[bytes, int]:
-        """The first bytes (None: all), and the size of the whole."""
+        """Return the first `n_bytes` bytes of the object (None means all) and the size of the whole object in bytes."""
         return self._ask("cannot be read", lambda: self._read_again(n_bytes))
 
     def _read_again(self, n_bytes: int | None) -> tuple[bytes, int]:
@@ -205,7 +211,10 @@ class RemotePath:
         return self._read(n_bytes)
 
     def _read(self, n_bytes: int | None) -> tuple[bytes, int]:
-        """The client asks for the size first, then for the content. (Google's names the version too, which may be gone by then.)"""
+        """Read the object, and detect if it was replaced between the client's requests for its size and for its content.
+
+        Google's client also requests a fixed version, which may no longer exist by then.
+        """
         with self._system().open_input_file(self._place()) as file:
             try:
                 size = int(file.size())
@@ -222,10 +231,10 @@ class RemotePath:
         return data, size
 
     def write_bytes(self, data: bytes) -> None:
-        """Put the whole content; a reader sees the old one or the new one."""
+        """Write the whole content of the object. A reader sees either the old content or the new one."""
         try:
             self._ask("cannot write", lambda: self._put(data))
-        except FileNotFoundError as error:  # Google's word for a bucket that is not there
+        except FileNotFoundError as error:  # Google's client raises this for a missing bucket
             raise no_container(self, "cannot write") from error
 
     def _put(self, data: bytes) -> None:
@@ -236,7 +245,7 @@ class RemotePath:
             stream.write(data)
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Remove an object."""
+        """Remove the object; `missing_ok` is as in `pathlib.Path.unlink`."""
         try:
             self._ask("cannot be removed", lambda: self._system().delete_file(self._place()))
         except FileNotFoundError:
@@ -244,10 +253,10 @@ class RemotePath:
                 raise
 
     def check_reachable(self) -> None:
-        """Refuse a bucket that does not exist or denies access, before anything begins.
+        """Refuse a bucket that does not exist or denies access, with only a few tries.
 
         Raises:
-            StoreError: the message says what to check.
+            StoreError: the bucket cannot be used; the message states what to check.
         """
         base = self.address.base()
 
@@ -271,11 +280,11 @@ class RemotePath:
         return f"{start}/{self.address.key}" if self.address.key else start
 
     def _ask(self, what: str, question: Callable[[], Result]) -> Result:
-        """The answer to a request; a request that gets none is repeated a few times.
+        """Return the answer to a request, which is repeated a few times if the store does not answer.
 
         Raises:
-            FileNotFoundError: there is no such object, which object stores say in several ways.
-            StoreError: everything else, with a message.
+            FileNotFoundError: the object does not exist, which object stores report in several ways.
+            StoreError: for any other error, with a message for the user.
         """
         self._open(what)
         for seconds in _AGAIN_S.get(kind_of(self.address.scheme), ()):
@@ -286,7 +295,7 @@ class RemotePath:
         return self._ask_once(what, question)
 
     def _open(self, what: str) -> None:
-        """Report what is wrong with an address at once, before any request is repeated."""
+        """Open the file system, so that a problem with the address is reported at once and not after repeated requests."""
         try:
             self._ask_once(what, self._system)
         except CloudError as error:
@@ -308,22 +317,28 @@ StorePath: TypeAlias = Path | RemotePath
 
 
 def store_path(root: str | StorePath) -> StorePath:
-    """A results folder: an address, or an absolute path.
+    """Return a results folder as a path in an object store, if it is an address, or as an absolute path on a disk.
 
     Raises:
-        StoreError: an address that cannot be one.
+        StoreError: the text begins like an address but is not a valid one.
     """
     if isinstance(root, RemotePath):
         return root
     if isinstance(root, str) and is_address(root):
         return RemotePath(root)
-    return Path(os.path.expanduser(root)).absolute()  # `~nobody` stays as it is; Path.expanduser raises
+    return Path(os.path.expanduser(root)).absolute()  # leaves an unknown `~user` unchanged, where Path.expanduser would raise
 
 
 def concurrently(function: Callable[[Item], Result], items: Iterable[Item], *, is_remote: bool) -> list[Result]:
-    """The results in order; from an object store many at once, from a disk one after the other.
+    """Apply a function to each item: concurrently for an object store, one after the other for a disk.
 
-    An exception of one ends all.
+    Args:
+        function: called once per item; if it raises, the exception is raised here.
+        items: the items.
+        is_remote: whether the calls send requests to an object store.
+
+    Returns:
+        The results in the order of `items`.
     """
     given = list(items)
     if not is_remote or len(given) < 2:
@@ -347,7 +362,10 @@ def _below(place: str, recursive: bool = False) -> Any:
 
 
 def _endpoint(address: Address) -> str | None:
-    """Where S3 is, as the environment says. (pyarrow reads it from addresses alone, where a put takes three requests.)"""
+    """Return the S3 endpoint that the environment sets, or None.
+
+    pyarrow itself reads these variables only for file systems created from an address, with which a write takes three requests.
+    """
     if kind_of(address.scheme) != "s3":
         return None
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
@@ -355,7 +373,7 @@ def _endpoint(address: Address) -> str | None:
 
 @cache
 def _client_errors() -> tuple[type[Exception], ...]:
-    """What pyarrow's clients raise; ValueError is its word for an address that it does not take."""
+    """Return the exceptions that pyarrow's clients raise; ValueError stands for an address that pyarrow does not accept."""
     from pyarrow.lib import ArrowException
 
     return OSError, ValueError, ArrowException
@@ -363,7 +381,7 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 @cache
 def _file_system(base: str, endpoint: str | None, n_attempts: int) -> tuple[Any, str]:
-    """pyarrow's file system for a bucket, and what the bucket is called in it."""
+    """Return pyarrow's file system for a bucket, and the name of the bucket in it."""
     from pyarrow import fs
 
     address = Address.parse(base)
@@ -386,7 +404,7 @@ def _file_system(base: str, endpoint: str | None, n_attempts: int) -> tuple[Any,
         allow_delayed_open=True,  # a small object is one request, not three
         background_writes=False,
         force_virtual_addressing=given.get("force_virtual_addressing") == "true",
-        # Not the standard one, which waits for seconds: with a third of all requests failing a read took 1.1 s, with this one 0.07 s.
+        # The standard strategy waits for seconds: with a third of all requests failing, a read took 1.1 s, and 0.07 s with this one.
         retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=n_attempts),
         **options,
     )

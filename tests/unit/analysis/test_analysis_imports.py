@@ -3,12 +3,15 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def test_importing_is_instant_and_brings_nothing_heavy():
     code = "import sys, analysis; print(sorted({'torch', 'ray', 'sweep', 'trainer', 'plotly', 'pandas'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
+@pytest.mark.full
 def test_writing_a_report_needs_no_other_room(tmp_path):
     code = """
 import sys, analysis

@@ -236,6 +236,7 @@ def test_a_folder_of_both_versions_is_one_table_and_is_compacted_as_one(tmp_path
 WRONG_TEXTS = ("", "{", "3", "[[]]", '{"a": 1}{}', "[" * 100_000, '{"x": {}}', "[{}]", '["\\ud800"]')
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", sorted(NESTED))
 def test_a_text_that_is_not_what_its_column_holds_is_named(tmp_path: Path, name: str) -> None:
     """Its trial does not count, and no other one is lost."""

@@ -124,6 +124,7 @@ def test_a_full_disk_behind_standard_output_is_one_message() -> None:
     assert ended.stderr == message
 
 
+@pytest.mark.full
 def test_a_reader_that_is_gone_ends_it_quietly() -> None:
     read, write = os.pipe()
     os.close(read)

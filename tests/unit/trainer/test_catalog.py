@@ -15,10 +15,11 @@ from sweep.artifacts.networks import TrainedTrials
 from sweep.errors import SweepError
 from sweep.grid.load import ConfigError, parse_config
 from sweep.planning.manifest import manifest_of
+from sweep.planning.pack_job import PackJob, TrialJob
 from sweep.planning.packs import plan_packs
 from sweep.planning.trials import trials_of
 from sweep.store.store import Store
-from sweep.worker.pack_run import PackJob, PackRun
+from sweep.worker.pack_run import PackRun
 from trainer.catalog import METHODS, MethodEntry, read_by
 from trainer.methods.one_phase import OnePhase
 from trainer.settings import TrainingSettings
@@ -68,8 +69,7 @@ def test_a_method_that_is_registered_in_one_place_is_planned_trained_and_shown(t
                 scaling="none",
                 reference_point=None,
                 seed=0,
-                trial_ids=[trial.trial_id for trial in pack.trials],
-                preferences=[trial.preference for trial in pack.trials],
+                trials=[TrialJob(trial.trial_id, trial.preference) for trial in pack.trials],
             )
         )
         while not run.step():

@@ -1,1 +1,1 @@
-"""The fused convolution, pooling and relu: for the CPU in C, built at first use; for GPUs in Triton."""
+"""The fused convolution, pooling and relu: in C for the CPU (built on first use), in Triton for GPUs."""

@@ -1,4 +1,4 @@
-"""Convolution, 2x2 max-pooling and relu in one function, and the layer by which networks use it."""
+"""Convolution, 2x2 max-pooling and relu in one function, and the layer through which networks use it."""
 
 import ctypes
 from typing import Any
@@ -90,7 +90,7 @@ def _whole(*numbers: int) -> Any:
 
 
 class ConvPool(nn.Conv2d):
-    """Replaces a convolution, with its parameters, and includes the pooling and the relu that followed it in its `Sequential`."""
+    """Replaces a convolution, takes over its parameters, and includes the pooling and the relu that followed it in its `Sequential`."""
 
     with_relu: bool
 

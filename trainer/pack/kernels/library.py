@@ -1,4 +1,4 @@
-"""Builds the library of `conv_pool_relu.c` at its first use, and loads it.
+"""Builds the library of `conv_pool_relu.c` on first use, and loads it.
 
 The library is stored in the user's cache under a name that depends on the source, the compiler, its options and the processor,
 so that machines that share a home folder do not load each other's libraries.
@@ -62,7 +62,7 @@ def library_of(dtype: torch.dtype) -> Library:
     """Return the kernel for a floating-point type.
 
     Raises:
-        KernelError: the type is neither float32 nor float64, there is no compiler, or it fails.
+        KernelError: the type is neither float32 nor float64, there is no compiler, or the compiler fails.
     """
     if dtype not in TYPES:
         raise KernelError(f"the kernel is for float32 and float64, found {dtype}")
@@ -103,7 +103,7 @@ def _options() -> tuple[str, ...]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether no other user can place a library in a folder: it is no link, belongs to this user, and is not writable by others."""
+    """Return whether no other user can write to a folder: it is not a link, belongs to this user, and is not writable by others."""
     status = folder.lstat()
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 

@@ -26,7 +26,7 @@ function clusterColumns() {
   return [[report.has_sparsity ? "Cluster" : "Points of"], ...rate, ["Points", "n"], ...best, ["with k"], ["Trial"]];
 }
 
-// One button for each entry, for all views at once.
+// Adds one button for each legend entry, which applies to all views at once.
 function drawLegend() {
   const chips = tracesBy(report.views[0]).map((trace) => chip(trace.key, swatch(trace), legendText(trace)));
   if (hasExact) chips.push(chip(report.exact.name, element("span", report.exact.is_curve ? "—" : "∴", "swatch exact"), report.exact.name));

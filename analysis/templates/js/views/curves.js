@@ -1,4 +1,4 @@
-// A trial's training curves: losses, accuracies, sparsity and multipliers over the epochs, one small plot below the other.
+// A trial's training curves: losses, accuracies, sparsity and multipliers over the epochs, in small plots one below the other.
 const CURVE_PX = 132;
 
 function curvePart(row) {
@@ -20,7 +20,7 @@ function curveHint() {
   return part;
 }
 
-// Colours are those of the tasks, sparsity is in the text colour; dashed lines are training data.
+// Each task has its own colour, and sparsity has the text colour; dashed lines show training data.
 function drawCurves(plot, trial) {
   const [ink, muted, line] = ["--ink", "--muted", "--line"].map(themed);
   const panels = [...new Set(report.curves.lines.map((one) => one.panel))];
@@ -52,5 +52,5 @@ function curveTrace(one, epochs, values, panel, ink) {
   };
 }
 
-// Plotly reads names as markup.
+// Plotly interprets names as markup.
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");

@@ -1,4 +1,4 @@
-// One trial in full, beside the page.
+// The details of one trial, in a panel beside the page.
 let openedFrom = null;
 
 function select(row, opener) {

@@ -1,8 +1,8 @@
-// The exact front of an analytic problem: a backdrop of every view whose axes are objectives, never a point of the sweep.
+// The exact front of an analytic problem: a backdrop in every view whose axes are objectives, never counted as points of the sweep.
 const exactColumns = report.exact.columns;
 const hasExact = Object.keys(exactColumns).length > 0;
 
-// Null if an axis shows something other than an objective, or if the reader has hidden the front.
+// Returns null if an axis shows something other than an objective, or if the reader has hidden the front.
 function exactTrace(axes, space) {
   if (!hasExact || choice.hidden.has(report.exact.name)) return null;
   const places = Object.entries(axes);

@@ -1,4 +1,4 @@
-// More than three objectives: side by side, and two at a time.
+// Views of more than three objectives: all side by side, and every pair.
 const MATRIX_POINTS = 2000;
 
 // Each axis covers the values shown; a gap after each trial ends its line.
@@ -33,7 +33,7 @@ function parallelLines(trace, rows, view, scale) {
   };
 }
 
-// Panels share their axes, so that zooming one zooms its row and column; one trace a panel, its points coloured one by one.
+// Panels share axes, so that zooming one zooms its row and column. Each panel is one trace with individually coloured points.
 function matrixTraces(view) {
   const looks = new Map(tracesBy(view).flatMap((trace) => trace.rows.map((row) => [row, inked(trace)])));
   const rows = nearest(view, shownRows());

@@ -1,4 +1,4 @@
-// Real size: a finished figure and a table; clicking a point or a trial opens the trial.
+// The section on real size: a finished figure and a table, in which clicking a point or a trial opens the trial.
 function drawRealSize() {
   const spec = report.figures["real-size"];
   const traces = spec?.traces.map((trace) => ({ ...trace, marker: inked(trace) }));

@@ -1,4 +1,4 @@
-// The table of all trials: search, sort, pages, and a CSV of exactly what it lists.
+// The table of all trials: search, sorting, pages, and a CSV of exactly the trials that it lists.
 const PAGE_ROWS = 25;
 const listing = { sort: null, descending: false, page: 0, rows: [] };
 
@@ -31,7 +31,7 @@ function isRepeated(task) {
   return report.metrics[task] === "value" && rows.every((row) => cell(metric, row) === cell(loss, row));
 }
 
-// The metric `value` is a function value, the objective itself, not a loss on data.
+// The metric `value` is a function value, that is, the objective itself rather than a loss on data.
 function objectiveTitle(objective) {
   const [kind, split, ...task] = objective.column.split(".");
   if (objective.column === "objective.sparsity") return "Sparsity objective";

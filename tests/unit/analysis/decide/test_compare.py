@@ -29,6 +29,7 @@ def sweep_of(folder: Path, n_seeds: int, better_by: float = 0.0, model: str = "m
     return read_results(folder)
 
 
+@pytest.mark.full
 def test_a_front_that_is_better_everywhere_has_more_hypervolume_and_needs_no_shift(tmp_path):
     a, b = sweep_of(tmp_path / "a", 3, better_by=0.03), sweep_of(tmp_path / "b", 3)
     found = compare(a, b)

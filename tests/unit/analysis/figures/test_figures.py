@@ -21,6 +21,7 @@ def rows_of(figure, group=None):
     return sorted(row for trace in figure.data if group in (None, trace.meta["group"]) for row in trace.customdata)
 
 
+@pytest.mark.full
 def test_projection_shows_the_points_of_the_3d_front(store):
     table = read_results(store(n_trials=40))
     space, plane = front_3d(table), front_2d_projection(table)
@@ -40,6 +41,7 @@ def test_height_may_be_the_sparsity_rate(store):
     assert max(z for trace in figure.data for z in trace.z) <= 1
 
 
+@pytest.mark.full
 def test_dense_front_is_black_and_hidden_in_3d_where_it_would_stretch_the_axis(store):
     table = read_results(store(n_trials=40))
     for figure, visible in ((front_3d(table), "legendonly"), (front_2d_projection(table), None)):

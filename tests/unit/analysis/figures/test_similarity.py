@@ -126,6 +126,7 @@ def test_a_trial_may_be_named_by_its_beginning(tmp_path):
     assert find_trial(read_results(tmp_path), rows[1]["trial_id"][:5]) == rows[1]["trial_id"]
 
 
+@pytest.mark.full
 def test_neither_torch_nor_the_trainer_is_needed(tmp_path):
     rows = write_network_store(tmp_path)
     code = f"""

@@ -19,6 +19,7 @@ def share(group, at):
     return np.mean([any(x <= at[0] and y <= at[1] for x, y in points) for points in group])
 
 
+@pytest.mark.full
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(fronts, fronts)
 def test_the_difference_is_that_of_the_shares_in_every_cell(first, second):

@@ -104,6 +104,7 @@ def test_noise_comes_from_seeds_where_there_are_some_and_else_from_neighbours(tm
         assert study.tolerances == pytest.approx(N_DEVIATIONS * study.noise.deviations)
 
 
+@pytest.mark.full
 def test_noise_alone_is_rarely_called_a_wide_front(tmp_path):
     """40 sweeps of 4 clusters of 10 trials whose losses are noise: at most 1 in 20 clusters."""
     n_wide = n = 0
@@ -187,6 +188,7 @@ def test_files_of_earlier_versions_lack_the_column(tmp_path):
     assert "Hypervolume" not in conflict_as_html(conflict)
 
 
+@pytest.mark.full
 def test_the_report_begins_with_the_answer(tmp_path):
     table = write(tmp_path, made_rows((0.4,) * 4, (-0.5,) * 4))
     page = write_report(tmp_path).read_text(encoding="utf-8")

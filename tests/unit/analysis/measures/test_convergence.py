@@ -39,6 +39,7 @@ def test_facts_name_the_largest_gap_and_its_trial(tmp_path):
     assert f"the largest gap is 0.03 (trial {rows[-1]['trial_id']}, k = ({rows[-1]['k'][1]:.4g}, " in sentence
 
 
+@pytest.mark.full
 def test_without_an_optimum_nothing_is_said(tmp_path):
     write_store(tmp_path, n_trials=8)
     table = read_results(tmp_path)

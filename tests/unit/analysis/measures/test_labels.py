@@ -42,6 +42,7 @@ def test_cluster_table_chooses_on_validation_and_reports_test(tmp_path):
     assert clusters["accuracy"].tolist() == [0.9]
 
 
+@pytest.mark.full
 def test_larger_eps_keeps_more(store):
     table = read_results(store(n_trials=40))
     kept = [summary(table, eps)["n_front"] for eps in (0.0, 0.01, 0.1, 10.0)]

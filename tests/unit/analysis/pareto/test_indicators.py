@@ -109,3 +109,9 @@ def test_spread_measures_gaps_in_the_range_of_the_front():
     assert np.isnan(spread(front[:2]))
     with pytest.raises(ValueError, match=r"shape \(n_points, 0\), found shape = \(2,\)"):
         spread([1.0, 2.0])
+
+
+def test_the_estimate_does_not_depend_on_where_the_objectives_begin():
+    points = np.vstack([np.full(6, 2.0) - np.eye(6)[0], np.full(6, 2.0) - np.eye(6)[1]])
+    shift = 100.0 * np.arange(6) ** 2
+    assert hypervolume(points + shift, np.full(6, 3.0) + shift) == pytest.approx(3.0, rel=5e-3)

@@ -26,6 +26,7 @@ def embedded(page):
     return json.loads(re.findall(r'<script type="application/json" id="report-data">(.*?)</script>', page, re.DOTALL)[0])
 
 
+@pytest.mark.full
 def test_a_sweep_of_several_seeds_has_intervals_trade_offs_and_a_figure(tmp_path):
     table = write_seeds(tmp_path, 3)
     page = render_report(table)
@@ -61,6 +62,7 @@ def test_the_exact_front_brings_igd_plus(tmp_path):
     assert "IGD+" in fragment
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("tasks", [("one",), ("a", "b", "c", "d", "e")])
 def test_one_task_and_six_objectives_have_a_section(tmp_path, tasks):
     write_store(tmp_path, n_trials=8, tasks=tasks)

@@ -35,6 +35,7 @@ def cells(data: dict, name: str) -> list:
     return column if isinstance(column, list) else [column["all"]] * data["n_rows"]
 
 
+@pytest.mark.full
 def test_the_page_connects_to_nothing_and_embeds_plotly_once(store):
     path = write_report(store(n_trials=20))
     page = path.read_text(encoding="utf-8")
@@ -47,6 +48,7 @@ def test_the_page_connects_to_nothing_and_embeds_plotly_once(store):
     assert [file.name for file in path.parent.iterdir() if file.name.startswith(".")] == []
 
 
+@pytest.mark.full
 def test_rows_are_embedded_at_full_precision_with_slack(tmp_path):
     rows = write_store(tmp_path, n_trials=20)
     data = data_of(write_report(tmp_path))
@@ -63,6 +65,7 @@ def test_every_point_is_in_both_views(store):
         assert sorted(row for trace in view["traces"] for row in trace["rows"]) == list(range(20))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("n_tasks", "kinds"), [(1, "plane"), (2, "space plane"), (3, "space plane parallel matrix"), (5, "space plane parallel matrix")]
 )
@@ -158,6 +161,7 @@ def test_health_lists_what_a_reader_must_know(tmp_path):
     assert titles["did not reach the least sparsity asked for"] == sum(not row["sparsity_reached"] for row in rows)
 
 
+@pytest.mark.full
 def test_notes_are_counted_by_trial_and_grouped_by_text(tmp_path):
     rows = write_store(tmp_path, n_trials=12)
     zero, odd = "layer trunk.3 is all zero", f"odd {EVIL}"
@@ -204,6 +208,7 @@ def test_what_the_page_is_told_of_metrics_and_the_exact_front(tmp_path):
     assert not re.search(r"\bnan\b", page, re.I)
 
 
+@pytest.mark.full
 def test_the_page_states_its_sources(store):
     page = markup_of(write_report(store(n_trials=8), eps=0.25, mode="range"))
     for fact in ("eps = 0.25, range", "sweep run grid.yaml", "torch 2.13.0", "objective.sparsity", "below the reference point (120, 2.3"):
@@ -218,6 +223,7 @@ def test_no_hypervolume_without_a_reference(tmp_path):
     assert "fixes it once every trial of the grid file has ended" in page
 
 
+@pytest.mark.full
 def test_the_page_counts_the_trials_beyond_the_reference(tmp_path):
     rows = write_store(tmp_path, n_trials=8)
     write_manifest(tmp_path, TWO_TASKS, hypervolume_reference=[50.0, 2.3, 2.3])

@@ -50,6 +50,7 @@ def address(folder: Path, s3_server: ObjectStore, s3_address: str) -> str:
     return s3_address
 
 
+@pytest.mark.full
 def test_the_table_is_that_of_the_folder(folder: Path, address: str) -> None:
     there, here = read_results(address), read_results(folder)
     pd.testing.assert_frame_equal(there.frame, here.frame)
@@ -58,6 +59,7 @@ def test_the_table_is_that_of_the_folder(folder: Path, address: str) -> None:
     assert (there.place, here.place) == (address, str(folder))
 
 
+@pytest.mark.full
 def test_the_copies_go_with_the_last_table(address: str) -> None:
     table = read_results(address)
     copies, ok = table.folder, table.ok
@@ -84,6 +86,7 @@ def test_the_report_lies_beside_the_results_or_where_it_is_asked_for(
     assert len(same) == 1, "the same but for the time of writing, and the place in commands"
 
 
+@pytest.mark.full
 def test_methods_are_compared_and_the_same_address_twice_is_refused(address: str, folder: Path) -> None:
     with pytest.raises(ResultsError, match="given twice"):
         folders_text([address, address])
@@ -96,7 +99,7 @@ def test_methods_are_compared_and_the_same_address_twice_is_refused(address: str
         ("ftp://host/x", "unknown kind of address"),
         ("s3://me:mysecret@bucket/x", "credentials do not belong in an address"),
         ("s3://bucket/x?secret_key=mysecret", "credentials do not belong in an address"),
-        ("gs://bucket/x?nonsense=1", "cannot be used"),
+        pytest.param("gs://bucket/x?nonsense=1", "cannot be used", marks=pytest.mark.full),
     ],
 )
 def test_an_address_that_cannot_be_used_is_said(place: str, said: str) -> None:

@@ -167,6 +167,7 @@ def test_a_number_that_the_machine_does_not_have_ends_the_list(tmp_path: Path) -
 ENTRIES = st.sampled_from(["0", "1", "2", "10", "-1", "-0", "+1", "", " ", "1a", "x", "GPU-a", "GPU-b", "MIG-c", "NoDevFiles", " 2"])
 
 
+@pytest.mark.full
 @settings(deadline=None, derandomize=True, max_examples=300)
 @given(entries=st.lists(ENTRIES, max_size=4))
 def test_visible_gpus_are_those_of_pytorch(entries: list[str]) -> None:

@@ -26,7 +26,7 @@ class Packs:
         def next_trial(generator: BasicVariantGenerator) -> Any:
             config = {
                 "pack": {
-                    "job": {"pack_id": "pack-1", "trial_ids": ["a"], "preferences": [None], "method": "stl", "device": "?"},
+                    "job": {"pack_id": "pack-1", "trials": [{"trial_id": "a", "k": None, "start": None}], "method": "stl", "device": "?"},
                     "expected": None,
                     "resources": {},
                 }

@@ -75,6 +75,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[AttemptJob]:
     return OnePack.jobs
 
 
+@pytest.mark.full
 def test_a_paused_sweep_waits_without_a_driver_until_the_pause_is_lifted(configs: tuple[SweepConfig, ...], jobs: list[AttemptJob]) -> None:
     store = Store(Path(configs[0].output))
     store.control.request_pause()
@@ -146,6 +147,7 @@ def test_of_two_sweeps_the_stopped_one_ends_with_130_and_the_other_goes_on(
     assert len(second.complete()) == 2
 
 
+@pytest.mark.full
 def test_a_stop_ends_a_run_that_waits_and_the_next_run_is_not_asked(configs: tuple[SweepConfig, ...], jobs: list[AttemptJob]) -> None:
     store = Store(Path(configs[0].output))
     store.control.request_pause()
@@ -157,6 +159,7 @@ def test_a_stop_ends_a_run_that_waits_and_the_next_run_is_not_asked(configs: tup
     assert not store.control.stop_requested()
 
 
+@pytest.mark.full
 def test_a_complete_sweep_is_paused_no_more(configs: tuple[SweepConfig, ...], jobs: list[AttemptJob]) -> None:
     store = Store(Path(configs[0].output))
     OnePack.then = staticmethod(lambda: len(store.complete()) == 2 and store.control.request_pause())

@@ -241,6 +241,7 @@ def test_each_folder_counts_its_own_attempts(configs: tuple[SweepConfig, ...], u
     assert {(pack["root"], pack["attempt"]) for pack in started[-1].packs} == {(configs[0].output, 1), (configs[1].output, 2)}
 
 
+@pytest.mark.full
 def test_a_limit_is_for_each_sweep(configs: tuple[SweepConfig, ...], use: Any) -> None:
     use(InlineAll)
     assert [(outcome.n_trials, outcome.states) for outcome in run_sweeps(configs, Told(), RunOptions(limit=1))] == [(1, {"ok": 1})] * 2
@@ -425,6 +426,7 @@ def test_a_failed_anchor_run_is_for_the_user_to_mend_and_other_sweeps_go_on(tmp_
         api.run(configs[0], quiet=True)
 
 
+@pytest.mark.full
 def test_a_given_reference_point_goes_to_the_packs(config: SweepConfig, use: Any, tmp_path: Path) -> None:
     started = use(InlineAll)
     run_sweep(parse_config(GRID | {"reference_point": [0, 0.25, 0.5], "output": config.output}), Told())
@@ -572,6 +574,7 @@ def test_no_attempt_leaves_its_scratch_folder(config: SweepConfig, use: Any) -> 
 # -- the machine ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_where_ray_could_not_start_nothing_is_started_and_the_folder_is_in_order(
     config: SweepConfig, use: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -592,6 +595,7 @@ def test_where_ray_could_not_start_nothing_is_started_and_the_folder_is_in_order
         assert run_sweep(config, Told()).exit_code == 0, "with nothing to do no Ray is needed"
 
 
+@pytest.mark.full
 def test_the_driver_is_told_what_this_process_may_use(config: SweepConfig, use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     started = use(InlineAll)
     machine = Machine((Limit("CPU", 1, "quota"), Limit("GPU", 1, "G"), Limit("memory", 4e9, "limit")), ("0",))

@@ -96,6 +96,7 @@ def test_a_module_in_a_package(tmp_path: Path) -> None:
     assert sorted(manifest["problem"]["sources"]) == ["own_package", "own_package.sizes", "own_package.tasks"]
 
 
+@pytest.mark.full
 def test_dump_and_reload_is_equal_also_elsewhere(folder: Path, tmp_path: Path) -> None:
     config = load_config(folder / "grid.yaml")
     (tmp_path / "again.yaml").write_text(dump_config(config))
@@ -147,6 +148,7 @@ def test_modules_of_one_name_in_two_folders(tmp_path: Path) -> None:
     assert set(ids(configs[0])).isdisjoint(ids(configs[1]))
 
 
+@pytest.mark.full
 def test_with_facts_planning_imports_no_torch(folder: Path) -> None:
     lazy = "def tiny(n_train: int = 32):\n    raise RuntimeError('built')\n" + FACTS
     (folder / "own_tiny.py").write_text(lazy)

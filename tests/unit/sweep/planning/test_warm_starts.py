@@ -211,6 +211,7 @@ def test_dense_trials_train_first_and_each_row_names_the_one_it_started_from(tmp
     assert starts[0.1, 0.18, 0.72] == [dense[0.2, 0.8]]
 
 
+@pytest.mark.full
 def test_the_dense_trials_may_belong_to_another_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dense, sparse = ([vector for vector in VECTORS if (vector[0] == 0) == is_dense] for is_dense in (True, False))
     studies = [
@@ -225,6 +226,7 @@ def test_the_dense_trials_may_belong_to_another_study(tmp_path: Path, monkeypatc
         assert [rows[start]["study"] for start in row["taken_over"] or ()] == ["long"] * (row["study"] == "short")
 
 
+@pytest.mark.full
 def test_packs_interruptions_and_what_was_complete_when_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Halting(InlineAll):
         """Trains one epoch of its first pack and is gone, every second time; then that pack."""

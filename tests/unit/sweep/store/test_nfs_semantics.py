@@ -7,6 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 import sweep.store.store
 from sweep.store.files import read_json, write_first
 
@@ -54,6 +56,7 @@ print(json.dumps(sorted(set(events))))
 """
 
 
+@pytest.mark.full
 def test_only_creating_writing_renaming_and_removing(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(sweep.store.store.__file__).parents[2])}
     command = [sys.executable, "-c", LIFE, str(tmp_path / "results"), str(Path(__file__).parent)]

@@ -436,6 +436,7 @@ def test_a_flipped_byte_anywhere_is_noticed(store: Store) -> None:
     assert store.read_rows().equals(whole)
 
 
+@pytest.mark.full
 def test_a_flipped_byte_in_a_compacted_file_stops_every_reader(store: Store) -> None:
     """Leaving its trials out would train them all again."""
     for trial_id in ("a", "b"):

@@ -132,6 +132,7 @@ def test_a_pack_of_one_that_cannot_be_measured_does_not_train_again_though_it_be
     assert {row["error"] for row in rows_of(tmp_path / "out").values()} == {f"{OVER}ValueError: no"}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("error", [OSError(5, "the test data cannot be read"), RuntimeError("CUDA error: an assertion"), MemoryError()])
 def test_a_passing_error_after_the_last_epoch_costs_no_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int], error: Exception
@@ -223,6 +224,7 @@ def test_an_error_in_the_last_epoch_is_one_of_training(tmp_path: Path, monkeypat
     assert Store(tmp_path / "out").checkpoints() == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("where", ["_train_epoch", "_evaluate_and_keep"])
 def test_an_epoch_that_was_cut_off_by_an_error_is_not_kept_when_the_worker_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
@@ -302,6 +304,7 @@ def tiny(width: int = 8, n_train: int = 32):
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("model", ["plain", "twice"])
 def test_a_plain_tensor_or_a_layer_that_is_applied_twice_costs_no_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int], model: str

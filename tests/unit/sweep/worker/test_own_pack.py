@@ -78,6 +78,7 @@ def rows_of(config: SweepConfig) -> list[dict[str, Any]]:
     return Store(Path(config.output)).read_rows().to_pylist()
 
 
+@pytest.mark.full
 def test_a_job_says_where_the_module_is_and_what_was_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of(write_module(tmp_path / "here"), problem={"name": NAME, "width": 6})
     sparse, dense = jobs_of(config)
@@ -153,6 +154,7 @@ def test_a_passing_error_of_the_factory_is_raised_and_not_recorded(tmp_path: Pat
     assert rows_of(config) == []
 
 
+@pytest.mark.full
 def test_another_source_than_planned_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of(write_module(tmp_path / "here"))
     job, _ = jobs_of(config)
@@ -205,6 +207,7 @@ def test_the_residual_network_trains(residual: tuple[Path, dict[str, Any]]) -> N
     assert row["removable_params"] > 0, "its relus work in place, and are compressed"
 
 
+@pytest.mark.full
 @pytest.mark.timeout(300)
 def test_channels_that_were_pruned_can_be_cut_out_of_their_blocks(residual: tuple[Path, dict[str, Any]]) -> None:
     """What examples/resnet promises: without them conv1, bn1 and conv2 are smaller, and every output is the same."""

@@ -166,6 +166,7 @@ def raise_for(monkeypatch: pytest.MonkeyPatch, trial_id: str, error: BaseExcepti
 # -- training -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_pack_trains_to_rows_curves_and_weights(tmp_path: Path) -> None:
     job = job_of(tmp_path / "out", n_trials=3)
     run = PackRun(job)
@@ -218,6 +219,7 @@ def test_a_running_pack_says_where_it_is(tmp_path: Path) -> None:
     assert run.progress()["epoch"] == 1
 
 
+@pytest.mark.full
 def test_what_is_complete_is_not_trained_again(tmp_path: Path, spy: list[Any]) -> None:
     job = job_of(tmp_path / "out")
     finish(PackRun(job))
@@ -271,6 +273,7 @@ def test_a_killed_pack_goes_on_to_the_same_row_bit_for_bit(tmp_path: Path, spy: 
     assert Store(tmp_path / "cut").checkpoints() == []
 
 
+@pytest.mark.full
 def test_a_pack_adopts_the_checkpoint_of_a_larger_one(tmp_path: Path, spy: list[Any]) -> None:
     whole = job_of(tmp_path / "out", n_trials=3)
     killed = PackRun(whole)
@@ -316,6 +319,7 @@ def test_a_torn_checkpoint_makes_the_pack_start_anew(tmp_path: Path, spy: list[A
     assert {key: trained(row) for key, row in found.items()} == {key: trained(row) for key, row in expected.items()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("n_trials", [1, 2])
 def test_a_checkpoint_that_can_be_read_but_not_continued_is_nobodys_fault(tmp_path: Path, spy: list[Any], n_trials: int) -> None:
     """A flipped digit, or another version's state: the trials start anew instead of ending in `error`."""
@@ -331,6 +335,7 @@ def test_a_checkpoint_that_can_be_read_but_not_continued_is_nobodys_fault(tmp_pa
     assert Store(tmp_path / "out").complete() == dict.fromkeys(job.trial_ids, "ok")
 
 
+@pytest.mark.full
 def test_a_checkpoint_of_another_format_makes_the_pack_start_anew(tmp_path: Path, spy: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(tmp_path / "out")
     with monkeypatch.context() as patch:
@@ -342,6 +347,7 @@ def test_a_checkpoint_of_another_format_makes_the_pack_start_anew(tmp_path: Path
     assert set(Store(tmp_path / "out").complete().values()) == {"ok"}
 
 
+@pytest.mark.full
 def test_the_further_of_two_checkpoints_is_taken(tmp_path: Path, spy: list[Any]) -> None:
     job = job_of(tmp_path / "out")
     near = PackRun(job)
@@ -430,6 +436,7 @@ def test_a_split_pack_that_is_killed_keeps_what_it_has_published(tmp_path: Path,
     assert {trial_id: row["state"] for trial_id, row in rows.items()} == dict.fromkeys(job.trial_ids, "ok") | {guilty: "error"}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
 @pytest.mark.parametrize("in_epoch", [None, 2])
 def test_a_passing_error_is_raised_and_not_recorded(
@@ -513,6 +520,7 @@ def test_a_pack_is_divided_into_equal_parts_that_fit_a_gpu(tmp_path: Path, monke
     assert {k: row["weights_sha256"] for k, row in rows.items()} == {k: row["weights_sha256"] for k, row in expected.items()}
 
 
+@pytest.mark.full
 def test_the_grid_files_backend_trains_and_is_in_the_row(tmp_path: Path) -> None:
     finish(PackRun(job_of(tmp_path / "out", n_trials=1, backend="packed")))
     assert {row["backend"] for row in rows_of(tmp_path / "out").values()} == {"packed"}
@@ -526,6 +534,7 @@ def test_a_backend_that_a_machine_lacks_costs_no_trial(tmp_path: Path, monkeypat
     assert Store(tmp_path / "out").complete() == {}
 
 
+@pytest.mark.full
 def test_a_store_that_takes_no_rows_is_a_passing_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(tmp_path / "out")
 
@@ -626,6 +635,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("_home")
 def test_a_trainable_trains_an_epoch_a_step(tmp_path: Path) -> None:
     job = job_of(tmp_path / "out")
@@ -700,6 +710,7 @@ def test_a_trainable_asks_for_what_the_grid_file_says(tmp_path: Path) -> None:
     assert request._kwargs["name"] == f"sweep/pack-a {job.trial_ids[0]} k=(0.02, 0.49, 0.49) and 1 more"
 
 
+@pytest.mark.full
 def test_a_method_without_preferences_leaves_a_row_without_k_and_its_network_can_be_taken_over(tmp_path: Path) -> None:
     store = Store(tmp_path)
     one_phase = {"one_phase": {"epochs": 2}}
@@ -738,6 +749,7 @@ def test_trials_that_have_nothing_to_take_over_become_rows_that_say_so(tmp_path:
     ] * 2
 
 
+@pytest.mark.full
 def test_trials_that_start_from_others_name_them_and_lose_only_the_one_whose_network_does_not_fit(tmp_path: Path) -> None:
     warm = {"training": {"warm_start": "neighbour"}}
     finish(PackRun(job_of(tmp_path, 1, trials=[TrialJob("fits", DENSE)], **warm)))
@@ -805,6 +817,7 @@ class Counting:
         return lambda: Energy(36.0, is_estimate=True)
 
 
+@pytest.mark.full
 def test_rows_have_their_share_of_the_energy_also_when_the_pack_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer.api, "energy_meter", lambda device: Counting())
     job = job_of(tmp_path)

@@ -49,6 +49,7 @@ def zero_rows(weight: Tensor) -> Tensor:
     return (weight == 0).all(dim=0)
 
 
+@pytest.mark.full
 def test_the_positions_of_a_channel_are_found_through_what_lies_between() -> None:
     networks = MULTIMNIST.networks([4, 4])
     sample = torch.randn(2, 1, 28, 28)

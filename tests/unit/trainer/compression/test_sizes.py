@@ -42,6 +42,7 @@ def problem(network: Callable[[], nn.Module] = Net) -> Problem:
     return Problem("tiny", (regression("a", 1.0), regression("b", 1.0)), {"net": network}, *parts)
 
 
+@pytest.mark.full
 def test_a_trial_whose_network_has_constants_views_and_reused_layers_is_kept_with_its_sizes() -> None:
     settings = TrainingSettings(
         batch_size=8, sparsify=SparsifySettings(outer_iterations=1, epochs=1), retrain=RetrainSettings(outer_iterations=1, epochs=1)
@@ -91,6 +92,7 @@ def test_a_network_that_computes_something_else_has_no_sizes_but_a_note(monkeypa
     assert sizes.note is None, "the next network's note is its own"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["hidden.weight", "heads.0.bias"])
 def test_a_network_with_a_number_that_is_not_finite_has_no_sizes(name: str) -> None:
     sizes, state = sizes_and_state()
@@ -115,6 +117,7 @@ def test_a_network_that_cannot_be_traced_says_why_for_every_trial() -> None:
     assert "Could not guard on data-dependent expression" in notes[0]
 
 
+@pytest.mark.full
 def test_a_plain_attribute_is_a_tensor_of_the_program() -> None:
     network = Net()
     small = compress(network, torch.randn(2, 8))

@@ -104,6 +104,7 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit(
         assert load_weights(ours) == load_weights(theirs)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", ["epo", "fixed_architecture"])
 def test_a_neighbour_in_the_pack_changes_nothing(
     method: str, problem: Problem, short: TrainingSettings, given: dict[str | None, Given]
@@ -144,6 +145,7 @@ def test_a_diverged_network_is_said_to_be(method: str, problem: Problem, short: 
         assert math.isnan(result.measurements.losses["test"]["left"])
 
 
+@pytest.mark.full
 def test_single_task_networks_train_as_if_alone(problem: Problem, short: TrainingSettings) -> None:
     """The second task's labels are no business of the first one's network: its bits stay when they are shuffled."""
     shuffled = dataclasses.replace(
@@ -217,6 +219,7 @@ def test_distillation_moves_the_shared_features(problem: Problem, short: Trainin
     assert not torch.allclose(found[0.5, 0.5], plain, rtol=1e-3)
 
 
+@pytest.mark.full
 def test_the_attentions_of_mtan_become_different(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train(
         [TrialSpec("a", "mtan", "wcal_growl", (0.0, 0.5, 0.5), 0, dataclasses.replace(short, scalarization="weighted_sum"))], problem

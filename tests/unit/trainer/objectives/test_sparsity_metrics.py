@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from trainer.objectives.sparsity_metrics import layer_sparsity, n_parameters, sparsity_metrics, weight_names
+from trainer.objectives.sparsity_metrics import SparsityMetrics, layer_sparsity, n_parameters, sparsity_metrics, weight_names
 
 
 def test_rows_and_parameters_are_counted_over_all_layers() -> None:
@@ -13,22 +13,22 @@ def test_rows_and_parameters_are_counted_over_all_layers() -> None:
     conv[:, 1], conv[:, 2] = 1.0, 2.0
     metrics = sparsity_metrics({"linear": linear, "conv": conv})
     n_params, n_zero_params, n_unique_params = 4 + 24, 2 + 8, 2 + 24
-    assert metrics == {
-        "sparsity_rate": 3 / 7,
-        "compression_rate": 7 / 5,
-        "parameter_sharing": 4 / 5,
-        "sparsity_rate_params": n_zero_params / n_params,
-        "compression_rate_params": n_params / n_unique_params,
-        "parameter_sharing_params": (n_params - n_zero_params) / n_unique_params,
-        "n_rows": 7,
-    }
+    assert metrics == SparsityMetrics(
+        sparsity_rate=3 / 7,
+        compression_rate=7 / 5,
+        parameter_sharing=4 / 5,
+        sparsity_rate_params=n_zero_params / n_params,
+        compression_rate_params=n_params / n_unique_params,
+        parameter_sharing_params=(n_params - n_zero_params) / n_unique_params,
+        n_rows=7,
+    )
     assert layer_sparsity({"linear": linear, "conv": conv}) == {"linear": 0.5, "conv": 1 / 3}
 
 
 def test_a_row_is_zero_only_when_all_of_it_is() -> None:
     weight = torch.zeros(2, 2)
     weight[1, 0] = 1.0
-    assert sparsity_metrics({"w": weight})["sparsity_rate"] == 0.5
+    assert sparsity_metrics({"w": weight}).sparsity_rate == 0.5
     assert layer_sparsity({"w": weight}) == {"w": 0.5}
 
 

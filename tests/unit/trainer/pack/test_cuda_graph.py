@@ -155,6 +155,7 @@ def test_recorded_steps_train_what_plain_steps_train(case: str, backend: str) ->
         assert ours.measurements.convergence.multipliers == pytest.approx(theirs.measurements.convergence.multipliers, abs=1e-12)
 
 
+@pytest.mark.full
 def test_the_row_says_that_steps_were_not_recorded() -> None:
     class Refusing(OperationRecorder):
         def record(self, function: Callable[[], None]) -> Callable[[], None]:

@@ -39,6 +39,7 @@ def specs_of(settings: TrainingSettings, **changes: object) -> list:
     return [spec(k, settings, str(i), **changes) for i, k in enumerate(KS)]
 
 
+@pytest.mark.full
 def test_each_trial_of_a_pack_begins_with_its_own_network(problem: Problem, warm: TrainingSettings, dense: list[Network]) -> None:
     training = start(specs_of(warm), problem, starts=[dense[0], dense[1], None])
     assert isinstance(training, TwoPhase)

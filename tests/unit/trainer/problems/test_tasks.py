@@ -98,6 +98,7 @@ def test_constant_inputs_are_named_and_end_in_a_row(short: TrainingSettings) -> 
     assert "task kind: the output is the same for every validation input (a dead layer?)" in result.measurements.notes
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", ["loop", "vmap", "packed"])
 def test_outputs_that_differ_by_rounding_are_the_same_output(short: TrainingSettings, backend: str) -> None:
     """Equal inputs at different places of a batch differ in their last bits on some processors; here they do on every one."""
@@ -150,6 +151,7 @@ def test_a_network_of_zeros_is_named(short: TrainingSettings) -> None:
     assert "every weight of the network is zero" in result.measurements.notes
 
 
+@pytest.mark.full
 def test_nothing_odd_leaves_no_note(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train([spec(SPARSE_K[0], short)], problem)
     assert result.measurements.notes == ()

@@ -63,6 +63,7 @@ def test_one_model_is_tried_however_little_is_free(monkeypatch: pytest.MonkeyPat
     assert largest_pack(SPECS, small({"net": dense}), Place(backend="packed"), memory) == 1
 
 
+@pytest.mark.full
 def test_the_fastest_of_the_backends_that_work_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = Counted(monkeypatch, 1, 1, 1000)
     found = fastest_backend(SPECS, small({"net": dense}), Place(), memory, n_models=3)
@@ -71,6 +72,7 @@ def test_the_fastest_of_the_backends_that_work_is_taken(monkeypatch: pytest.Monk
     assert found.step_s[found.backend] == min(found.step_s.values())
 
 
+@pytest.mark.full
 def test_a_backend_that_computes_something_else_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     original = TwoPhase.first_gradients
 

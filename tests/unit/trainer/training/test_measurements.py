@@ -141,6 +141,7 @@ def test_what_is_the_machines_fault_is_raised(short: TrainingSettings, monkeypat
         trained(short)
 
 
+@pytest.mark.full
 def test_a_shared_network_is_measured_under_each_preference_by_itself(short: TrainingSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = dataclasses.replace(short, one_phase=OnePhaseSettings(epochs=1), cosmos=CosmosSettings())
     specs = [TrialSpec(str(i), "net", "cosmos", k, 0, settings) for i, k in enumerate([(0.0, 0.2, 0.8), (0.0, 0.5, 0.5)])]

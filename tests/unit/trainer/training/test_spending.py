@@ -112,6 +112,7 @@ def test_what_fails_has_been_spent_too() -> None:
 # -- of a training ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_every_epoch_the_clustering_and_the_results_count(problem: Problem, short: TrainingSettings) -> None:
     meter = Steady()
     results = finish([spec(k, short, f"t{i}") for i, k in enumerate(SPARSE_K[:2])], problem, meter)
@@ -121,6 +122,7 @@ def test_every_epoch_the_clustering_and_the_results_count(problem: Problem, shor
     assert {result.measurements.usage.energy_estimated for result in results} == {False}
 
 
+@pytest.mark.full
 def test_without_a_meter_energy_is_not_measured(problem: Problem, short: TrainingSettings) -> None:
     (result,) = finish([spec(SPARSE_K[0], short)], problem, None)
     assert result.measurements.usage.energy_wh is None
@@ -135,6 +137,7 @@ def test_a_meter_changes_nothing_that_is_trained(problem: Problem, short: Traini
     assert with_one.epochs == without.epochs
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", ["wcal_growl", "mgda"])
 def test_a_trial_that_leaves_a_larger_pack_keeps_its_own_share(problem: Problem, short: TrainingSettings, method: str) -> None:
     """Two epochs in a pack of four, the rest alone: its own seconds are not four times those of the first part."""
@@ -165,6 +168,7 @@ def test_a_training_that_was_cut_off_has_spent_as_much_energy(problem: Problem, 
     assert watt_hours(again) == pytest.approx(watt_hours(whole))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("who", ["first", "second"])
 def test_a_training_of_which_one_part_was_not_measured_is_not_measured(problem: Problem, short: TrainingSettings, who: str) -> None:
     """It went on, on a machine that counts nothing, or on one that does."""

@@ -48,7 +48,7 @@ IN_EVERY_RUN = ("weighted_sum", "paper", "linear", "prox per step", "layer_rms",
 
 
 @pytest.mark.parametrize(
-    "name", short_cases([name if name in IN_EVERY_RUN else pytest.param(name, marks=pytest.mark.slow) for name in SWITCHES], every=4)
+    "name", short_cases([name if name in IN_EVERY_RUN else pytest.param(name, marks=pytest.mark.slow) for name in SWITCHES], every=40)
 )
 def test_every_switch_trains_and_resumes_to_the_bit(problem: Problem, short: TrainingSettings, name: str) -> None:
     settings = switched(short, SWITCHES[name])
@@ -68,6 +68,7 @@ def test_every_switch_trains_and_resumes_to_the_bit(problem: Problem, short: Tra
             assert expected.weights == found.weights
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["prox per step", "row_rms"])
 def test_more_weight_on_sparsity_prunes_more(problem: Problem, short: TrainingSettings, name: str) -> None:
     settings = switched(short, SWITCHES[name])

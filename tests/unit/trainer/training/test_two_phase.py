@@ -21,6 +21,7 @@ def load_weights(result: TrialResult) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in load(result.weights).items()}
 
 
+@pytest.mark.full
 def test_without_a_sparsity_preference_nothing_is_pruned(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train([spec((0.0, 0.5, 0.5), short)], problem)
     assert result.measurements.rows.sparsity_rate == 0
@@ -36,6 +37,7 @@ def test_more_weight_on_sparsity_prunes_more(problem: Problem, short: TrainingSe
     assert rates == sorted(rates)
 
 
+@pytest.mark.full
 def test_the_identities_of_the_metrics_hold(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train([spec(SPARSE_K[0], short)], problem)
     rows = result.measurements.rows
@@ -45,6 +47,7 @@ def test_the_identities_of_the_metrics_hold(problem: Problem, short: TrainingSet
     assert rows.n_rows == 1 + 10 + 180 + 2 * (1 + 500) + 2 * 50
 
 
+@pytest.mark.full
 def test_no_layer_loses_more_than_its_cap(problem: Problem, short: TrainingSettings) -> None:
     (result,) = train([spec((0.9, 0.05, 0.05), short)], problem)
     layers = result.measurements.layer_sparsity
@@ -127,6 +130,7 @@ def test_resuming_at_any_epoch_gives_the_same_row_to_the_bit(
         assert expected.weights == found.weights
 
 
+@pytest.mark.full
 def test_a_state_can_be_split(problem: Problem, short: TrainingSettings) -> None:
     specs = [spec(k, short, str(i)) for i, k in enumerate(SPARSE_K)]
     training = start(specs, problem)
@@ -142,6 +146,7 @@ def test_a_state_can_be_split(problem: Problem, short: TrainingSettings) -> None
     assert found.weights == expected.weights
 
 
+@pytest.mark.full
 def test_a_diverging_model_leaves_the_others_alone(problem: Problem, short: TrainingSettings) -> None:
     """A NaN that appears in one model ends that model alone, and its row says what happened."""
     specs = [spec(k, short, str(i)) for i, k in enumerate(SPARSE_K[:2])]
@@ -166,6 +171,7 @@ def test_a_learning_rate_far_too_large_ends_in_a_row(problem: Problem, short: Tr
     assert result.state == "diverged"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("change", ["weighted_sum", "smooth_chebyshev", "all", "step", "linear", "accuracy", "anchors"])
 def test_every_switch_trains(problem: Problem, short: TrainingSettings, change: str) -> None:
     growl, retrain = short.growl, short.retrain
@@ -182,6 +188,7 @@ def test_every_switch_trains(problem: Problem, short: TrainingSettings, change: 
     assert all(math.isfinite(result.measurements.losses["test"][task.name]) for task in problem.tasks)
 
 
+@pytest.mark.full
 def test_missing_the_least_sparsity_is_said(problem: Problem, short: TrainingSettings) -> None:
     settings = dataclasses.replace(short, growl=dataclasses.replace(short.growl, sparsity_min=0.7))
     (low,) = train([spec((1e-6, 0.5, 0.499999), settings)], problem)

@@ -96,6 +96,7 @@ def test_training_sees_it_and_evaluation_does_not(problem: Problem, short: Train
     assert other.weights != plain.weights
 
 
+@pytest.mark.full
 def test_every_epoch_turns_anew(problem: Problem, short: TrainingSettings) -> None:
     drawn: list[float] = []
 
