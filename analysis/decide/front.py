@@ -63,7 +63,7 @@ def front_text(folder: str | Path, eps: float, form: str) -> str:
     if form == "json":
         return json.dumps([{name: plain(value) for name, value in row.items()} for row in frame.to_dict(orient="records")], indent=1)
     if frame.empty:
-        return "no complete trial yet"
+        return "no trial that can be read" if table.unreadable else "no complete trial yet"
     shown = _for_people(table, frame)
     if form == "table":
         return str(shown.to_string(index=False))

@@ -40,7 +40,8 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: W
     if packs:
         sizes = [len(pack.trials) for pack in packs]
         n_adopted = sum(pack.checkpoint is not None for pack in packs)
-        yield f"packs: {len(sizes)} of {min(sizes)} to {max(sizes)} trials, {n_adopted} from a checkpoint"
+        size = f"{min(sizes)} to {max(sizes)} trials" if max(sizes) > min(sizes) else f"{max(sizes)} trial{'s' * (max(sizes) > 1)} each"
+        yield f"packs: {len(sizes)} of {size}, {n_adopted} from a checkpoint"
         yield f"workers: {workers.text}"
         if not workers.n:
             yield "  no worker fits here: lower `resources` in the grid file, or join a larger cluster with --address"
@@ -66,6 +67,8 @@ def outcome_lines(configs: Sequence[SweepConfig], ended: Sequence[tuple[Outcome,
         yield used_line(sum((used_in(outcome.root) for outcome in outcomes), Used()))
     elif not any(outcome.n_left for outcome in outcomes):
         yield "nothing to do: every trial is complete"
+    if any(outcome.is_interrupted and outcome.n_left for outcome in outcomes):
+        yield "interrupted: run the same command again to continue"
     for _, report in ended:
         yield f"report: {report}"
 

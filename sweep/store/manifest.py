@@ -45,6 +45,8 @@ class Manifest:
             manifest = read_json(self._path)
         except FileNotFoundError:
             return None
+        except UnreadableError as error:
+            raise UnreadableError(error.problem, self._path, error.hint or "restore it from a copy; rows need it") from error
         check_manifest(manifest, self._path)
         return manifest
 

@@ -536,6 +536,7 @@ def test_verify_names_a_broken_manifest(results: Store) -> None:
     result = call("verify", results.root)
     assert result.exit_code == 3
     assert result.stdout.startswith(f"{results.root / 'manifest.json'}: not JSON")
+    assert "hint: restore it from a copy" in call("status", results.root).stderr
 
 
 def test_damaged_compacted_results_are_never_passed_over(grid: Path, results: Store) -> None:
@@ -577,6 +578,16 @@ def test_front_as_csv_and_json_parse_back_to_the_same(results: Store) -> None:
 def test_a_larger_eps_keeps_more(results: Store) -> None:
     counts = [len(json.loads(call("front", results.root, "--format", "json", "--eps", eps).stdout)) for eps in (0, 100)]
     assert counts[0] <= counts[1] == 6
+
+
+def test_a_damaged_table_is_no_empty_sweep(results: Store) -> None:
+    """Rows that cannot be read are not rows that are not there yet."""
+    results.compact()
+    path = results.root / "trials.parquet"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = call("front", results.root)
+    assert result.stdout == "no trial that can be read\n"
+    assert "trials.parquet" in result.stderr
 
 
 def test_front_before_a_trial_is_complete(grid: Path) -> None:

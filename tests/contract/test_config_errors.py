@@ -465,6 +465,8 @@ def test_a_folder_or_an_impossible_path_is_no_grid_file(tmp_path):
     assert "a file expected, but this is a folder" in message
     assert "a.yaml" in message
     assert "cannot be read" in str(error_of(tmp_path / ("x" * 5000)))
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    assert "loop.yaml: a link that leads to no file" in str(error_of(tmp_path / "loop.yaml"))
     assert "nul\\x00: no such file" in str(error_of(tmp_path / "nul\0"))
 
 

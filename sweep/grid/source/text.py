@@ -78,6 +78,8 @@ def _read_bytes(path: Path, file: str, max_bytes: int) -> bytes:
             raise ConfigError(
                 [Mistake((), "a file expected, but this is a folder", hint=_listing(inside) or "name the file in it", file=file)]
             )
+        if path.is_symlink() and not path.exists():
+            raise ConfigError([Mistake((), "a link that leads to no file", hint="`ls -l` shows where it leads", file=file)])
         if not path.exists():
             raise ConfigError([Mistake((), "no such file", hint=_nearest_file(path), file=file)])
         with path.open("rb") as stream:
