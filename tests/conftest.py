@@ -80,7 +80,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Sort the tests into the short set, the full set and the slow one; of several processes' tests the longest begin first."""
     for item in items:
         is_long = item.path.relative_to(Path(__file__).parent).parts[0] in _FULL
-        if is_long and not any(item.get_closest_marker(name) for name in ("short", "slow")):
+        if item.get_closest_marker("slow"):  # of a test that is `full`, a case that takes too long for that
+            item.own_markers = [mark for mark in item.own_markers if mark.name != "full"]
+        elif is_long and not item.get_closest_marker("short"):
             item.add_marker(pytest.mark.full)
     if hasattr(config, "workerinput"):
         order = {kind: place for place, kind in enumerate(_ALONE)}
