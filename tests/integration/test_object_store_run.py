@@ -74,6 +74,7 @@ def check_complete(address: str, rows: dict[str, dict[str, Any]]) -> None:
     assert (store.root / "rows").list() == []
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_every_command_takes_the_address(
     s3_server: ObjectStore, workplace: Path, on_a_disk: dict[str, dict[str, Any]]
 ) -> None:
