@@ -166,8 +166,11 @@ def _batch_norm(
 RULES: dict[Callable[..., Any], Callable[..., Any]] = {
     F.conv2d: _conv2d,
     F.linear: _linear,
-    torch.max_pool2d: _pooled(F.max_pool2d),
+    F.max_pool2d: _pooled(F.max_pool2d),  # what `nn.MaxPool2d` calls, and what arrives here; not torch.max_pool2d
+    torch.max_pool2d: _pooled(torch.max_pool2d),
     F.avg_pool2d: _pooled(F.avg_pool2d),
+    F.adaptive_avg_pool2d: _pooled(F.adaptive_avg_pool2d),
+    F.adaptive_max_pool2d: _pooled(F.adaptive_max_pool2d),
     F.batch_norm: _batch_norm,
 }
 """Function -> its rule for a pack, which takes the function's arguments and returns stacked tensors, or NotImplemented to use vmap."""
