@@ -74,7 +74,7 @@ def test_pools_have_rules_that_pool_each_model_alone(pool: nn.Module, fallback: 
     drawn = torch.randint(-2, 3, (3, 4, 5, 9, 8), generator=torch.Generator().manual_seed(0)).double()
     drawn[1, 2, 3, 4, 5] = torch.nan
     ours, theirs = drawn.clone().requires_grad_(), drawn.clone().requires_grad_()
-    values = pool(packed.PackedTensor.of(ours, products=False)).stacked
+    values = pool(packed.PackedTensor.of(ours, packed.Convolutions())).stacked
     expected = torch.stack([pool(model) for model in theirs])
     assert not fallback
     torch.testing.assert_close(values, expected, rtol=0, atol=1e-15, equal_nan=True)
