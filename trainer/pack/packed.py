@@ -15,7 +15,10 @@ from torch.utils import _pytree as pytree
 from trainer.pack.device import BackendMissingError
 from trainer.pack.kernels.conv_pool import conv_pool_relu, fuse
 from trainer.pack.stacked import StackedPack
-from trainer.problems.problem import Problem
+from trainer.problems.problem import Problem, uses_cross_entropy
+
+_IGNORED = -100
+"""The class of samples without a target in PyTorch's losses."""
 
 _DESCRIBED = frozenset(
     getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "requires_grad", "is_cuda", "is_leaf", "layout")
@@ -237,6 +240,21 @@ RULES: dict[Callable[..., Any], Callable[..., Any]] = {
 """Function -> its rule for a pack, which takes the function's arguments and returns stacked tensors, or NotImplemented to use vmap."""
 
 
+def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Compute the mean cross-entropy of each model.
+
+    Args:
+        outputs: shape (n_models, n, n_classes).
+        targets: shape (n,), int64, the same for all models; `_IGNORED` counts in no mean, as in `F.cross_entropy`.
+
+    Returns:
+        Shape (n_models,), in nats.
+    """
+    n_models, n = outputs.shape[:2]
+    each = F.cross_entropy(outputs.flatten(0, 1), targets.expand(n_models, n).flatten(), reduction="none", ignore_index=_IGNORED)
+    return each.view(n_models, n).sum(dim=1) / (targets != _IGNORED).sum()
+
+
 class PackedPack(StackedPack):
     """A pack whose layers compute all models at once; convolutions after the first layer are grouped convolutions."""
 
@@ -258,6 +276,12 @@ class PackedPack(StackedPack):
         finally:
             self._convolutions.forget()
         return [output.stacked if isinstance(output, PackedTensor) else output.expand(len(self), *output.shape) for output in outputs]
+
+    def _losses(self, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
+        """Compute the losses on one batch, as `StackedPack._losses`; cross-entropies in a quarter of the operations."""
+        if not all(uses_cross_entropy(task) and output.dim() == 3 for task, output in zip(self._tasks, outputs, strict=True)):
+            return super()._losses(outputs, targets)
+        return torch.stack([_cross_entropies(output, targets[:, t].long()) for t, output in enumerate(outputs)], dim=1)
 
 
 class ProductsPack(PackedPack):

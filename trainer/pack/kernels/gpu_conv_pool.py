@@ -254,19 +254,19 @@ def _unpool(  # type: ignore[no-untyped-def]
 
 
 def forward_tiles(outputs: int) -> dict[str, int]:
-    """Return the sizes of the tiles of `_forward`; larger ones need more registers than a thread has."""
+    """Return the sizes of the tiles of `_forward` and the stages of its loop; more of either need more registers than are good."""
     block = 16 if outputs <= 16 else 32
-    return {"PIXELS": 1024 // block, "OUTPUTS": block, "KBLOCK": 16}
+    return {"PIXELS": 1024 // block, "OUTPUTS": block, "KBLOCK": 16, "num_stages": 3}
 
 
 def weight_tiles(outputs: int) -> dict[str, int]:
-    """Return the sizes of the tiles of `_of_weight`."""
-    return {"PIXELS": 16, "OUTPUTS": 16 if outputs <= 16 else 32, "KBLOCK": 32}
+    """Return the sizes of the tiles of `_of_weight` and the stages of its loop."""
+    return {"PIXELS": 16, "OUTPUTS": 16 if outputs <= 16 else 32, "KBLOCK": 32, "num_stages": 2}
 
 
 def input_tiles() -> dict[str, int]:
-    """Return the sizes of the tiles of `_of_input`."""
-    return {"PIXELS": 64, "CHANNELS": 16, "KBLOCK": 16}
+    """Return the sizes of the tiles of `_of_input` and the stages of its loop."""
+    return {"PIXELS": 64, "CHANNELS": 16, "KBLOCK": 16, "num_stages": 2}
 
 
 class PackedConvPool(torch.autograd.Function):

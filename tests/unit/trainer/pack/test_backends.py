@@ -15,8 +15,10 @@ from trainer.pack.kernels.library import why_missing
 from trainer.settings import RetrainSettings, SparsifySettings
 from trainer.training.two_phase import TwoPhase
 
-# The GPU's kernel takes minutes in Triton's interpreter; test_gpu_conv_pool.py has it on a small network.
-OTHERS = [name for name in BACKENDS if name not in ("loop", "packed+kernel") and not (name == "loop+kernel" and why_missing())]
+# The GPU's kernels take minutes in Triton's interpreter; test_gpu_conv_pool.py has them on a small network.
+OTHERS = [
+    name for name in BACKENDS if name not in ("loop", "packed+pool", "packed+kernel") and not (name == "loop+kernel" and why_missing())
+]
 SHAPES = {"MultiMNIST": (MULTIMNIST, (1, 28, 28)), "Cifar10Mnist": (CIFAR10MNIST, (3, 32, 32))}
 SETTINGS = TrainingSettings(
     batch_size=16, sparsify=SparsifySettings(outer_iterations=2, epochs=1), retrain=RetrainSettings(outer_iterations=2, epochs=2)

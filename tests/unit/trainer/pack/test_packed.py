@@ -1,11 +1,12 @@
 """The packed forward pass: which operations have rules of their own, and how many operations and bytes a training step costs."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -83,11 +84,38 @@ def test_pools_have_rules_that_pool_each_model_alone(pool: nn.Module, fallback: 
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-12, atol=0, equal_nan=True)
 
 
+def test_cross_entropies_are_those_of_each_model() -> None:
+    """Samples without a target count in no mean."""
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(3, 6, 4, generator=generator, dtype=torch.float64)
+    targets = torch.tensor([0, 3, -100, 1, 1, -100])
+    ours, theirs = outputs.clone().requires_grad_(), outputs.clone().requires_grad_()
+    values, expected = packed._cross_entropies(ours, targets), torch.stack([F.cross_entropy(model, targets) for model in theirs])
+    torch.testing.assert_close(values, expected, rtol=0, atol=1e-15)
+    for losses in (values, expected):
+        (losses * torch.arange(1, 4)).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-15)
+
+
 class Count(TorchDispatchMode):
     """Counts the operations that compute something, and the bytes that each reads and writes (each of its tensors once)."""
 
     FREE = (
-        *("view", "_unsafe_view", "t", "transpose", "permute", "expand", "unsqueeze", "squeeze", "select", "slice", "split", "unbind"),
+        *(
+            "view",
+            "_unsafe_view",
+            "t",
+            "transpose",
+            "permute",
+            "expand",
+            "unsqueeze",
+            "squeeze",
+            "select",
+            "slice",
+            "split",
+            "split_with_sizes",
+            "unbind",
+        ),
         *("detach", "alias", "_reshape_alias", "as_strided", "unfold", "empty", "new_empty", "empty_like", "empty_strided"),
         *("new_empty_strided", "diagonal", "lift_fresh", "_record_function_enter_new", "_record_function_exit"),
     )
@@ -112,8 +140,19 @@ class Count(TorchDispatchMode):
         self.bytes[name] += sum(min(value.numel() * value.element_size(), value.untyped_storage().nbytes()) for value in tensors.values())
 
 
-def counted_step(backend: str, n_models: int) -> Count:
-    """Count a dense training step of MDMTN with a minibatch of 256 samples of MultiMNIST's shape."""
+def counted_step(backend: str, n_models: int, monkeypatch: pytest.MonkeyPatch) -> Count:
+    """Count a dense training step of MDMTN with a minibatch of 256 samples of MultiMNIST's shape; Triton's kernels compute nothing."""
+    count = Count()
+    if backend in TRITON:
+        pytest.importorskip("triton", reason="Triton is not installed (it is for Linux on x86-64)")
+        from trainer.pack.kernels import gpu_conv_pool
+
+        def counted(kernel: Any, n_models: int, per_model: int, tensors: Sequence[Tensor], numbers: Any, **constants: Any) -> None:
+            if torch.utils._python_dispatch._get_current_dispatch_mode() is count:
+                count.add(kernel.__name__, tensors)
+
+        monkeypatch.setattr(gpu_conv_pool, "_launch", counted)
+        monkeypatch.setattr(packed, "why_missing", lambda device: None)
     layers, size = SHAPES["MultiMNIST"]
     problem = noise(size, layers.networks([10, 10]), n=256)
     trials = [
@@ -124,18 +163,28 @@ def counted_step(backend: str, n_models: int) -> Count:
     ((inputs, targets),) = training._batches(*training._epoch_order())
     training.pack.begin_epoch()
     training._take_step(inputs, targets)  # creates the moments of Adam
-    with Count() as count:
+    with count:
         training._take_step(inputs, targets)
     return count
 
 
-def test_a_packed_step_stays_within_its_budget() -> None:
-    """Without the rule for pooling a step moves 388 MiB a model (docs/performance.md)."""
-    n_models = 2
-    count = counted_step("packed", n_models)
-    assert count.operations.total() <= 215, count.operations
-    assert count.bytes.total() / n_models <= 290 * _MIB, {name: n / n_models / _MIB for name, n in count.bytes.most_common(12)}
+BUDGETS = {"packed": (190, 285), "packed+products": (200, 375), "packed+pool": (187, 180), "packed+kernel": (175, 62)}
+"""Backend -> the largest number of operations of a step, and of MiB that a model moves in a pack of 30.
+
+On a GPU a step has 38 operations fewer, since gradients are written there without adding them to zeros.
+"""
+TRITON = ("packed+pool", "packed+kernel")
 
 
-def test_the_number_of_operations_does_not_depend_on_the_size_of_the_pack() -> None:
-    assert counted_step("packed", 1).operations == counted_step("packed", 3).operations
+@pytest.mark.parametrize("backend", BUDGETS)
+def test_a_packed_step_stays_within_its_budget(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of operations does not depend on the size of a pack, and the bytes grow by as much with each model.
+
+    Without the rule for pooling a step of `packed` moves 388 MiB a model (docs/performance.md).
+    """
+    two, three = (counted_step(backend, n, monkeypatch) for n in (2, 3))
+    assert two.operations == three.operations
+    n_operations, mib = BUDGETS[backend]
+    assert two.operations.total() <= n_operations, two.operations
+    moved = {name: (two.bytes[name] + 28 * (n - two.bytes[name])) / 30 / _MIB for name, n in three.bytes.most_common()}
+    assert sum(moved.values()) <= mib, moved
