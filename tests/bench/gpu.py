@@ -39,7 +39,7 @@ SHAPES = {"multimnist": (MULTIMNIST, (1, 28, 28), 268, 180), "cifar10mnist": (CI
 """Layers, input shape, MiB that the plain step of one model moves, and limit of the whole front in seconds."""
 BATCH = 256
 PACKS = (1, 8, 30, 90)
-BACKENDS = ("packed", "packed+products", "packed+pool", "packed+kernel", "vmap")
+BACKENDS = ("packed", "packed+products", "packed+kernel", "vmap")
 N_DENSE_OF_90 = 19
 COPY_BYTES = 1 << 30
 
