@@ -200,7 +200,8 @@ class Resources(BaseModel):
     backend: Literal["auto", "loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+pool", "packed+kernel"] = "auto"
     """How the passes of a pack are computed: one network after the other (`loop`; with the CPU's fused kernel: `loop+kernel`), by
     `torch.func.vmap`, or all at once (`packed`; with matrix products instead of convolutions: `packed+products`; with a GPU's fused
-    kernel: `packed+kernel`; with it except for the first layers, which are products: `packed+pool`). `auto`: on a CPU `loop+kernel`, or `loop` without a C compiler; on a GPU the fastest one."""
+    kernel: `packed+kernel`; with it except for first layers, which are products: `packed+pool`). `auto`: on a CPU `loop+kernel`, or
+    `loop` without a C compiler; on a GPU the fastest one."""
     pack: PackSize = "auto"
     """How many trials a worker trains in lockstep: a number, or `auto`."""
     also: Annotated[tuple[OtherWorkers, ...], Field(max_length=8, examples=[[{"cpus": 1, "gpus": 0}]])] = ()
