@@ -295,8 +295,15 @@ def test_a_checkpoint_of_others_is_not_taken(tmp_path: Path, spy: list[Any]) -> 
     assert spy == [(tuple(whole.trial_ids), 0)]
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "flipped header"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("truncated", marks=pytest.mark.full),
+        pytest.param("flipped header", marks=pytest.mark.full),
+        pytest.param("empty", marks=pytest.mark.slow),
+        pytest.param("garbage", marks=pytest.mark.slow),
+    ],
+)
 def test_a_torn_checkpoint_makes_the_pack_start_anew(tmp_path: Path, spy: list[Any], damage: str) -> None:
     whole, cut = job_of(tmp_path / "whole"), job_of(tmp_path / "cut")
     finish(PackRun(whole))
