@@ -62,6 +62,17 @@ def test_of_each_box_the_point_nearest_to_its_lower_corner_stays():
     assert thin_front(np.vstack([front, front[3]]), 1.0).tolist() == [False, True, False, True, True, True], "and the rows equal to it"
 
 
+@pytest.mark.parametrize(
+    ("front", "eps"),
+    [
+        ([[2.9, 2.8], [2.2, 3.4]], 2.0),  # 0.45 and 0.4 of a box from its corner are nearer than 0.1 and 0.7, though their sum is larger
+        ([[1.55, 0.25], [1.75, 0.1]], 0.5),  # 0.1 and 0.5 of a box are nearer than 0.5 and 0.2
+    ],
+)
+def test_the_distance_to_a_corner_is_euclidean_in_units_of_the_box(front: list[list[float]], eps: float):
+    assert thin_front(front, eps).tolist() == [True, False]
+
+
 def test_an_objective_without_boxes_tells_all_its_values_apart():
     front = np.array([[1.0, 3.9], [2.0, 3.5], [3.0, 3.1], [4.0, 0.5]])
     assert thin_front(front, [0.0, 1.0]).tolist() == [True, False, False, True], "equal boxes in the second: the least in the first"
