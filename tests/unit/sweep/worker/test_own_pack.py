@@ -12,7 +12,7 @@ from own_module import FACTS, TRAINING, write_module
 from safetensors import safe_open
 
 import sweep
-from sweep.execution.sweep_run import Member
+from sweep.execution.sweep_run import SweepRun
 from sweep.grid.load import GridText, SweepConfig, load_config
 from sweep.planning.pack_job import PackJob
 from sweep.planning.packs import plan_packs
@@ -52,7 +52,7 @@ def config_of(folder: Path, **changes: Any) -> SweepConfig:
 
 def jobs_of(config: SweepConfig) -> list[PackJob]:
     """What a run would give its workers; they come from JSON, and from another process."""
-    member = Member(config, None, GridText(""))
+    member = SweepRun(config, None, GridText(""))
     with member.store.lock():
         member.open()
     member.take_plan(plan_packs(config, member.trials, {}, [], 1))
