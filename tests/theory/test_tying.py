@@ -242,3 +242,11 @@ def test_affinity_propagation_gets_the_settings_and_a_stronger_damping_in_its_se
     first, second = attempts[:2]
     assert second == first | {"damping": 0.95}
     assert len(set(labels.tolist())) == 12, "where nothing converges, no rows are tied"
+
+
+def test_one_component_that_does_not_converge_counts_whatever_the_next_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([None, np.zeros(4, np.int64)])
+    monkeypatch.setattr("trainer.objectives.tying._propagate", lambda *_: next(answers))
+    labels, is_converged = cluster_rows(torch.eye(2).repeat_interleave(4, dim=0), TyingSettings(preference=0.5), 0)
+    assert not is_converged
+    assert labels.tolist() == [0, 1, 2, 3, 4, 4, 4, 4]

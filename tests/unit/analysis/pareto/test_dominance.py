@@ -56,6 +56,12 @@ def test_errors_name_the_rule_and_the_value(call, message):
         call()
 
 
+def test_a_tolerance_of_one_unit_is_no_special_case_and_a_missing_value_drops_its_own_point_alone():
+    front = np.array([[0.0, 4.0], [0.5, 4.25], [2.0, 5.5], [np.nan, 0.0]])
+    assert eps_nondominated(front).tolist() == [True, False, False, False], "the default is the exact front"
+    assert eps_nondominated(front, 1.0).tolist() == [True, True, False, False]
+
+
 def test_of_each_box_the_point_nearest_to_its_lower_corner_stays():
     front = np.array([[0.1, 9.9], [0.5, 9.2], [4.1, 4.9], [4.2, 4.1], [9.5, 0.5]])
     assert thin_front(front, 1.0).tolist() == [False, True, False, True, True]
