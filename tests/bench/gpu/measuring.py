@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.bench.gpu.goals import MODEL
 from tests.bench.gpu.record import Record
-from trainer.api import Problem, Split, TrainingSettings, TrialSpec, classification
+from trainer.api import Problem, Split, TrainingSettings, TrialSpec, classification, resolve_device
 from trainer.models.published import CIFAR10MNIST, MULTIMNIST
 from trainer.pack.device import BACKENDS as ALL_BACKENDS
 from trainer.pack.device import Place
@@ -63,6 +63,11 @@ class Job:
     def model(self) -> str:
         """The model of whole schedules; in the tiny form the one whose results take the least time."""
         return "hps" if self.tiny else MODEL
+
+
+def check_device(name: str) -> None:
+    """Raise an error if this machine lacks the device."""
+    resolve_device(name)
 
 
 def wait(device: torch.device) -> None:

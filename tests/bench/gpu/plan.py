@@ -241,11 +241,15 @@ def run_here(asked: argparse.Namespace) -> int:
     """Run one stage in this process; return its exit code."""
     _end_with_parent()
     function = getattr(import_module(f"tests.bench.gpu.{STAGES[asked.stage].module}"), asked.stage)
-    from tests.bench.gpu.measuring import Job, is_lost, release
+    from tests.bench.gpu.measuring import Job, check_device, is_lost, release
     from tests.bench.gpu.record import DeviceLostError
 
     record = Record(asked.part, asked.seconds, is_lost, release)
     try:
+        record.item("device is there", lambda: check_device(asked.device))
+        if "device is there" in record.data["failures"]:
+            record.finish()
+            return 0
         function(Job(asked.device, asked.tiny, asked.backend, asked.out, record))
     except DeviceLostError:
         return EXIT_DEVICE_LOST
@@ -296,6 +300,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; return 0 if everything ran, 1 if something failed or was killed, 2 if the arguments are wrong."""
     asked = parser().parse_args(arguments)
     asked.out = asked.out.resolve()
+    asked.device = "cuda:0" if asked.device == "cuda" else asked.device  # some of torch's functions expect an index
     if asked.worker:
         import_module("tests.bench.gpu.sweep").work(asked.worker, asked.device, asked.tiny, asked.backend)
         return 0

@@ -93,6 +93,8 @@ class Record:
             return function()
         except SkippedError as reason:
             self.data["skipped"][name] = str(reason)
+        except DeviceLostError:  # of a part of this item
+            raise
         except Exception as error:  # whatever fails is a finding, and the next item has to run
             self.data["failures"][name] = {
                 "error": f"{type(error).__name__}: {error}"[:600],

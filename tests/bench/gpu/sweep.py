@@ -318,7 +318,7 @@ def _sweep(job: Job, backend: str) -> dict[str, Any]:
         "notes": notes,
         "epochs": epochs,
         "done": done,
-        "last_line": {kind: lines[-1] for kind, lines in workers.lines.items() if lines},
+        "last_line": {kind: lines[-1] for kind, lines in workers.lines.items() if lines and kind not in done},
     }
     if total is None:
         job.record.put("sweep", found)
