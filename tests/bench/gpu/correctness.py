@@ -28,8 +28,11 @@ from trainer.training.two_phase import TwoPhase
 
 GRADIENT_LIMITS = {torch.float64: 1e-10, torch.float32: 2e-3}
 """Largest relative differences of a parameter's gradient; in float32 sums of 100,000 products round."""
-TRAJECTORY_LIMIT = 1e-8
-"""Largest relative difference of a parameter after a short schedule in float64; Adam amplifies what rounding differs."""
+SCHEDULE_LIMIT = 1e-6
+"""Largest relative difference of a parameter after a short schedule in float64. PyTorch's fused Adam on a GPU may read its learning rate in
+float32, which differs from the CPU's by 1e-8."""
+SAME_DEVICE_LIMIT = 1e-8
+"""The same between two trainings on one device; Adam amplifies differences of rounding."""
 KERNEL_LIMITS = {torch.float64: 1e-10, torch.float32: 1e-3}
 _FLOOR = 1e-2
 """Gradients that are smaller than this share of all of them together are compared with it."""
@@ -79,14 +82,14 @@ class _Cases:
 
     def schedule(self, backend: str, model: str) -> dict[str, Any]:
         """Compare the networks of a short schedule in float64, with clusters of rows, with those of the CPU's loop."""
-        return self._compared(self._state(backend, model), self._expected_state(model), TRAJECTORY_LIMIT)
+        return self._compared(self._state(backend, model), self._expected_state(model), SCHEDULE_LIMIT)
 
     def graph(self, backend: str) -> dict[str, Any]:
         """Compare recorded steps with the same steps launched one by one."""
         recorded = self._state(backend, "hps")
         with launched_one_by_one():
             eager = self._trained(self._job.device, backend, "hps")
-        return self._compared(recorded, eager, TRAJECTORY_LIMIT)
+        return self._compared(recorded, eager, SAME_DEVICE_LIMIT)
 
     def kernel(self, size: int, dtype: torch.dtype) -> dict[str, Any]:
         """Compare losses and gradients of the kernel with those of grouped convolutions, with inputs of odd sizes."""
@@ -96,7 +99,7 @@ class _Cases:
 
     def resumes(self, epoch: int) -> dict[str, Any]:
         """Compare a training that goes on from its checkpoint after an epoch with one that was not interrupted."""
-        return self._compared(self._trained(self._job.device, "packed", "hps", epoch), self._state("packed", "hps"), TRAJECTORY_LIMIT)
+        return self._compared(self._trained(self._job.device, "packed", "hps", epoch), self._state("packed", "hps"), SAME_DEVICE_LIMIT)
 
     def _make_problem(self, shape: str, dtype: torch.dtype) -> Problem:
         return noise_problem(shape, self._n_train, dtype)

@@ -50,7 +50,7 @@ STAGES = {
     "correctness": Stage("correctness", "the same numbers as the CPU's loop in float64, graphs, kernels, resuming", 55, 45),
     "ceilings": Stage("rates", "what the device can do: copy, matrix products, launches", 15, 15),
     "layers": Stage("rates", "the forms of each layer, and the blocks of each backend", 30, 20),
-    "steps": Stage("rates", "a step of packs of 1, 8, 30 and 90 on each backend", 130, 60),
+    "steps": Stage("rates", "a step of packs of 1, 8, 30 and 90 on each backend", 140, 60),
     "baselines": Stage("sweep", "plain eager PyTorch: one model, and four processes", 55, 60),
     "sweep": Stage("sweep", "90 models, the full schedule, extrapolated if it is cut", 230, 3600),
 }

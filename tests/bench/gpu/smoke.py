@@ -364,10 +364,11 @@ def _choices(job: Job) -> None:
         found = timed_backend(specs, problem, device=job.device_name)
         if found is None:
             return {"backend": None}
-        backend, step_s = found
-        missing = [candidate for candidate in BACKENDS if candidate not in step_s]
+        # The measurement has been a pair, and is to become an object that also says why a backend was left out.
+        backend, step_s = found if isinstance(found, tuple) else (found.backend, found.step_s)
+        missing = {one: getattr(found, "failures", {}).get(one, "left out") for one in BACKENDS if one not in step_s}
         if missing:
-            raise AssertionError(f"{', '.join(missing)} left out; {backend} is the fastest of {step_s}")
+            raise AssertionError(f"{missing}; {backend} is the fastest of {dict(step_s)}")
         return {"backend": backend, "us_a_model_step": {name: 1e6 * seconds for name, seconds in step_s.items()}}
 
     item("size of the largest pack", fitting)
