@@ -134,7 +134,7 @@ def run_script(tmp_path: Path, script: str, seconds: float = 60, item_s: float =
         tmp_path / "folder",
         seconds,
         item_s,
-        lambda _name, part, _seconds: [sys.executable, str(path), str(part)],
+        lambda _name, part, _until: [sys.executable, str(path), str(part)],
         lambda entry: states.append(entry["status"]),
     )
     assert states[-1] == entry["status"]
@@ -269,6 +269,48 @@ def test_what_was_not_reached_is_estimated_and_named() -> None:
         "dense: the phase dense was estimated from the other pack, by models",
     ]
     assert extrapolated(10.0, {"dense": dense}) == (None, ["no epoch had finished"])
+
+
+def test_the_workers_of_a_sweep_that_was_cut_become_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.bench.gpu import sweep
+    from tests.bench.gpu.measuring import Job
+
+    class Cut:
+        """Both packs have trained for some epochs when the time is over."""
+
+        def __init__(self, job: Job, names: list[str], backend: str) -> None:
+            self.lines = {
+                name: [{"event": "epoch", "phase": phase, "seconds": seconds} for phase, seconds in epochs]
+                for name, epochs in (("sparse", [("sparsify", 3.0), ("sparsify", 1.0)]), ("dense", [("dense", 4.0), ("dense", 0.5)]))
+            }
+
+        def begin(self) -> None: ...
+
+        def finish(self) -> bool:
+            return False
+
+        def end(self) -> None: ...
+
+        def of(self, name: str, event: str) -> list[dict[str, Any]]:
+            return [line for line in self.lines[name] if line["event"] == event]
+
+    monkeypatch.setattr(sweep, "Workers", Cut)
+    job = Job("cpu", True, "packed", tmp_path / "gpu.json", Record(tmp_path / "part.json", 60))
+    sweep.sweep(job)
+    found = job.record.data["figures"]["sweep"]
+    assert (found["is_extrapolated"], found["backend"], found["models"]) == (True, "packed", 3)
+    assert found["wall_s"] == pytest.approx(2 * 1.0 + 2 * 0.5, abs=0.1)
+    assert "sparse: its final measurements are not included" in found["notes"]
+
+
+def test_without_scikit_learn_the_sweep_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.bench.gpu import sweep
+    from tests.bench.gpu.measuring import Job
+
+    monkeypatch.setattr(sweep.importlib.util, "find_spec", lambda _name: None)
+    job = Job("cpu", True, "auto", tmp_path / "gpu.json", Record(tmp_path / "part.json", 60))
+    sweep.sweep(job)
+    assert "scikit-learn is not installed: the sweep was not measured" in job.record.data["failures"]["scikit-learn"]["error"]
 
 
 def test_the_share_of_the_copy_rate_is_what_a_step_moves_in_its_time() -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from tests.bench.gpu.goals import table
 from tests.bench.gpu.record import OUT_OF_TIME, Record, first_line, merge, read_json, read_results, write_json
@@ -97,9 +97,9 @@ class Call:
         merge(self.results, name, self._circumstances | entry)
         write_json(self.out, self.results)
 
-    def command(self, name: str, part: Path, seconds: float) -> list[str]:
-        """Return the command of a stage's process."""
-        own = ["--stage", name, "--part", str(part), "--seconds", f"{seconds:.2f}"]
+    def command(self, name: str, part: Path, until: float) -> list[str]:
+        """Return the command of a stage's process, which should end at a time of the clock."""
+        own = ["--stage", name, "--part", str(part), "--until", f"{until:.2f}"]
         shared = ["--device", self.device, "--backend", self.backend, "--out", str(self.out), *(["--tiny"] if self.tiny else [])]
         # The folder, not `-m tests.bench.gpu`: another package called `tests` may be installed.
         return [sys.executable, str(Path(__file__).parent), *own, *shared]
@@ -126,7 +126,7 @@ def run_stage(
         folder: an empty folder for the stage's files.
         seconds: its limit.
         item_s: seconds after which an item counts as hanging; the stage then goes on behind it in a new process.
-        command: (stage, file of its record, seconds) -> the command of its process.
+        command: (stage, file of its record, time at which it should end by itself, as `time.time` counts) -> the command of its process.
         store: called with the stage's entry whenever it has changed.
 
     Returns:
@@ -146,7 +146,7 @@ def run_stage(
     while True:
         left = ends - time.monotonic()
         with log.open("a", encoding="utf-8") as errors:
-            process = _Process(command(name, part, left - _MARGIN_S), errors)
+            process = _Process(command(name, part, time.time() + left - _MARGIN_S), errors)
             reason = process.watch(part, ends, item_s, lambda: stored("running"))
         found = read_json(part) or {}
         entry.pop("running", None)
@@ -237,24 +237,31 @@ def commit_of_repository() -> str | None:
     return done.stdout.strip()
 
 
-def run_here(asked: argparse.Namespace) -> int:
-    """Run one stage in this process; return its exit code."""
+def run_here(asked: argparse.Namespace) -> NoReturn:
+    """Run one stage in this process, and end it."""
     _end_with_parent()
     function = getattr(import_module(f"tests.bench.gpu.{STAGES[asked.stage].module}"), asked.stage)
     from tests.bench.gpu.measuring import Job, check_device, is_lost, release
     from tests.bench.gpu.record import DeviceLostError
 
-    record = Record(asked.part, asked.seconds, is_lost, release)
+    record = Record(asked.part, asked.until - time.time(), is_lost, release)
     try:
         record.item("device is there", lambda: check_device(asked.device))
         if "device is there" in record.data["failures"]:
             record.finish()
-            return 0
+            _leave(0)
         function(Job(asked.device, asked.tiny, asked.backend, asked.out, record))
     except DeviceLostError:
-        return EXIT_DEVICE_LOST
+        _leave(EXIT_DEVICE_LOST)
     record.finish()
-    return 0
+    _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process at once, because torch and a device's driver can take seconds to clean up, which the next stage needs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _end_with_parent() -> None:
@@ -292,7 +299,7 @@ def parser() -> argparse.ArgumentParser:
     for hidden in ("--stage", "--worker"):
         made.add_argument(hidden, help=argparse.SUPPRESS)
     made.add_argument("--part", type=Path, help=argparse.SUPPRESS)
-    made.add_argument("--seconds", type=float, default=0.0, help=argparse.SUPPRESS)
+    made.add_argument("--until", type=float, default=0.0, help=argparse.SUPPRESS)
     return made
 
 
@@ -305,7 +312,7 @@ def main(arguments: Sequence[str]) -> int:
         import_module("tests.bench.gpu.sweep").work(asked.worker, asked.device, asked.tiny, asked.backend)
         return 0
     if asked.stage:
-        return run_here(asked)
+        run_here(asked)
     try:
         results = read_results(asked.out)
         call = Call(asked.out, asked.device, asked.tiny, asked.backend, results, commit_of_repository())

@@ -65,7 +65,7 @@ class Workers:
         Raises:
             RuntimeError: a worker failed, or the time of the stage is over.
         """
-        self._until(lambda name: any(line["event"] == "ready" for line in self.lines[name]))
+        self._until("ready")
         for process in self._processes.values():
             assert process.stdin is not None
             process.stdin.write("go\n")
@@ -78,7 +78,7 @@ class Workers:
             RuntimeError: a worker failed.
         """
         with contextlib.suppress(TimeoutError):
-            self._until(lambda name: any(line["event"] == "done" for line in self.lines[name]))
+            self._until("done")
             return True
         return False
 
@@ -94,20 +94,20 @@ class Workers:
         """Return the lines of one kind that a worker has printed."""
         return [line for line in self.lines[name] if line["event"] == event]
 
-    def _until(self, is_there: Any) -> None:
-        """Wait until something is true of every worker.
+    def _until(self, event: str) -> None:
+        """Wait until every worker has printed a line of one kind.
 
         Raises:
             TimeoutError: the stage's time is over.
             RuntimeError: a worker ended before, or said what went wrong.
         """
-        while not all(is_there(name) for name in self._processes):
+        while not all(self.of(name, event) for name in self._processes):
             for name, process in self._processes.items():
                 wrong = self.of(name, "error")
-                if wrong or (process.poll() not in (None, 0) and not is_there(name)):
+                if wrong or (process.poll() not in (None, 0) and not self.of(name, event)):
                     raise RuntimeError(f"{name}: {wrong[0]['message'] if wrong else f'ended with exit code {process.returncode}'}")
             if self._job.record.seconds_left <= 0:
-                raise TimeoutError("the stage's time is over")
+                raise TimeoutError(f"the stage's time was over before all workers were {event}")
             time.sleep(0.05)
 
 
@@ -195,7 +195,7 @@ def _four_processes(job: Job, order: str) -> dict[str, Any]:
     try:
         workers.begin()
         if not workers.finish():
-            raise TimeoutError("the stage's time is over")
+            raise TimeoutError("the stage's time was over before all workers were done")
         found = [workers.of(name, "done")[0] for name in names]
     finally:
         workers.end()
