@@ -24,8 +24,8 @@ from tests.bench.gpu.record import read_results
 from trainer.api import TrainingSettings, start, to_bytes
 
 _N_PROCESSES = 4
-_CHECKPOINT_S = 5.0
-"""Seconds between two checkpoints."""
+_CHECKPOINT_S, _CHECKPOINT_SHARE = 5.0, 0.05
+"""Least seconds between two checkpoints, and the share of the time that they may take."""
 
 
 class Workers:
@@ -229,7 +229,7 @@ def _train_pack(kind: str, device: str, tiny: bool, backend: str) -> None:
     _say("ready")
     sys.stdin.readline()
     began = kept = time.perf_counter()
-    checkpoints = []
+    checkpoints, pause_s = [], _CHECKPOINT_S
     while not training.done:
         before = training.usage()
         phase = str(training.progress()["phase"])
@@ -238,10 +238,11 @@ def _train_pack(kind: str, device: str, tiny: bool, backend: str) -> None:
         # Clustering is counted apart, and waiting for the other pack not at all.
         own = after.wall_s - before.wall_s - (after.wall_s_tying - before.wall_s_tying)
         _say("epoch", phase=phase, seconds=own, since_s=time.perf_counter() - began, tying_s=after.wall_s_tying)
-        if time.perf_counter() - kept > _CHECKPOINT_S and not training.done:
+        if time.perf_counter() - kept > pause_s and not training.done:
             saved = time.perf_counter()
             size = len(to_bytes(training.state_dict()))
             kept = time.perf_counter()
+            pause_s = max(_CHECKPOINT_S, (kept - saved) / _CHECKPOINT_SHARE)
             checkpoints.append({"seconds": kept - saved, "mib": size / 2**20})
     measured = time.perf_counter()
     results = training.results()
