@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from object_store import CREDENTIALS, ObjectStore, object_store
 from original_files import write_cifar_binary, write_idx
 
 pytest_plugins = ["rerun_alone"]  # what fails beside others runs once more alone
 
-os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton's functions are made: the GPU's kernel runs on the CPU
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton's functions are made: the GPU's kernels run on the CPU
 
 
 @pytest.fixture

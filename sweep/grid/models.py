@@ -197,10 +197,10 @@ class Resources(BaseModel):
     """Memory of one worker, as text with a unit (GB = 1e9 bytes, GiB = 2^30) or in bytes."""
     checkpoint_s: Annotated[float, Range(ge=0, le=86_400)] = 5.0
     """Seconds between two checkpoints of a pack; 0 keeps every epoch. Checkpoints are written only between epochs."""
-    backend: Literal["auto", "loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+kernel"] = "auto"
+    backend: Literal["auto", "loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+pool", "packed+kernel"] = "auto"
     """How the passes of a pack are computed: one network after the other (`loop`; with the CPU's fused kernel: `loop+kernel`), by
-    `torch.func.vmap`, or all at once (`packed`; with matrix products instead of grouped convolutions: `packed+products`; with a
-    GPU's fused kernel: `packed+kernel`). `auto`: on a CPU `loop+kernel`, or `loop` without a C compiler; on a GPU the fastest one."""
+    `torch.func.vmap`, or all at once (`packed`; with matrix products instead of convolutions: `packed+products`; with a GPU's fused
+    kernel: `packed+kernel`; with it except for the first layers, which are products: `packed+pool`). `auto`: on a CPU `loop+kernel`, or `loop` without a C compiler; on a GPU the fastest one."""
     pack: PackSize = "auto"
     """How many trials a worker trains in lockstep: a number, or `auto`."""
     also: Annotated[tuple[OtherWorkers, ...], Field(max_length=8, examples=[[{"cpus": 1, "gpus": 0}]])] = ()

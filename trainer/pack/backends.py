@@ -5,11 +5,11 @@ from torch import nn
 from trainer.pack.device import BACKENDS, Place
 from trainer.pack.kernels.library import why_missing
 from trainer.pack.loop import KernelPack, Pack
-from trainer.pack.packed import FusedPackedPack, PackedPack, ProductsPack
+from trainer.pack.packed import FusedPackedPack, PackedPack, PooledPackedPack, ProductsPack
 from trainer.pack.stacked import VectorisedPack
 from trainer.problems.problem import Problem
 
-_KINDS = (Pack, KernelPack, VectorisedPack, PackedPack, ProductsPack, FusedPackedPack)
+_KINDS = (Pack, KernelPack, VectorisedPack, PackedPack, ProductsPack, PooledPackedPack, FusedPackedPack)
 _PACKS: dict[str, type[Pack]] = {pack.backend: pack for pack in _KINDS}
 
 

@@ -12,7 +12,7 @@ import torch
 from trainer.energy.meter import EnergyMeter
 from trainer.errors import TrainerError
 
-BACKENDS = ("loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+kernel")
+BACKENDS = ("loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+pool", "packed+kernel")
 """The backends that can compute a pack's passes; `auto` chooses one of them (trainer/pack/backends.py)."""
 
 

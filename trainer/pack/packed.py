@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,27 +15,64 @@ from torch.utils import _pytree as pytree
 from trainer.pack.device import BackendMissingError
 from trainer.pack.kernels.conv_pool import conv_pool_relu, fuse
 from trainer.pack.stacked import StackedPack
-from trainer.problems.problem import Problem
+from trainer.problems.problem import Problem, uses_cross_entropy
+
+_IGNORED = -100
+"""The class of samples without a target in PyTorch's losses."""
 
 _DESCRIBED = frozenset(
     getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "requires_grad", "is_cuda", "is_leaf", "layout")
 ) | {torch.Tensor.dim, torch.Tensor.size, torch.Tensor.numel, torch.Tensor.__len__, torch.Tensor.is_floating_point}
 
 
+@dataclass
+class Convolutions:
+    """How a pack computes its convolutions, and the patches that they share in one forward pass."""
+
+    are_products: bool = False
+    """Whether convolutions are matrix products of patches and filters, rather than wide and grouped convolutions."""
+    pool_apart: bool = False
+    """Whether the fused layers that read the shared input are a product of its patches and a kernel that pools, rather than one kernel."""
+    _patches: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def patches(self, inputs: Tensor, high: int, wide: int) -> Tensor:
+        """Return the patches of inputs that all models share; layers with filters of one size share them too.
+
+        Args:
+            inputs: shape (n, channels, height, width).
+            high, wide: the size of a filter.
+
+        Returns:
+            Shape (n, channels * high * wide + 1, height' * width'). The last row is 1, so that a filter's bias is its last weight: neither
+            the bias nor its gradient then needs a pass over the convolution's output.
+        """
+        key = id(inputs), high, wide
+        if key not in self._patches:
+            windows = inputs.unfold(2, high, 1).unfold(3, wide, 1).permute(0, 1, 4, 5, 2, 3)
+            n, channels, *_, height, width = windows.shape
+            rows = inputs.new_ones(n, channels * high * wide + 1, height * width)
+            rows[:, :-1].view(windows.shape).copy_(windows)
+            self._patches[key] = inputs, rows  # as long as the inputs are kept, no other tensor has their id
+        return self._patches[key][1]
+
+    def forget(self) -> None:
+        """Release the patches at the end of a forward pass."""
+        self._patches.clear()
+
+
 class PackedTensor(Tensor):
     """A tensor with the shape of one model's tensor; `stacked` holds the tensors of all models, shape (n_models, ...)."""
 
     stacked: Tensor
-    products: bool
-    """Whether convolutions of this pack's activations are computed as matrix products of patches rather than as grouped convolutions."""
+    convolutions: Convolutions
 
     @staticmethod
-    def of(stacked: Tensor, products: bool) -> "PackedTensor":
+    def of(stacked: Tensor, convolutions: Convolutions) -> "PackedTensor":
         """Wrap stacked tensors of shape (n_models, ...)."""
         wrapper: PackedTensor = torch.Tensor._make_wrapper_subclass(
             PackedTensor, stacked.shape[1:], dtype=stacked.dtype, device=stacked.device
         )
-        wrapper.stacked, wrapper.products = stacked, products
+        wrapper.stacked, wrapper.convolutions = stacked, convolutions
         return wrapper
 
     @classmethod
@@ -47,12 +85,12 @@ class PackedTensor(Tensor):
             with torch._C.DisableTorchFunctionSubclass():
                 return function(*args, **kwargs)
         leaves, _ = pytree.tree_flatten((args, kwargs))
-        products = any(leaf.products for leaf in leaves if isinstance(leaf, PackedTensor))
+        convolutions = next(leaf.convolutions for leaf in leaves if isinstance(leaf, PackedTensor))
         rule = RULES.get(function)
         stacked = rule(*args, **kwargs) if rule is not None else NotImplemented
         if stacked is NotImplemented:
             stacked = _one_at_a_time(function, args, kwargs)
-        return pytree.tree_map_only(Tensor, lambda value: PackedTensor.of(value, products), stacked)
+        return pytree.tree_map_only(Tensor, lambda value: PackedTensor.of(value, convolutions), stacked)
 
     @classmethod
     def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
@@ -95,14 +133,40 @@ def _conv2d(inputs: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padd
         return NotImplemented
     n_models, filters = len(weight.stacked), weight.stacked.flatten(0, 1)
     added = None if bias is None else bias.stacked.flatten()
+    is_plain = (_pair(stride), _pair(padding), _pair(dilation), groups) == ((1, 1), (0, 0), (1, 1), 1)
+    is_product = is_plain and weight.convolutions.are_products
     if not isinstance(inputs, PackedTensor):
         if groups != 1:
             return NotImplemented
+        if is_product:
+            return _conv2d_of_shared_patches(inputs, weight, None if bias is None else bias.stacked)
         return _apart(F.conv2d(inputs, filters, added, stride, padding, dilation), n_models)
-    is_plain = (_pair(stride), _pair(padding), _pair(dilation), groups) == ((1, 1), (0, 0), (1, 1), 1)
-    if weight.products and is_plain:
+    if is_product:
         return _conv2d_as_products(inputs.stacked, weight.stacked, None if bias is None else bias.stacked)
     return _apart(F.conv2d(_side_by_side(inputs.stacked), filters, added, stride, padding, dilation, n_models * groups), n_models)
+
+
+def _conv2d_of_shared_patches(inputs: Tensor, weight: PackedTensor, bias: Tensor | None) -> Tensor:
+    """Compute a convolution of stride 1 without padding of inputs that all models share, as products of their patches and all filters.
+
+    Args:
+        inputs: shape (n, channels, height, width).
+        weight: stands for the shape (n_models, n_outputs, channels, filter height, filter width).
+        bias: shape (n_models, n_outputs), or None.
+
+    Returns:
+        Shape (n_models, n, n_outputs, height', width').
+    """
+    n_models, (high, wide) = len(weight.stacked), weight.shape[2:]
+    filters = weight.stacked.flatten(2)
+    patches = weight.convolutions.patches(inputs, high, wide)
+    if bias is None:
+        patches = patches[:, :-1]
+    else:
+        filters = torch.cat([filters, bias[:, :, None]], dim=2)
+    filters = filters.flatten(0, 1).expand(len(inputs), -1, -1)
+    values = torch.bmm(filters, patches).unflatten(2, (inputs.shape[2] - high + 1, inputs.shape[3] - wide + 1))
+    return _apart(values, n_models)
 
 
 def _conv2d_as_products(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -166,35 +230,67 @@ def _batch_norm(
 RULES: dict[Callable[..., Any], Callable[..., Any]] = {
     F.conv2d: _conv2d,
     F.linear: _linear,
-    torch.max_pool2d: _pooled(F.max_pool2d),
+    F.max_pool2d: _pooled(F.max_pool2d),  # what `nn.MaxPool2d` calls, and what arrives here; not torch.max_pool2d
+    torch.max_pool2d: _pooled(torch.max_pool2d),
     F.avg_pool2d: _pooled(F.avg_pool2d),
+    F.adaptive_avg_pool2d: _pooled(F.adaptive_avg_pool2d),
+    F.adaptive_max_pool2d: _pooled(F.adaptive_max_pool2d),
     F.batch_norm: _batch_norm,
 }
 """Function -> its rule for a pack, which takes the function's arguments and returns stacked tensors, or NotImplemented to use vmap."""
+
+
+def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Compute the mean cross-entropy of each model.
+
+    Args:
+        outputs: shape (n_models, n, n_classes).
+        targets: shape (n,), int64, the same for all models; `_IGNORED` counts in no mean, as in `F.cross_entropy`.
+
+    Returns:
+        Shape (n_models,), in nats.
+    """
+    n_models, n = outputs.shape[:2]
+    each = F.cross_entropy(outputs.flatten(0, 1), targets.expand(n_models, n).flatten(), reduction="none", ignore_index=_IGNORED)
+    return each.view(n_models, n).sum(dim=1) / (targets != _IGNORED).sum()
 
 
 class PackedPack(StackedPack):
     """A pack whose layers compute all models at once; convolutions after the first layer are grouped convolutions."""
 
     backend = "packed"
-    products = False
 
     def __init__(self, initial: nn.Module, n_models: int, problem: Problem, device: torch.device) -> None:
         super().__init__(initial, n_models, problem, device)
+        self._convolutions = self._new_convolutions()
         self._packed: dict[str, Tensor] = {
-            name: PackedTensor.of(value, self.products) for name, value in (self.parameters | self.buffers).items()
+            name: PackedTensor.of(value, self._convolutions) for name, value in (self.parameters | self.buffers).items()
         }
 
+    def _new_convolutions(self) -> Convolutions:
+        return Convolutions()
+
     def _outputs(self, inputs: Tensor) -> Sequence[Tensor]:
-        outputs = functional_call(self.members[0], self._packed, (inputs,))
+        try:
+            outputs = functional_call(self.members[0], self._packed, (inputs,))
+        finally:
+            self._convolutions.forget()
         return [output.stacked if isinstance(output, PackedTensor) else output.expand(len(self), *output.shape) for output in outputs]
+
+    def _losses(self, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
+        """Compute the losses on one batch, as `StackedPack._losses`; cross-entropies in a quarter of the operations."""
+        if not all(uses_cross_entropy(task) and output.dim() == 3 for task, output in zip(self._tasks, outputs, strict=True)):
+            return super()._losses(outputs, targets)
+        return torch.stack([_cross_entropies(output, targets[:, t].long()) for t, output in enumerate(outputs)], dim=1)
 
 
 class ProductsPack(PackedPack):
-    """A packed pack whose later convolutions are matrix products, for devices on which grouped convolutions are slow."""
+    """A packed pack whose convolutions are matrix products, for devices on which wide or grouped convolutions are slow."""
 
     backend = "packed+products"
-    products = True
+
+    def _new_convolutions(self) -> Convolutions:
+        return Convolutions(are_products=True)
 
 
 def why_missing(device: torch.device) -> str | None:
@@ -221,7 +317,7 @@ class FusedPackedPack(PackedPack):
     def _prepared(self, network: nn.Module) -> nn.Module:
         missing = why_missing(self._device)
         if missing is not None:
-            raise BackendMissingError(f"backend packed+kernel is not available: {missing}; backend: auto chooses an available one")
+            raise BackendMissingError(f"backend {self.backend} is not available: {missing}; backend: auto chooses an available one")
         self._plain = copy.deepcopy(network)
         if not fuse(network):
             self.backend = "packed"  # no layer of this network fits the kernel
@@ -232,12 +328,29 @@ class FusedPackedPack(PackedPack):
         return self._plain
 
 
-def _conv_pool(inputs: Tensor, weight: Any, bias: Any, relu: bool) -> Tensor:
-    from trainer.pack.kernels.gpu_conv_pool import PackedConvPool
+class PooledPackedPack(FusedPackedPack):
+    """A packed pack with the fused kernel, except for layers that read the shared input.
 
-    stacked = inputs.stacked if isinstance(inputs, PackedTensor) else inputs
+    Those are a matrix product of patches, which all models and layers share, and a kernel that adds the bias, pools and applies relu. This
+    moves more memory than the fused kernel does, but leaves the products to the vendor's library.
+    """
+
+    backend = "packed+pool"
+
+    def _new_convolutions(self) -> Convolutions:
+        return Convolutions(pool_apart=True)
+
+
+def _conv_pool(inputs: Tensor, weight: Any, bias: Any, relu: bool) -> Tensor:
+    from trainer.pack.kernels.gpu_conv_pool import PackedConvPool, PackedPool
+
     zero = weight.stacked.new_zeros(weight.stacked.shape[:2]) if bias is None else bias.stacked
-    outputs: Tensor = PackedConvPool.apply(stacked, weight.stacked, zero, relu)
+    if isinstance(inputs, PackedTensor):
+        outputs: Tensor = PackedConvPool.apply(inputs.stacked, weight.stacked, zero, relu)
+    elif weight.convolutions.pool_apart:
+        outputs = PackedPool.apply(_conv2d_of_shared_patches(inputs, weight, None), zero, relu)
+    else:
+        outputs = PackedConvPool.apply(inputs, weight.stacked, zero, relu)
     return outputs
 
 

@@ -15,7 +15,7 @@ from trainer.problems.problem import Problem
 from trainer.training.trial import TrialSpec
 from trainer.training.two_phase import TwoPhase
 
-CANDIDATES = ("packed", "packed+products", "packed+kernel", "vmap")
+CANDIDATES = ("packed", "packed+products", "packed+pool", "packed+kernel", "vmap")
 """The gradients of the first backend that works are the reference for the others."""
 _N_TIMED = 20
 _LARGEST_TIMED = 32

@@ -1,7 +1,9 @@
 """Every backend of a pack computes the same: each against the plain loop, in float64."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -12,11 +14,15 @@ from trainer.models.published import CIFAR10MNIST, MULTIMNIST
 from trainer.pack.backends import backend_of, pack_of
 from trainer.pack.device import BACKENDS, BackendMissingError, Place
 from trainer.pack.kernels.library import why_missing
+from trainer.pack.loop import load_starts
 from trainer.settings import RetrainSettings, SparsifySettings
 from trainer.training.two_phase import TwoPhase
 
-# The GPU's kernel takes minutes in Triton's interpreter; test_gpu_conv_pool.py has it on a small network.
-OTHERS = [name for name in BACKENDS if name not in ("loop", "packed+kernel") and not (name == "loop+kernel" and why_missing())]
+GPU_KERNELS = ["packed+pool", "packed+kernel"] if find_spec("triton") else []
+"""Backends that take minutes to train a network in Triton's interpreter; test_gpu_conv_pool.py trains a small one with them."""
+OTHERS = [name for name in BACKENDS if name not in ("loop", "packed+pool", "packed+kernel")]
+if why_missing():
+    OTHERS.remove("loop+kernel")
 SHAPES = {"MultiMNIST": (MULTIMNIST, (1, 28, 28)), "Cifar10Mnist": (CIFAR10MNIST, (3, 32, 32))}
 SETTINGS = TrainingSettings(
     batch_size=16, sparsify=SparsifySettings(outer_iterations=2, epochs=1), retrain=RetrainSettings(outer_iterations=2, epochs=2)
@@ -90,6 +96,41 @@ def test_every_network_trains_alike_on_every_backend(shape: str, model: str) -> 
             for part, losses in reference.measurements.losses.items():
                 assert ours.measurements.losses[part] == pytest.approx(losses, rel=1e-9), part
                 assert ours.measurements.metrics[part] == pytest.approx(reference.measurements.metrics[part], rel=1e-9), part
+
+
+@pytest.mark.parametrize(
+    ("shape", "model"),
+    [
+        pytest.param(shape, model, marks=pytest.mark.full if (shape, model) == ("MultiMNIST", "hps") else pytest.mark.slow)
+        for shape in SHAPES
+        for model in ("hps", "mdmtn", "mtan", "stl")
+    ],
+)
+def test_gradients_of_every_network_agree_on_every_backend(shape: str, model: str) -> None:
+    """On the GPU's kernels too, which run in Triton's interpreter where there is no GPU."""
+    layers, size = SHAPES[shape]
+    problem = noise(size, layers.networks([10, 10]), n_train=2)
+    assert isinstance(problem.train, Split)
+    initial, generator = problem.networks[model](), torch.Generator().manual_seed(1)
+    starts = [
+        {name: value + 0.1 * torch.randn(value.shape, generator=generator, dtype=value.dtype) for name, value in initial.named_parameters()}
+        | dict(initial.named_buffers())
+        for _ in range(2)
+    ]
+    expected: dict[str, Tensor] = {}
+    for backend in ["loop", *OTHERS, *GPU_KERNELS]:
+        device = torch.device("cuda" if backend in GPU_KERNELS and torch.cuda.is_available() else "cpu")
+        pack = pack_of(copy.deepcopy(initial), 2, problem, Place(device, backend))
+        assert pack.backend == backend
+        load_starts(pack, starts)
+        losses = pack.backward_of_sum(problem.train.inputs.to(device), problem.train.targets.to(device))
+        found = {"losses": losses} | pack.buffers
+        found |= {f"gradient of {name}": leaf.grad for name, leaf in pack.parameters.items() if leaf.grad is not None}
+        expected = expected or {name: value.clone() for name, value in found.items()}
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            gap = (found[name].cpu() - value).abs().max()
+            assert gap <= 1e-12 * max(1, float(value.abs().max())), (backend, name, gap)
 
 
 @pytest.mark.full
