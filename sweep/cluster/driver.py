@@ -380,7 +380,7 @@ def _report_fault(event: str, trial: Any, avoidance: Avoidance, events: _Events)
             events.send("node_avoided", message=fault.message, node=fault.node, host=fault.host)
         elif event == "pack_failed" and avoidance.is_last(fault.node):
             fault = WorkerError(Kind.USER, f"no node is left that can train; {fault.host}: {fault.message}", fault.node, fault.host)
-    if fault.kind is Kind.USER:
+    if fault.kind in (Kind.USER, Kind.BACKEND):
         events.send("user_error", message=fault.message)
     else:
         events.send(event, message=fault.message, root=root)
