@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -239,7 +239,8 @@ def _full_float32() -> Iterator[None]:
 
     PyTorch has an older and a newer set of switches and refuses a mixture of them, so both are set, and restored afterwards.
     """
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     operations = (matmul, cudnn.conv, cudnn.rnn) if hasattr(matmul, "fp32_precision") else ()  # since torch 2.9
     new = [operation.fp32_precision for operation in operations]
     products, convolutions = _legacy(torch.get_float32_matmul_precision), _legacy(lambda: cudnn.allow_tf32)
