@@ -188,7 +188,7 @@ class Resources(BaseModel):
     model_config = _STRICT
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """The device that workers train on; `auto` is a GPU if a worker asks for one (`gpus`), otherwise the CPU."""
+    """The device that workers train on; `auto` uses a GPU for a worker that asks for one (`gpus`), otherwise the CPU."""
     cpus: Annotated[float, Range(gt=0, le=10_000)] = 1.0
     """CPU cores of one worker. On a CPU it trains with one thread; beside a GPU it uses all of them for clustering."""
     gpus: Annotated[float, Range(ge=0, le=1_000)] = 0.0
