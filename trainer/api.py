@@ -10,7 +10,7 @@ spec = TrialSpec("a", "mdmtn", "wcal_growl", (0.003, 0.5, 0.497), seed=0, settin
 print(result.mean_accuracy("test"), result.measurements.rows.sparsity_rate)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -54,7 +54,6 @@ __all__ = [
     "check_problem",
     "classification",
     "energy_meter",
-    "exclusive_use",
     "fits",
     "from_bytes",
     "model_tensors",
@@ -155,17 +154,19 @@ def fits(specs: Sequence[TrialSpec], problem: Problem, *, device: str, backend: 
     torch_device = resolve_device(device)
     if torch_device.type != "cuda" or not METHODS[specs[0].method].packable:
         return None
-    return largest_pack(specs, problem, Place(torch_device, backend), CudaMemory(torch_device), share)
+    with exclusive_use(torch_device):
+        return largest_pack(specs, problem, Place(torch_device, backend), CudaMemory(torch_device), share)
 
 
-def timed_backend(specs: Sequence[TrialSpec], problem: Problem, *, device: str) -> Timing | None:
-    """Determine the fastest backend for these trials on a CUDA device by measurement; None as for `fits`.
-
-    Measure within `exclusive_use(device)`, and publish the choice there too. Other workers of the device then wait for it instead of
-    measuring it again.
+def timed_backend(
+    specs: Sequence[TrialSpec], problem: Problem, *, device: str, settle: Callable[[Callable[[], Timing]], str]
+) -> str | None:
+    """Return the backend for these trials on a CUDA device, chosen by measurement; None as for `fits`.
 
     Args:
         specs, problem, device: as for `start`.
+        settle: takes a function that measures the backends, and returns the name of one. All other workers of the device wait while it
+            runs. If it publishes the choice, they find it there when it is their turn, and need not measure again.
 
     Raises:
         NoBackendError: no backend can train this network on this device.
@@ -174,7 +175,8 @@ def timed_backend(specs: Sequence[TrialSpec], problem: Problem, *, device: str) 
     torch_device = resolve_device(device)
     if torch_device.type != "cuda" or problem.is_small or not METHODS[specs[0].method].packable:
         return None
-    return fastest_backend(specs, problem, Place(torch_device), CudaMemory(torch_device), len(specs))
+    with exclusive_use(torch_device):
+        return settle(lambda: fastest_backend(specs, problem, Place(torch_device), CudaMemory(torch_device), len(specs)))
 
 
 def train(

@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -32,7 +32,7 @@ from trainer.settings import TrainingSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainer.api import Problem, State, Training, TrialSpec
+    from trainer.api import Problem, State, Timing, Training, TrialSpec
 
 _CHECKPOINT_SHARE = 0.05
 """Share of the time that checkpoints may take."""
@@ -434,29 +434,28 @@ class PackRun:
 
     def _settled_backend(self) -> str:
         """Return the backend of the job; on a GPU, `auto` is replaced by the one that the sweep's first worker measured as fastest."""
-        from trainer.api import exclusive_use, resolve_device, timed_backend
+        from trainer.api import resolve_device, timed_backend
 
-        job, device = self.job, resolve_device(self._device)
-        if job.backend != "auto" or self._problem is None or not self._specs or device.type != "cuda":
+        job, store = self.job, self._store
+        if job.backend != "auto" or self._problem is None or not self._specs or resolve_device(self._device).type != "cuda":
             return job.backend
-        problem, specs = self._problem, list(self._specs.values())
 
-        def choose() -> dict[str, Any]:
-            timing = timed_backend(specs, problem, device=self._device)
-            if timing is None:
-                return {"backend": "auto", "seconds_a_step_and_model": {}, "left_out": {}, "device": self._device}
-            return {
-                "backend": timing.backend,
-                "seconds_a_step_and_model": dict(timing.step_s),
-                "left_out": dict(timing.failures),
-                "device": self._device,
-            }
+        def settle(measure: "Callable[[], Timing]") -> str:
+            def choose() -> dict[str, Any]:
+                timing = measure()
+                return {
+                    "backend": timing.backend,
+                    "seconds_a_step_and_model": dict(timing.step_s),
+                    "left_out": dict(timing.failures),
+                    "device": self._device,
+                }
 
-        settled = self._store.settled_backend(job.model)
-        if settled is not None:
-            return settled
-        with exclusive_use(device):  # the other workers of this GPU wait here, and then read the choice instead of measuring again
-            return self._store.settle_backend(job.model, choose)
+            return store.settle_backend(job.model, choose)
+
+        settled = store.settled_backend(job.model)
+        if settled is None:
+            settled = timed_backend(list(self._specs.values()), self._problem, device=self._device, settle=settle)
+        return settled or job.backend
 
     def _as_memory_allows(self, part: _Part) -> list[_Part]:
         """Return the part, or pieces of equal size if it does not fit into the GPU's memory."""

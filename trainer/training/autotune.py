@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.errors import TrainerError
-from trainer.pack.device import Place, exclusive_use
+from trainer.pack.device import Place
 from trainer.pack.device_errors import is_device_error, is_out_of_memory
 from trainer.pack.loop import Pack
 from trainer.problems.problem import Problem
@@ -135,11 +135,10 @@ def _peak_memory(specs: Sequence[TrialSpec], problem: Problem, place: Place, mem
     """Return the peak memory of steps and an evaluation of a pack, in bytes; None if memory is insufficient for it."""
     memory.restart()
     try:
-        training = TwoPhase(specs, problem, place)  # mostly work of the CPU, during which other workers may use the device
-        with exclusive_use(place.device):
-            training.take_steps(4)
-            training.pack.evaluate(problem.validation.on(place.device))
-            memory.wait()
+        training = TwoPhase(specs, problem, place)
+        training.take_steps(4)
+        training.pack.evaluate(problem.validation.on(place.device))
+        memory.wait()
     except Exception as error:
         if not is_out_of_memory(error):
             raise

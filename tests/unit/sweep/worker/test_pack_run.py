@@ -27,6 +27,7 @@ from sweep.store.store import Store, StoreError, StoreWriteError
 from sweep.worker.pack_run import PackRun, next_retry
 from trainer.catalog import PROBLEMS
 from trainer.energy.meter import Energy
+from trainer.pack.device import exclusive_use
 from trainer.training.autotune import Timing
 
 DENSE = [0.0, 0.5, 0.5]
@@ -713,7 +714,7 @@ def test_the_workers_of_a_gpu_measure_its_backends_once(tmp_path: Path, monkeypa
         "left_out": {"vmap": "ValueError: no"},
         "device": "cuda",
     }
-    with trainer.api.exclusive_use(torch.device("cuda")):
+    with exclusive_use(torch.device("cuda")):
         PackRun(dataclasses.replace(job, attempt=2))
 
 
