@@ -251,8 +251,8 @@ class PackRun:
                 self._keep_whole_epochs(part)
                 if is_out_of_memory(error) and len(part.trial_ids) > 1:
                     return None, True
-                if is_backend_error(error) and self._has_simpler_backend():
-                    self._simplify_backend(part, error)
+                if self._take_simpler_backend(error):
+                    part.training, part.state = None, self._furthest_state(part.trial_ids) or part.state
                     return None, False
                 raise
             part.error = f"{type(error).__name__}: {error}"
@@ -288,17 +288,19 @@ class PackRun:
         self._checkpointed_phase = _phase_of(training)
         return training
 
-    def _has_simpler_backend(self) -> bool:
-        """Return whether the backend was chosen by a measurement, perhaps on another GPU, and also exists without its kernel."""
-        return self.job.backend == "auto" and "+" in self._backend
+    def _take_simpler_backend(self, error: Exception) -> bool:
+        """Give up the kernel of the backend if it causes the error and was not named in the grid file but chosen, perhaps on another GPU.
 
-    def _simplify_backend(self, part: _Part, error: Exception) -> None:
-        """Continue a part from the last checkpoint without the kernel of its backend, which does not work here."""
+        Returns:
+            Whether the pack now has another backend.
+        """
         from trainer.training.measurements import reason_of
 
+        if not is_backend_error(error) or self.job.backend != "auto" or "+" not in self._backend:
+            return False
         failed, self._backend = self._backend, self._backend.partition("+")[0]
-        part.training, part.state = None, self._furthest_state(part.trial_ids) or part.state
         self._notes.append(f"backend {failed} does not work here ({reason_of(error)}): {self._backend} was used instead")
+        return True
 
     def _halve(self, part: _Part) -> None:
         """Split a part into halves that resume from the last checkpoint, so the epochs since then are repeated."""
@@ -459,18 +461,26 @@ class PackRun:
 
     def _as_memory_allows(self, part: _Part) -> list[_Part]:
         """Return the part, or pieces of equal size if it does not fit into the GPU's memory."""
-        from trainer.api import fits
-
         if self._problem is None or len(part.trial_ids) == 1:
             return [part]
-        specs = [self._specs[trial_id] for trial_id in part.trial_ids]
-        largest = fits(specs, self._problem, device=self._device, backend=self._backend, share=min(1.0, self.job.gpus or 1.0))
+        largest = self._largest_pack([self._specs[trial_id] for trial_id in part.trial_ids], self._problem)
         if largest is None or len(part.trial_ids) <= largest:
             return [part]
         n_parts = -(-len(part.trial_ids) // largest)
         bounds = [round(i * len(part.trial_ids) / n_parts) for i in range(n_parts + 1)]
         pieces = [part.trial_ids[start:stop] for start, stop in pairwise(bounds)]
         return [_Part(f"{part.name}-{number}", ids, part.state) for number, ids in enumerate(pieces, start=1)]
+
+    def _largest_pack(self, specs: "Sequence[TrialSpec]", problem: "Problem") -> int | None:
+        """Return how many of these trials fit into the GPU's memory; None if that does not matter here."""
+        from trainer.api import fits
+
+        try:
+            return fits(specs, problem, device=self._device, backend=self._backend, share=min(1.0, self.job.gpus or 1.0))
+        except Exception as error:
+            if not self._take_simpler_backend(error):
+                raise
+        return self._largest_pack(specs, problem)
 
     def _own_checkpoints(self) -> list[Checkpoint]:
         """Return the checkpoint that the job names and those of earlier tries of this pack and its parts, most advanced first."""

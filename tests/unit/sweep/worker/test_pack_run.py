@@ -676,6 +676,23 @@ def test_a_kernel_that_fails_here_is_replaced(tmp_path: Path, monkeypatch: pytes
         assert note.endswith("): packed was used instead")
 
 
+def test_a_kernel_that_fails_when_memory_is_measured_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def fits(*arguments: Any, backend: str, **named: Any) -> int:
+        measured.append(backend)
+        if "+" in backend:
+            raise TOO_LARGE
+        return 2
+
+    monkeypatch.setattr(PackRun, "_settled_backend", lambda run: "packed+products")
+    monkeypatch.setattr(trainer.api, "fits", fits)
+    PackRun(job_of(tmp_path / "out"))
+    assert measured == ["packed+products", "packed"]
+    with pytest.raises(type(TOO_LARGE)):
+        PackRun(job_of(tmp_path / "out", backend="packed+products"))
+
+
 def test_a_kernel_that_the_grid_file_names_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing_kernel(monkeypatch, TOO_LARGE, None)
     with pytest.raises(type(TOO_LARGE)):
