@@ -10,7 +10,7 @@ spec = TrialSpec("a", "mdmtn", "wcal_growl", (0.003, 0.5, 0.497), seed=0, settin
 print(result.mean_accuracy("test"), result.measurements.rows.sparsity_rate)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from trainer.problems.custom.source import ProblemError
 from trainer.problems.facts import ProblemFacts
 from trainer.problems.problem import Problem, Split, Stream, Task, classification, regression
 from trainer.settings import TrainingSettings
-from trainer.training.autotune import CudaMemory, fastest_backend, largest_pack
+from trainer.training.autotune import CudaMemory, NoBackendError, Timing, fastest_backend, largest_pack
 from trainer.training.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
 from trainer.training.trial import EpochMeasurements, TrialMeasurements, TrialResult, TrialSpec
 from trainer.training.usage import Usage
@@ -35,6 +35,7 @@ __all__ = [
     "CheckpointError",
     "EnergyMeter",
     "EpochMeasurements",
+    "NoBackendError",
     "Problem",
     "ProblemError",
     "ProblemFacts",
@@ -42,6 +43,7 @@ __all__ = [
     "State",
     "Stream",
     "Task",
+    "Timing",
     "Training",
     "TrainingSettings",
     "TrialMeasurements",
@@ -156,24 +158,25 @@ def fits(specs: Sequence[TrialSpec], problem: Problem, *, device: str, backend: 
         return largest_pack(specs, problem, Place(torch_device, backend), CudaMemory(torch_device), share)
 
 
-def timed_backend(specs: Sequence[TrialSpec], problem: Problem, *, device: str) -> tuple[str, dict[str, float]] | None:
-    """Determine the fastest backend for these trials on a CUDA device by measurement; None as for `fits`.
+def timed_backend(
+    specs: Sequence[TrialSpec], problem: Problem, *, device: str, settle: Callable[[Callable[[], Timing]], str]
+) -> str | None:
+    """Return the backend for these trials on a CUDA device, chosen by measurement; None as for `fits`.
 
     Args:
         specs, problem, device: as for `start`.
-
-    Returns:
-        The name of the fastest backend, and a mapping backend -> seconds per step and model.
+        settle: takes a function that measures the backends, and returns the name of one. All other workers of the device wait while it
+            runs. If it publishes the choice, they find it there when it is their turn, and need not measure again.
 
     Raises:
-        RuntimeError: no backend can train this network on this device.
+        NoBackendError: no backend can train this network on this device.
+        RuntimeError, MemoryError: memory is insufficient for one model, or the device was lost.
     """
     torch_device = resolve_device(device)
     if torch_device.type != "cuda" or problem.is_small or not METHODS[specs[0].method].packable:
         return None
     with exclusive_use(torch_device):
-        fastest = fastest_backend(specs, problem, Place(torch_device), CudaMemory(torch_device), len(specs))
-    return fastest.backend, dict(fastest.step_s)
+        return settle(lambda: fastest_backend(specs, problem, Place(torch_device), CudaMemory(torch_device), len(specs)))
 
 
 def train(

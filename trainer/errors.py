@@ -14,7 +14,7 @@ class TrainerError(Exception):
 
     kind = "trial"
     """What can be done about it: `trial` (only the user can fix it, so the trial is not repeated), `node` (another machine may have what
-    this one lacks), `passing` (transient: it may work later)."""
+    this one lacks), `backend` (another backend can compute the network), `passing` (transient: it may work later)."""
 
     def __init__(self, problem: str, where: object = None, hint: str | None = None) -> None:
         super().__init__(problem, where, hint)

@@ -22,6 +22,7 @@ from typing import Any
 
 from sweep.cluster.avoid import Avoidance
 from sweep.cluster.local import LocalRayWatch, keep_to_loopback, kill_session, private_token, stop_local_ray_now
+from sweep.cluster.machine import n_mig_instances
 from sweep.cluster.ray_start import start_fault
 from sweep.cluster.slots import WorkerKind, nodes_to_count, slots_of
 from sweep.cluster.temporary import RaySession, temporary_folder, use_scratch
@@ -233,6 +234,7 @@ def _connect(ray: Any, job: AttemptJob) -> Any:
             return ray.init(
                 address="local",  # otherwise Ray joins any cluster on this machine, or the one that RAY_ADDRESS names
                 num_cpus=job.n_local_cpus,
+                num_gpus=n_mig_instances(job.visible_gpus),
                 _memory=job.local_memory,  # Ray itself checks neither nested nor enclosing control groups
                 object_store_memory=_OBJECT_STORE_BYTES,
                 include_dashboard=job.has_dashboard,
@@ -380,7 +382,7 @@ def _report_fault(event: str, trial: Any, avoidance: Avoidance, events: _Events)
             events.send("node_avoided", message=fault.message, node=fault.node, host=fault.host)
         elif event == "pack_failed" and avoidance.is_last(fault.node):
             fault = WorkerError(Kind.USER, f"no node is left that can train; {fault.host}: {fault.message}", fault.node, fault.host)
-    if fault.kind is Kind.USER:
+    if fault.kind in (Kind.USER, Kind.BACKEND):
         events.send("user_error", message=fault.message)
     else:
         events.send(event, message=fault.message, root=root)

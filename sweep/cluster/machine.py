@@ -8,7 +8,7 @@ only the affinity and CUDA_VISIBLE_DEVICES are taken into account.
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +18,7 @@ _NAMES = ("CPU", "GPU", "memory")
 _NO_LIMIT = 2**60  # bytes; cgroup v1 reports about 2^63 if there is no limit
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _GPU_FILE = re.compile(r"nvidia[0-9]+")
+_GPU_UUID = re.compile(r"GPU UUID:\s*(GPU-[0-9a-fA-F-]+)\s*")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def this_machine(
     files = root / "dev"
     n_gpus = sum(_GPU_FILE.fullmatch(path.name) is not None for path in files.iterdir()) if files.is_dir() else 0
     groups = tuple(_groups(root))
-    names = None if visible is None else visible_gpus(visible, n_gpus or None)
+    names = None if visible is None else visible_gpus(visible, n_gpus or None, _gpu_uuids(root))
     limits = (*_of_cpus(groups, n_affine, n_cores), *_of_gpus(n_gpus, visible, names), *_of_memory(groups, root))
     return Machine(limits, names)
 
@@ -78,15 +79,17 @@ def n_local_cpus() -> int:
     return int(this_machine().resources["CPU"])
 
 
-def visible_gpus(variable: str, n_gpus: int | None = None) -> tuple[str, ...]:
+def visible_gpus(variable: str, n_gpus: int | None = None, uuids: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the devices that CUDA_VISIBLE_DEVICES names, parsed in the way of CUDA and PyTorch.
 
     The list ends at the first entry that is not a device (-1, NoDevFiles, an empty entry). If a device is named twice, no device is
-    visible. Numbers and UUIDs (`GPU-...`, `MIG-...`) cannot be mixed: the first entry decides which of them are accepted.
+    visible. Numbers and UUIDs (`GPU-...`, `MIG-...`) cannot be mixed: the first entry decides which of them are accepted. A `GPU-` UUID
+    may be shortened as long as it names one device. Each MIG instance counts as a device.
 
     Args:
         variable: the value of the variable.
         n_gpus: number of devices of the machine, if known; a device number that is too high also ends the list.
+        uuids: the UUIDs of the machine's devices, if known; a UUID that is not among them also ends the list.
     """
     names: list[str] = []
     prefix = next((prefix for prefix in ("GPU-", "MIG-") if variable.startswith(prefix)), "")
@@ -103,7 +106,35 @@ def visible_gpus(variable: str, n_gpus: int | None = None) -> tuple[str, ...]:
         if not entry.startswith(prefix) or (not prefix and n_gpus is not None and int(name) >= n_gpus):
             break
         names.append(name)
-    return tuple(names)
+    return _existing(names, n_gpus, uuids) if prefix == "GPU-" else tuple(names)
+
+
+def _existing(names: Sequence[str], n_gpus: int | None, uuids: Sequence[str]) -> tuple[str, ...]:
+    """Return the names up to the first that is not the beginning of exactly one UUID, or none if two names are of the same device."""
+    if not uuids:
+        return tuple(names[:n_gpus])
+    known = [[uuid for uuid in uuids if uuid.startswith(name)] for name in names]
+    n_known = next((index for index, found in enumerate(known) if len(found) != 1), len(names))
+    devices = {found[0] for found in known[:n_known]}
+    return tuple(names[:n_known]) if len(devices) == n_known else ()
+
+
+def _gpu_uuids(root: Path) -> list[str]:
+    """Return the UUIDs of the devices as NVIDIA's driver lists them on Linux; an empty list if one of them is not known."""
+    files = sorted(root.glob("proc/driver/nvidia/gpus/*/information"))
+    uuids = [match[1] for file in files for match in map(_GPU_UUID.fullmatch, _lines(file)) if match is not None]
+    return uuids if len(uuids) == len(files) else []
+
+
+def n_mig_instances(visible: str | None) -> int | None:
+    """Return how many GPUs a local Ray has if CUDA_VISIBLE_DEVICES lists MIG instances; otherwise None, because Ray then counts itself.
+
+    Ray counts at most as many as there are whole GPUs. Each worker uses one instance, as CUDA allows no more for a process.
+
+    Args:
+        visible: the value of the variable; None if it is not set.
+    """
+    return len(visible.split(",")) if visible is not None and visible.startswith("MIG-") else None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Kinds of workers, and how many workers of each kind fit on the nodes of a cluster."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,12 +57,23 @@ class WorkerKind:
 def worker_kinds(resources: Resources) -> tuple[WorkerKind, ...]:
     """Return the kind of worker that `resources` itself describes, followed by those listed in its `also`."""
     asked: tuple[Resources | OtherWorkers, ...] = (resources, *resources.also)
-    return tuple(_kind(kind, is_mixed=len(asked) > 1) for kind in asked)
+    return tuple(map(_kind, asked))
 
 
-def _kind(asked: Resources | OtherWorkers, *, is_mixed: bool) -> WorkerKind:
-    # A worker without a GPU must not use those of the other workers: Ray does not hide a node's GPUs from workers that requested none.
-    device = "cpu" if is_mixed and asked.device == "auto" and not asked.gpus else asked.device
+def hide_gpus(device: str, environment: MutableMapping[str, str]) -> None:
+    """Hide the node's GPUs from a worker that trains on a CPU. Ray does not hide them from workers that requested none.
+
+    Args:
+        device: the device of the worker's job.
+        environment: the environment variables of the worker's process, which must not have used CUDA yet.
+    """
+    if device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def _kind(asked: Resources | OtherWorkers) -> WorkerKind:
+    # A worker that requested no GPU must not use one: every worker of the node would, and Ray would count none of them.
+    device = "cpu" if asked.device == "auto" and not asked.gpus else asked.device
     n_threads = max(1, int(asked.cpus)) if asked.gpus else 1
     return WorkerKind(
         {"CPU": asked.cpus, "GPU": asked.gpus, "memory": asked.memory}, {"device": device, "gpus": asked.gpus, "n_threads": n_threads}

@@ -12,6 +12,7 @@ from ray.tune import PlacementGroupFactory, Trainable
 from ray.util.placement_group import PlacementGroup, placement_group
 
 from sweep.cluster.gauges import PackGauges
+from sweep.cluster.slots import hide_gpus
 from sweep.cluster.temporary import restore_users_folder
 from sweep.monitor.progress import pack_label
 from sweep.planning.pack_job import PackJob
@@ -32,6 +33,7 @@ class PackTrainable(Trainable):
         """Resume the pack from its last checkpoint. An error is kept for the first `step` to raise, since Tune would lose its kind here."""
         restore_users_folder(os.environ)
         job = PackJob.from_json(config["pack"]["job"])
+        hide_gpus(job.device, os.environ)
         self._label = label_of(config["pack"]["job"])
         self._gauges = PackGauges(job.sweep, job.study, job.pack_id)
         self._fault: Exception | None = None

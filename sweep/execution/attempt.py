@@ -25,7 +25,7 @@ from sweep.execution.driver_process import DriverProcess
 from sweep.execution.log import keep_log, written_log
 from sweep.execution.reporter import Reporter
 from sweep.execution.stopping import Stopping
-from sweep.execution.sweep_run import Member
+from sweep.execution.sweep_run import SweepRun
 from sweep.monitor.outcome import Timing
 from sweep.store.errors import StoreError, UnreachableError
 from sweep.store.remote.path import StorePath
@@ -60,7 +60,7 @@ class Attempts:
         self._fit_started: float | None = None
         self._avoided: set[str] = set()
 
-    def look_at_cluster(self, members: Sequence[Member], turn: Turn) -> None:
+    def look_at_cluster(self, members: Sequence[SweepRun], turn: Turn) -> None:
         """Make an attempt without packs, which checks the nodes and counts the workers that fit.
 
         Raises:
@@ -71,7 +71,7 @@ class Attempts:
         log = written_log(kept)
         self._follow(self._job(members, log, number, []), log, kept, turn)
 
-    def train(self, members: Sequence[Member], turn: Turn) -> None:
+    def train(self, members: Sequence[SweepRun], turn: Turn) -> None:
         """Train the remaining packs of these sweeps, as far as one attempt gets.
 
         Raises:
@@ -100,7 +100,7 @@ class Attempts:
                 ):  # the next attempt clears it too, and this error must not hide the one that ended this attempt
                     member.store.clear_live()
 
-    def _job(self, members: Sequence[Member], log: Path, number: int, packs: list[dict[str, Any]]) -> AttemptJob:
+    def _job(self, members: Sequence[SweepRun], log: Path, number: int, packs: list[dict[str, Any]]) -> AttemptJob:
         config = members[0].config
         return AttemptJob(
             roots=[str(member.store.root) for member in members],

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from sweep.errors import SweepError
-from sweep.execution.sweep_run import Member
+from sweep.execution.sweep_run import SweepRun
 
 LOCAL = "local"
 _ADDRESS, _JOB = "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -59,7 +59,7 @@ def refuse_job_folder(root: str, environment: Mapping[str, str] | None = None) -
         )
 
 
-def job_metadata(members: Sequence[Member], attempt: int, n_packs: int) -> dict[str, str]:
+def job_metadata(members: Sequence[SweepRun], attempt: int, n_packs: int) -> dict[str, str]:
     """Return the sweeps, folders and counts of an attempt as metadata for Ray; the page shows `job_name` in its Name column.
 
     A submitted job (`ray job submit`) keeps its own metadata, and these are added to it.

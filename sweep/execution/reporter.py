@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sweep.execution.failures import Failures
 from sweep.execution.stopping import Stopping
-from sweep.execution.sweep_run import Member
+from sweep.execution.sweep_run import SweepRun
 from sweep.monitor.progress import Progress, Snapshot
 from sweep.store.errors import UnreachableError
 from sweep.store.remote.path import StorePath
@@ -28,7 +28,7 @@ class Reporter:
         stopping: stops the run after a final failure if the user wants that.
     """
 
-    def __init__(self, members: Sequence[Member], progress: Progress, stopping: Stopping) -> None:
+    def __init__(self, members: Sequence[SweepRun], progress: Progress, stopping: Stopping) -> None:
         self._members = members
         self._progress = progress
         self._stopping = stopping
@@ -114,7 +114,7 @@ class Reporter:
 
     def show_requests(self) -> None:
         """Report each new request to pause, resume or stop a sweep that came from elsewhere."""
-        for member in () if self._stopping.is_told else self._members:
+        for member in () if self._stopping.is_announced else self._members:
             before, member.reported_request = member.reported_request, member.current_request()
             if member.reported_request != before:
                 self.message(f"{member.config.name}: {_REQUESTS[member.reported_request]}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from sweep.execution.driver_process import DriverProcess
-from sweep.execution.sweep_run import Member
+from sweep.execution.sweep_run import SweepRun
 from sweep.monitor.progress import Progress
 from sweep.store.errors import UnreachableError
 
@@ -21,7 +21,7 @@ class Stopping:
         fails_fast: stop at the first failure that is not retried.
     """
 
-    def __init__(self, members: Sequence[Member], progress: Progress, *, fails_fast: bool) -> None:
+    def __init__(self, members: Sequence[SweepRun], progress: Progress, *, fails_fast: bool) -> None:
         self._members = members
         self._progress = progress
         self._fails_fast = fails_fast
@@ -31,7 +31,7 @@ class Stopping:
         """The driver of the current attempt; None between attempts."""
 
     @property
-    def is_told(self) -> bool:
+    def is_announced(self) -> bool:
         """Whether the user already knows that the run is stopping, because of an interrupt or --fail-fast."""
         return self._n_interrupts > 0 or self._failed_fast
 
@@ -39,7 +39,7 @@ class Stopping:
         """Return whether the run was interrupted, or a stop was requested for every sweep that has packs left."""
         return self._n_interrupts > 0 or all(member.store.control.stop_requested() for member in self._members if member.plan.packs)
 
-    def was_stopped(self, member: Member) -> bool:
+    def was_stopped(self, member: SweepRun) -> bool:
         """Return whether a person stopped this sweep; --fail-fast does not count."""
         return self._n_interrupts > 0 or (not self._failed_fast and member.store.control.stop_requested())
 
@@ -63,7 +63,7 @@ class Stopping:
 
     def stop_at_failure(self) -> bool:
         """With --fail-fast, request a stop of every sweep, and return whether this failure was the first to do so."""
-        if not self._fails_fast or self.is_told:
+        if not self._fails_fast or self.is_announced:
             return False
         self._failed_fast = True
         self._progress.message("stopping (--fail-fast): running epochs end and are kept")
@@ -82,7 +82,7 @@ class Stopping:
         elif self.driver is not None:
             self.driver.stop_now()
 
-    def _request_stop(self, member: Member) -> None:
+    def _request_stop(self, member: SweepRun) -> None:
         try:
             member.store.control.request_stop()
         except UnreachableError:  # the workers could not read the request either

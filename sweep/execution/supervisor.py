@@ -18,7 +18,7 @@ from sweep.execution.cluster_address import LOCAL, cluster_address, joining_note
 from sweep.execution.options import RunOptions
 from sweep.execution.reporter import Reporter
 from sweep.execution.stopping import Stopping
-from sweep.execution.sweep_run import Member
+from sweep.execution.sweep_run import SweepRun
 from sweep.grid.load import GridText, SweepConfig, dump_config
 from sweep.monitor.outcome import Outcome, Timing
 from sweep.monitor.progress import Progress
@@ -59,7 +59,7 @@ def run_sweeps(
         SweepError: the cluster cannot be used.
         ValueError: the configs have different resources or share an output.
     """
-    members = [Member(config, options.limit, grid_file or GridText(dump_config(config))) for config in configs]
+    members = [SweepRun(config, options.limit, grid_file or GridText(dump_config(config))) for config in configs]
     if len({member.store.root for member in members}) < len(members) or len({config.resources for config in configs}) != 1:
         raise ValueError("a run expects one or more sweeps with an output each and the same resources")
     for member in members:
@@ -89,7 +89,7 @@ def expected_workers(config: SweepConfig, address: str | None) -> WorkerCount:
 class _Run:
     """An active run, which plans and makes attempts until nothing is left or it stops."""
 
-    def __init__(self, members: Sequence[Member], locks: Sequence[FolderLock], progress: Progress, options: RunOptions) -> None:
+    def __init__(self, members: Sequence[SweepRun], locks: Sequence[FolderLock], progress: Progress, options: RunOptions) -> None:
         self._members = members
         self._locks = locks
         self._address = cluster_address(options.address)
@@ -126,7 +126,7 @@ class _Run:
         self._timing.total_s = self._reporter.elapsed_s
         return outcomes
 
-    def _attempt(self, members: Sequence[Member]) -> None:
+    def _attempt(self, members: Sequence[SweepRun]) -> None:
         if self._address is not None:  # check its nodes first, and size the packs for its number of workers
             self._attempts.look_at_cluster(members, self._turn)
             self._plan()

@@ -30,7 +30,7 @@ from trainer.problems.custom.factory import OwnProblem
 from trainer.problems.custom.source import SourceError
 
 
-class Member:
+class SweepRun:
     """A sweep and its results folder.
 
     Args:

@@ -188,19 +188,21 @@ class Resources(BaseModel):
     model_config = _STRICT
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """The device that workers train on; `auto` uses a GPU if there is one."""
+    """The device that workers train on; `auto` uses a GPU for a worker that asks for one (`gpus`), otherwise the CPU."""
     cpus: Annotated[float, Range(gt=0, le=10_000)] = 1.0
     """CPU cores of one worker. On a CPU it trains with one thread; beside a GPU it uses all of them for clustering."""
     gpus: Annotated[float, Range(ge=0, le=1_000)] = 0.0
-    """GPUs of one worker; 0.5 lets two workers share a GPU: one trains while the other clusters or writes its rows."""
+    """GPUs of one worker; 0.5 lets two workers share a GPU: one trains while the other clusters or writes its rows. With 0, a worker
+    uses no GPU unless `device` is `cuda`."""
     memory: Bytes = 1_500_000_000
     """Memory of one worker, as text with a unit (GB = 1e9 bytes, GiB = 2^30) or in bytes."""
     checkpoint_s: Annotated[float, Range(ge=0, le=86_400)] = 5.0
-    """Seconds between two checkpoints of a pack; 0 keeps every epoch. Checkpoints are written only between epochs."""
+    """Least seconds between two checkpoints of a pack; 0 keeps every epoch. If writing one takes long, the next ones come less often, so
+    that about 5 % of the time is spent on them, but at least every 5 minutes. Checkpoints are written only between epochs."""
     backend: Literal["auto", "loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+pool", "packed+kernel"] = "auto"
     """How the passes of a pack are computed: one network after the other (`loop`; with the CPU's fused kernel: `loop+kernel`), by
     `torch.func.vmap`, or all at once (`packed`; with matrix products instead of convolutions: `packed+products`; with a GPU's fused
-    kernel: `packed+kernel`; with it except for first layers, which are products: `packed+pool`). `auto`: on a CPU `loop+kernel`, or
+    kernel: `packed+kernel`; with it except for the first layers, which are products: `packed+pool`). `auto`: on a CPU `loop+kernel`, or
     `loop` without a C compiler; on a GPU the fastest one."""
     pack: PackSize = "auto"
     """How many trials a worker trains in lockstep: a number, or `auto`."""

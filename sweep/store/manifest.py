@@ -133,15 +133,25 @@ class Manifest:
             choose: measures the backends, and returns `backend` and any other values to record. It is called only if no backend has been
                 chosen yet.
         """
-        path = self._folder.root / "plans" / f"backend-{checked_name(model, 'model')}.json"
+        settled = self.settled_backend(model)
+        if settled is None:
+            path = self._backend_path(model)
+            write_first(path, dict(choose()))
+            settled = str(read_json(path)["backend"])
+        return settled
+
+    def settled_backend(self, model: str) -> str | None:
+        """Return the backend that this sweep's first worker has chosen for a model; None if none has been chosen yet."""
         settled = (self.read() or {}).get("backends", {}).get(model)
         if settled is None:
             try:
-                settled = read_json(path)
+                settled = read_json(self._backend_path(model))
             except (FileNotFoundError, UnreadableError):  # missing, or being written
-                write_first(path, dict(choose()))
-                settled = read_json(path)
+                return None
         return str(settled["backend"])
+
+    def _backend_path(self, model: str) -> StorePath:
+        return self._folder.root / "plans" / f"backend-{checked_name(model, 'model')}.json"
 
     def record_backends(self) -> None:
         """Copy the backends that workers chose into the manifest. The caller must hold the lock."""

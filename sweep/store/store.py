@@ -186,6 +186,10 @@ class Store:
         """Return the backend with which this sweep trains a model on GPUs. The first worker chooses it for all."""
         return self._manifest.settle_backend(model, choose)
 
+    def settled_backend(self, model: str) -> str | None:
+        """Return the backend that this sweep's first worker has chosen for a model; None if none has been chosen yet."""
+        return self._manifest.settled_backend(model)
+
     def record_backends(self) -> None:
         """Copy the backends that workers chose into the manifest. The caller must hold the lock."""
         self._manifest.record_backends()

@@ -3,20 +3,20 @@
 | kind | examples | consequence |
 |---|---|---|
 | trial | NaN, an exception in a custom problem | the trial's row records the error, and the trial is not trained again |
+| backend | Triton cannot compile a kernel | `backend: auto` trains without the kernel; any other stops the run with one message |
 | transient | out of memory, a lost connection, a killed worker | the pack is retried after a pause, then planned again |
 | node | broken CUDA, missing packages or data, a full local disk | the node gets no more packs while another node can train them |
 | user | the disk with the results is full | the run stops with one message |
 """
 
 import errno
-import sys
 from collections.abc import Iterator
 from enum import StrEnum
 
 from sweep.store.files import StoreError, StoreWriteError
 from sweep.worker.environment import NodeDiffersError
 from trainer.errors import TrainerError
-from trainer.pack.device_errors import BROKEN_DEVICE, LOST_DEVICE
+from trainer.pack.device_errors import BROKEN_DEVICE, LOST_DEVICE, is_backend_error, is_out_of_memory
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # Errors of one node's view of the folder, which other nodes may be able to write to, or of the node's own disk.
@@ -27,6 +27,7 @@ class Kind(StrEnum):
     """The kind of an error, which decides what happens next; see the table at the top of this module."""
 
     TRIAL = "trial"
+    BACKEND = "backend"
     TRANSIENT = "passing"  # the value that `TrainerError.kind` uses
     NODE = "node"
     USER = "user"
@@ -62,8 +63,10 @@ def kind_of(error: BaseException) -> Kind:
         return Kind.NODE if _number(error) in (errno.EACCES, errno.EPERM) else Kind.TRANSIENT
     if isinstance(error, TrainerError):
         return Kind(error.kind)
-    if isinstance(error, MemoryError) or _is_out_of_device_memory(error):
+    if is_out_of_memory(error):
         return Kind.TRANSIENT
+    if is_backend_error(error):
+        return Kind.BACKEND
     if isinstance(error, (NodeDiffersError, ImportError)):
         return Kind.NODE
     if isinstance(error, OSError):
@@ -75,7 +78,10 @@ def kind_of(error: BaseException) -> Kind:
 
 def message_of(error: BaseException) -> str:
     """Return the message for the user. A `StoreError` is shown as it is; other errors are prefixed with the name of their class."""
-    return str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, StoreError):
+        return str(error)
+    hint = "\n  hint: resources.backend: auto chooses a backend that works on the GPU" if is_backend_error(error) else ""
+    return f"{type(error).__name__}: {error}{hint}"
 
 
 def _kind_of_write(number: int | None) -> Kind:
@@ -106,9 +112,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             return
         yield cause
         cause = cause.__cause__
-
-
-def _is_out_of_device_memory(error: BaseException) -> bool:
-    """Check for torch's out-of-memory error without importing torch, which cannot have raised it unless it was imported."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)

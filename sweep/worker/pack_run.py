@@ -3,12 +3,13 @@
 This module does not import Ray, so it can be tested without a cluster. It imports torch when a `PackRun` is created.
 """
 
+import gc
 import os
 import platform
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,7 @@ from sweep.store.store import Checkpoint, Store, StoreError
 from sweep.worker.columns import epoch_columns, row_columns, usage_columns
 from sweep.worker.faults import Kind, kind_of
 from trainer.catalog import METHODS, find_problem
+from trainer.pack.device_errors import is_backend_error, is_device_error, is_out_of_memory
 from trainer.problems.custom.factory import OwnProblem
 from trainer.problems.custom.source import SourceError, described
 from trainer.settings import TrainingSettings
@@ -30,8 +32,12 @@ from trainer.settings import TrainingSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainer.api import Problem, State, Training, TrialSpec
+    from trainer.api import Problem, State, Timing, Training, TrialSpec
 
+_CHECKPOINT_SHARE = 0.05
+"""Share of the time that checkpoints may take."""
+_LONGEST_PAUSE_S = 300.0
+"""Seconds after which a checkpoint is written however long that takes, unless `checkpoint_s` is longer."""
 _PACKAGES = ("pareto-sweep", "torch", "numpy", "scipy", "scikit-learn", "ray", "pyarrow")
 
 
@@ -64,8 +70,9 @@ class PackRun:
 
     If a trial itself fails (an exception in training), a pack with one trial ends with an `error` row. A larger pack is split
     and its trials train one at a time, so that only the failing trial is lost. If a custom problem cannot be trained, every trial
-    fails. If memory is insufficient for a pack, its halves train one after the other, starting from the last checkpoint. Any other
-    error (sweep/worker/faults.py) is raised, and the caller may try again from the last checkpoint, here or elsewhere.
+    fails. If memory is insufficient for a pack, its halves train one after the other, starting from the last checkpoint. If a kernel of
+    the backend that was chosen for the job cannot be compiled here, the pack continues from there without it. Any other error
+    (sweep/worker/faults.py) is raised, and the caller may try again from the last checkpoint, here or elsewhere.
 
     Nothing that happens after the last epoch makes a trial train again. If the results of a pack cannot be measured together, its
     final state is saved in a checkpoint, and each trial is measured alone from there. A trial that still fails gets an `error` row,
@@ -107,6 +114,10 @@ class PackRun:
         self._backend = self._settled_backend()
         self._parts = [part for first in self._first_parts() for part in self._as_memory_allows(first)]
         self._checkpointed_at = time.monotonic()
+        self._checkpoint_cost_s = 0.0
+        """Seconds that the last checkpoint took."""
+        self._checkpointed_phase: str | None = None
+        """The phase of training at the last checkpoint, or at the start of the part."""
         if self._parts:
             self._report_live(self._parts[0])
         else:
@@ -163,8 +174,11 @@ class PackRun:
             return
         from trainer.api import to_bytes
 
+        started = time.monotonic()
         self._store.save_checkpoint(part.name, self.job.attempt, self._retry, to_bytes(part.training.state_dict()))
         self._checkpointed_at = time.monotonic()
+        self._checkpoint_cost_s = self._checkpointed_at - started
+        self._checkpointed_phase = _phase_of(part.training)
 
     def progress(self) -> dict[str, Any]:
         """Return a few flat figures of the current part; empty before its training has begun."""
@@ -184,8 +198,6 @@ class PackRun:
 
     def _build_problem(self) -> "tuple[Problem | None, list[str]]":
         """Build the problem, and return it with the notes for every row. If a custom problem fails, set `_fault` and return None."""
-        from torch import OutOfMemoryError
-
         job = self.job
         entry = find_problem(job.problem, tuple(job.problem_folders))
         # Pydantic turns JSON lists into the tuples that the options have.
@@ -197,9 +209,11 @@ class PackRun:
         try:
             settings = TypeAdapter(TrainingSettings).validate_python(dict(job.training))
             return entry.prepare(options, job.model, settings, trains=METHODS[job.method].takes_steps)
-        except (OutOfMemoryError, MemoryError, OSError, SourceError):
+        except (OSError, SourceError):
             raise
-        except Exception as error:  # noqa: BLE001 - the worker's edge: an exception in the user's code becomes a row
+        except Exception as error:  # the worker's edge: an exception in the user's code becomes a row
+            if is_device_error(error):
+                raise
             self._fault = f"{job.problem}: {described(error, entry.source)}"
             return None, []
 
@@ -221,8 +235,6 @@ class PackRun:
 
     def _advance(self, part: _Part) -> tuple[list[Any] | None, bool]:
         """Train one epoch. Return the results if it was the last one, and whether memory was insufficient for so many trials."""
-        from torch import OutOfMemoryError
-
         if self._problem is None:
             part.error = self._fault
             return None, False
@@ -233,14 +245,15 @@ class PackRun:
                 part.training.step()
             part.is_trained = part.training.done
             return part.training.results() if part.is_trained else None, False
-        except (OutOfMemoryError, MemoryError):
-            self._keep_whole_epochs(part)
-            if len(part.trial_ids) == 1:
-                raise
-            return None, True
         except Exception as error:
-            if kind_of(error) is not Kind.TRIAL:
+            kind = kind_of(error)
+            if kind is not Kind.TRIAL:
                 self._keep_whole_epochs(part)
+                if is_out_of_memory(error) and len(part.trial_ids) > 1:
+                    return None, True
+                if self._take_simpler_backend(error):
+                    part.training, part.state = None, self._furthest_state(part.trial_ids) or part.state
+                    return None, False
                 raise
             part.error = f"{type(error).__name__}: {error}"
             return None, False
@@ -261,7 +274,7 @@ class PackRun:
         assert self._problem is not None
         specs = [self._specs[trial_id] for trial_id in part.trial_ids]
         starts = [self._starts.get(trial_id) for trial_id in part.trial_ids] if any(trial.start for trial in self.job.trials) else None
-        return start(
+        training = start(
             specs,
             self._problem,
             device=self._device,
@@ -272,6 +285,22 @@ class PackRun:
             given=self._given,
             starts=starts,
         )
+        self._checkpointed_phase = _phase_of(training)
+        return training
+
+    def _take_simpler_backend(self, error: Exception) -> bool:
+        """Give up the kernel of the backend if it causes the error and was not named in the grid file but chosen, perhaps on another GPU.
+
+        Returns:
+            Whether the pack now has another backend.
+        """
+        from trainer.training.measurements import reason_of
+
+        if not is_backend_error(error) or self.job.backend != "auto" or "+" not in self._backend:
+            return False
+        failed, self._backend = self._backend, self._backend.partition("+")[0]
+        self._notes.append(f"backend {failed} does not work here ({reason_of(error)}): {self._backend} was used instead")
+        return True
 
     def _halve(self, part: _Part) -> None:
         """Split a part into halves that resume from the last checkpoint, so the epochs since then are repeated."""
@@ -279,6 +308,7 @@ class PackRun:
 
         what = "measured" if part.is_trained else "trained"
         part.training = None
+        gc.collect()  # otherwise objects in reference cycles keep the memory of the larger pack
         if cuda.is_available():
             cuda.empty_cache()
         self._parts.pop(0)
@@ -408,32 +438,49 @@ class PackRun:
         """Return the backend of the job; on a GPU, `auto` is replaced by the one that the sweep's first worker measured as fastest."""
         from trainer.api import resolve_device, timed_backend
 
-        job = self.job
+        job, store = self.job, self._store
         if job.backend != "auto" or self._problem is None or not self._specs or resolve_device(self._device).type != "cuda":
             return job.backend
-        problem, specs = self._problem, list(self._specs.values())
 
-        def choose() -> dict[str, Any]:
-            fastest = timed_backend(specs, problem, device=self._device)
-            name, seconds = fastest or ("auto", {})
-            return {"backend": name, "seconds_a_step_and_model": seconds, "device": self._device}
+        def settle(measure: "Callable[[], Timing]") -> str:
+            def choose() -> dict[str, Any]:
+                timing = measure()
+                return {
+                    "backend": timing.backend,
+                    "seconds_a_step_and_model": dict(timing.step_s),
+                    "left_out": dict(timing.failures),
+                    "device": self._device,
+                }
 
-        return self._store.settle_backend(job.model, choose)
+            return store.settle_backend(job.model, choose)
+
+        settled = store.settled_backend(job.model)
+        if settled is None:
+            settled = timed_backend(list(self._specs.values()), self._problem, device=self._device, settle=settle)
+        return settled or job.backend
 
     def _as_memory_allows(self, part: _Part) -> list[_Part]:
         """Return the part, or pieces of equal size if it does not fit into the GPU's memory."""
-        from trainer.api import fits
-
-        if self._problem is None:
+        if self._problem is None or len(part.trial_ids) == 1:
             return [part]
-        specs = [self._specs[trial_id] for trial_id in part.trial_ids]
-        largest = fits(specs, self._problem, device=self._device, backend=self._backend, share=min(1.0, self.job.gpus or 1.0))
+        largest = self._largest_pack([self._specs[trial_id] for trial_id in part.trial_ids], self._problem)
         if largest is None or len(part.trial_ids) <= largest:
             return [part]
         n_parts = -(-len(part.trial_ids) // largest)
         bounds = [round(i * len(part.trial_ids) / n_parts) for i in range(n_parts + 1)]
         pieces = [part.trial_ids[start:stop] for start, stop in pairwise(bounds)]
         return [_Part(f"{part.name}-{number}", ids, part.state) for number, ids in enumerate(pieces, start=1)]
+
+    def _largest_pack(self, specs: "Sequence[TrialSpec]", problem: "Problem") -> int | None:
+        """Return how many of these trials fit into the GPU's memory; None if that does not matter here."""
+        from trainer.api import fits
+
+        try:
+            return fits(specs, problem, device=self._device, backend=self._backend, share=min(1.0, self.job.gpus or 1.0))
+        except Exception as error:
+            if not self._take_simpler_backend(error):
+                raise
+        return self._largest_pack(specs, problem)
 
     def _own_checkpoints(self) -> list[Checkpoint]:
         """Return the checkpoint that the job names and those of earlier tries of this pack and its parts, most advanced first."""
@@ -462,8 +509,18 @@ class PackRun:
             return None
 
     def _checkpoint_if_due(self, part: _Part) -> None:
-        if time.monotonic() - self._checkpointed_at >= self.job.checkpoint_s or self.stop_requested():
+        if self._is_checkpoint_due(part) or self.stop_requested():
             self.checkpoint()
+
+    def _is_checkpoint_due(self, part: _Part) -> bool:
+        """Return whether the last checkpoint is old enough, compared with what one costs, or belongs to an earlier phase of training."""
+        if part.training is None:
+            return False
+        age, shortest = time.monotonic() - self._checkpointed_at, self.job.checkpoint_s
+        if age < shortest or shortest == 0:
+            return shortest == 0
+        is_affordable = age >= min(self._checkpoint_cost_s / _CHECKPOINT_SHARE, _LONGEST_PAUSE_S)
+        return is_affordable or _phase_of(part.training) != self._checkpointed_phase
 
     def _report_live(self, part: _Part | None) -> None:
         """Write the current progress of this try into the store; without a part the try is still starting."""
@@ -482,6 +539,10 @@ class PackRun:
             "updated": time.time(),
         }
         self._store.write_live(self.job.pack_id, state | self.progress())
+
+
+def _phase_of(training: "Training") -> str:
+    return str(training.progress()["phase"])
 
 
 def next_retry(store: Store, job: PackJob) -> int:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "unit" / "sweep")]
 
+from example_store import epochs_of, manifest_of_a_sweep, row_of  # noqa: E402
 from object_store import CREDENTIALS, object_store, proxy_before  # noqa: E402 - found by the line above
 
 from sweep.store.store import Store  # noqa: E402
-from tests.unit.sweep.store.test_store import epochs_of, manifest_of_a_sweep, row_of  # noqa: E402
 
 N_ROWS, N_TIMED = 100, 30
 

@@ -175,7 +175,8 @@ def overhead(
         pack.step()
     a_trial = 1 / (STEPS_AN_EPOCH * EPOCHS)
     checkpoint = seconds(lambda: to_bytes(pack.state_dict())) / n
-    a_checkpoint_s = max(5.0, steps * n * STEPS_AN_EPOCH)  # no more than one an epoch
+    # no more than one an epoch, and no more than 5 % of the time up to a pause of 5 minutes
+    a_checkpoint_s = max(5.0, min(20 * checkpoint * n, 300.0), steps * n * STEPS_AN_EPOCH)
     parts = {
         "validation": statistics.median(evaluation for evaluation, _ in others),
         "epochs' rest": (statistics.median(rest for _, rest in others) * (EPOCHS - 9) + prox * 9) / EPOCHS,  # nine in phase 1

@@ -85,7 +85,7 @@ def elsewhere(browser, server):
 
 
 def test_it_grows_and_keeps_what_the_reader_chose(browser, server, folder):
-    until(browser, "return document.querySelector('#live p').textContent.startsWith('no run is on · 40 of 60 trials · updated ')")
+    until(browser, "return document.querySelector('#live p').textContent.startsWith('no run is active · 40 of 60 trials · updated ')")
     set_value(browser, "eps-range", 600)
     set_value(browser, "sparsity", "10")
     set_value(browser, "axis-x", "loss.validation.right")
@@ -163,8 +163,8 @@ def test_paused_updates_wait(browser, server, folder):
     assert button.get_attribute("aria-label") == "Pause updates"
     button.click()
     write_row(folder, ROWS[40], TWO_TASKS)
-    until(browser, "return document.querySelector('#live p').textContent.endsWith(', there is a newer one')")
-    assert "updates are paused · 41 of 60 trials · this page is of " in status(browser)
+    until(browser, "return document.querySelector('#live p').textContent.endsWith(', newer data are available')")
+    assert "updates are paused · 41 of 60 trials · last updated " in status(browser)
     assert run(browser, "return report.n_points") == 40
     button.click()
     until(browser, "return report.n_points === 41")
@@ -194,13 +194,13 @@ def test_it_waits_while_a_word_is_being_typed(browser, server, folder):
 def test_it_says_how_the_sweep_and_the_server_fare(browser, server, folder):
     with Lock(folder / "lock.json"):
         until(browser, "return document.querySelector('#live p').textContent.startsWith('live · 40 of 60 trials · updated ')")
-    until(browser, "return document.querySelector('#live p').textContent.startsWith('no run is on')")
+    until(browser, "return document.querySelector('#live p').textContent.startsWith('no run is active')")
     write_plan(folder, ROWS[:40], number=2)
     until(browser, "return document.querySelector('#live p').textContent.startsWith('the sweep has ended · 40 of 40 trials')")
     assert elsewhere(browser, server) == []
     server.shutdown()
     server.server_close()
-    until(browser, "return document.querySelector('#live p').textContent.startsWith('the server has ended · this page is of ')")
+    until(browser, "return document.querySelector('#live p').textContent.startsWith('the server has stopped · last updated ')")
     assert run(browser, "return report.n_points") == 40
 
 
@@ -223,6 +223,6 @@ def test_a_store_without_a_row_begins_to_show_some(browser, folder):
     for path in (folder / "rows").iterdir():
         path.unlink()
     with serving(browser, folder) as server:
-        until(browser, "return document.querySelector('#live p').textContent.startsWith('no run is on · 0 of 60')")
+        until(browser, "return document.querySelector('#live p').textContent.startsWith('no run is active · 0 of 60')")
         grow(browser, folder, 0)
         assert elsewhere(browser, server) == []

@@ -14,7 +14,7 @@ from commands import call, is_refused
 
 import sweep.grid.source.text
 from sweep.cli import run as run_command
-from sweep.execution.sweep_run import Member
+from sweep.execution.sweep_run import SweepRun
 from sweep.grid.append import append_preferences
 from sweep.grid.load import ConfigError, GridText, SweepConfig, load_config, parse_config, read_grid
 from sweep.planning.manifest import manifest_of
@@ -134,7 +134,7 @@ def test_the_override_may_be_standard_input_and_not_both(trained: Trained) -> No
 
 def test_a_plan_keeps_both_texts() -> None:
     config = parse_config({"problem": "analytic/zdt1", "preferences": {"list": [[0.5, 0.5]]}, "output": "results"})
-    member = Member(config, None, GridText(GRID, "seeds: [1]\n"))
+    member = SweepRun(config, None, GridText(GRID, "seeds: [1]\n"))
     member.store.create(manifest_of(config, "now"))
     with member.store.lock():
         member.begin_attempt(1, member.store.root / "logs" / "1.log", {"started": "2026-01-31T12:00:00+00:00"})
@@ -223,7 +223,7 @@ def begun() -> Store:
     Path("over.yaml").write_text("seeds: [0]\n")
     grid = piped(GRID.encode(), lambda path: read_grid(path, override="over.yaml"))
     config = grid.config()
-    member = Member(config, None, grid.text)
+    member = SweepRun(config, None, grid.text)
     member.store.create(manifest_of(config, "now"))
     with member.store.lock():
         member.begin_attempt(1, member.store.root / "logs" / "1.log", {"started": "2026-01-31T12:00:00+00:00"})

@@ -1,4 +1,4 @@
-"""A short form of `python -m tests.fuzz.run`: a few hundred mutated grid files and some results folders."""
+"""A short form of `python -m tests.fuzz.run`: a hundred mutated grid files and some results folders."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.fuzz.run import fuzz, report
 
 SEED = 20260131
-CASES = {"grids": 200, "stores": 24}
+CASES = {"grids": 120, "stores": 14}
 
 
 @pytest.mark.timeout(900)

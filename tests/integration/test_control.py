@@ -93,6 +93,7 @@ def test_a_paused_sweep_ends_its_running_packs_waits_and_goes_on(tmp_path: Path,
     assert store.verify() == []
 
 
+@pytest.mark.slow
 def test_a_stopped_run_keeps_its_epochs_and_resume_needs_no_grid_file(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     write_grid(tmp_path / "grid.yaml", **GRID)
     store = Store(tmp_path / "out")

@@ -107,6 +107,7 @@ def test_rows_share_the_energy_also_after_a_kill_and_the_report_sums_it_up(tmp_p
     assert sweep_command("plan", "grid.yaml", folder=tmp_path).stdout.count("complete: 4") == 1
 
 
+@pytest.mark.slow
 def test_a_machine_that_counts_nothing_trains_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(POWERCAP, str(tmp_path / "none"))
     short = {"sparsify": {"outer_iterations": 1, "epochs": 1}, "retrain": {"outer_iterations": 1, "epochs": 1}}

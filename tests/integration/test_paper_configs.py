@@ -84,14 +84,17 @@ def check(config: SweepConfig, original_data: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.timeout(1800)
-def test_all_six_run_shortened(tmp_path: Path, original_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "names", [["multimnist-hps", "cifar10mnist-mdmtn"], pytest.param(NAMES, marks=pytest.mark.slow)], ids=["two", "all six"]
+)
+def test_they_run_shortened(names: list[str], tmp_path: Path, original_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one Ray: of MultiMNIST the first two of the paper's vectors, which are dense; of the others two sparse ones."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(CONFIGS.parent), os.environ.get("PYTHONPATH", "")]))
     dense = write_override(tmp_path, original_data)
     sparse = write_override(tmp_path, original_data, preferences={"list": [[0.5, 0.25, 0.25], [0.9, 0.05, 0.05]]})
     configs = [
         load_config(CONFIGS / f"{name}.yaml", override=dense if name.startswith("multimnist") else sparse, out=tmp_path / "out" / name)
-        for name in NAMES
+        for name in names
     ]
     sweep.run_all(configs, dashboard=False, limit=2, quiet=True)
     for config in configs:

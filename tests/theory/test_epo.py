@@ -61,8 +61,10 @@ def shortest(problem: Problem, x: np.ndarray) -> float:
     return float(np.linalg.norm(min_norm_weights(torch.from_numpy(g @ g.T)[None])[0].numpy() @ g))
 
 
-@pytest.mark.parametrize("side", short_cases(["first task's minimiser", "second task's minimiser", "beyond the first", "aside"]))
-@pytest.mark.parametrize("share", short_cases([0.05, 0.5, 0.8]))
+@pytest.mark.parametrize(
+    "side", short_cases(["first task's minimiser", "second task's minimiser", "beyond the first", "aside"], full_every=3)
+)
+@pytest.mark.parametrize("share", short_cases([0.05, 0.5, 0.8], full_every=2))
 @pytest.mark.parametrize(("function", "n_variables"), [("quadratics", 10), ("vlmop2", 2), ("vlmop2", 10)])
 def test_two_tasks_end_at_the_exact_point(function: str, n_variables: int, share: float, side: str) -> None:
     """Convex and non-convex front, starts on both sides of the ray: r_1 l_1 = r_2 l_2 and their exact value, to 1e-3."""
@@ -79,7 +81,7 @@ def test_two_tasks_end_at_the_exact_point(function: str, n_variables: int, share
 
 @pytest.mark.parametrize("preference", [(1, 1, 1), (0.2, 0.3, 0.5)])
 @pytest.mark.parametrize("landscape", [quadratics, wells])
-@pytest.mark.parametrize("start", short_cases(range(4)))
+@pytest.mark.parametrize("start", short_cases(range(4), full_every=3))
 def test_three_tasks_end_on_the_ray(landscape: Callable[[np.ndarray], Problem], preference: tuple[float, ...], start: int) -> None:
     """Three centres in 5 variables; from beside each minimiser, and from the middle of the other sides."""
     problem, r = landscape(0.7 * np.eye(3, 5)), np.array(preference)

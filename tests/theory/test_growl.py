@@ -112,6 +112,10 @@ def test_a_row_that_returns_is_no_longer_than_the_shortest_survivor() -> None:
     norms = torch.tensor([[3.0, 2.0, 1.0, 0.5]])
     shrunk = torch.tensor([[1.5, 0.0, 0.0, 0.0]])
     assert limit_suppression(norms, shrunk, torch.tensor([2])).tolist() == [[1.5, 1.5, 0.0, 0.0]]
+    two, of_both = torch.cat([norms, norms]), torch.cat([shrunk, shrunk / 3])
+    assert limit_suppression(two, of_both, torch.tensor([2, 2])).tolist() == [[1.5, 1.5, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]], (
+        "each model's own"
+    )
 
 
 def test_rows_are_input_units() -> None:

@@ -197,6 +197,21 @@ def test_the_papers_lagrangian_by_hand() -> None:
     assert lagrangian.tensors()["total"].tolist() == [[0.0, 0.0]]
 
 
+def test_each_model_of_a_pack_has_its_own_t_in_the_papers_lagrangian() -> None:
+    """A pack of two is two packs of one."""
+    settings = LagrangianSettings(penalty=2, penalty_growth=4)
+    values = torch.tensor([[1.0, 0.5], [3.0, 2.5]], dtype=torch.float64)
+    both = EqualityLagrangian(settings, 2, 2, CPU, torch.float64)
+    alone = [EqualityLagrangian(settings, 1, 2, CPU, torch.float64) for _ in range(2)]
+    for scale in (1.0, 0.5, 0.75):
+        weights = both.weigh(slice(0, 2), scale * values)
+        assert torch.equal(weights, torch.cat([one.weigh(slice(0, 1), scale * values[i : i + 1]) for i, one in enumerate(alone)]))
+        for lagrangian in (both, *alone):
+            lagrangian.end_step(0.25)
+            lagrangian.count_step()
+    assert torch.equal(both.tensors()["t"], torch.cat([one.tensors()["t"] for one in alone]))
+
+
 def test_the_residual_by_hand_for_each_model() -> None:
     """Weights are Proj(multipliers + 2 g); t is their threshold divided by 2."""
     values = torch.tensor([[0.5, 0.25, -1.0], [0.0, 0.0, 0.0]], dtype=torch.float64)

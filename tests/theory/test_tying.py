@@ -1,5 +1,6 @@
 """Clustering: the decomposition into components, against plain affinity propagation; ties that hold to the bit."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -220,3 +221,32 @@ def test_a_chain_of_three_is_one_cluster_and_a_chain_of_four_is_parted() -> None
     assert converged
     assert len(set(labels.tolist())) == 2
     assert cluster_rows(rows[:0], TyingSettings(), seed=0)[0].dtype == np.int64
+
+
+def test_affinity_propagation_gets_the_settings_and_a_stronger_damping_in_its_second_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of two groups that never converge in the one iteration that the settings allow."""
+    attempts: list[dict[str, object]] = []
+
+    class Recorded(AffinityPropagation):
+        def fit(self, X: np.ndarray, y: None = None) -> AffinityPropagation:  # noqa: N803 - scikit-learn's name
+            attempts.append({name: getattr(self, name) for name in ("preference", "damping", "max_iter", "random_state")})
+            return super().fit(X, y)
+
+    monkeypatch.setattr("sklearn.cluster.AffinityPropagation", Recorded)
+    tying = TyingSettings(preference=0.25, damping=0.625, max_iterations=300)
+    cluster_rows(noisy_copies(3, 4, 0.5, seed=0), tying, 7)
+    assert attempts[0] == {"preference": 0.25, "damping": 0.625, "max_iter": 300, "random_state": 7}
+    attempts.clear()
+    labels, is_converged = cluster_rows(noisy_copies(3, 4, 0.5, seed=0), dataclasses.replace(tying, max_iterations=2), 7)
+    assert not is_converged
+    first, second = attempts[:2]
+    assert second == first | {"damping": 0.95}
+    assert len(set(labels.tolist())) == 12, "where nothing converges, no rows are tied"
+
+
+def test_one_component_that_does_not_converge_counts_whatever_the_next_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([None, np.zeros(4, np.int64)])
+    monkeypatch.setattr("trainer.objectives.tying._propagate", lambda *_: next(answers))
+    labels, is_converged = cluster_rows(torch.eye(2).repeat_interleave(4, dim=0), TyingSettings(preference=0.5), 0)
+    assert not is_converged
+    assert labels.tolist() == [0, 1, 2, 3, 4, 4, 4, 4]

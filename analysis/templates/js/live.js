@@ -194,12 +194,12 @@ function askIn(milliseconds) {
 
 function statusText() {
   const updated = new Date(report.live).toTimeString().slice(0, 8);
-  if (live.failures) return `the server has ended · this page is of ${updated}`;
+  if (live.failures) return `the server has stopped · last updated ${updated}`;
   const { complete, planned, state, problem, version } = live.newest;
-  if (problem) return `cannot be read just now (${problem}) · this page is of ${updated}`;
+  if (problem) return `cannot be read at the moment (${problem}) · last updated ${updated}`;
   const trials = `${complete.toLocaleString("en")} of ${planned.toLocaleString("en")} trials`;
-  if (live.isHeld) return `updates are paused · ${trials} · this page is of ${updated}${version === report.live ? "" : ", there is a newer one"}`;
-  const word = { running: "live", paused: "the sweep is paused", ended: complete >= planned ? "the sweep has ended" : "no run is on" }[state];
+  if (live.isHeld) return `updates are paused · ${trials} · last updated ${updated}${version === report.live ? "" : ", newer data are available"}`;
+  const word = { running: "live", paused: "the sweep is paused", ended: complete >= planned ? "the sweep has ended" : "no run is active" }[state];
   return `${word} · ${trials} · updated ${updated}`;
 }
 

@@ -84,6 +84,10 @@ def test_of_three_seeds_the_surfaces_are_the_quarters_by_default_whatever_the_or
     assert corners.tolist() == [[0.0, 2.0, 4.0, 50.0], [0.0, 3.0, 1.0, 50.0], [1.0, 0.0, 3.0, 50.0]], "sorted by the objectives"
 
 
+def test_a_percentile_may_be_less_than_one():
+    assert attainment_surface([[1.0, 2.0]], [0], [0.5]).tolist() == [[1.0, 2.0, 0.5]]
+
+
 @pytest.mark.parametrize(
     ("values", "sets", "percentiles", "message"),
     [

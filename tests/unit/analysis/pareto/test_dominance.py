@@ -56,10 +56,27 @@ def test_errors_name_the_rule_and_the_value(call, message):
         call()
 
 
+def test_a_tolerance_of_one_unit_is_no_special_case_and_a_missing_value_drops_its_own_point_alone():
+    front = np.array([[0.0, 4.0], [0.5, 4.25], [2.0, 5.5], [np.nan, 0.0]])
+    assert eps_nondominated(front).tolist() == [True, False, False, False], "the default is the exact front"
+    assert eps_nondominated(front, 1.0).tolist() == [True, True, False, False]
+
+
 def test_of_each_box_the_point_nearest_to_its_lower_corner_stays():
     front = np.array([[0.1, 9.9], [0.5, 9.2], [4.1, 4.9], [4.2, 4.1], [9.5, 0.5]])
     assert thin_front(front, 1.0).tolist() == [False, True, False, True, True]
     assert thin_front(np.vstack([front, front[3]]), 1.0).tolist() == [False, True, False, True, True, True], "and the rows equal to it"
+
+
+@pytest.mark.parametrize(
+    ("front", "eps"),
+    [
+        ([[2.9, 2.8], [2.2, 3.4]], 2.0),  # 0.45 and 0.4 of a box from its corner are nearer than 0.1 and 0.7, though their sum is larger
+        ([[1.55, 0.25], [1.75, 0.1]], 0.5),  # 0.1 and 0.5 of a box are nearer than 0.5 and 0.2
+    ],
+)
+def test_the_distance_to_a_corner_is_euclidean_in_units_of_the_box(front: list[list[float]], eps: float):
+    assert thin_front(front, eps).tolist() == [True, False]
 
 
 def test_an_objective_without_boxes_tells_all_its_values_apart():

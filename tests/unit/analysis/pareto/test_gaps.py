@@ -51,6 +51,20 @@ def test_proposals_are_new_preferences_on_the_simplex(shares, n):
         done.append(gap.preference)
 
 
+@pytest.mark.parametrize("length", [1.0, 0.25])
+def test_a_front_that_lies_elsewhere_with_its_origin_has_the_same_gaps(length):
+    """Powers of two keep the arithmetic exact. Without a corner and without an origin below the values both depend on the front alone."""
+    k = np.array([[0.125, 0.875], [0.25, 0.75], [0.75, 0.25]])
+    values, shift = length * np.array([[0.75, 0.125], [0.5, 0.25], [0.25, 0.75]]), np.array([4.0, 32.0])
+    for origin, corner in (([0.0, 0.0], length * np.ones(2)), ([0.0, 0.0], None), (2 * np.ones(2), None)):
+        plain = fill_gaps(values, k, 5, origin, corner)
+        moved = fill_gaps(values + shift, k, 5, origin + shift, None if corner is None else corner + shift)
+        assert [gap.between for gap in moved] == [gap.between for gap in plain]
+        for one, other in zip(moved, plain, strict=True):
+            assert one.preference == pytest.approx(other.preference, abs=1e-9)
+            assert one.gain == pytest.approx(other.gain, rel=1e-9)
+
+
 def test_the_order_of_the_units_does_not_matter():
     values, k = trial_points([0.1, 0.3, 0.8])
     scaled = k / [100, 1] / (k / [100, 1]).sum(axis=1, keepdims=True)

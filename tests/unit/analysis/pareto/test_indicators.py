@@ -107,6 +107,8 @@ def test_spread_measures_gaps_in_the_range_of_the_front():
     assert spread(np.column_stack([front, np.full(4, 7.0)])) == pytest.approx(expected), "a constant objective counts for nothing"
     assert spread([[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]]) == 0.0
     assert np.isnan(spread(front[:2]))
+    bent = np.array([[0.0, 1.0], [0.1, 0.2], [0.5, 0.15], [1.0, 0.0]])
+    assert spread(bent * [1000, 1]) == pytest.approx(spread(bent)), "whose neighbour is nearest does not depend on the units"
     with pytest.raises(ValueError, match=r"shape \(n_points, 0\), found shape = \(2,\)"):
         spread([1.0, 2.0])
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.cuda import _parse_visible_devices
+from torch.cuda import _parse_visible_devices, _transform_uuid_to_ordinals
 
 from sweep.cli.run import plan_lines
-from sweep.cluster.machine import Limit, Machine, n_local_cpus, this_machine, visible_gpus
+from sweep.cluster.machine import Limit, Machine, n_local_cpus, n_mig_instances, this_machine, visible_gpus
 from sweep.cluster.slots import worker_kinds, workers_on
 from sweep.grid.load import parse_config
 from sweep.planning.packs import plan_packs
@@ -161,6 +161,54 @@ def test_a_number_that_the_machine_does_not_have_ends_the_list(tmp_path: Path) -
     assert tree.machine().resources["GPU"] == 2
     assert tree.machine(CUDA_VISIBLE_DEVICES="1,2,0").resources["GPU"] == 1
     assert texts(tree.machine(CUDA_VISIBLE_DEVICES="-1"), "GPU") == ["CUDA_VISIBLE_DEVICES=-1: no of 2 GPUs"]
+
+
+UUIDS = ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-8944ab11-0000-4106-c12f-20bd9faed9f6")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        ",".join(UUIDS),
+        UUIDS[1],
+        "GPU-8932",
+        "GPU-89",
+        "GPU-8932,GPU-8944",
+        "GPU-8932f,GPU-8932",
+        f"{UUIDS[1]},GPU-1,{UUIDS[0]}",
+        "GPU-1",
+        "GPU-",
+    ],
+)
+def test_uuids_are_those_of_the_machine(tmp_path: Path, variable: str) -> None:
+    """A name may be short but must be clear; PyTorch reads the same."""
+    tree = Tree(tmp_path)
+    for index, uuid in enumerate(UUIDS):
+        tree.write(f"dev/nvidia{index}", "")
+        tree.write(f"proc/driver/nvidia/gpus/0000:0{index}:00.0/information", f"Model: \t\t H200\nIRQ:   \t\t 16\nGPU UUID: \t {uuid}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", variable)
+        expected = _transform_uuid_to_ordinals(_parse_visible_devices(), list(UUIDS))  # type: ignore[arg-type]
+    assert tree.machine(CUDA_VISIBLE_DEVICES=variable).resources["GPU"] == len(expected)
+
+
+def test_there_are_no_more_gpus_than_the_machine_has(tmp_path: Path) -> None:
+    """Where the driver does not say its UUIDs, or hides them."""
+    tree = Tree(tmp_path)
+    tree.write("dev/nvidia0", "")
+    assert tree.machine(CUDA_VISIBLE_DEVICES="GPU-aa,GPU-bb").resources["GPU"] == 1
+    tree.write("proc/driver/nvidia/gpus/0000:01:00.0/information", "GPU UUID: \t GPU-????????-????-????-????-????????????\n")
+    assert tree.machine(CUDA_VISIBLE_DEVICES="GPU-aa,GPU-bb").resources["GPU"] == 1
+
+
+def test_each_instance_of_a_divided_gpu_counts(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.write("dev/nvidia0", "")
+    machine = tree.machine(CUDA_VISIBLE_DEVICES="MIG-aa,MIG-bb,MIG-GPU-cc/1/0")
+    assert machine.resources["GPU"] == 3
+    assert machine.gpu_names is not None
+    assert n_mig_instances(",".join(machine.gpu_names)) == 3
+    assert [n_mig_instances(visible) for visible in ("0,1", "GPU-aa", "", None)] == [None] * 4
 
 
 # A sign alone makes PyTorch's own reader fail.

@@ -1,9 +1,10 @@
 """Kinds of workers, and how many of each fit on a cluster of unlike machines."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.cluster.slots import WorkerKind, slots_of, worker_kinds
+from sweep.cluster.slots import WorkerKind, hide_gpus, slots_of, worker_kinds
 from sweep.grid.load import parse_config
 
 
@@ -24,8 +25,23 @@ def test_kinds_follow_the_grid_file() -> None:
 
 
 def test_a_single_kind_takes_what_is_there() -> None:
-    (only,) = kinds_of()
-    assert only.job == {"device": "auto", "gpus": 0.0, "n_threads": 1}
+    (only,) = kinds_of(gpus=1)
+    assert only.job == {"device": "auto", "gpus": 1.0, "n_threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("resources", "device"), [({}, "cpu"), ({"gpus": 0}, "cpu"), ({"gpus": 0.5}, "auto"), ({"device": "cuda"}, "cuda")]
+)
+def test_workers_that_ask_for_no_gpu_use_none_by_themselves(resources: dict[str, object], device: str) -> None:
+    (only,) = kinds_of(**resources)
+    assert only.job["device"] == device
+
+
+@pytest.mark.parametrize(("device", "visible"), [("cpu", ""), ("auto", "0,1"), ("cuda", "0,1")])
+def test_gpus_are_hidden_from_workers_on_cpus(device: str, visible: str) -> None:
+    environment = {"CUDA_VISIBLE_DEVICES": "0,1"}
+    hide_gpus(device, environment)
+    assert environment == {"CUDA_VISIBLE_DEVICES": visible}
 
 
 def test_a_node_is_shared_by_the_kinds() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers import GRID, SMALL, Idle, InlineAll, Messages, run_sweep
 from object_store import ObjectStore, proxy_before
 
 from sweep.cluster.driver import AttemptJob
@@ -12,9 +13,6 @@ from sweep.execution.supervisor import run_sweeps
 from sweep.grid.load import parse_config, parse_configs
 from sweep.store.remote.path import RemotePath
 from sweep.store.store import Store, StoreWriteError
-from tests.unit.sweep.execution.test_supervisor import GRID, SMALL, Idle, InlineAll, Told, _one_thread, run_sweep, use
-
-__all__ = ["_one_thread", "use"]
 
 
 class Logging(InlineAll):
@@ -41,7 +39,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.full
 def test_a_run_leaves_results_and_its_log_in_the_object_store(s3_address: str, use: Any, cache: Path) -> None:
-    started, told = use(Logging), Told()
+    started, told = use(Logging), Messages()
     outcome = run_sweep(parse_config(GRID | {"output": s3_address}), told)
     assert (outcome.exit_code, outcome.states) == (0, {"ok": 2})
     store = Store(s3_address)
@@ -54,14 +52,14 @@ def test_a_run_leaves_results_and_its_log_in_the_object_store(s3_address: str, u
     assert (store.latest_plan() or {})["log"] == "logs/1.log"
     assert store.lock_holder() is None
     assert store.verify() == []
-    assert run_sweep(parse_config(GRID | {"output": s3_address}), Told()).n_trained == 0
+    assert run_sweep(parse_config(GRID | {"output": s3_address}), Messages()).n_trained == 0
 
 
 @pytest.mark.full
 def test_several_sweeps_lie_beside_each_other(s3_address: str, use: Any) -> None:
     use(Logging)
     configs = parse_configs(GRID | {"problem": [SMALL, SMALL | {"data_seed": 1}], "output": s3_address}, name="two")
-    outcomes = run_sweeps(configs, Told())
+    outcomes = run_sweeps(configs, Messages())
     assert [outcome.exit_code for outcome in outcomes] == [0, 0]
     plans = [Store(config.output).latest_plan() or {} for config in configs]
     assert [plan["log"] for plan in plans] == ["logs/1.log", "../multidigits/logs/1.log"]
@@ -86,7 +84,7 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
 
         use(Cut)
         monkeypatch.setattr(supervisor.time, "sleep", come_back)
-        told = Told()
+        told = Messages()
         outcome = run_sweep(parse_config(GRID | {"output": s3_server.address(s3_address.split("/")[2], port=proxy.port)}), told)
     assert outcome.exit_code == 0
     assert any("trying again in 5 s" in message for message in told.messages)
@@ -97,7 +95,7 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
 
 def test_workers_that_did_not_reach_it_are_tried_again(s3_address: str, use: Any) -> None:
     started = use(Away)
-    outcome = run_sweep(parse_config(GRID | {"output": s3_address}), Told())
+    outcome = run_sweep(parse_config(GRID | {"output": s3_address}), Messages())
     assert (outcome.exit_code, len(started)) == (3, supervisor._ATTEMPTS_WITHOUT_PROGRESS)
     assert "SLOW_DOWN" in (outcome.message or "")
 
@@ -105,5 +103,5 @@ def test_workers_that_did_not_reach_it_are_tried_again(s3_address: str, use: Any
 def test_a_bucket_that_is_not_there_ends_a_run_before_a_driver_starts(s3_server: ObjectStore, s3_address: str, use: Any) -> None:
     started = use(Idle)
     with pytest.raises(StoreWriteError, match="there is no bucket no-such-bucket"):
-        run_sweep(parse_config(GRID | {"output": s3_server.address("no-such-bucket")}), Told())
+        run_sweep(parse_config(GRID | {"output": s3_server.address("no-such-bucket")}), Messages())
     assert started == []

@@ -411,7 +411,7 @@ def test_no_structure_is_an_unhandled_exception(full, text):
     random = Random(1)
     source = YAML(typ="safe").load(text)
     outcomes = set()
-    for _ in range(160):
+    for _ in range(80):
         data = deepcopy(source)
         for _ in range(random.randint(1, 3)):
             path = random.choice(list(places(data))[1:] or [()])

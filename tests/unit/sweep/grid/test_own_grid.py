@@ -12,7 +12,7 @@ import pytest
 from own_module import FACTS, write_module
 
 from sweep.errors import SweepError
-from sweep.execution.sweep_run import Member
+from sweep.execution.sweep_run import SweepRun
 from sweep.grid.load import ConfigError, GridText, SweepConfig, dump_config, json_schema, load_config, load_configs, parse_config
 from sweep.monitor.outcome import Timing
 from sweep.planning.manifest import manifest_of
@@ -193,11 +193,11 @@ def test_the_manifest_names_the_sources(folder: Path) -> None:
     assert "sources" not in manifest_of(parse_config({"problem": "multidigits"}), "now")["problem"]
 
 
-def member_of(folder: Path, output: Path, **changes: Any) -> Member:
-    return Member(config_of(folder, output=str(output), **changes), None, GridText(""))
+def member_of(folder: Path, output: Path, **changes: Any) -> SweepRun:
+    return SweepRun(config_of(folder, output=str(output), **changes), None, GridText(""))
 
 
-def opened(member: Member) -> Member:
+def opened(member: SweepRun) -> SweepRun:
     with member.store.lock():
         member.open()
     return member

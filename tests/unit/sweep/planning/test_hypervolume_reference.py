@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sweep.cli.status import show
-from sweep.execution.sweep_run import Member
+from sweep.execution.sweep_run import SweepRun
 from sweep.grid.load import GridText, SweepConfig, parse_config
 from sweep.monitor.outcome import Outcome, Timing
 from sweep.monitor.status import read_status
@@ -33,7 +33,7 @@ def config_of(root: Path, n_vectors: int = 2, **changes: Any) -> SweepConfig:
 
 def run(config: SweepConfig, norms: Sequence[float | None], limit: int | None = None) -> Outcome:
     """A run whose trials end with these norms, None for a failed one, as far as it trains any."""
-    member = Member(config, limit, GridText(""))
+    member = SweepRun(config, limit, GridText(""))
     with member.store.lock():
         member.open()
         member.take_plan(plan_sweeps([(config, member.trials, member.store)], 1)[0])

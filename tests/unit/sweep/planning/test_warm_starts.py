@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from drivers import GRID, Idle, InlineAll, Messages
 
 from sweep.cluster.driver import AttemptJob
 from sweep.execution import attempt
@@ -17,8 +18,6 @@ from sweep.planning.packs import plan_packs
 from sweep.planning.trials import Trial, trials_of
 from sweep.store.store import Store
 from sweep.worker.pack_run import PackRun
-from tests.unit.sweep.execution import test_supervisor
-from tests.unit.sweep.execution.test_supervisor import Idle, InlineAll, Told
 
 WARM = {"warm_start": "neighbour"}
 LATTICE = {"simplex": {"divisions": 4, "k0": [0.02, 0, 0.1]}}
@@ -186,11 +185,11 @@ def _one_thread() -> None:
 
 def run(root: Path, monkeypatch: pytest.MonkeyPatch, driver: type[Idle] = InlineAll, **changes: Any) -> list[AttemptJob]:
     """Train a small grid without Ray; what the drivers were started with."""
-    grid = test_supervisor.GRID | {"preferences": {"list": VECTORS}, "output": str(root)} | changes
+    grid = GRID | {"preferences": {"list": VECTORS}, "output": str(root)} | changes
     config = parse_config(grid | {"training": grid["training"] | WARM})
     driver.started = []
     monkeypatch.setattr(attempt, "DriverProcess", driver)
-    (outcome,) = run_sweeps([config], Told())
+    (outcome,) = run_sweeps([config], Messages())
     assert (outcome.exit_code, outcome.states) == (0, {"ok": 5})
     return driver.started
 

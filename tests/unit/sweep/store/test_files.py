@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from example_store import epochs_of, manifest_of_a_sweep, row_of, row_path, safetensors_of
 
 from sweep.store.files import NotPlainError, UnreadableError, open_plain, read_json, read_plain
 from sweep.store.store import Store, StoreError
-from tests.unit.sweep.store.test_store import epochs_of, manifest_of_a_sweep, row_of, row_path, safetensors_of
 
 pytestmark = pytest.mark.timeout(60)  # a pipe that is waited for never ends
 

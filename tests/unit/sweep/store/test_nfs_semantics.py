@@ -16,7 +16,7 @@ from sweep.store.files import read_json, write_first
 LIFE = """
 import json, pathlib, sys
 sys.path.insert(0, sys.argv[2])
-from test_store import epochs_of, manifest_of_a_sweep, row_of, safetensors_of
+from example_store import epochs_of, manifest_of_a_sweep, row_of, safetensors_of
 import pyarrow.compute, pyarrow.parquet
 from sweep.store.store import LockedError, Store
 

@@ -1,16 +1,18 @@
 """JSON of a results folder that no run wrote is refused, or not shown."""
 
 import json
+import math
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from example_store import manifest_of_a_sweep, row_of, safetensors_of
 
 from sweep.monitor.status import read_status
 from sweep.store.files import UnreadableError
 from sweep.store.records import check_plan, is_count, is_line, is_live, is_number
 from sweep.store.store import Store, StoreError
-from tests.unit.sweep.store.test_store import manifest_of_a_sweep
 
 LIVE = {
     "pack_id": "p",
@@ -23,13 +25,6 @@ LIVE = {
     "k": [[0.0, 1.0], None],
 }
 ESCAPE = "\x1b]0;owned\x07"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "results")
-    store.create(manifest_of_a_sweep())
-    return store
 
 
 @pytest.mark.parametrize("value", ["", "multidigits", "ä ± 𝕏"])
@@ -137,3 +132,93 @@ def test_a_lock_that_no_run_wrote_names_nobody(store: Store, change: dict[str, A
     assert store.lock_holder() is not None
     path.write_text(json.dumps(good | change))
     assert store.lock_holder() is None
+
+
+def test_each_run_has_its_number_and_plan(store: Store) -> None:
+    assert store.next_attempt() == 1
+    store.write_plan(1, {"attempt": 1})
+    store.write_plan(10, {"attempt": 10})
+    assert store.latest_plan() == {"attempt": 10}
+    assert store.next_attempt() == 11
+    with pytest.raises(StoreError, match="already has a plan"):
+        store.write_plan(10, {"attempt": 10})
+
+
+def test_a_number_that_a_result_or_checkpoint_bears_is_not_given_again(store: Store) -> None:
+    store.publish(row_of("a", attempt=4))
+    assert store.next_attempt() == 5
+    store.save_checkpoint("p", 7, 0, safetensors_of())
+    assert store.next_attempt() == 8
+
+
+LATENCY = {
+    "weights_sha256": "0" * 64,
+    "latency_ms": {"1": {"before": 0.6, "after": 0.5}, "256": {"before": 54.0, "after": 20}},
+    "host": "node",
+    "processor": "A Processor",
+    "torch": "2.13.0",
+    "product": "pareto-sweep 0.1.0",
+    "measured": "2026-01-31T12:00:00+00:00",
+}
+
+
+def test_a_latency_is_kept_replaced_and_forgotten(store: Store) -> None:
+    assert store.latency("a") is None
+    for trial_id in "ab":
+        store.publish(row_of(trial_id))
+        store.write_latency(trial_id, LATENCY)
+    store.write_latency("a", LATENCY | {"host": "other"})
+    assert store.latency("a") == {"trial_id": "a"} | LATENCY | {"host": "other"}
+    assert store.verify() == []
+    store.forget({"a"})
+    assert (store.latency("a"), store.latency("b")) == (None, {"trial_id": "b"} | LATENCY)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weights_sha256", "0"),
+        ("latency_ms", []),
+        ("latency_ms", {"x": {"before": 1, "after": 1}}),
+        ("latency_ms", {"1": {"before": 1}}),
+        ("latency_ms", {"1": {"before": -1, "after": 1}}),
+        ("latency_ms", {"1": {"before": float("inf"), "after": 1}}),
+        ("latency_ms", {"1": {"before": 10**400, "after": 1}}),
+        ("host", "\x1b[2J"),
+        ("processor", None),
+        ("measured", "yesterday"),
+        ("trial_id", "b"),
+    ],
+)
+def test_a_latency_that_no_command_measured_is_refused_and_found(store: Store, key: str, value: Any) -> None:
+    with pytest.raises(StoreError, match=f"`{key}` is not what"):
+        store.write_latency("a", LATENCY | {key: value})
+    store.write_latency("a", LATENCY)
+    path = store.root / "latency" / "a.json"
+    path.write_bytes(json.dumps({"trial_id": "a"} | LATENCY | {key: value}).encode())
+    assert store.latency("a") is None
+    assert [finding.path for finding in store.verify()] == [path]
+
+
+def test_a_latency_that_is_being_written_survives_a_run_that_clears_up(store: Store) -> None:
+    store.write_latency("a", LATENCY)
+    fresh, old = (store.root / "latency" / f".a.json.0123456{digit}.tmp" for digit in "78")
+    for path in (fresh, old):
+        path.write_bytes(b"")
+    os.utime(old, (0, 0))
+    store.remove_temporaries()
+    assert (fresh.exists(), old.exists()) == (True, False)
+
+
+def test_live_states_are_replaced_and_removed(store: Store) -> None:
+    store.write_live("p", {"epoch": 1})
+    store.write_live("p", {"epoch": 2, "losses": [0.5, math.nan, (math.inf,)]})
+    store.write_live("q", {"epoch": 9})
+    assert store.live() == [{"epoch": 2, "losses": [0.5, None, [None]], "pack_id": "p"}, {"epoch": 9, "pack_id": "q"}]
+    (store.root / "live" / "p.json").write_text("{")
+    assert store.live() == [{"epoch": 9, "pack_id": "q"}]
+    store.remove_live("q")
+    store.remove_live("q")
+    assert store.live() == []
+    store.clear_live()
+    assert list((store.root / "live").iterdir()) == []

@@ -1,10 +1,17 @@
 """The life of a pack in a worker, without Ray: it trains, resumes to the bit, and loses only the trial that is at fault."""
 
 import dataclasses
+import gc
 import json
 import math
+import os
+import tempfile
+import time
+import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +27,8 @@ from sweep.store.store import Store, StoreError, StoreWriteError
 from sweep.worker.pack_run import PackRun, next_retry
 from trainer.catalog import PROBLEMS
 from trainer.energy.meter import Energy
+from trainer.pack.device import exclusive_use
+from trainer.training.autotune import Timing
 
 DENSE = [0.0, 0.5, 0.5]
 SPARSE = [[0.02, 0.49, 0.49], [0.05, 0.475, 0.475], [0.1, 0.3, 0.6]]
@@ -295,8 +304,15 @@ def test_a_checkpoint_of_others_is_not_taken(tmp_path: Path, spy: list[Any]) -> 
     assert spy == [(tuple(whole.trial_ids), 0)]
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "flipped header"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("truncated", marks=pytest.mark.full),
+        pytest.param("flipped header", marks=pytest.mark.full),
+        pytest.param("empty", marks=pytest.mark.slow),
+        pytest.param("garbage", marks=pytest.mark.slow),
+    ],
+)
 def test_a_torn_checkpoint_makes_the_pack_start_anew(tmp_path: Path, spy: list[Any], damage: str) -> None:
     whole, cut = job_of(tmp_path / "whole"), job_of(tmp_path / "cut")
     finish(PackRun(whole))
@@ -368,6 +384,95 @@ def test_checkpoints_are_as_rare_as_asked(tmp_path: Path) -> None:
     assert store.checkpoints() == []
     run.checkpoint()
     assert [checkpoint.epoch for checkpoint in store.checkpoints()] == [1]
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+class Epochs:
+    """A training that only lets time pass.
+
+    Args:
+        clock: the clock.
+        epoch_s: seconds of one epoch.
+        n_first: number of epochs of the first phase.
+    """
+
+    n_epochs = 10**6
+    done = False
+
+    def __init__(self, clock: Clock, epoch_s: float, n_first: int) -> None:
+        self._clock, self._epoch_s, self._n_first = clock, epoch_s, n_first
+        self.epoch = 0
+
+    def step(self) -> None:
+        self.epoch += 1
+        self._clock.now += self._epoch_s
+
+    def progress(self) -> dict[str, float | str]:
+        return {"phase": "first" if self.epoch < self._n_first else "second", "epoch": self.epoch}
+
+    def state_dict(self) -> None:
+        return None
+
+
+def checkpointed_epochs(
+    root: Path, monkeypatch: pytest.MonkeyPatch, *, checkpoint_s: float, cost_s: float, epoch_s: float, n_epochs: int, n_first: int = 10**6
+) -> list[int]:
+    """Return after which epochs a pack is kept if a checkpoint takes `cost_s` seconds."""
+    clock, kept = Clock(), []
+    training = Epochs(clock, epoch_s, n_first)
+
+    def save(*arguments: Any) -> None:
+        kept.append(training.epoch)
+        clock.now += cost_s
+
+    monkeypatch.setattr("sweep.worker.pack_run.time", clock)
+    monkeypatch.setattr(trainer.api, "start", lambda *arguments, **named: training)
+    monkeypatch.setattr(trainer.api, "to_bytes", lambda state: b"")
+    monkeypatch.setattr(Store, "save_checkpoint", save)
+    monkeypatch.setattr(Store, "write_live", lambda *arguments: None)
+    run = PackRun(job_of(root, checkpoint_s=checkpoint_s))
+    for _ in range(n_epochs):
+        run.step()
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("checkpoint_s", "cost_s", "epochs"),
+    [
+        (5.0, 0.125, [5, 10, 15, 20, 25]),  # cheap: as often as the grid file asks for
+        (5.0, 3.0, [5, 65, 125, 185, 245]),  # 3 of 63 seconds
+        (5.0, 60.0, [5, 305, 605, 905]),  # never more than five minutes apart
+        (600.0, 60.0, [600, 1200, 1800]),  # unless the grid file asks for more
+        (0.0, 60.0, [1, 2, 3, 4, 5]),  # every epoch, whatever it costs
+    ],
+)
+def test_the_dearer_a_checkpoint_is_the_rarer_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint_s: float, cost_s: float, epochs: list[int]
+) -> None:
+    n_epochs = epochs[-1]
+    kept = checkpointed_epochs(tmp_path / "out", monkeypatch, checkpoint_s=checkpoint_s, cost_s=cost_s, epoch_s=1.0, n_epochs=n_epochs)
+    assert kept == epochs
+
+
+@pytest.mark.parametrize(("n_first", "epochs"), [(20, [5, 20, 80]), (7, [5, 10, 70])])
+def test_the_end_of_a_phase_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_first: int, epochs: list[int]) -> None:
+    """As soon as the last checkpoint is `checkpoint_s` old, whatever one costs."""
+    kept = checkpointed_epochs(
+        tmp_path / "out", monkeypatch, checkpoint_s=5.0, cost_s=3.0, epoch_s=1.0, n_epochs=epochs[-1] + 1, n_first=n_first
+    )
+    assert kept == epochs
 
 
 def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path) -> None:
@@ -477,7 +582,7 @@ def too_large_for(monkeypatch: pytest.MonkeyPatch, n_trials: int, error: BaseExc
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")])
 def test_a_pack_that_memory_is_not_enough_for_goes_on_in_halves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
@@ -501,6 +606,150 @@ def test_a_pack_that_memory_is_not_enough_for_goes_on_in_halves(
         assert row["weights_sha256"] == expected[trial_id]["weights_sha256"]
     assert any("memory was not enough for a pack of 3" in note for row in rows.values() for note in row["notes"] or ())
     assert Store(tmp_path / "out").checkpoints() == []
+
+
+def test_nothing_of_a_pack_that_is_too_large_stays_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise its halves run out of memory too. A training may be part of a reference cycle."""
+    start, whole, remaining = trainer.api.start, [], []
+
+    def failing(specs: Sequence[Any], *arguments: Any, **named: Any) -> Any:
+        remaining.append([training() is not None for training in whole])
+        training = start(specs, *arguments, **named)
+        training.itself = training  # type: ignore[attr-defined]
+        if len(specs) > 1:
+            whole.append(weakref.ref(training))
+
+            def failing_step() -> None:
+                raise RuntimeError("CUDA error: out of memory")
+
+            training.step = failing_step  # type: ignore[method-assign]
+        return training
+
+    monkeypatch.setattr(trainer.api, "start", failing)
+    run = PackRun(job_of(tmp_path / "out"))
+    gc.disable()
+    try:
+        run.step()
+        run.step()
+    finally:
+        gc.enable()
+    assert remaining == [[], [False]]
+
+
+def of_triton(name: str) -> type[Exception]:
+    """A class like Triton's, which may not be installed."""
+    return type(name, (Exception,), {"__module__": "triton.runtime.errors"})
+
+
+def failing_kernel(monkeypatch: pytest.MonkeyPatch, error: Exception, in_epoch: int | None) -> list[tuple[str, int]]:
+    """Backends with a kernel raise an error when they start or in an epoch. Return (backend, epochs done) of each start."""
+    start, starts = trainer.api.start, []
+
+    def failing(specs: Sequence[Any], *arguments: Any, backend: str, **named: Any) -> Any:
+        has_kernel = "+" in backend
+        if has_kernel and in_epoch is None:
+            starts.append((backend, 0))
+            raise error
+        training = start(specs, *arguments, backend=backend, **named)
+        starts.append((backend, training.epoch))
+        step = training.step
+
+        def failing_step() -> None:
+            if has_kernel and training.epoch + 1 == in_epoch:
+                raise error
+            step()
+
+        training.step = failing_step  # type: ignore[method-assign]
+        return training
+
+    monkeypatch.setattr(trainer.api, "start", failing)
+    return starts
+
+
+TOO_LARGE = of_triton("OutOfResources")("out of resource: shared memory, Required: 262144, Hardware limit: 101376")
+
+
+@pytest.mark.parametrize(("in_epoch", "epochs"), [(None, 0), (3, 2)])
+def test_a_kernel_that_fails_here_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_epoch: int | None, epochs: int) -> None:
+    """The backend was chosen on another GPU, for example. What was trained is kept."""
+    monkeypatch.setattr(PackRun, "_settled_backend", lambda run: "packed+products")
+    starts = failing_kernel(monkeypatch, TOO_LARGE, in_epoch)
+    finish(PackRun(job_of(tmp_path / "out")))
+    assert starts == [("packed+products", 0), ("packed", epochs)]
+    for row in rows_of(tmp_path / "out").values():
+        assert (row["state"], row["backend"]) == ("ok", "packed")
+        (note,) = (note for note in row["notes"] if note.startswith("backend"))
+        assert note.startswith("backend packed+products does not work here (OutOfResources: out of resource: shared memory")
+        assert note.endswith("): packed was used instead")
+
+
+def test_a_kernel_that_fails_when_memory_is_measured_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def fits(*arguments: Any, backend: str, **named: Any) -> int:
+        measured.append(backend)
+        if "+" in backend:
+            raise TOO_LARGE
+        return 2
+
+    monkeypatch.setattr(PackRun, "_settled_backend", lambda run: "packed+products")
+    monkeypatch.setattr(trainer.api, "fits", fits)
+    PackRun(job_of(tmp_path / "out"))
+    assert measured == ["packed+products", "packed"]
+    with pytest.raises(type(TOO_LARGE)):
+        PackRun(job_of(tmp_path / "out", backend="packed+products"))
+
+
+def test_a_kernel_that_the_grid_file_names_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing_kernel(monkeypatch, TOO_LARGE, None)
+    with pytest.raises(type(TOO_LARGE)):
+        finish(PackRun(job_of(tmp_path / "out", backend="packed+products")))
+    assert Store(tmp_path / "out").complete() == {}
+
+
+def test_the_workers_of_a_gpu_measure_its_backends_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that waits for the GPU reads the choice of the other; later packs do not even wait."""
+    job = job_of(tmp_path / "out", device="cuda")
+    measured: list[int] = []
+
+    def fastest(specs: Sequence[Any], *arguments: Any) -> Timing:
+        measured.append(len(specs))
+        time.sleep(0.3)
+        return Timing("packed", {"packed": 1e-4}, {"vmap": "ValueError: no"}, len(specs))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(trainer.api, "fastest_backend", fastest)
+    monkeypatch.setattr(trainer.api, "resolve_device", torch.device)
+    monkeypatch.setattr(trainer.api, "energy_meter", lambda device: None)
+    monkeypatch.setattr(trainer.api, "fits", lambda *arguments, **named: None)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="GPU-1"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    jobs = [dataclasses.replace(job, pack_id=f"pack-{i}", trials=job.trials[i : i + 1]) for i in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(PackRun, jobs, timeout=60))
+    assert measured == [1]
+    store = Store(tmp_path / "out")
+    store.record_backends()
+    manifest = store.manifest()
+    assert manifest is not None
+    assert manifest["backends"]["mdmtn"] == {
+        "backend": "packed",
+        "seconds_a_step_and_model": {"packed": 1e-4},
+        "left_out": {"vmap": "ValueError: no"},
+        "device": "cuda",
+    }
+    with exclusive_use(torch.device("cuda")):
+        PackRun(dataclasses.replace(job, attempt=2))
+
+
+def test_the_memory_for_one_trial_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One trial is tried however little memory there is."""
+
+    def never(*arguments: Any, **named: Any) -> int:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(trainer.api, "fits", never)
+    assert not PackRun(job_of(tmp_path / "out", n_trials=1)).is_done
 
 
 @pytest.mark.full
@@ -631,8 +880,9 @@ def trainable_of(job: PackJob) -> Any:
 
 @pytest.fixture
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tune keeps its scratch files in the home folder."""
+    """Tune keeps its scratch files in the home folder. A worker on a CPU hides the GPUs, but not from later tests."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
 
 
 @pytest.mark.full
@@ -656,6 +906,7 @@ def test_a_trainable_names_its_first_trial_and_k(tmp_path: Path) -> None:
     label = repr(trainable_of(job))
     assert label == f"pack-a {job.trial_ids[0]} k=(0.02, 0.49, 0.49) and 2 more"
     assert repr(trainable_of(job_of(tmp_path / "out", is_dense=True))).endswith("k=(0, 0.5, 0.5)")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "a worker on a CPU sees no GPU"
 
 
 @pytest.mark.usefixtures("_home")

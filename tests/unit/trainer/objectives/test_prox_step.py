@@ -52,3 +52,16 @@ def test_the_step_builds_up_for_each_model_until_a_prox() -> None:
     assert prox_step.of_layer(MOMENTS, correction=0.25)[0].tolist() == [0.375, 0.75]
     prox_step.reset()
     assert prox_step.length.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("rule", ["layer_rms", "row_rms", "row_rms_root"])
+def test_a_layers_step_is_its_rules_with_corrected_moments(rule: str) -> None:
+    """The root of moments that are a quarter of their size makes the step twice as long, and half the length makes up for it."""
+    prox_step = ProxStep(rule, 2, torch.device("cpu"), torch.float32)
+    prox_step.add(0.5, torch.tensor([4.0, 8.0]))
+    step, scale = prox_step.of_layer([moment / 4 for moment in MOMENTS], correction=0.25)
+    expected_step, expected_scale = STEP_RULES[rule](torch.tensor([2.0, 4.0]), MOMENTS)
+    torch.testing.assert_close(step, expected_step)
+    assert (scale is None) is (expected_scale is None)
+    if scale is not None and expected_scale is not None:
+        torch.testing.assert_close(scale, expected_scale)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainer.objectives import tying
 from trainer.objectives.growl import growl_gradient, growl_penalty, row_norms, theta_pattern
 from trainer.objectives.structure import UNTIED, Layer, Structure, in_groups, theta_of
 from trainer.settings import GrowlSettings, TyingSettings
@@ -28,8 +29,8 @@ def lengths_of(weight: Tensor) -> list[list[float]]:
 
 
 def test_theta_of_a_group_weighs_the_root_of_its_size_times_as_much() -> None:
-    settings = GrowlSettings(pattern="pld", beta1=0.7, beta2=0.1, pld_share=0.4)
-    assert theta_of(settings, 5).tolist() == theta_pattern("pld", 5, 0.7, 0.1, 0.4).tolist()
+    settings = GrowlSettings(pattern="pld", beta1=0.7, beta2=0.1, pld_share=0.8)
+    assert theta_of(settings, 5).tolist() == theta_pattern("pld", 5, 0.7, 0.1, 0.8).tolist()
     torch.testing.assert_close(theta_of(settings, 5, 9), 3 * theta_of(settings, 5))
 
 
@@ -287,3 +288,16 @@ def test_units_at_the_same_position_of_tied_channels_are_tied() -> None:
     structure = structure_of(torch.ones(1, 3, 8), w=2)
     structure.load({"w": torch.tensor([[True, True, False, True]])}, {"w": torch.tensor([[1, 0, -1, 1]])})
     assert structure.unit_labels()["w"].tolist() == [[2, 3, 0, 1, -1, -1, 2, 3]]
+
+
+def test_the_clustering_gets_the_seed_and_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Affinity propagation breaks ties by random numbers, so a result can be reproduced only with its seed."""
+    calls: list[tuple[int, int]] = []
+
+    def cluster_each(rows: list[Tensor], settings: TyingSettings, seed: int, n_threads: int) -> list[object]:
+        calls.append((seed, n_threads))
+        return tying.cluster_each(rows, settings, seed, n_threads)  # type: ignore[return-value]
+
+    monkeypatch.setattr("trainer.objectives.structure.cluster_each", cluster_each)
+    structure_of(rows_of_lengths(1.0, 2.0)).cluster(TyingSettings(), 7, torch.tensor([True]), 3)
+    assert calls == [(7, 3)]

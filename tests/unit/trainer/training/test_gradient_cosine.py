@@ -165,7 +165,7 @@ def test_it_does_not_depend_on_the_pack(problem: Problem, short: TrainingSetting
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("method", ["wcal_growl", "mgda", "cosmos", "stl"])
+@pytest.mark.parametrize("method", ["wcal_growl", "cosmos", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mgda", "stl"))])
 def test_measuring_it_changes_nothing(problem: Problem, short: TrainingSettings, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     """Weights, curves and columns are equal to the bit with and without it; so is the state of the random numbers."""
     settings = dataclasses.replace(short, one_phase=OnePhaseSettings(epochs=2))

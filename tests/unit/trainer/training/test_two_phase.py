@@ -112,7 +112,7 @@ def test_a_pack_of_four_agrees_with_packs_of_one(problem: Problem, short: Traini
 
 
 @pytest.mark.parametrize("k0_is_zero", [True, False])
-@pytest.mark.parametrize("stop", short_cases([3, 0, 1, 2, 4]))
+@pytest.mark.parametrize("stop", short_cases([3, 0, 1, 2, 4], full_every=2))
 def test_resuming_at_any_epoch_gives_the_same_row_to_the_bit(
     problem: Problem, short: TrainingSettings, stop: int, k0_is_zero: bool
 ) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from claims_of_a_store import CLAIMS, DAMAGES, check, name_of
 from cloud_servers import KINDS, CloudServer, cloud_server
+from example_store import epochs_of, manifest_of_a_sweep, row_of, safetensors_of
 from object_store import proxy_before
 
 from analysis.results.table import read_results
 from sweep.store.remote.path import RemotePath
 from sweep.store.store import Store, StoreError, StoreWriteError, UnreachableError
-from tests.unit.sweep.store import test_store as on_a_disk
-from tests.unit.sweep.store.test_store import epochs_of, manifest_of_a_sweep, row_of, safetensors_of
+from tests.unit.sweep.store import test_store
 
 pytestmark = pytest.mark.slow  # needs emulators, which `tests/cloud_servers.py` names
 
@@ -62,7 +62,7 @@ def test_it_holds_what_a_folder_on_a_disk_does(claim: Callable[..., None], store
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_verify_names_each_damage(store: Store, damage: Callable[[Store], Any]) -> None:
-    on_a_disk.test_verify_names_each_damage_and_what_to_do(store, damage)
+    test_store.test_verify_names_each_damage_and_what_to_do(store, damage)
 
 
 def test_a_new_prefix_has_no_manifest_and_nothing_complete(address: str) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from claims_of_a_store import CLAIMS, DAMAGES, check, name_of
+from example_store import epochs_of, manifest_of_a_sweep, row_of, safetensors_of
 from object_store import ObjectStore, failing_share, proxy_before
 
 from sweep.store.remote.path import RemotePath
 from sweep.store.store import Store, StoreError, StoreWriteError, UnreachableError
-from tests.unit.sweep.store import test_store as on_a_disk
-from tests.unit.sweep.store.test_store import epochs_of, manifest_of_a_sweep, row_of, safetensors_of
+from tests.unit.sweep.store import test_store
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_it_holds_what_a_folder_on_a_disk_does(claim: Callable[..., None], store
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_verify_names_each_damage(store: Store, damage: Callable[[Store], Any]) -> None:
-    on_a_disk.test_verify_names_each_damage_and_what_to_do(store, damage)
+    test_store.test_verify_names_each_damage_and_what_to_do(store, damage)
 
 
 def names(store: Store) -> set[str]:
