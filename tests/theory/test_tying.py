@@ -250,3 +250,8 @@ def test_one_component_that_does_not_converge_counts_whatever_the_next_ones_do(m
     labels, is_converged = cluster_rows(torch.eye(2).repeat_interleave(4, dim=0), TyingSettings(preference=0.5), 0)
     assert not is_converged
     assert labels.tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+
+
+def test_one_row_is_a_cluster_of_its_own() -> None:
+    labels, is_converged = cluster_rows(torch.ones(1, 3), TyingSettings(), 0)
+    assert (labels.tolist(), is_converged) == ([0], True)

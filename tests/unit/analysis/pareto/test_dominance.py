@@ -60,6 +60,7 @@ def test_a_tolerance_of_one_unit_is_no_special_case_and_a_missing_value_drops_it
     front = np.array([[0.0, 4.0], [0.5, 4.25], [2.0, 5.5], [np.nan, 0.0]])
     assert eps_nondominated(front).tolist() == [True, False, False, False], "the default is the exact front"
     assert eps_nondominated(front, 1.0).tolist() == [True, True, False, False]
+    assert slack(front).tolist() == [0.0, np.nextafter(0.25, 1), np.nextafter(1.5, 2), np.inf]
 
 
 def test_of_each_box_the_point_nearest_to_its_lower_corner_stays():
@@ -77,6 +78,11 @@ def test_of_each_box_the_point_nearest_to_its_lower_corner_stays():
 )
 def test_the_distance_to_a_corner_is_euclidean_in_units_of_the_box(front: list[list[float]], eps: float):
     assert thin_front(front, eps).tolist() == [True, False]
+
+
+def test_boxes_shorter_than_one_unit_keep_apart_what_a_unit_would_join():
+    assert thin_front([[0.2, 0.8], [0.7, 0.3]], 0.5).all()
+    assert thin_front([[0.2, 0.8], [0.7, 0.3]], 1.0).sum() == 1
 
 
 def test_an_objective_without_boxes_tells_all_its_values_apart():
