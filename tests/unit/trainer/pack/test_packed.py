@@ -171,7 +171,7 @@ def counted_step(backend: str, n_models: int, monkeypatch: pytest.MonkeyPatch) -
 BUDGETS = {"packed": (190, 285), "packed+products": (200, 375), "packed+pool": (187, 180), "packed+kernel": (175, 62)}
 """Backend -> the largest number of operations of a step, and of MiB that a model moves in a pack of 30.
 
-On a GPU a step has 38 operations fewer, since gradients are written there without adding them to zeros.
+On a GPU a step should have 38 operations fewer: gradients are written there without adding them to zeros.
 """
 TRITON = ("packed+pool", "packed+kernel")
 
