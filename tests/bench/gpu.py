@@ -126,14 +126,14 @@ def step_times(
                 taken = seconds(lambda training=training: training.take_steps(n_steps), device, 3) / n_steps / n  # type: ignore[misc]
                 kernels = kernels_a_step(training, device) / n
                 eager = TwoPhase(specs(model, n, schedule(1), False), problem, Place(device, backend))
-                eager._steps = StepGraph(eager._take_step, None)
+                eager._steps = StepGraph(None)
                 eager.take_steps(warm_up // 2)
                 plain = seconds(lambda eager=eager: eager.take_steps(n_steps // 4 or 1), device, 3) / (n_steps // 4 or 1) / n  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 - whatever a compiler says
                 print(f"  {n:3d} {backend:16s} {str(error).partition(chr(10))[0][:90]}")
                 continue
             reached = traffic / taken / bandwidth
-            said = training._steps.failure or ("recorded" if device.type == "cuda" else "not recorded")
+            said = "; ".join(training._steps.notes) or ("recorded" if device.type == "cuda" else "not recorded")
             figures = f"{taken * 1e6:9.1f}   plain launches {plain * 1e6:9.1f}   {100 * reached:5.1f} %   {kernels:7.1f} kernels"
             print(f"  {n:3d} {backend:16s} {figures}   {said}")
             del training, eager

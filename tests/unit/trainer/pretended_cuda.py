@@ -5,6 +5,7 @@ operations for which the CPU waits for the device, or the device for the CPU. A 
 values, nothing may wait, and a replay repeats the same operations with the same numbers on the same memory.
 """
 
+import os
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+
+from trainer.pack.device import _lock_file
 
 aten = torch.ops.aten
 DEVICE = torch.device("cuda:0")
@@ -107,7 +110,7 @@ class DeviceTensor(Tensor):
         """Replace what torch computes in C++ from the device `meta`."""
         if any(kind.__name__ == "PackedTensor" for kind in types):
             return NotImplemented
-        if function is Tensor.data.__set__ and isinstance(args[1], DeviceTensor):  # type: ignore[attr-defined]
+        if function == Tensor.data.__set__ and isinstance(args[1], DeviceTensor):  # type: ignore[attr-defined]
             args[0].values = args[1].values
         own = _IN_PYTHON.get(function) if args and isinstance(args[0], DeviceTensor) else None
         if own is not None:
@@ -331,11 +334,14 @@ class Graph:
 
     def add(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         """Compute an operation to learn its results' shapes. The values that it overwrites are restored at the end of the capture."""
-        for argument, value in zip(function._schema.arguments, args, strict=False):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                for tensor in pytree.tree_leaves(value):
-                    storage = tensor.untyped_storage()
-                    self._before.setdefault(storage.data_ptr(), (storage, storage.clone()))
+        pairs = zip(function._schema.arguments, args, strict=False)
+        written = [value for argument, value in pairs if argument.alias_info is not None and argument.alias_info.is_write]
+        if function.overloadpacket is aten.native_batch_norm:
+            written += args[3:5]  # the running mean and variance, which its schema does not declare as written
+        for tensor in pytree.tree_leaves(written):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                self._before.setdefault(storage.data_ptr(), (storage, storage.clone()))
         found = function(*args, **kwargs)
         self._operations.append((function, args, kwargs, found))
         return found
@@ -364,7 +370,7 @@ def _place() -> str:
 @contextmanager
 def pretended_cuda() -> Iterator[PretendedDevice]:
     """Let this process have a CUDA device within the context."""
-    gpu = PretendedDevice()
+    gpu, uuid = PretendedDevice(), f"pretended-{os.getpid()}"
 
     def set_stream(stream: Stream) -> None:
         gpu.stream = stream
@@ -375,7 +381,7 @@ def pretended_cuda() -> Iterator[PretendedDevice]:
         "current_device": lambda: 0,
         "synchronize": lambda *_: gpu.wait("read", "synchronize"),
         "empty_cache": lambda: None,
-        "get_device_properties": lambda *_: SimpleNamespace(uuid="pretended", name="pretended"),
+        "get_device_properties": lambda *_: SimpleNamespace(uuid=uuid, name="pretended"),
         "Stream": Stream,
         "CUDAGraph": Graph,
         "current_stream": lambda *_: gpu.stream,
@@ -394,3 +400,4 @@ def pretended_cuda() -> Iterator[PretendedDevice]:
                 yield gpu
         finally:
             torch._C._set_only_lift_cpu_tensors(only_lifts_cpu)
+            _lock_file(uuid).unlink(missing_ok=True)
