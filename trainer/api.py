@@ -29,6 +29,7 @@ from trainer.settings import TrainingSettings
 from trainer.training.autotune import CudaMemory, NoBackendError, Timing, fastest_backend, largest_pack
 from trainer.training.checkpoint import CheckpointError, State, from_bytes, model_tensors, to_bytes
 from trainer.training.trial import EpochMeasurements, TrialMeasurements, TrialResult, TrialSpec
+from trainer.training.two_phase import TwoPhase
 from trainer.training.usage import Usage
 
 __all__ = [
@@ -109,7 +110,7 @@ def start(
     Args:
         specs: the trials. They differ only in `trial_id` and `preference`, and either all of them or none have k0 = 0.
         problem: the problem, with its data and networks.
-        device: `auto`, `cpu`, `cuda`, `mps` or another torch device.
+        device: `auto`, `cpu`, `cuda` or another torch device with 64-bit floats, which Apple's `mps` lacks.
         backend: how the pack's forward and backward passes are computed, one of `trainer.pack.device.BACKENDS`; `auto` selects the device's
             default.
         n_threads: CPU threads that cluster the rows of the pack's models in parallel; results do not depend on it.
@@ -154,6 +155,7 @@ def fits(specs: Sequence[TrialSpec], problem: Problem, *, device: str, backend: 
     torch_device = resolve_device(device)
     if torch_device.type != "cuda" or not METHODS[specs[0].method].packable:
         return None
+    TwoPhase.prepare(specs[0], problem)
     with exclusive_use(torch_device):
         return largest_pack(specs, problem, Place(torch_device, backend), CudaMemory(torch_device), share)
 
@@ -175,6 +177,7 @@ def timed_backend(
     torch_device = resolve_device(device)
     if torch_device.type != "cuda" or problem.is_small or not METHODS[specs[0].method].packable:
         return None
+    TwoPhase.prepare(specs[0], problem)
     with exclusive_use(torch_device):
         return settle(lambda: fastest_backend(specs, problem, Place(torch_device), CudaMemory(torch_device), len(specs)))
 
@@ -196,15 +199,17 @@ def train(
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of this name; `auto` is CUDA if available, otherwise Apple's MPS, otherwise the CPU.
+    """Return the device of this name; `auto` is CUDA if available, otherwise the CPU.
 
     Raises:
-        DeviceMissingError: this machine does not have the device.
+        DeviceMissingError: this machine does not have the device, or the trainer cannot use it.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(kind for kind, is_there in available.items() if is_there)
-    if not available.get(name.partition(":")[0], True):
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = name.partition(":")[0]
+    if kind == "mps":
+        raise DeviceMissingError("device mps has no 64-bit floats, which the trainer needs; resources.device: auto uses CUDA or the CPU")
+    if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceMissingError(f"device {name} is not available here; resources.device: auto uses what is available")
     return torch.device(name)
 

@@ -41,10 +41,11 @@ class COSMOS(OnePhase):
     def _n_networks(self) -> int:
         return 1
 
-    def _network(self) -> nn.Module:
-        network = super()._network()
-        example, _ = self._problem.train.first(2)
-        n_tasks = len(self._problem.tasks)
+    @classmethod
+    def _network(cls, spec: TrialSpec, problem: Problem) -> nn.Module:
+        network = super()._network(spec, problem)
+        example, _ = problem.train.first(2)
+        n_tasks = len(problem.tasks)
         conditioned = condition_on(network, example.to(next(network.parameters()).dtype), n_tasks)
         conditioned.condition = torch.full((n_tasks,), 1 / n_tasks)  # used by calls without a condition
         return conditioned

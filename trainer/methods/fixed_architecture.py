@@ -38,6 +38,7 @@ class FixedArchitecture(TwoPhase):
         if state is not None:
             self._load(state)
 
-    def _sizes_of_groups(self, network: nn.Module) -> Mapping[str, int]:
+    @classmethod
+    def _sizes_of_groups(cls, network: nn.Module, spec: TrialSpec, problem: Problem) -> Mapping[str, int]:
         """Return no groups, since the rows of the sparse network determine the masks."""
         return {}

@@ -114,7 +114,7 @@ class OnePhase(PackTraining):
         self.pack.alive &= finite & train_losses.isfinite().all(dim=1).cpu()
 
     def _record(self, train_losses: Tensor, losses: Tensor, metrics: Tensor, scores: list[Tensor]) -> None:
-        penalty = self.structure.penalty().double().cpu()
+        penalty, train_losses = self.structure.penalty().double().cpu(), train_losses.cpu()
         for n, records in enumerate(self._records):
             records.append(
                 EpochMeasurements(

@@ -4,6 +4,8 @@ from torch import Generator, Tensor, nn
 
 from trainer.methods.one_phase import OnePhase
 from trainer.models.stl import STL
+from trainer.problems.problem import Problem
+from trainer.training.trial import TrialSpec
 
 
 class SingleTask(OnePhase):
@@ -16,8 +18,9 @@ class SingleTask(OnePhase):
     def _backward(self, inputs: Tensor, targets: Tensor, generator: Generator) -> Tensor:
         return self.pack.backward_of_sum(inputs, targets)
 
-    def _network(self) -> nn.Module:
-        network = super()._network()
+    @classmethod
+    def _network(cls, spec: TrialSpec, problem: Problem) -> nn.Module:
+        network = super()._network(spec, problem)
         if not isinstance(network, STL):
             raise ValueError(f"method stl expects the model stl (trainer.models.stl.STL), found {type(network).__name__}")
         return network

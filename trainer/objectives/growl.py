@@ -52,7 +52,7 @@ def scale_rows(weight: Tensor, scale: Tensor) -> None:
 
     Args:
         weight: a stacked weight (see the module's docstring).
-        scale: shape (n_models, n_rows).
+        scale: shape (n_models, n_rows); False counts as 0 and True as 1.
     """
     weight.mul_(scale.reshape(scale.shape[0], 1, scale.shape[1], *[1] * (weight.dim() - 3)))
 

@@ -31,6 +31,8 @@ class Lagrangian:
         self._step_weights = STEP_WEIGHTS.get(scalarization)
         self._moves = scalarization == "chebyshev_al"
         self.penalty = settings.start_penalty(scalarization)
+        # A recorded step reads the penalty from the device; on a CPU it is a number.
+        self._penalty_on_device = torch.tensor(self.penalty, device=device, dtype=dtype) if device.type == "cuda" else None
         self.multipliers = torch.full((n_models, n_objectives), 1 / n_objectives, device=device, dtype=dtype)
         self._mean = torch.zeros_like(self.multipliers)
         self._has_mean = torch.zeros(n_models, 1, dtype=torch.bool, device=device)
@@ -57,9 +59,18 @@ class Lagrangian:
 
     def _weights(self, members: slice, values: Tensor, mean: Tensor) -> Tensor:
         assert self._step_weights is not None
-        return self._step_weights(self.multipliers[members], self.penalty, mean)
+        return self._step_weights(self.multipliers[members], self._step_penalty, mean)
 
-    def end_step(self, learning_rate: float) -> None:
+    @property
+    def _step_penalty(self) -> float | Tensor:
+        return self.penalty if self._penalty_on_device is None else self._penalty_on_device
+
+    def _set_penalty(self, penalty: float) -> None:
+        self.penalty = penalty
+        if self._penalty_on_device is not None:
+            self._penalty_on_device.fill_(penalty)
+
+    def end_step(self, learning_rate: float | Tensor) -> None:
         """Update the state after every member has taken one more step with this learning rate."""
 
     def count_step(self) -> None:
@@ -69,8 +80,8 @@ class Lagrangian:
     def update(self) -> None:
         """End an outer iteration: multipliers <- Proj(multipliers + penalty * mean g), then the penalty grows."""
         if self._moves:
-            self.multipliers = project_simplex(self.multipliers + self.penalty * self._total / self._n_steps)[0]
-            self.penalty = min(self.penalty * self._settings.penalty_growth, self._settings.penalty_max)
+            self.multipliers.copy_(project_simplex(self.multipliers + self.penalty * self._total / self._n_steps)[0])
+            self._set_penalty(min(self.penalty * self._settings.penalty_growth, self._settings.penalty_max))
         self._total.zero_()
         self._n_steps = 0
 
@@ -86,7 +97,8 @@ class Lagrangian:
         """Restore a stored state."""
         self.multipliers, self._mean = tensors["multipliers"], tensors["mean"]
         self._has_mean, self._total = tensors["has_mean"], tensors["total"]
-        self.penalty, self._n_steps = scalars["penalty"], int(scalars["n_steps"])
+        self._set_penalty(scalars["penalty"])
+        self._n_steps = int(scalars["n_steps"])
 
 
 class EqualityLagrangian(Lagrangian):
@@ -107,18 +119,18 @@ class EqualityLagrangian(Lagrangian):
 
     def _weights(self, members: slice, values: Tensor, mean: Tensor) -> Tensor:
         self._t[members] = torch.where(self._t[members].isnan(), values.amax(dim=1, keepdim=True), self._t[members])
-        weights = equality_weights(self.multipliers[members], self.penalty, values - self._t[members])
+        weights = equality_weights(self.multipliers[members], self._step_penalty, values - self._t[members])
         self._slope[members] = 1 - weights.sum(dim=1, keepdim=True)
         return weights
 
-    def end_step(self, learning_rate: float) -> None:
+    def end_step(self, learning_rate: float | Tensor) -> None:
         """Take a gradient step of t."""
         self._t -= learning_rate * self._slope
 
     def update(self) -> None:
         """End an outer iteration: multipliers <- multipliers + penalty (mean g - t), then the penalty grows."""
-        self.multipliers = equality_weights(self.multipliers, self.penalty, self._total / self._n_steps - self._t)
-        self.penalty = min(self.penalty * self._settings.penalty_growth, self._settings.penalty_max)
+        self.multipliers.copy_(equality_weights(self.multipliers, self.penalty, self._total / self._n_steps - self._t))
+        self._set_penalty(min(self.penalty * self._settings.penalty_growth, self._settings.penalty_max))
         super().update()
 
     def tensors(self) -> dict[str, Tensor]:

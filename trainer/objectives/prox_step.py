@@ -89,7 +89,7 @@ class ProxStep:
         self.needs_moments = rule != "plain"
         self.length = torch.zeros(n_models, device=device, dtype=dtype)
 
-    def add(self, learning_rate: float, sparsity_weight: Tensor) -> None:
+    def add(self, learning_rate: float | Tensor, sparsity_weight: Tensor) -> None:
         """Add one optimizer step; `sparsity_weight` is the weight of L0, shape (n_models,)."""
         self.length += learning_rate * sparsity_weight
 

@@ -46,7 +46,7 @@ def project_simplex(values: Tensor) -> tuple[Tensor, Tensor]:
     return (values - threshold).clamp(min=0), threshold
 
 
-def chebyshev_al_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
+def chebyshev_al_weights(multipliers: Tensor, penalty: float | Tensor, mean_values: Tensor) -> Tensor:
     """Compute the weights of the augmented Lagrangian of min t subject to g_i <= t, with t eliminated: Proj(multipliers + penalty g).
 
     Args:
@@ -62,7 +62,7 @@ def chebyshev_al_weights(multipliers: Tensor, penalty: float, mean_values: Tenso
     return project_simplex(multipliers + penalty * mean_values)[0]
 
 
-def weighted_sum_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
+def weighted_sum_weights(multipliers: Tensor, penalty: float | Tensor, mean_values: Tensor) -> Tensor:
     """Return equal weights, for which sum_i p_i g_i is the weighted sum of the losses divided by their number.
 
     Args:
@@ -76,7 +76,7 @@ def weighted_sum_weights(multipliers: Tensor, penalty: float, mean_values: Tenso
     return torch.full_like(mean_values, 1 / mean_values.shape[-1])
 
 
-def smooth_chebyshev_weights(multipliers: Tensor, penalty: float, mean_values: Tensor) -> Tensor:
+def smooth_chebyshev_weights(multipliers: Tensor, penalty: float | Tensor, mean_values: Tensor) -> Tensor:
     """Compute softmax(penalty g), the gradient of the smooth Chebyshev value (1 / penalty) log sum exp(penalty g).
 
     Args:
@@ -92,7 +92,7 @@ def smooth_chebyshev_weights(multipliers: Tensor, penalty: float, mean_values: T
     return torch.softmax(penalty * mean_values, dim=-1)
 
 
-def equality_weights(multipliers: Tensor, penalty: float, excess: Tensor) -> Tensor:
+def equality_weights(multipliers: Tensor, penalty: float | Tensor, excess: Tensor) -> Tensor:
     """Compute multipliers + penalty (g - t), the weights of the augmented Lagrangian for g_i = t (the paper's equation (1)).
 
     The weights may be negative and need not sum to 1: an objective below t is pushed *up*, towards equality. With the paper's penalty of
@@ -111,7 +111,7 @@ def equality_weights(multipliers: Tensor, penalty: float, excess: Tensor) -> Ten
     return multipliers + penalty * excess
 
 
-STEP_WEIGHTS: dict[str, Callable[[Tensor, float, Tensor], Tensor]] = {
+STEP_WEIGHTS: dict[str, Callable[[Tensor, float | Tensor, Tensor], Tensor]] = {
     "chebyshev_al": chebyshev_al_weights,
     "weighted_sum": weighted_sum_weights,
     "smooth_chebyshev": smooth_chebyshev_weights,

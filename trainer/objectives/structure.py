@@ -93,7 +93,8 @@ class Structure:
     Attributes:
         layers: weight name -> Layer.
         masks: weight name -> bool, shape (n_models, n_rows); False for a suppressed row, which stays zero.
-        n_changes: how often the operations of a step have changed because rows became masked or tied.
+        n_changes: how often the operations of a step have changed because rows became masked or tied. After `expect_masks` they change
+            only when rows are tied.
         labels: weight name -> int64, shape (n_models, n_rows), the cluster of each row: -1 for a suppressed row, and for every row before
             the clustering.
     """
@@ -112,7 +113,7 @@ class Structure:
         self.masks = {name: torch.ones(shape[0], shape[2], dtype=torch.bool, device=device) for name, shape in shapes.items()}
         self.labels = {name: torch.full_like(mask, UNTIED, dtype=torch.int64) for name, mask in self.masks.items()}
         self._ties: dict[str, Tie] = {}
-        self._is_masked = False
+        self._is_masked = self._expects_masks = False
         self.n_changes = 0
 
     def load(self, masks: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None, is_fixed: bool = True) -> None:
@@ -120,8 +121,12 @@ class Structure:
         for name, mask in self.masks.items():
             mask.copy_(masks[name])
         if labels is not None:
-            self.labels = {name: labels[name].long().clone() for name in self.layers}
+            self.labels = {name: labels[name].to(own.device, torch.int64, copy=True) for name, own in self.labels.items()}
         self._index(is_fixed)
+
+    def expect_masks(self) -> None:
+        """Apply the masks after each step from now on, even as long as no row is masked, so that the operations of a step stay the same."""
+        self._expects_masks = self._is_masked = True
 
     def penalty(self) -> Tensor:
         """Compute L0, the unscaled sum of the layers' GrOWL penalties, shape (n_models,)."""
@@ -244,13 +249,13 @@ class Structure:
         """Set suppressed rows to zero and tied rows equal, after an optimizer step."""
         if self._is_masked:
             for name, layer in self.layers.items():
-                scale_rows(layer.weight, self.masks[name].to(layer.weight.dtype))
+                scale_rows(layer.weight, self.masks[name])
         for name, tie in self._ties.items():
             tie.copy(self.layers[name].weight)
 
     def _index(self, is_fixed: bool) -> None:
         was_masked, had_ties = self._is_masked, bool(self._ties)
-        self._is_masked = is_fixed and any(not bool(mask.all()) for mask in self.masks.values())
+        self._is_masked = is_fixed and (self._expects_masks or any(not bool(mask.all()) for mask in self.masks.values()))
         ties = {name: Tie.from_labels(labels) for name, labels in self.labels.items()}
         self._ties = {name: tie for name, tie in ties.items() if tie is not None}
         self.n_changes += was_masked != self._is_masked or had_ties or bool(self._ties)

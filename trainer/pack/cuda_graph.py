@@ -1,13 +1,27 @@
 """Recording a training step once and replaying it, because on a GPU a step spends most of its time launching hundreds of small kernels."""
 
-from collections.abc import Callable, Hashable
+import gc
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
 _N_WARM_UP = 3
 """Number of steps before a recording; they create the optimizer's moments and the libraries' workspaces."""
+_N_PAUSE = 100
+"""Number of steps after a failed recording before the next attempt: its cause may have passed, such as a call of another library."""
+_MAX_FAILURES = 2
+"""Number of failed recordings of steps of a kind after which no further ones are attempted."""
+_MAX_SHAPES = 8
+"""Number of shapes of minibatches that are recorded for each kind of step; minibatches of further shapes are computed without recording."""
+
+BatchStep = Callable[[Tensor, Tensor], None]
+"""(inputs, targets) of a minibatch -> None; it works only on tensors, and never waits for their values."""
 
 
 class Recorder(Protocol):
@@ -25,11 +39,12 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """Records CUDA graphs."""
+    """Records CUDA graphs. Those that exist at the same time share their memory, so they must not run concurrently."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream: Any = torch.cuda.Stream(device)
+        self._graphs: WeakSet[Any] = WeakSet()
 
     def warm_up(self, function: Callable[[], None]) -> None:
         """See `Recorder`."""
@@ -41,73 +56,134 @@ class CudaRecorder:
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         """See `Recorder`."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
-            function()
+        before = torch.cuda.current_stream(self._device)
+        try:
+            with _without_collection():
+                pool = next((other.pool() for other in self._graphs), None)
+                # In the mode `global`, a call of another thread, such as one that pins memory, would end the capture.
+                with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
+                    function()
+        except BaseException:
+            self._stream = torch.cuda.Stream(self._device)
+            raise
+        finally:
+            torch.cuda.set_stream(before)  # after a failed capture, torch leaves the recorder's stream current
+        self._graphs.add(graph)
         replay: Callable[[], None] = graph.replay
         return replay
 
 
-class StepGraph:
-    """Runs a step on minibatches, recorded if there is a recorder.
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Collect garbage now, and not again within the context, because a CUDA graph that is destroyed during a capture ends it."""
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
-    A recording refers to fixed memory, and Python numbers are constants in it. All data that the step reads besides its minibatch must
-    therefore stay in the same tensors, or `key` must change with it. Only minibatches of the first one's size are recorded.
+
+@dataclass
+class _Recording:
+    """The recording of one kind of step for one shape of minibatches."""
+
+    n_until: int = _N_WARM_UP
+    """Number of steps before the next attempt to record."""
+    batch: tuple[Tensor, Tensor] | None = None
+    """The minibatch that the recording reads; None until there is a recording."""
+    replay: Callable[[], None] | None = None
+
+
+class StepGraph:
+    """Runs steps on minibatches, recorded if there is a recorder. There is one recording for each kind of step and shape of minibatches.
+
+    A recording refers to fixed memory, and Python numbers are constants in it. All data that a step reads besides its minibatch must
+    therefore stay in the same tensors, or its `key` must change.
+
+    The graph does not keep the steps. The owner of a graph passes its own methods, and a reference to them would be a cycle, so that the
+    memory of a training would not be free until Python's garbage collector runs.
 
     Args:
-        step: called with (inputs, targets) of a minibatch; it works only on tensors, and never waits for their values.
-        recorder: records the step; None runs every step without recording.
+        recorder: records the steps; None runs every step without recording.
 
     Attributes:
-        failure: why steps are not recorded although a recorder was given; None as long as recording works.
+        failures: kind of step -> why recordings failed.
     """
 
-    def __init__(self, step: Callable[[Tensor, Tensor], None], recorder: Recorder | None) -> None:
-        self._step, self._recorder = step, recorder
-        self._batch: tuple[Tensor, Tensor] | None = None
-        self._key: Hashable = None
-        self._replay: Callable[[], None] | None = None
-        self._n_warm = 0
-        self.failure: str | None = None
+    def __init__(self, recorder: Recorder | None) -> None:
+        self._recorder = recorder
+        self._keys: dict[str, Hashable] = {}
+        self._recordings: defaultdict[str, dict[Hashable, _Recording]] = defaultdict(dict)
+        self._recorded: set[str] = set()
+        self.failures: dict[str, list[str]] = {}
 
-    def run(self, key: Hashable, inputs: Tensor, targets: Tensor) -> None:
+    def run(self, kind: str, key: Hashable, step: BatchStep, inputs: Tensor, targets: Tensor) -> None:
         """Run one step.
 
         Args:
-            key: identifies the constants of the step; a new key starts a new recording.
+            kind: a noun for steps of this kind, such as `step`.
+            key: identifies the constants of steps of this kind; a new key drops the earlier recordings of the kind.
+            step: the step. Steps of equal kind and key must do the same.
             inputs, targets: a minibatch, shapes (n, ...) and (n, n_tasks).
         """
-        if self._recorder is None or self.failure is not None:
-            self._step(inputs, targets)
+        if self._recorder is None:
+            step(inputs, targets)
             return
-        if self._batch is None:
-            self._batch = torch.empty_like(inputs), torch.empty_like(targets)
-        if any(part.shape != fixed.shape for part, fixed in zip((inputs, targets), self._batch, strict=True)):
-            self._recorder.warm_up(lambda: self._step(inputs, targets))
+        recordings = self._recordings[kind]
+        if self._keys.setdefault(kind, key) != key:
+            self._keys[kind] = key
+            recordings.clear()
+        recording = recordings.setdefault(tuple((part.shape, part.dtype) for part in (inputs, targets)), _Recording())
+        may_record = len(self.failures.get(kind, ())) < _MAX_FAILURES and _n_replayed(recordings) < _MAX_SHAPES
+        if recording.replay is None and recording.n_until <= 0 and may_record:
+            self._record(kind, recording, step, inputs, targets)
+        if recording.replay is None or recording.batch is None:
+            self._recorder.warm_up(lambda: step(inputs, targets))
+            recording.n_until -= 1
             return
-        for part, fixed in zip((inputs, targets), self._batch, strict=True):
+        for part, fixed in zip((inputs, targets), recording.batch, strict=True):
             fixed.copy_(part)
-        if key != self._key:
-            self._key, self._replay, self._n_warm = key, None, 0
-        if self._replay is None and self._n_warm >= _N_WARM_UP:
-            self._record()
-        if self._replay is None:
-            self._recorder.warm_up(self._on_batch)
-            self._n_warm += 1
-        else:
-            self._replay()
+        recording.replay()
 
-    def _on_batch(self) -> None:
-        assert self._batch is not None
-        self._step(*self._batch)
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence for each kind of step of which a recording failed."""
+        return tuple(
+            f"{'some ' if kind in self._recorded else ''}{kind}s were launched one by one, not as a CUDA graph: "
+            f"{'; '.join(dict.fromkeys(reasons))}"
+            for kind, reasons in self.failures.items()
+        )
 
-    def _record(self) -> None:
+    def _record(self, kind: str, recording: _Recording, step: BatchStep, inputs: Tensor, targets: Tensor) -> None:
         assert self._recorder is not None
+        batch = inputs.clone(), targets.clone()
         try:
-            self._replay = self._recorder.record(self._on_batch)
-        except torch.OutOfMemoryError:
-            raise
+            recording.replay = self._recorder.record(lambda: step(*batch))
+            recording.batch = batch
+            self._recorded.add(kind)
         except RuntimeError as error:
-            self.failure = str(error).strip().partition("\n")[0]
+            if any(isinstance(cause, torch.OutOfMemoryError) for cause in _causes(error)):
+                raise torch.OutOfMemoryError(_reason(error)) from error
+            self.failures.setdefault(kind, []).append(_reason(error))
+            recording.n_until = _N_PAUSE
+
+
+def _n_replayed(recordings: dict[Hashable, _Recording]) -> int:
+    return sum(recording.replay is not None for recording in recordings.values())
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors that led to an error, the first one first: the end of a broken capture raises an error of its own."""
+    if error.__context__ is not None:
+        yield from _causes(error.__context__)
+    yield error
+
+
+def _reason(error: BaseException) -> str:
+    return ", then ".join(dict.fromkeys(str(cause).strip().partition("\n")[0] for cause in _causes(error)))
 
 
 def recorder_for(device: torch.device) -> Recorder | None:

@@ -1,13 +1,14 @@
 """A pack whose parameters are stacked along a first axis and whose models run one after the other; warm starts of a pack."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
+from trainer.pack.cuda_graph import StepGraph
 from trainer.pack.device import BackendMissingError
 from trainer.pack.kernels.conv_pool import fuse
 from trainer.pack.kernels.library import why_missing
@@ -99,10 +100,19 @@ class Pack:
     def begin_epoch(self) -> None:
         """Prepare an epoch before its first step; `alive` does not change until the epoch ends."""
 
+    @property
+    def constants(self) -> Hashable:
+        """What is constant in a recorded `backward` (trainer/pack/cuda_graph.py): the models that take part in it."""
+        return tuple(self.alive.tolist())
+
     def clear_gradients(self) -> None:
         """Set the stacked gradients to zero in place, since the modules have views of them."""
         for leaf in self.parameters.values():
             leaf.grad.zero_()  # type: ignore[union-attr]
+
+    def drop_gradients(self) -> None:
+        """Clear the gradients before a `backward`, for which the modules may lose their views of them."""
+        self.clear_gradients()
 
     def backward(self, inputs: Tensor, targets: Tensor, scalarize: Callable[[slice, Tensor], Tensor]) -> None:
         """Run the forward and backward pass of every living model on one minibatch, and add to the stacked gradients.
@@ -131,8 +141,12 @@ class Pack:
         return all_losses
 
     @torch.no_grad()
-    def evaluate(self, part: Part) -> tuple[Tensor, Tensor]:
+    def evaluate(self, part: Part, graph: StepGraph | None = None) -> tuple[Tensor, Tensor]:
         """Compute the mean loss and the mean metric of each model and task over a part of the data.
+
+        Args:
+            part: a part of the data.
+            graph: may record the evaluation of a batch, if the networks compute the same in every evaluation; None to record nothing.
 
         Returns:
             Two tensors of shape (n_models, n_tasks), float64; NaN for diverged models.

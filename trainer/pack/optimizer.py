@@ -41,6 +41,9 @@ class PackOptimiser:
         if group is not None and own:
             groups.append({"params": self._tensors(own), "lr": group.learning_rate, "weight_decay": group.weight_decay})
         self._first_rates = [float(one["lr"]) for one in groups]  # type: ignore[arg-type]
+        if pack.is_on_gpu:  # a recorded step reads the rate from the device; torch's fused kernels expect it in float32
+            device = next(iter(pack.parameters.values())).device
+            groups = [one | {"lr": torch.tensor(one["lr"], dtype=torch.float32, device=device)} for one in groups]
         if kind == "adam":
             self._kinds: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
             self._optimiser: torch.optim.Optimizer = torch.optim.Adam(groups, fused=True, capturable=pack.is_on_gpu)
@@ -54,7 +57,17 @@ class PackOptimiser:
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the learning rate of the next steps; that of the separate parameter group changes by the same factor."""
         for group, first in zip(self._optimiser.param_groups, self._first_rates, strict=True):
-            group["lr"] = learning_rate if first == self._learning_rate else first * learning_rate / self._learning_rate
+            rate = learning_rate if first == self._learning_rate else first * learning_rate / self._learning_rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    @property
+    def learning_rate(self) -> float | Tensor:
+        """The learning rate of the next step: a number on a CPU, and on a GPU always the same tensor, which a recorded step reads."""
+        rate: float | Tensor = self._optimiser.param_groups[0]["lr"]
+        return rate
 
     def step(self) -> None:
         """Update the parameters by their gradients."""

@@ -1,13 +1,14 @@
 """Packs with one forward and backward pass for all models, over stacked tensors."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from trainer.pack.cuda_graph import StepGraph
 from trainer.pack.loop import N_COMPARED_BATCHES, Pack, evaluating, widest_range
 from trainer.problems.problem import Part, Problem
 
@@ -26,6 +27,7 @@ class StackedPack(Pack):
         for leaf in self.parameters.values():
             leaf.requires_grad_()
         self._trains = torch.ones(n_models, 1, dtype=torch.bool, device=device)
+        self._totals = torch.zeros(2, n_models, len(problem.tasks), dtype=torch.float64, device=device)
 
     @abstractmethod
     def _outputs(self, inputs: Tensor) -> Sequence[Tensor]:
@@ -50,22 +52,45 @@ class StackedPack(Pack):
         """Copy `alive` to the device, so that the steps read nothing from the CPU."""
         self._trains.copy_(self.alive[:, None])
 
+    @property
+    def constants(self) -> Hashable:
+        """Nothing is constant: a recorded `backward` reads from the device which models take part in it."""
+        return None
+
+    def drop_gradients(self) -> None:
+        """Clear the gradients before a `backward`, which on a GPU then writes them without adding them to zeros."""
+        if not self.is_on_gpu:
+            self.clear_gradients()  # equal to the bit to what earlier versions computed: 0 + -0.0 is 0.0
+            return
+        for leaf in self.parameters.values():
+            leaf.grad = None
+
     def backward(self, inputs: Tensor, targets: Tensor, scalarize: Callable[[slice, Tensor], Tensor]) -> None:
         """Run the forward and backward pass of the pack on one minibatch; arguments as for `Pack.backward`."""
         losses = self._losses(self._outputs(inputs), targets)
         scalarize(slice(0, len(self)), torch.where(self._trains, losses, 0)).backward()
+        for leaf in self.parameters.values():
+            if leaf.grad is None:  # no task depends on this parameter
+                leaf.grad = torch.zeros_like(leaf)
 
     @torch.no_grad()
-    def evaluate(self, part: Part) -> tuple[Tensor, Tensor]:
+    def evaluate(self, part: Part, graph: StepGraph | None = None) -> tuple[Tensor, Tensor]:
         """Compute the mean loss and metric of each model and task, as `Pack.evaluate`."""
-        total = torch.zeros(2, len(self), len(self._tasks), dtype=torch.float64, device=self._device)
+        self._totals.zero_()
         with evaluating(self.members[:1]):
             for inputs, targets in part.in_order(self.evaluation_batch):
-                outputs = self._outputs(inputs)
-                total[0] += self._losses(outputs, targets).double() * len(inputs)
-                total[1] += self._metrics(outputs, targets).double()
-        losses, metrics = torch.where(self.alive[:, None], (total / len(part)).cpu(), torch.nan)
+                if graph is None:
+                    self._add_batch(inputs, targets)
+                else:
+                    graph.run("evaluation", None, self._add_batch, inputs, targets)
+        losses, metrics = torch.where(self.alive[:, None], (self._totals / len(part)).cpu(), torch.nan)
         return losses, metrics
+
+    def _add_batch(self, inputs: Tensor, targets: Tensor) -> None:
+        """Add the losses and metrics of a batch to the totals of an evaluation."""
+        outputs = self._outputs(inputs)
+        self._totals[0] += self._losses(outputs, targets).double() * len(inputs)
+        self._totals[1] += self._metrics(outputs, targets).double()
 
     @torch.no_grad()
     def output_ranges(self, part: Part) -> Tensor:

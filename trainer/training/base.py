@@ -1,5 +1,6 @@
 """The base of all trainings: the data, the pack, its curves, and the conversion of finished models to results."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from trainer.problems.data import Part, channels_last, first_share
 from trainer.problems.problem import Problem
 from trainer.training.checkpoint import State
 from trainer.training.gradient_cosine import Cosines, fixed_samples, gradient_cosines
-from trainer.training.lsuv import initialise_lsuv
+from trainer.training.lsuv import computed_once, initialise_lsuv
 from trainer.training.measurements import Measurements
 from trainer.training.notes import data_notes
 from trainer.training.result import FinishedModel, Lagrange, result_of
@@ -51,16 +52,17 @@ class PackTraining(ABC):
         first = specs[0]
         self._settings, self._seed, self._device = first.settings, first.seed, place.device
         self._place, device = place, place.device
+        self._whole_problem = problem
         self._problem = replace(problem, train=first_share(problem.train, first.settings.data_share))
         self._train, self._validation = self._problem.train.on(device), problem.validation.on(device)
         self.epoch = 0
 
-        network = self._initial_network(self._seed)
+        network = self.initial_network(first, problem, self._seed)
         self._dtype = next(network.parameters()).dtype
         self._bounds: Mapping[str, tuple[float, float]] = getattr(network, "bounds", {})
         self._weight_names, self._n_parameters = weight_names(network), n_parameters(network)
         self._n_rows = sum(dict(network.named_parameters())[name].shape[1] for name in self._weight_names)
-        self._group_sizes = self._sizes_of_groups(network) if first.settings.growl.groups == "channel" else {}
+        self._group_sizes = self._sizes_of_groups(network, first, problem) if first.settings.growl.groups == "channel" else {}
         self.pack = pack_of(network, self._n_networks, problem, place)  # the pack may replace layers of the network by its own
         weights = {f"{name}.weight": self.pack.parameters[f"{name}.weight"] for name in network.growl_layers}  # type: ignore[union-attr]
         self.structure = Structure(weights, first.settings.growl, self._n_networks, device, self._group_sizes)
@@ -70,10 +72,6 @@ class PackTraining(ABC):
         self._records: list[list[EpochMeasurements]] = [[] for _ in range(self._n_networks)]
         self._usage = UsageMeter(len(self.specs), place.meter)
         self._classifies = [task.metric_name == "accuracy" for task in problem.tasks]
-        measurements = Measurements()
-        no_notes: tuple[str, ...] = ()
-        unusual = measurements.take(partial(data_notes, problem), no_notes, "what is odd about the data is unknown")
-        self._data_notes = (*unusual, *measurements.notes)
 
     @abstractmethod
     def step(self) -> None:
@@ -128,7 +126,9 @@ class PackTraining(ABC):
         networks = [i % self._n_networks for i in range(len(self.specs))]
         no_labels: dict[str, Tensor] = {}
         labels = pack_measurements.take(self.structure.unit_labels, no_labels, "the clusters of rows are unknown")
-        sizes = Sizes(self._problem, partial(self._fresh_network, self._seed))
+        no_notes: tuple[str, ...] = ()
+        about_data = pack_measurements.take(partial(data_notes, self._whole_problem), no_notes, "what is odd about the data is unknown")
+        sizes = Sizes(self._problem, partial(self._fresh_network, self.specs[0], self._problem, self._seed))
         return [
             result_of(
                 spec,
@@ -151,7 +151,7 @@ class PackTraining(ABC):
                     sparsity_reached=bool(reached[n]),
                     tying_converged=bool(converged[n]),
                     output_ranges=ranges[n],
-                    data_notes=(*self._data_notes, *self._own_notes, *pack_measurements.notes),
+                    data_notes=(*about_data, *self._own_notes, *pack_measurements.notes),
                     backend=self.pack.backend,
                     epochs=self._records[n],
                     usage=self.usage(),
@@ -204,9 +204,10 @@ class PackTraining(ABC):
         """Return the multipliers and the penalty of a trial's kept epoch; None for methods without multipliers."""
         return None
 
-    def _network(self) -> nn.Module:
-        """Build a new network of the trials' model."""
-        return self._problem.networks[self.specs[0].model]()
+    @classmethod
+    def _network(cls, spec: TrialSpec, problem: Problem) -> nn.Module:
+        """Build a new network of a trial's model."""
+        return problem.networks[spec.model]()
 
     def _measure(self, part: Part) -> tuple[Tensor, Tensor]:
         """Return the mean losses and metrics over a part of the data, two tensors of shape (n_trials, n_tasks), float64."""
@@ -229,29 +230,51 @@ class PackTraining(ABC):
             partial(self.structure.free_gradient, n),
         )
 
-    def _initial_network(self, seed: int) -> nn.Module:
-        """Return the network from which every trial of a seed starts; the global random state does not change."""
-        network = self._fresh_network(seed)
-        inputs, _ = self._problem.train.first(self._settings.lsuv.n_samples)
-        initialise_lsuv(network, inputs, self._settings.lsuv, seed)
-        return network
+    @classmethod
+    def prepare(cls, spec: TrialSpec, problem: Problem) -> None:
+        """Compute in advance what only the CPU computes, so that a training that starts under a GPU's lock does not compute it there."""
+        network = cls.initial_network(spec, problem, spec.seed)
+        if spec.settings.growl.groups == "channel":
+            cls._sizes_of_groups(network, spec, problem)
+        if spec.scaling == "anchors":
+            cls.initial_network(spec, problem, _ANCHOR_SEED)
 
-    def _fresh_network(self, seed: int) -> nn.Module:
+    @classmethod
+    def initial_network(cls, spec: TrialSpec, problem: Problem, seed: int) -> nn.Module:
+        """Return the network from which every trial of a seed starts; the global random state does not change.
+
+        A process computes it once for each problem, model, seed and LSUV's settings, and returns copies.
+        """
+        share, lsuv = spec.settings.data_share, spec.settings.lsuv
+
+        def initialised() -> nn.Module:
+            network = cls._fresh_network(spec, problem, seed)
+            inputs, _ = first_share(problem.train, share).first(lsuv.n_samples)
+            initialise_lsuv(network, inputs, lsuv, seed)
+            return network
+
+        key = ("initial network", cls._network.__func__, spec.model, seed, share, lsuv)  # type: ignore[attr-defined]
+        return copy.deepcopy(computed_once(problem, key, initialised))
+
+    @classmethod
+    def _fresh_network(cls, spec: TrialSpec, problem: Problem, seed: int) -> nn.Module:
         """Build a network from a seed, before anything is adapted to the data."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self._network()
+            return cls._network(spec, problem)
 
-    def _sizes_of_groups(self, network: nn.Module) -> Mapping[str, int]:
+    @classmethod
+    def _sizes_of_groups(cls, network: nn.Module, spec: TrialSpec, problem: Problem) -> Mapping[str, int]:
         """Return a mapping weight name -> number of positions of each channel that the Linear layer reads, for `growl.groups: channel`."""
-        return positions_of_channels(network, self._problem.validation.first(2)[0].cpu())
+        key = ("sizes of groups", cls._network.__func__, spec.model)  # type: ignore[attr-defined]
+        return computed_once(problem, key, lambda: positions_of_channels(network, problem.validation.first(2)[0].cpu()))
 
     def _initial_anchors(self) -> list[float]:
         """Return L0 of the initial network of a fixed seed, so that all seeds share one scale, followed by the losses of a constant
         guess."""
-        weights = dict(self._initial_network(_ANCHOR_SEED).named_parameters())
+        weights = dict(self.initial_network(self.specs[0], self._whole_problem, _ANCHOR_SEED).named_parameters())
         own = {name: weights[name].detach()[None] for name in self.structure.layers}
-        structure = Structure(own, self._settings.growl, 1, self._device, self._group_sizes)
+        structure = Structure(own, self._settings.growl, 1, torch.device("cpu"), self._group_sizes)
         return [float(structure.penalty()[0]) or 1.0, *(task.guess_loss for task in self._problem.tasks)]
 
     def _mean_accuracy(self, metrics: Sequence[float]) -> float:

@@ -36,8 +36,10 @@ class Kept:
         score, reached = score.cpu(), reached.cpu()
         better = torch.where(reached == self.reached, score > self.score, reached & score.isfinite())
         models = torch.nonzero(better).flatten()
+        models_on = {device: models.to(device) for device in {value.device for value in tensors.values()}}
         for name, value in tensors.items():
-            self.tensors[name][models.to(value.device)] = value.detach()[models.to(value.device)]
+            index = models_on[value.device]
+            self.tensors[name][index] = value.detach()[index]
         self.epoch[models] = epoch
         self.score, self.reached = torch.where(better, score, self.score), torch.where(better, reached, self.reached)
 

@@ -1,10 +1,40 @@
-"""Layer-sequential unit-variance initialisation."""
+"""Layer-sequential unit-variance initialisation, which is computed once for each problem of a process."""
+
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from trainer.pack.loop import widest_range
+from trainer.problems.problem import Problem
 from trainer.settings import LsuvSettings
+
+_N_REMEMBERED = 8
+_remembered: list[tuple["weakref.ref[Problem]", Hashable, Any]] = []
+Value = TypeVar("Value")
+
+
+def computed_once(problem: Problem, key: Hashable, compute: Callable[[], Value]) -> Value:
+    """Compute a value that depends on a problem and a key only, and return the same value when it is needed again in this process.
+
+    On a GPU, several trainings of one problem start one after the other, for the measurements of `trainer/training/autotune.py` and for
+    the packs of a halved one, while other processes wait for the device.
+
+    Args:
+        problem: the problem; another problem with the same values counts as another one.
+        key: everything else that the value depends on.
+        compute: computes the value, which callers must not modify.
+    """
+    for known, its_key, value in _remembered:
+        if known() is problem and its_key == key:
+            found: Value = value
+            return found
+    computed = compute()
+    _remembered[:] = [entry for entry in _remembered if entry[0]() is not None][1 - _N_REMEMBERED :]
+    _remembered.append((weakref.ref(problem), key, computed))
+    return computed
 
 
 @torch.no_grad()

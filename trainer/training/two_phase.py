@@ -22,7 +22,7 @@ from trainer.pack.cuda_graph import StepGraph, recorder_for
 from trainer.pack.device import Place, exclusive_use
 from trainer.pack.loop import load_starts
 from trainer.pack.optimizer import PackOptimiser
-from trainer.problems.problem import Problem
+from trainer.problems.problem import Part, Problem
 from trainer.settings import TrainingSettings
 from trainer.training.base import PackTraining
 from trainer.training.best_epoch import Kept
@@ -89,8 +89,7 @@ class TwoPhase(PackTraining):
         self._reference_point = torch.tensor(point, dtype=self._dtype, device=self._device)
         self._preference = torch.tensor([spec.preference for spec in specs], dtype=self._dtype, device=self._device)
         self._losses = torch.zeros(len(specs), len(problem.tasks), device=self._device, dtype=self._dtype)
-        # A prox after each step waits for the CPU, so such steps cannot be recorded.
-        self._steps = StepGraph(self._take_step, None if first.settings.growl.prox == "step" else recorder_for(self._device))
+        self._steps = StepGraph(recorder_for(self._device))
         self._has_converged = torch.ones(len(specs), dtype=torch.bool)
         self._has_reached = torch.ones(len(specs), dtype=torch.bool)
         self._begin(0)
@@ -113,7 +112,7 @@ class TwoPhase(PackTraining):
         self.pack.begin_epoch()
         batches = cycle(list(islice(self._batches(*self._epoch_order()), 4)))
         for inputs, targets in islice(batches, n):
-            self._steps.run("measured", inputs, targets)
+            self._steps.run("step", "measured", self._take_step, inputs, targets)
 
     def first_gradients(self) -> dict[str, Tensor]:
         """Return the gradients of the sum of the task losses on the first minibatch, by parameter name; used to compare backends."""
@@ -146,8 +145,7 @@ class TwoPhase(PackTraining):
 
     @property
     def _own_notes(self) -> tuple[str, ...]:
-        failure = self._steps.failure
-        return () if failure is None else (f"steps were launched one by one, not as a CUDA graph: {failure}",)
+        return self._steps.notes
 
     @property
     def _sparsity_reached(self) -> Tensor:
@@ -159,6 +157,9 @@ class TwoPhase(PackTraining):
 
     def _best_epochs(self) -> list[int]:
         return [int(epoch) for epoch in self._kept.epoch]
+
+    def _measure(self, part: Part) -> tuple[Tensor, Tensor]:
+        return self.pack.evaluate(part, self._steps)
 
     def _lagrange(self, trial: int) -> Lagrange:
         kept = self._kept.tensors
@@ -172,11 +173,11 @@ class TwoPhase(PackTraining):
         self.pack.begin_epoch()
         self._losses.zero_()
         order, generator = self._epoch_order()
-        constants = (self._phase, self._outer, self.structure.n_changes)
+        constants = (self._phase, self.structure.n_changes, self.pack.constants)
         n_steps = 0
         for inputs, targets in self._batches(order, generator):
             n_steps += 1
-            self._steps.run(constants, inputs, targets)
+            self._steps.run("step", constants, self._take_step, inputs, targets)
             self._lagrangian.count_step()
             if phase.name == "sparsify" and per_step:
                 self._shrink()
@@ -184,8 +185,8 @@ class TwoPhase(PackTraining):
 
     def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
         """Take one step of every model, in place and only on tensors, so that it can be recorded on a GPU (trainer/pack/cuda_graph.py)."""
-        phase = self._phases[self._phase]
-        self.pack.clear_gradients()
+        phase, learning_rate = self._phases[self._phase], self._optimiser.learning_rate
+        self.pack.drop_gradients()
         if phase.has_sparsity:
             self._sparsity = self.structure.penalty()
             self._sparsity_weight = torch.zeros_like(self._sparsity)
@@ -194,11 +195,11 @@ class TwoPhase(PackTraining):
             self.structure.add_penalty_gradient(self._sparsity_weight)
         self.structure.share_gradients()
         self._optimiser.step()
-        self._lagrangian.end_step(self._learning_rate())
+        self._lagrangian.end_step(learning_rate)
         self.structure.enforce()
         self.pack.keep_within(self._bounds)
         if phase.name == "sparsify":
-            self._prox_step.add(self._learning_rate(), self._sparsity_weight)
+            self._prox_step.add(learning_rate, self._sparsity_weight)
 
     def _scalarize(self, members: slice, losses: Tensor) -> Tensor:
         """Return sum_i p_i g_i, the scalar whose gradient updates these members."""
@@ -229,15 +230,16 @@ class TwoPhase(PackTraining):
 
     def _evaluate_and_keep(self, train_losses: Tensor) -> None:
         phase = self._phases[self._phase]
-        losses, metrics = self.pack.evaluate(self._validation)
-        sparsity = self.structure.penalty().double().cpu()
-        finite = losses.isfinite().all(dim=1) & train_losses.isfinite().all(dim=1).cpu() & sparsity.isfinite()
+        losses, metrics = self._measure(self._validation)
+        sparsity, train_losses = self.structure.penalty().double().cpu(), train_losses.cpu()
+        finite = losses.isfinite().all(dim=1) & train_losses.isfinite().all(dim=1) & sparsity.isfinite()
         self.pack.alive &= finite
         value = self._scalarized(losses, sparsity)
         rate = self.structure.n_suppressed().double().cpu() / max(1, self._n_rows)
         reached = (rate >= self._settings.growl.sparsity_min) if phase.name == "sparsify" else torch.ones_like(finite)
         score = metrics[:, self._classifies].mean(dim=1) if self._settings.selection == "accuracy" else -value
         self._kept.offer(self.epoch, torch.where(finite, score, torch.nan), reached, self._current())
+        multipliers = self._lagrangian.multipliers.cpu()
         for i, records in enumerate(self._records):
             records.append(
                 EpochMeasurements(
@@ -252,7 +254,7 @@ class TwoPhase(PackTraining):
                     scalarized=float(value[i]),
                     learning_rate=self._learning_rate(),
                     penalty=self._lagrangian.penalty,
-                    multipliers=self._lagrangian.multipliers[i].tolist(),
+                    multipliers=multipliers[i].tolist(),
                 )
             )
 
@@ -282,6 +284,8 @@ class TwoPhase(PackTraining):
         rule = self._settings.growl.step_rule if self._settings.optimizer == "adam" else "plain"
         self._prox_step = ProxStep(rule, len(self.specs), self._device, self._dtype)
         self._kept = Kept(self._current())
+        if self._phases[phase].name == "sparsify" and self._settings.growl.masks == "epoch" and self.pack.is_on_gpu:
+            self.structure.expect_masks()  # so that one recording is enough for the phase
 
     def _end_phase(self) -> None:
         self.pack.load(self._kept.group("parameters"), self._kept.group("buffers"))
