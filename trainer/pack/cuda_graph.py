@@ -11,6 +11,8 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
+from trainer.pack.device_errors import is_out_of_memory
+
 _N_WARM_UP = 3
 """Number of steps before a recording; they create the optimizer's moments and the libraries' workspaces."""
 _N_PAUSE = 100
@@ -165,7 +167,7 @@ class StepGraph:
             recording.batch = batch
             self._recorded.add(kind)
         except RuntimeError as error:
-            if any(isinstance(cause, torch.OutOfMemoryError) for cause in _causes(error)):
+            if any(map(is_out_of_memory, _causes(error))):
                 raise torch.OutOfMemoryError(_reason(error)) from error
             self.failures.setdefault(kind, []).append(_reason(error))
             recording.n_until = _N_PAUSE
