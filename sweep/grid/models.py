@@ -172,7 +172,7 @@ class OtherWorkers(BaseModel):
 
     model_config = _STRICT
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """The device it trains on; `auto` is a GPU if the worker asks for one, otherwise the CPU."""
     cpus: Annotated[float, Range(gt=0, le=10_000)] = 1.0
     """CPU cores of one worker."""
@@ -187,7 +187,7 @@ class Resources(BaseModel):
 
     model_config = _STRICT
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """The device that workers train on; `auto` uses a GPU for a worker that asks for one (`gpus`), otherwise the CPU."""
     cpus: Annotated[float, Range(gt=0, le=10_000)] = 1.0
     """CPU cores of one worker. On a CPU it trains with one thread; beside a GPU it uses all of them for clustering."""

@@ -202,7 +202,7 @@ def _backends(job: Job) -> None:
     for backend in job.backends:
         item(f"records steps of {backend}", lambda backend=backend: _is_recorded(job, sizes.mnist, backend, small))
     for name, problem, model in (("cifar10mnist mdmtn", sizes.cifar, MODEL), ("mtan", sizes.mnist, "mtan"), ("hps", sizes.mnist, "hps")):
-        for backend in ("packed", "packed+kernel"):
+        for backend in ("packed", "packed+pool", "packed+kernel"):
             specs = trials(model, 2, sizes.settings, 0.02)
             item(f"{name} with {backend}", lambda s=specs, p=problem, b=backend: train(job, s, p, b, measures=False))
     item("resumes in phase 1", lambda: train(job, trials("hps", 2, sizes.ties, 0.05), sizes.mnist, resume_at=1, measures=not job.tiny))
