@@ -177,7 +177,9 @@ def fastest_backend(specs: Sequence[TrialSpec], problem: Problem, place: Place, 
         if transient is not None:
             raise transient
         named = "; ".join(f"{backend}: {reason}" for backend, reason in failures.items())
-        raise NoBackendError(f"no backend can train this network here ({named})", hint="resources.backend: loop runs one network after the other")
+        raise NoBackendError(
+            f"no backend can train this network here ({named})", hint="resources.backend: loop runs one network after the other"
+        )
     return Timing(min(step_s, key=lambda backend: step_s[backend]), step_s, failures, n)
 
 
