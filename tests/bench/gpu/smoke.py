@@ -35,6 +35,7 @@ from trainer.api import (
     Split,
     Stream,
     Task,
+    Timing,
     TrainingSettings,
     TrialSpec,
     energy_meter,
@@ -364,12 +365,17 @@ def _choices(job: Job) -> None:
         return {"models": fits(specs, problem, device=job.device_name, backend="packed")}
 
     def timed() -> dict[str, Any]:
-        found = timed_backend(specs, problem, device=job.device_name)
-        if found is None:
-            return {"backend": None}
-        # The measurement has been a pair, and is to become an object that also says why a backend was left out.
-        backend, step_s = found if isinstance(found, tuple) else (found.backend, found.step_s)
-        missing = {one: getattr(found, "failures", {}).get(one, "left out") for one in BACKENDS if one not in step_s}
+        timings: list[Timing] = []
+
+        def settle(measure: Callable[[], Timing]) -> str:
+            timings.append(measure())
+            return timings[0].backend
+
+        backend = timed_backend(specs, problem, device=job.device_name, settle=settle)
+        if not timings:
+            return {"backend": backend}
+        step_s, failures = timings[0].step_s, timings[0].failures
+        missing = {one: failures.get(one, "not timed") for one in BACKENDS if one not in step_s}
         if missing:
             raise AssertionError(f"{missing}; {backend} is the fastest of {dict(step_s)}")
         return {"backend": backend, "us_a_model_step": {name: 1e6 * seconds for name, seconds in step_s.items()}}
