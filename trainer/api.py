@@ -163,12 +163,15 @@ def fits(specs: Sequence[TrialSpec], problem: Problem, *, device: str, backend: 
 def timed_backend(
     specs: Sequence[TrialSpec], problem: Problem, *, device: str, settle: Callable[[Callable[[], Timing]], str]
 ) -> str | None:
-    """Return the backend for these trials on a CUDA device, chosen by measurement; None as for `fits`.
+    """Choose the backend for these trials on a CUDA device by measurement.
 
     Args:
         specs, problem, device: as for `start`.
-        settle: takes a function that measures the backends, and returns the name of one. All other workers of the device wait while it
-            runs. If it publishes the choice, they find it there when it is their turn, and need not measure again.
+        settle: is called with a function that measures the backends, and returns the name of the one to use. All other workers of the
+            device wait while it runs. If it publishes its choice, they can read it when it is their turn, and need not measure again.
+
+    Returns:
+        The name that `settle` returned; None if there is nothing to choose, as for `fits`.
 
     Raises:
         NoBackendError: no backend can train this network on this device.

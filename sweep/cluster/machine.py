@@ -90,6 +90,9 @@ def visible_gpus(variable: str, n_gpus: int | None = None, uuids: Sequence[str] 
         variable: the value of the variable.
         n_gpus: number of devices of the machine, if known; a device number that is too high also ends the list.
         uuids: the UUIDs of the machine's devices, if known; a UUID that is not among them also ends the list.
+
+    Returns:
+        The names in the order of the variable.
     """
     names: list[str] = []
     prefix = next((prefix for prefix in ("GPU-", "MIG-") if variable.startswith(prefix)), "")
@@ -110,7 +113,7 @@ def visible_gpus(variable: str, n_gpus: int | None = None, uuids: Sequence[str] 
 
 
 def _existing(names: Sequence[str], n_gpus: int | None, uuids: Sequence[str]) -> tuple[str, ...]:
-    """Return the names up to the first that is not the beginning of exactly one UUID, or none if two names are of the same device."""
+    """Return the names up to the first that is not the beginning of exactly one UUID; no names if two of them mean the same device."""
     if not uuids:
         return tuple(names[:n_gpus])
     known = [[uuid for uuid in uuids if uuid.startswith(name)] for name in names]
@@ -127,9 +130,9 @@ def _gpu_uuids(root: Path) -> list[str]:
 
 
 def n_mig_instances(visible: str | None) -> int | None:
-    """Return how many GPUs a local Ray has if CUDA_VISIBLE_DEVICES lists MIG instances; otherwise None, because Ray then counts itself.
+    """Return how many GPUs to declare to a local Ray if CUDA_VISIBLE_DEVICES lists MIG instances; otherwise None, so that Ray counts them.
 
-    Ray counts at most as many as there are whole GPUs. Each worker uses one instance, as CUDA allows no more for a process.
+    By itself Ray counts no more devices than there are whole GPUs. Each worker uses one instance, since CUDA allows a process no more.
 
     Args:
         visible: the value of the variable; None if it is not set.

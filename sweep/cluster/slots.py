@@ -72,7 +72,7 @@ def hide_gpus(device: str, environment: MutableMapping[str, str]) -> None:
 
 
 def _kind(asked: Resources | OtherWorkers) -> WorkerKind:
-    # A worker that requested no GPU must not use one: every worker of the node would, and Ray would count none of them.
+    # A worker that requested no GPU must not use one. Otherwise all workers of a node would use its GPU, and Ray would count none of them.
     device = "cpu" if asked.device == "auto" and not asked.gpus else asked.device
     n_threads = max(1, int(asked.cpus)) if asked.gpus else 1
     return WorkerKind(

@@ -188,7 +188,7 @@ class Resources(BaseModel):
     model_config = _STRICT
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """The device that workers train on; `auto` uses a GPU for a worker that asks for one (`gpus`), otherwise the CPU."""
+    """The device that workers train on; `auto` is a GPU for a worker that asks for one (`gpus`), otherwise the CPU."""
     cpus: Annotated[float, Range(gt=0, le=10_000)] = 1.0
     """CPU cores of one worker. On a CPU it trains with one thread; beside a GPU it uses all of them for clustering."""
     gpus: Annotated[float, Range(ge=0, le=1_000)] = 0.0
@@ -197,8 +197,8 @@ class Resources(BaseModel):
     memory: Bytes = 1_500_000_000
     """Memory of one worker, as text with a unit (GB = 1e9 bytes, GiB = 2^30) or in bytes."""
     checkpoint_s: Annotated[float, Range(ge=0, le=86_400)] = 5.0
-    """Least seconds between two checkpoints of a pack; 0 keeps every epoch. If writing one takes long, the next ones come less often, so
-    that about 5 % of the time is spent on them, but at least every 5 minutes. Checkpoints are written only between epochs."""
+    """Minimum number of seconds between two checkpoints of a pack; 0 writes one after every epoch. If writing one takes long, they become
+    less frequent, so that they take about 5 % of the time, but at least every 5 minutes. They are written only between epochs."""
     backend: Literal["auto", "loop", "loop+kernel", "vmap", "packed", "packed+products", "packed+pool", "packed+kernel"] = "auto"
     """How the passes of a pack are computed: one network after the other (`loop`; with the CPU's fused kernel: `loop+kernel`), by
     `torch.func.vmap`, or all at once (`packed`; with matrix products instead of convolutions: `packed+products`; with a GPU's fused

@@ -56,7 +56,7 @@ class PackJob:
     n_threads: int = 1
     """The number of CPU threads that the worker may use."""
     checkpoint_s: float = 5.0
-    """Least seconds between two checkpoints; 0 writes one after every epoch."""
+    """Minimum number of seconds between two checkpoints; 0 writes one after every epoch."""
     checkpoint: str | None = None
     """Path of the checkpoint from which these trials resume; None starts them at the first epoch."""
     problem_folders: Sequence[str] = ()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _CHECKPOINT_SHARE = 0.05
 """Share of the time that checkpoints may take."""
 _LONGEST_PAUSE_S = 300.0
-"""Seconds after which a checkpoint is written however long that takes, unless `checkpoint_s` is longer."""
+"""Seconds after which a checkpoint is written, however long that takes, unless `checkpoint_s` is longer."""
 _PACKAGES = ("pareto-sweep", "torch", "numpy", "scipy", "scikit-learn", "ray", "pyarrow")
 
 
@@ -70,9 +70,9 @@ class PackRun:
 
     If a trial itself fails (an exception in training), a pack with one trial ends with an `error` row. A larger pack is split
     and its trials train one at a time, so that only the failing trial is lost. If a custom problem cannot be trained, every trial
-    fails. If memory is insufficient for a pack, its halves train one after the other, starting from the last checkpoint. If a kernel of
-    the backend that was chosen for the job cannot be compiled here, the pack continues from there without it. Any other error
-    (sweep/worker/faults.py) is raised, and the caller may try again from the last checkpoint, here or elsewhere.
+    fails. If memory is insufficient for a pack, its halves train one after the other, starting from the last checkpoint. If the backend was
+    chosen by measurement and its kernel cannot be compiled here, the pack continues from the last checkpoint without the kernel. Any other
+    error (sweep/worker/faults.py) is raised, and the caller may try again from the last checkpoint, here or elsewhere.
 
     Nothing that happens after the last epoch makes a trial train again. If the results of a pack cannot be measured together, its
     final state is saved in a checkpoint, and each trial is measured alone from there. A trial that still fails gets an `error` row,
@@ -289,7 +289,12 @@ class PackRun:
         return training
 
     def _take_simpler_backend(self, error: Exception) -> bool:
-        """Give up the kernel of the backend if it causes the error and was not named in the grid file but chosen, perhaps on another GPU.
+        """Give up the backend's kernel, if it caused the error and the backend was chosen by measurement, perhaps on another GPU.
+
+        A backend that the grid file names is kept.
+
+        Args:
+            error: the error that ended the pack's training or measurement.
 
         Returns:
             Whether the pack now has another backend.

@@ -125,7 +125,7 @@ class Structure:
         self._index(is_fixed)
 
     def expect_masks(self) -> None:
-        """Apply the masks after each step from now on, even as long as no row is masked, so that the operations of a step stay the same."""
+        """Apply the masks after each step from now on, even while no row is masked, so that the operations of a step stay the same."""
         self._expects_masks = self._is_masked = True
 
     def penalty(self) -> Tensor:

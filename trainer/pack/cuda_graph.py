@@ -18,7 +18,7 @@ _N_WARM_UP = 3
 _N_PAUSE = 100
 """Number of steps after a failed recording before the next attempt: its cause may have passed, such as a call of another library."""
 _MAX_FAILURES = 2
-"""Number of failed recordings of steps of a kind after which no further ones are attempted."""
+"""Number of failed recordings of one kind of step after which no further recording is attempted."""
 _MAX_SHAPES = 8
 """Number of shapes of minibatches that are recorded for each kind of step; minibatches of further shapes are computed without recording."""
 
@@ -77,7 +77,7 @@ class CudaRecorder:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Collect garbage now, and not again within the context, because a CUDA graph that is destroyed during a capture ends it."""
+    """Collect garbage now, and not again within the context, because destroying a CUDA graph during a capture would abort the capture."""
     gc.collect()
     was_enabled = gc.isenabled()
     gc.disable()
@@ -105,14 +105,14 @@ class StepGraph:
     A recording refers to fixed memory, and Python numbers are constants in it. All data that a step reads besides its minibatch must
     therefore stay in the same tensors, or its `key` must change.
 
-    The graph does not keep the steps. The owner of a graph passes its own methods, and a reference to them would be a cycle, so that the
-    memory of a training would not be free until Python's garbage collector runs.
+    The graph keeps no reference to the steps. They are methods of its owner, so a reference would form a cycle that keeps the memory of a
+    training until Python's garbage collector runs.
 
     Args:
         recorder: records the steps; None runs every step without recording.
 
     Attributes:
-        failures: kind of step -> why recordings failed.
+        failures: kind of step -> the reason of each failed recording.
     """
 
     def __init__(self, recorder: Recorder | None) -> None:
@@ -126,9 +126,9 @@ class StepGraph:
         """Run one step.
 
         Args:
-            kind: a noun for steps of this kind, such as `step`.
+            kind: the kind of step, a noun such as `step` that `notes` use.
             key: identifies the constants of steps of this kind; a new key drops the earlier recordings of the kind.
-            step: the step. Steps of equal kind and key must do the same.
+            step: the step. Steps of equal kind and key must compute the same.
             inputs, targets: a minibatch, shapes (n, ...) and (n, n_tasks).
         """
         if self._recorder is None:
@@ -152,7 +152,7 @@ class StepGraph:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One sentence for each kind of step of which a recording failed."""
+        """One sentence for each kind of step for which a recording failed."""
         return tuple(
             f"{'some ' if kind in self._recorded else ''}{kind}s were launched one by one, not as a CUDA graph: "
             f"{'; '.join(dict.fromkeys(reasons))}"

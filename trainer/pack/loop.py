@@ -102,7 +102,7 @@ class Pack:
 
     @property
     def constants(self) -> Hashable:
-        """What is constant in a recorded `backward` (trainer/pack/cuda_graph.py): the models that take part in it."""
+        """The constants of a recorded `backward` (trainer/pack/cuda_graph.py): the models that take part in it."""
         return tuple(self.alive.tolist())
 
     def clear_gradients(self) -> None:
@@ -111,7 +111,7 @@ class Pack:
             leaf.grad.zero_()  # type: ignore[union-attr]
 
     def drop_gradients(self) -> None:
-        """Clear the gradients before a `backward`, for which the modules may lose their views of them."""
+        """Clear the gradients before a `backward`; the modules may lose their views of them."""
         self.clear_gradients()
 
     def backward(self, inputs: Tensor, targets: Tensor, scalarize: Callable[[slice, Tensor], Tensor]) -> None:
@@ -146,7 +146,7 @@ class Pack:
 
         Args:
             part: a part of the data.
-            graph: may record the evaluation of a batch, if the networks compute the same in every evaluation; None to record nothing.
+            graph: may record the evaluation of a batch, if the networks compute the same operations each time; None records nothing.
 
         Returns:
             Two tensors of shape (n_models, n_tasks), float64; NaN for diverged models.

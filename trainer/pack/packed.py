@@ -32,19 +32,20 @@ class Convolutions:
     are_products: bool = False
     """Whether convolutions are matrix products of patches and filters, rather than wide and grouped convolutions."""
     pool_apart: bool = False
-    """Whether the fused layers that read the shared input are a product of its patches and a kernel that pools, rather than one kernel."""
+    """Whether fused layers that read the shared input are computed as a product of its patches followed by a pooling kernel, rather than by
+    one kernel."""
     _patches: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def patches(self, inputs: Tensor, high: int, wide: int) -> Tensor:
-        """Return the patches of inputs that all models share; layers with filters of one size share them too.
+        """Return the patches of inputs that all models share; layers whose filters have the same size share the patches.
 
         Args:
             inputs: shape (n, channels, height, width).
-            high, wide: the size of a filter.
+            high, wide: height and width of a filter.
 
         Returns:
-            Shape (n, channels * high * wide + 1, height' * width'). The last row is 1, so that a filter's bias is its last weight: neither
-            the bias nor its gradient then needs a pass over the convolution's output.
+            Patches, shape (n, channels * high * wide + 1, height' * width'). The last row is 1, so that a filter's bias can be its last
+            weight: then neither the bias nor its gradient needs a pass over the convolution's output.
         """
         key = id(inputs), high, wide
         if key not in self._patches:
@@ -245,7 +246,7 @@ def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         outputs: shape (n_models, n, n_classes).
-        targets: shape (n,), int64, the same for all models; `_IGNORED` counts in no mean, as in `F.cross_entropy`.
+        targets: shape (n,), int64, the same for all models; the means leave out samples of class `_IGNORED`, as in `F.cross_entropy`.
 
     Returns:
         Shape (n_models,), in nats.
@@ -278,7 +279,7 @@ class PackedPack(StackedPack):
         return [output.stacked if isinstance(output, PackedTensor) else output.expand(len(self), *output.shape) for output in outputs]
 
     def _losses(self, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
-        """Compute the losses on one batch, as `StackedPack._losses`; cross-entropies in a quarter of the operations."""
+        """Compute the losses on one batch, as `StackedPack._losses` does, but cross-entropies with a quarter of the operations."""
         if not all(uses_cross_entropy(task) and output.dim() == 3 for task, output in zip(self._tasks, outputs, strict=True)):
             return super()._losses(outputs, targets)
         return torch.stack([_cross_entropies(output, targets[:, t].long()) for t, output in enumerate(outputs)], dim=1)
@@ -331,8 +332,8 @@ class FusedPackedPack(PackedPack):
 class PooledPackedPack(FusedPackedPack):
     """A packed pack with the fused kernel, except for layers that read the shared input.
 
-    Those are a matrix product of patches, which all models and layers share, and a kernel that adds the bias, pools and applies relu. This
-    moves more memory than the fused kernel does, but leaves the products to the vendor's library.
+    Those layers are computed as a matrix product of patches, which all models and layers share, followed by a kernel that adds the bias,
+    pools and applies relu. This moves more memory than the fused kernel does, but leaves the products to the vendor's library.
     """
 
     backend = "packed+pool"

@@ -54,13 +54,13 @@ class StackedPack(Pack):
 
     @property
     def constants(self) -> Hashable:
-        """Nothing is constant: a recorded `backward` reads from the device which models take part in it."""
+        """None, since nothing is constant: a recorded `backward` reads from the device which models take part in it."""
         return None
 
     def drop_gradients(self) -> None:
-        """Clear the gradients before a `backward`, which on a GPU then writes them without adding them to zeros."""
+        """Clear the gradients before a `backward`, which on a GPU then writes them rather than adding them to zeros."""
         if not self.is_on_gpu:
-            self.clear_gradients()  # equal to the bit to what earlier versions computed: 0 + -0.0 is 0.0
+            self.clear_gradients()  # so that results equal those of earlier versions to the bit: 0 + -0.0 is 0.0
             return
         for leaf in self.parameters.values():
             leaf.grad = None

@@ -26,10 +26,10 @@ CANDIDATES = ("packed", "packed+products", "packed+pool", "packed+kernel", "vmap
 _N_TIMED = 20
 _LARGEST_TIMED = 32
 _LARGEST_GAP = 1e-2
-"""The largest relative difference between two backends' gradients of a parameter, in float32 without TF32."""
+"""Largest permitted relative difference between two backends' gradients of a parameter, in float32 without TF32."""
 _NEGLIGIBLE = 1e-4
-"""A gradient that is smaller than this share of the largest parameter's gradient is compared on that scale, because it may be zero except
-for rounding, for example that of a bias before a batch normalisation."""
+"""The difference of a gradient whose norm is below this share of the largest gradient's norm is divided by that share instead of its own
+norm, because such a gradient may be zero except for rounding, for example that of a bias before a batch normalisation."""
 _RELATIVE_NUDGE, _ABSOLUTE_NUDGE = 0.05, 0.01
 """Change of each parameter before gradients are compared: a share of its root mean square, and a constant for parameters that are 0."""
 _MEMORY_SHARE = 0.8
@@ -90,6 +90,7 @@ class Timing:
     """The speed of the candidates, and the fastest of them."""
 
     backend: str
+    """The fastest candidate."""
     step_s: Mapping[str, float]
     """Candidate that works here -> seconds per step and model."""
     failures: Mapping[str, str]
@@ -101,7 +102,7 @@ class Timing:
 def largest_pack(specs: Sequence[TrialSpec], problem: Problem, place: Place, memory: Memory, share: float = 1.0) -> int:
     """Estimate how many models fit into memory, from steps of a pack of two and a pack of four models.
 
-    If memory is insufficient for four models, packs of one and two models are used instead; if it is insufficient for two, the answer is 1.
+    If memory is insufficient for four models, packs of one and two models are used instead. If it is insufficient for two, 1 is returned.
 
     Args:
         specs: trials that can train together.
@@ -157,6 +158,9 @@ def fastest_backend(specs: Sequence[TrialSpec], problem: Problem, place: Place, 
         memory: the device's memory.
         n_models: number of models in the pack for which the backend is chosen.
 
+    Returns:
+        The fastest candidate, with the seconds of a step of each candidate that works and the reason for each other one.
+
     Raises:
         NoBackendError: no candidate can compute this network; the message gives the reason for each.
         RuntimeError, MemoryError: memory is insufficient for one model, or the device was lost before any candidate had been timed.
@@ -173,7 +177,9 @@ def fastest_backend(specs: Sequence[TrialSpec], problem: Problem, place: Place, 
         if transient is not None:
             raise transient
         named = "; ".join(f"{backend}: {reason}" for backend, reason in failures.items())
-        raise NoBackendError(f"no backend can train this network here ({named})", hint="resources.backend: loop can")
+        raise NoBackendError(
+            f"no backend can train this network here ({named})", hint="resources.backend: loop runs one network after the other"
+        )
     return Timing(min(step_s, key=lambda backend: step_s[backend]), step_s, failures, n)
 
 
@@ -234,7 +240,7 @@ def _nudge(pack: Pack) -> None:
 
 @contextmanager
 def _full_float32() -> Iterator[None]:
-    """Compute products and convolutions on GPUs in float32 instead of TF32 within the context.
+    """Compute matrix products and convolutions on GPUs in float32 instead of TF32 within the context.
 
     PyTorch has an older and a newer set of switches and refuses a mixture of them, so both are set, and restored afterwards.
     """
@@ -283,7 +289,7 @@ def _compare(gradients: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
         scale = max(float(value.norm()), _NEGLIGIBLE * largest, torch.finfo(value.dtype).tiny)
         gap = float((gradients[name] - value).norm()) / scale
         if not gap <= _LARGEST_GAP:
-            raise ArithmeticError(f"its gradient of {name} is {gap:.1e} away")
+            raise ArithmeticError(f"its gradient of {name} differs from the reference by {gap:.1e} (relative; limit {_LARGEST_GAP:g})")
 
 
 def _copies(specs: Sequence[TrialSpec], n: int) -> list[TrialSpec]:

@@ -232,7 +232,12 @@ class PackTraining(ABC):
 
     @classmethod
     def prepare(cls, spec: TrialSpec, problem: Problem) -> None:
-        """Compute in advance what only the CPU computes, so that a training that starts under a GPU's lock does not compute it there."""
+        """Compute in advance what needs no GPU, so that a training that starts while it holds a GPU's lock need not compute it then.
+
+        Args:
+            spec: one of the trials that will train.
+            problem: the problem, with its data and networks.
+        """
         network = cls.initial_network(spec, problem, spec.seed)
         if spec.settings.growl.groups == "channel":
             cls._sizes_of_groups(network, spec, problem)
@@ -243,7 +248,15 @@ class PackTraining(ABC):
     def initial_network(cls, spec: TrialSpec, problem: Problem, seed: int) -> nn.Module:
         """Return the network from which every trial of a seed starts; the global random state does not change.
 
-        A process computes it once for each problem, model, seed and LSUV's settings, and returns copies.
+        A process computes it once for each combination of problem, model, seed, share of the data and LSUV settings.
+
+        Args:
+            spec: a trial, from which the model and the settings are taken.
+            problem: the problem, with its data and networks.
+            seed: the seed of the initial parameters, which may differ from the trial's.
+
+        Returns:
+            A copy of the network, on the CPU.
         """
         share, lsuv = spec.settings.data_share, spec.settings.lsuv
 

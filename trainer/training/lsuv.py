@@ -1,4 +1,4 @@
-"""Layer-sequential unit-variance initialisation, which is computed once for each problem of a process."""
+"""Layer-sequential unit-variance initialisation, and a memory of values that a process computes once for each problem."""
 
 import weakref
 from collections.abc import Callable, Hashable
@@ -11,7 +11,7 @@ from trainer.pack.loop import widest_range
 from trainer.problems.problem import Problem
 from trainer.settings import LsuvSettings
 
-_N_REMEMBERED = 8
+_N_REMEMBERED = 8  # values
 _remembered: list[tuple["weakref.ref[Problem]", Hashable, Any]] = []
 Value = TypeVar("Value")
 
@@ -23,9 +23,12 @@ def computed_once(problem: Problem, key: Hashable, compute: Callable[[], Value])
     the packs of a halved one, while other processes wait for the device.
 
     Args:
-        problem: the problem; another problem with the same values counts as another one.
+        problem: the problem; two objects with equal values count as different problems.
         key: everything else that the value depends on.
-        compute: computes the value, which callers must not modify.
+        compute: computes the value.
+
+    Returns:
+        The value. It is shared, so callers must not modify it.
     """
     for known, its_key, value in _remembered:
         if known() is problem and its_key == key:

@@ -8,6 +8,6 @@ It needs torch, numpy, scipy, scikit-learn, safetensors and the packages `traine
 Plotly nor a network. `python tests/bench/gpu` is the same command, for machines on which another package called `tests` is installed.
 docs/performance.md describes the stages, the protocol and the meaning of each number.
 
-Each stage is a process of its own with a time limit. Within a stage an item that fails is recorded with its reason, and the next one runs;
-if the device is lost, or the process dies or hangs, the stage goes on behind that item in a new process.
+Each stage runs in its own process with a time limit. An item of a stage that fails is recorded with its reason, and the next one runs. If
+the device is lost, or the process dies or hangs, the stage continues with the next item in a new process.
 """

@@ -1,4 +1,4 @@
-"""The command line: runs the stages one after the other, or is one stage's process."""
+"""The entry point of the command line and of the processes of the stages."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def _find_this_repository() -> None:
-    """Make `tests` mean this repository's folder, which has no __init__.py, so that an installed package of that name would win."""
+    """Make `tests` mean this repository's folder. It has no __init__.py, so an installed package of that name would take precedence."""
     from types import ModuleType
 
     package = ModuleType("tests")

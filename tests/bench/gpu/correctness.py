@@ -1,4 +1,4 @@
-"""The stage `correctness`: the device computes what the CPU's loop computes in float64, however the pack is computed and resumed."""
+"""The stage `correctness`: whether each backend on the device computes what `loop` computes on the CPU in float64, also after resuming."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -27,20 +27,21 @@ from trainer.pack.device import BackendMissingError, Place
 from trainer.training.two_phase import TwoPhase
 
 GRADIENT_LIMITS = {torch.float64: 1e-10, torch.float32: 2e-3}
-"""Largest relative differences of a parameter's gradient; in float32 sums of 100,000 products round."""
+"""Largest permitted relative difference of a parameter's gradient, by type; in float32, sums of 100,000 products have rounding errors."""
 SCHEDULE_LIMIT = 1e-6
-"""Largest relative difference of a parameter after a short schedule in float64. PyTorch's fused Adam on a GPU may read its learning rate in
-float32, which differs from the CPU's by 1e-8."""
+"""Largest permitted relative difference of a parameter after a short schedule in float64. On a GPU PyTorch's fused Adam may read its
+learning rate in float32, which differs from the CPU's by 1e-8."""
 SAME_DEVICE_LIMIT = 1e-8
-"""The same between two trainings on one device; Adam amplifies differences of rounding."""
+"""As `SCHEDULE_LIMIT`, but between two trainings on one device; Adam amplifies rounding errors."""
 KERNEL_LIMITS = {torch.float64: 1e-10, torch.float32: 1e-3}
+"""Largest permitted relative difference between the gradients of the Triton kernel and of PyTorch's layers, by type."""
 _FLOOR = 1e-2
-"""Gradients that are smaller than this share of all of them together are compared with it."""
+"""Smallest denominator of a gradient's relative difference, as a share of the norm of all gradients together."""
 _CPU = torch.device("cpu")
 
 
 def correctness(job: Job) -> None:
-    """Run the stage."""
+    """Run the stage `correctness`."""
     with without_tf32():
         cases = _Cases(job)
         item = job.record.item
@@ -63,7 +64,7 @@ def correctness(job: Job) -> None:
 
 
 class _Cases:
-    """The comparisons; what the CPU computes for them is computed once."""
+    """The comparisons. What the CPU computes for several of them is computed once."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -81,7 +82,7 @@ class _Cases:
         return _within(largest_gap(found, self._expected_gradients(shape), _FLOOR), GRADIENT_LIMITS[dtype])
 
     def schedule(self, backend: str, model: str) -> dict[str, Any]:
-        """Compare the networks of a short schedule in float64, with clusters of rows, with those of the CPU's loop."""
+        """Compare the networks and clusters of rows after a short schedule in float64 with those of the CPU's loop."""
         return self._compared(self._state(backend, model), self._expected_state(model), SCHEDULE_LIMIT)
 
     def graph(self, backend: str) -> dict[str, Any]:
@@ -98,7 +99,7 @@ class _Cases:
         return _within(largest_gap(found, expected, _FLOOR), KERNEL_LIMITS[dtype])
 
     def resumes(self, epoch: int) -> dict[str, Any]:
-        """Compare a training that goes on from its checkpoint after an epoch with one that was not interrupted."""
+        """Compare a training that is resumed from its checkpoint after an epoch with one that was not interrupted."""
         return self._compared(self._trained(self._job.device, "packed", "hps", epoch), self._state("packed", "hps"), SAME_DEVICE_LIMIT)
 
     def _make_problem(self, shape: str, dtype: torch.dtype) -> Problem:
@@ -117,10 +118,10 @@ class _Cases:
         return training.first_gradients()
 
     def _make_parameters(self, shape: str) -> dict[str, Tensor]:
-        """Return the parameters of three networks in float64. The initialisation draws other numbers in float32."""
+        """Return the parameters of three networks in float64, because in float32 the initialisation draws other numbers."""
         training = TwoPhase(self._specs(MODEL), self._problem(shape, torch.float64), Place(_CPU, "loop"))
         parameters = {name: value.detach().clone() for name, value in training.pack.parameters.items()}
-        # At the start the gradients of all monitors are zero, because the second column of alpha is; then no error would show.
+        # Initially the second column of alpha is zero, so the gradients of all monitors are zero and would hide errors.
         parameters["alpha"] += 0.5
         return parameters
 
@@ -149,7 +150,7 @@ class _Cases:
         return gradients | {"losses": losses}
 
     def _job_has(self, backend: str) -> Any:
-        """Turn a missing backend into a skipped item where there is no GPU."""
+        """Return a context that turns a missing backend into a skipped item if the device is not a GPU."""
         return nullcontext() if self._job.is_gpu else _SkipsMissing()
 
     def _compared(self, found: State, expected: State, limit: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The goals, the arithmetic behind them, and the table that says which were met. Imports no torch."""
+"""The goals, the arithmetic behind them, and the table that says which were met. This module does not import torch."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ SWEEP_S = 180.0
 COPY_SHARE = 0.45
 """Share of the device's copy rate that the fastest backend's step should reach in its largest pack."""
 AGAINST_SERIAL, AGAINST_FOUR = 10.0, 3.0
-"""How many times faster the sweep should be than plain eager PyTorch, one model after the other, and four processes at once."""
+"""How many times faster the sweep should be than eager PyTorch that trains one model after the other, and in four processes at once."""
 PLAIN_MIB = 268
-"""MiB that the tensors of a model's plain step in float32 have together, each counted once for each operation that reads or writes it."""
+"""MiB of all tensors of a plain step of one model in float32; each tensor counts once for each operation that reads or writes it."""
 MODEL, BATCH, N_MODELS, N_DENSE, N_TRAIN = "mdmtn", 256, 90, 19, 50_000
 """The authors' sweep: 71 sparse and 19 dense models on 50,000 samples."""
 
@@ -43,17 +43,17 @@ class Progress:
 
 
 def extrapolated(elapsed_s: float, packs: Mapping[str, Progress]) -> tuple[float | None, list[str]]:
-    """Return the seconds that a sweep would have taken that was cut after `elapsed_s`.
+    """Estimate how long a sweep would have taken that was ended after `elapsed_s`.
 
-    The packs take turns on the device, so the epochs that are left are added up. A pack without a finished epoch is taken to need as much
-    for each model as the other one.
+    The packs take turns on the device, so the times of their remaining epochs are added. A pack without a finished epoch is assumed to need
+    the same time for each model as the other pack.
 
     Args:
         elapsed_s: seconds since the packs began.
         packs: name -> how far the pack has come.
 
     Returns:
-        The seconds, None if no epoch has finished; and what the number assumes.
+        The seconds, or None if no epoch has finished; and notes on what the number assumes.
     """
     total, notes = elapsed_s, []
     a_model = [seconds / pack.n_models for pack in packs.values() for phase in pack.planned if (seconds := pack.epoch_s(phase)) is not None]
@@ -122,7 +122,7 @@ def step_item(n: int, backend: str) -> str:
 
 
 def steps_of(figures: Mapping[str, Any]) -> dict[tuple[int, str], dict[str, Any]]:
-    """Return (models, backend) -> figures of the stage `steps`, so far as the time of a step was measured."""
+    """Return (number of models, backend) -> figures of the stage `steps`, for the packs whose step was timed."""
     found = [one for one in figures.values() if isinstance(one, dict) and one.get("us_a_model_step") is not None]
     return {(one["n_models"], one["backend"]): one for one in found}
 
@@ -136,7 +136,13 @@ def fastest(figures: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def copy_share(mib: float, us_a_model_step: float, copy_gb_s: float) -> float:
-    """Return which share of a copy's rate moves `mib` MiB in the time of a model's step."""
+    """Return the rate at which a step moves its tensors, as a share of the rate of a copy.
+
+    Args:
+        mib: MiB that a step moves for each model.
+        us_a_model_step: microseconds of a step for each model.
+        copy_gb_s: GB/s of the copy.
+    """
     return mib * 2**20 / (us_a_model_step * 1e-6) / (copy_gb_s * 1e9)
 
 
@@ -145,6 +151,9 @@ def goals(results: Mapping[str, Any]) -> list[Goal]:
 
     Args:
         results: as `tests.bench.gpu.record.read_results` returns them.
+
+    Returns:
+        The four goals, in the order of the table.
     """
 
     def wall() -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""What the stages share: problems of noise, trials, and how times, kernels and traffic are measured."""
+"""What the stages share: problems with random inputs, trials, and the measurement of times, kernels and traffic."""
 
 import contextlib
 import gc
@@ -28,21 +28,21 @@ from trainer.settings import LsuvSettings, RetrainSettings, SparsifySettings
 from trainer.training.two_phase import TwoPhase
 
 BACKENDS = tuple(sorted((backend for backend in ALL_BACKENDS if not backend.startswith("loop")), key=lambda backend: backend == "vmap"))
-"""The backends that compute a whole pack at once, the slowest last."""
+"""The backends that compute a whole pack at once; `vmap`, the slowest, comes last."""
 SHAPES = {"multimnist": (MULTIMNIST, (1, 28, 28)), "cifar10mnist": (CIFAR10MNIST, (3, 32, 32))}
 QUICK_LSUV = LsuvSettings(n_samples=32)
-"""The initialisation takes seconds of the CPU with its default, and neither times nor correctness depend on it."""
+"""Settings of a short initialisation. The default takes seconds of the CPU, and neither times nor correctness depend on it."""
 
 
 @dataclass
 class Job:
-    """What a stage's function needs: where it runs, how large, and where its figures go."""
+    """The arguments of a stage's function: the device, the sizes, and the record of its figures."""
 
     device_name: str
     tiny: bool
     backend: str
     out: Path
-    """The results of all stages so far."""
+    """The file with the results of all stages so far."""
     record: Record
     device: torch.device = field(init=False)
 
@@ -56,12 +56,12 @@ class Job:
 
     @property
     def backends(self) -> tuple[str, ...]:
-        """The backends that are measured; in the tiny form one that every machine has, and one that a CPU lacks."""
+        """The backends that are measured; in the tiny form, one that every machine has and one that a CPU lacks."""
         return ("packed", "packed+kernel") if self.tiny else BACKENDS
 
     @property
     def model(self) -> str:
-        """The model of whole schedules; in the tiny form the one whose results take the least time."""
+        """The model of whole schedules; in the tiny form, the one whose results take the least time."""
         return "hps" if self.tiny else MODEL
 
 
@@ -77,7 +77,7 @@ def wait(device: torch.device) -> None:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Return whether an error means that this process can no longer use the device: after it, even an empty tensor cannot be made."""
+    """Return whether an error means that this process can no longer use the device, so that not even a small tensor can be made there."""
     if not is_device_error(error) or not torch.cuda.is_initialized():
         return False
     try:
@@ -88,7 +88,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 def release() -> None:
-    """Release the memory of an item that is over."""
+    """Release the memory of a finished item."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
@@ -96,7 +96,7 @@ def release() -> None:
 
 @contextlib.contextmanager
 def without_tf32() -> Iterator[None]:
-    """Compute in float32 within the context, not in TF32, so that what is compared differs by rounding alone."""
+    """Compute in float32 rather than TF32 within the context, so that compared values differ by rounding alone."""
     flags = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [flag.allow_tf32 for flag in flags]
     set_tf32([False, False])
@@ -107,12 +107,12 @@ def without_tf32() -> Iterator[None]:
 
 
 def set_tf32(allowed: Sequence[bool]) -> None:
-    """Allow TF32 in matrix products and in convolutions, or not."""
+    """Set whether TF32 is allowed in matrix products and in convolutions, in this order."""
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
 
 
 def noise_problem(shape: str, n_train: int, dtype: torch.dtype = torch.float32) -> Problem:
-    """Make a problem with inputs of noise; validation and test data are a fifth of the training data each, as with 50,000 and 10,000.
+    """Make a problem with random inputs, whose validation and test data are each a fifth of the training data, as with 50,000 and 10,000.
 
     Args:
         shape: `multimnist` or `cifar10mnist`.
@@ -133,7 +133,7 @@ def noise_problem(shape: str, n_train: int, dtype: torch.dtype = torch.float32) 
 
 
 def quick_settings(batch_size: int, **changes: Any) -> TrainingSettings:
-    """Return settings with a short schedule: two epochs of phase 1, two of phase 2."""
+    """Return settings with a short schedule: two epochs of phase 1 and two of phase 2."""
     short = {"sparsify": SparsifySettings(2, 1), "retrain": RetrainSettings(1, 2), "lsuv": QUICK_LSUV}
     return TrainingSettings(batch_size=batch_size, **(short | changes))
 
@@ -180,14 +180,14 @@ def launched_one_by_one() -> Iterator[None]:
 
 
 def timings(function: Callable[[], object], device: torch.device, least_s: float = 0.2, least: int = 3, most: int = 200) -> list[float]:
-    """Return the seconds of calls of a function, after one call that is not counted, by events on a GPU.
+    """Return the seconds of each call of a function, after one call that is not timed; on a GPU they are measured by events.
 
     Args:
         function: is called again and again.
         device: the device on which it runs.
-        least_s: calls are repeated for at least these seconds ...
-        least: ... at least so often ...
-        most: ... and at most so often.
+        least_s: seconds for which calls are repeated at least.
+        least: minimum number of calls, even if they take longer.
+        most: maximum number of calls, even if they take less time.
     """
     function()
     wait(device)
@@ -209,7 +209,7 @@ def timings(function: Callable[[], object], device: torch.device, least_s: float
 
 
 def median_s(function: Callable[[], object], job: Job, least_s: float = 0.2) -> float:
-    """Return the median seconds of a call; two calls are enough in the tiny form."""
+    """Return the median seconds of a call; in the tiny form, of two calls."""
     return statistics.median(timings(function, job.device, *((0.0, 2, 2) if job.tiny else (least_s,))))
 
 
@@ -217,8 +217,8 @@ def profiled(training: TwoPhase, device: torch.device, n_steps: int = 4) -> dict
     """Count the kernels of a step with torch.profiler; on a CPU, its operations.
 
     Returns:
-        kernels_a_step, copies_a_step (and fills), busy_us_a_step (the sum of the kernels' times), graph_launches (of all steps), and `top`,
-        the kernels that take longest as [name, number a step, microseconds a step].
+        kernels_a_step, copies_a_step (and fills), busy_us_a_step (the sum of their times), graph_launches (of all steps), and `top`, the
+        kernels that take longest as [name, number per step, microseconds per step].
     """
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
@@ -296,7 +296,7 @@ def _storage(tensor: Tensor) -> int:
 
 
 def traffic_of_step(training: TwoPhase) -> Traffic:
-    """Count what one step of a new training does. Its first steps are not recorded, so each operation is seen.
+    """Count the operations and bytes of one step of a new training, whose first steps are not recorded, so that each operation is seen.
 
     A Triton kernel counts as one operation that reads or writes each of its tensors once.
     """

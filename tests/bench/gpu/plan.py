@@ -1,4 +1,4 @@
-"""The stages, how a limit is divided among them, and how each runs in a process of its own. Imports no torch."""
+"""The stages, how a limit is divided among them, and how each runs in its own process. This module does not import torch."""
 
 import argparse
 import contextlib
@@ -25,24 +25,24 @@ STARTED = time.monotonic()
 ROOT = Path(__file__).resolve().parents[3]
 EXIT_DEVICE_LOST = 75
 _RESERVE_S = 2.0
-"""Kept of the whole limit for the table and the end of the last stage."""
+"""Seconds of the whole limit that are reserved for the table and the end of the last stage."""
 _MARGIN_S = 3.0
-"""How long before its limit a stage stops to begin items, so that it can end by itself."""
+"""Seconds before its limit at which a stage starts no further item, so that it can end by itself."""
 _LEAST_S = 6.0
-"""A stage with less time than this does not begin, because importing torch takes most of it."""
+"""A stage that has fewer seconds does not begin, because importing torch would take most of them."""
 _LONGEST_LOG = 6000  # characters
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: where its function is, what it finds out, and its share of the time."""
+    """One stage: the module of its function, what it measures, and its share of the time."""
 
     module: str
     about: str
     expected_s: float
     """Expected seconds on a GPU, with the start of its processes; a limit is divided in these proportions."""
     item_s: float
-    """Seconds after which a single item counts as hanging, on a GPU."""
+    """Seconds after which a single item on a GPU counts as hanging."""
 
 
 STAGES = {
@@ -54,16 +54,19 @@ STAGES = {
     "baselines": Stage("sweep", "plain eager PyTorch: one model, and four processes", 55, 60),
     "sweep": Stage("sweep", "90 models, the full schedule, extrapolated if it is cut", 230, 3600),
 }
-"""Stage name -> stage, in the order in which they run. The function of the same name in its module runs it."""
+"""Stage name -> stage, in the order in which they run. A stage is run by the function of the same name in its module."""
 
 
 def seconds_of(name: str, later: Sequence[str], left: float) -> float:
-    """Return the seconds that a stage may take: its share of what is left, which includes what earlier stages did not need.
+    """Return the seconds that a stage may take: its share of the time that is left, including what earlier stages did not use.
 
     Args:
         name: the stage.
         later: the stages that come after it.
         left: seconds until the limit of the whole call.
+
+    Returns:
+        The limit of the stage, in seconds.
     """
     return left * STAGES[name].expected_s / sum(STAGES[one].expected_s for one in (name, *later))
 
@@ -98,14 +101,20 @@ class Call:
         write_json(self.out, self.results)
 
     def command(self, name: str, part: Path, until: float) -> list[str]:
-        """Return the command of a stage's process, which should end at a time of the clock."""
+        """Return the command of a stage's process.
+
+        Args:
+            name: the stage.
+            part: the file of the stage's record.
+            until: the time at which the process should end by itself, as `time.time` counts.
+        """
         own = ["--stage", name, "--part", str(part), "--until", f"{until:.2f}"]
         shared = ["--device", self.device, "--backend", self.backend, "--out", str(self.out), *(["--tiny"] if self.tiny else [])]
         # The folder, not `-m tests.bench.gpu`: another package called `tests` may be installed.
         return [sys.executable, str(Path(__file__).parent), *own, *shared]
 
     def run(self, name: str, seconds: float) -> dict[str, Any]:
-        """Run a stage in a process of its own, and in further ones behind items that end a process; return its entry."""
+        """Run a stage in its own process, and in a new one after each item that ends a process; return its entry."""
         item_s = STAGES[name].item_s * (10 if self.tiny else 1)  # a machine for tests may be slow
         with tempfile.TemporaryDirectory(prefix="gpu-bench-") as folder:
             return run_stage(name, Path(folder), seconds, item_s, self.command, lambda entry: self.store(name, entry))
@@ -119,13 +128,13 @@ def run_stage(
     command: Callable[[str, Path, float], list[str]],
     store: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """Run a stage until it ends or its time is over; what its process leaves running is killed.
+    """Run a stage until it ends or its time is over, and kill what its process leaves running.
 
     Args:
         name: the stage.
         folder: an empty folder for the stage's files.
         seconds: its limit.
-        item_s: seconds after which an item counts as hanging; the stage then goes on behind it in a new process.
+        item_s: seconds after which an item counts as hanging; the stage then continues with the next item in a new process.
         command: (stage, file of its record, time at which it should end by itself, as `time.time` counts) -> the command of its process.
         store: called with the stage's entry whenever it has changed.
 
@@ -176,7 +185,7 @@ _LIMIT = "it was killed at the limit of its stage"
 
 
 class _Process:
-    """A stage's process, the leader of a group of its own, so that its children are killed with it."""
+    """A stage's process. It leads its own process group, so that its children are killed with it."""
 
     def __init__(self, command: Sequence[str], errors: IO[str]) -> None:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, cwd=ROOT, start_new_session=True)
@@ -203,7 +212,7 @@ class _Process:
             self._end()
 
     def _end(self) -> None:
-        """Kill what is left of the group."""
+        """Kill the remaining processes of the group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self.exit_code = self._process.wait()
@@ -220,7 +229,7 @@ def _exit_text(code: int) -> str:
 
 
 def digest_of_trainer() -> str:
-    """Return the SHA-256 of the trainer's sources, which says what was measured where there is no git."""
+    """Return the SHA-256 of the trainer's sources, which identifies what was measured on a machine without git."""
     digest = hashlib.sha256()
     for path in sorted((ROOT / "trainer").rglob("*")):
         if path.suffix in (".py", ".c"):
@@ -290,12 +299,12 @@ def parser() -> argparse.ArgumentParser:
     import tests.bench.gpu as package
 
     made = argparse.ArgumentParser("python -m tests.bench.gpu", description=(package.__doc__ or "").partition("\n")[0])
-    made.add_argument("--stages", type=_stage_names, default=list(STAGES), help=f"separated by commas; default: {','.join(STAGES)}")
-    made.add_argument("--limit", type=float, default=640, help="seconds for the whole call, with the start of its processes (640)")
-    made.add_argument("--out", type=Path, default=Path("gpu.json"), help="file of the results; stages that are not run stay in it")
-    made.add_argument("--device", default="cuda", help="a torch device (cuda)")
-    made.add_argument("--backend", default="auto", help="of the sweep; auto: the fastest of the stage `steps`")
-    made.add_argument("--tiny", action="store_true", help="tiny sizes, which try the code and measure nothing")
+    made.add_argument("--stages", type=_stage_names, default=list(STAGES), help=f"stages, separated by commas; default: {','.join(STAGES)}")
+    made.add_argument("--limit", type=float, default=640, help="seconds for the whole call, with the start of its processes; default: 640")
+    made.add_argument("--out", type=Path, default=Path("gpu.json"), help="file of the results; stages that are not run keep their entries")
+    made.add_argument("--device", default="cuda", help="a torch device; default: cuda")
+    made.add_argument("--backend", default="auto", help="backend of the stage `sweep`; auto (default): the fastest of the stage `steps`")
+    made.add_argument("--tiny", action="store_true", help="use tiny sizes, which test the code and measure nothing")
     for hidden in ("--stage", "--worker"):
         made.add_argument(hidden, help=argparse.SUPPRESS)
     made.add_argument("--part", type=Path, help=argparse.SUPPRESS)

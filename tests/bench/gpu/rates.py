@@ -31,11 +31,11 @@ from trainer.pack.device import BackendMissingError, Place
 from trainer.training.two_phase import TwoPhase
 
 PACKS = (90, 1, 30, 8)
-"""The largest pack first, because it matters most if the stage is cut."""
+"""Sizes of packs. The largest comes first, because it matters most if the stage is cut."""
 _ALSO_ONE_BY_ONE = (1, 90)
 _COPY_BYTES = 1 << 30
 _WARM_UP, _ROUND = 20, 100
-"""Steps before the first time is taken, and steps of one of at least two rounds."""
+"""Number of steps before the first time is taken, and number of steps in a round; there are at least two rounds."""
 
 
 def ceilings(job: Job) -> None:
@@ -49,7 +49,7 @@ def ceilings(job: Job) -> None:
 
 
 def _copy(job: Job) -> dict[str, float]:
-    """Copy a tensor that is much larger than any cache, and count the bytes that are read and those that are written."""
+    """Copy a tensor that is much larger than any cache, and count both the bytes that are read and those that are written."""
     n_bytes = _COPY_BYTES >> 8 if job.tiny else _COPY_BYTES
     source = torch.randn(n_bytes // 4, device=job.device)
     target = torch.empty_like(source)
@@ -195,7 +195,7 @@ _FORMS: dict[str, Callable[[torch.device, int, int], tuple[Callable[[], Tensor],
     "max-pooling, channels-last": _pool("channels-last"),
     "linear layer of 2,880 inputs": _linear,
 }
-"""Name -> maker, which takes device, number of models and batch size, and returns the forward pass and what it is differentiated by."""
+"""Name -> maker: (device, number of models, batch size) -> the forward pass and the tensors by which it is differentiated."""
 
 
 def steps(job: Job) -> None:

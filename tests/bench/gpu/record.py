@@ -1,4 +1,4 @@
-"""What the stages have measured, on disk at once: a process that dies loses one item, and a run that is killed keeps what it has."""
+"""The record of what a stage measures. It is written after each item, so that a process that dies or is killed loses one item only."""
 
 import json
 import os
@@ -18,7 +18,7 @@ class SkippedError(Exception):
 
 
 class DeviceLostError(Exception):
-    """The process can no longer use the device, so the stage has to go on in a new one."""
+    """The process can no longer use the device, so the stage has to continue in a new process."""
 
 
 class Record:
@@ -60,10 +60,10 @@ class Record:
             function: returns the item's figures as plain values; None is stored as "ok".
 
         Returns:
-            The item's figures, also if an earlier process measured them; None if there are none.
+            The item's figures, even if an earlier process measured them; None if there are none.
 
         Raises:
-            DeviceLostError: the item failed in such a way that no other item can run in this process.
+            DeviceLostError: the item failed, and no other item can run in this process.
         """
         data = self.data
         if name in data["failures"] or name in data["skipped"] or name in data["item_s"]:

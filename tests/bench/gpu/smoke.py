@@ -1,4 +1,4 @@
-"""The stage `smoke`: everything that a sweep does on a device once, small. All failures are reported, not the first alone."""
+"""The stage `smoke`: everything that a sweep does on a device, once and with small sizes. All failures are reported, not only the first."""
 
 import gc
 import importlib
@@ -35,6 +35,7 @@ from trainer.api import (
     Split,
     Stream,
     Task,
+    Timing,
     TrainingSettings,
     TrialSpec,
     energy_meter,
@@ -55,7 +56,7 @@ _OF_SCIKIT_LEARN = "phase 1 ends with its affinity propagation (trainer/objectiv
 
 
 def smoke(job: Job) -> None:
-    """Run the stage."""
+    """Run the stage `smoke`."""
     _machine(job)
     with without_tf32():
         _backends(job)
@@ -79,13 +80,16 @@ def train(
     Args:
         job: the device.
         specs, problem, backend, more: as for `trainer.api.start`.
-        resume_at: the epoch behind which the training goes on from its checkpoint; None to train without one.
+        resume_at: the epoch after which the training is resumed from its checkpoint; None to train without interruption.
         measures: whether the results are measured too; tracing the networks takes seconds of the CPU.
         is_recorded: whether a note on steps that were not recorded as a CUDA graph is a failure.
 
+    Returns:
+        The number of epochs; if the results are measured, also the backend and the notes of the first trial.
+
     Raises:
         AssertionError: a trial is not `ok`, or its steps were not recorded.
-        SkippedError: this machine lacks what the backend needs, and it is no GPU.
+        SkippedError: this machine lacks what the backend needs, and the device is not a GPU.
     """
 
     def begin(**also: Any) -> Any:
@@ -163,7 +167,7 @@ def _device(job: Job) -> dict[str, Any]:
 
 
 def _flag(read: Callable[[], Any]) -> Any:
-    """Read a flag of torch, which refuses where its older and newer interfaces were mixed."""
+    """Return a flag of torch, or the message with which torch refuses to read it because its older and newer interfaces were mixed."""
     try:
         return read()
     except RuntimeError as error:
@@ -173,7 +177,7 @@ def _flag(read: Callable[[], Any]) -> Any:
 def _product(device: torch.device) -> None:
     values = torch.arange(1024.0, device=device).reshape(32, 32)
     if not torch.equal((values @ torch.eye(32, device=device)).cpu(), values.cpu()):
-        raise AssertionError("a matrix times the identity is another matrix")
+        raise AssertionError("a matrix times the identity differs from the matrix")
 
 
 class _Sizes:
@@ -185,7 +189,7 @@ class _Sizes:
         self.mnist = noise_problem("multimnist", n_train)
         self.cifar = noise_problem("cifar10mnist", n_train)
         self.settings = quick_settings(self.batch)
-        # Rows of a Linear layer are far from each other at first; this preference makes clusters, so that rows are tied.
+        # Rows of a Linear layer are initially far from each other; with this preference they form clusters, so that rows are tied.
         self.ties = replace(self.settings, tying=replace(self.settings.tying, preference=-0.5, max_iterations=100))
 
 
@@ -194,7 +198,7 @@ def _backends(job: Job) -> None:
     small = sizes.batch
     for backend in ("loop", *job.backends):
         is_measured = not job.tiny or backend == "loop"
-        # The loop runs one model after the other, and a graph of it is not needed.
+        # `loop` runs one model after the other, so its steps need no graph.
         item(
             f"trains with {backend}",
             lambda b=backend, m=is_measured: train(job, trials(job.model, 2, sizes.settings, 0.05), sizes.mnist, b, measures=m),
@@ -223,12 +227,12 @@ def _is_recorded(job: Job, problem: Problem, backend: str, batch: int) -> dict[s
     training.take_steps(8)
     found = profiled(training, job.device)
     if job.is_gpu and found["graph_launches"] < 1:
-        raise AssertionError(f"no CUDA graph was launched in 4 steps after 8: {getattr(training, '_own_notes', '')}")
+        raise AssertionError(f"no CUDA graph was launched in 4 steps after 8 others: {getattr(training, '_own_notes', '')}")
     return {name: found[name] for name in ("kernels_a_step", "copies_a_step", "graph_launches")}
 
 
 def _cannot_be_recorded(job: Job, sizes: _Sizes) -> dict[str, Any]:
-    """Train with a loss that waits for the device, which no graph can contain: the training has to go on without one."""
+    """Train with a loss that waits for the device, which no graph can record, so the training has to continue without one."""
     first, second = sizes.mnist.tasks
 
     def waiting(output: Tensor, target: Tensor) -> Tensor:
@@ -303,12 +307,12 @@ def _method(job: Job, method: str, problem: Problem, base: TrainingSettings, pru
 
 def _memory(job: Job) -> None:
     item, sizes = job.record.item, _Sizes(job)
-    item("memory is free without the collector", lambda: _is_freed(job, sizes))
-    item("out of memory is an error that passes", lambda: _out_of_memory(job, sizes))
+    item("memory is released without the garbage collector", lambda: _is_freed(job, sizes))
+    item("training continues after lack of memory", lambda: _out_of_memory(job, sizes))
 
 
 def _is_freed(job: Job, sizes: _Sizes) -> dict[str, list[float]]:
-    """Delete a training while the garbage collector is off: the training and its memory have to go at once."""
+    """Delete a training while the garbage collector is off, and check that its memory is released at once."""
     if not job.is_gpu:
         raise SkippedError("only a GPU counts its memory")
 
@@ -330,7 +334,7 @@ def _is_freed(job: Job, sizes: _Sizes) -> dict[str, list[float]]:
         gc.enable()
     found = {"allocated and reserved MiB before": before, "with a training": held, "without it": after}
     if is_alive:
-        raise AssertionError(f"a training that nobody holds stays until the collector runs: {found}")
+        raise AssertionError(f"a deleted training keeps its memory until the garbage collector runs: {found}")
     return found
 
 
@@ -352,7 +356,7 @@ def _out_of_memory(job: Job, sizes: _Sizes) -> None:
 
 
 def _choices(job: Job) -> None:
-    """Run what a worker measures before its first pack, with the flags that it uses."""
+    """Run what a worker measures before its first pack, with torch's default flags, as in a worker."""
     item = job.record.item
     batch = 16 if job.tiny else 256
     problem, specs = noise_problem("multimnist", batch * 4), trials(MODEL, 8, quick_settings(batch))
@@ -361,12 +365,17 @@ def _choices(job: Job) -> None:
         return {"models": fits(specs, problem, device=job.device_name, backend="packed")}
 
     def timed() -> dict[str, Any]:
-        found = timed_backend(specs, problem, device=job.device_name)
-        if found is None:
-            return {"backend": None}
-        # The measurement has been a pair, and is to become an object that also says why a backend was left out.
-        backend, step_s = found if isinstance(found, tuple) else (found.backend, found.step_s)
-        missing = {one: getattr(found, "failures", {}).get(one, "left out") for one in BACKENDS if one not in step_s}
+        timings: list[Timing] = []
+
+        def settle(measure: Callable[[], Timing]) -> str:
+            timings.append(measure())
+            return timings[0].backend
+
+        backend = timed_backend(specs, problem, device=job.device_name, settle=settle)
+        if not timings:
+            return {"backend": backend}
+        step_s, failures = timings[0].step_s, timings[0].failures
+        missing = {one: failures.get(one, "not timed") for one in BACKENDS if one not in step_s}
         if missing:
             raise AssertionError(f"{missing}; {backend} is the fastest of {dict(step_s)}")
         return {"backend": backend, "us_a_model_step": {name: 1e6 * seconds for name, seconds in step_s.items()}}

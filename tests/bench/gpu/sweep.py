@@ -1,4 +1,4 @@
-"""The stages `baselines` and `sweep`: plain PyTorch's speed, and that of 90 models with the full schedule in two workers."""
+"""The stages `baselines` and `sweep`: the speed of plain PyTorch, and the time of 90 models with the full schedule in two workers."""
 
 import contextlib
 import importlib.util
@@ -25,11 +25,11 @@ from trainer.api import TrainingSettings, start, to_bytes
 
 _N_PROCESSES = 4
 _CHECKPOINT_S, _CHECKPOINT_SHARE = 5.0, 0.05
-"""Least seconds between two checkpoints, and the share of the time that they may take."""
+"""Minimum number of seconds between two checkpoints, and the share of the time that they may take."""
 
 
 class Workers:
-    """Processes that begin at the same time and print one JSON object a line. They end with this process.
+    """Processes that begin at the same time and print one JSON object per line. They end with this process.
 
     Args:
         job: the device and the sizes.
@@ -63,7 +63,8 @@ class Workers:
         """Wait until all are ready, and let them begin.
 
         Raises:
-            RuntimeError: a worker failed, or the time of the stage is over.
+            RuntimeError: a worker failed.
+            TimeoutError: the time of the stage is over.
         """
         self._until("ready")
         for process in self._processes.values():
@@ -72,7 +73,7 @@ class Workers:
             process.stdin.flush()
 
     def finish(self) -> bool:
-        """Wait until all are done; return False if the stage's time was over before, and the workers were killed.
+        """Wait until all are done; return False if the stage's time was over before.
 
         Raises:
             RuntimeError: a worker failed.
@@ -99,7 +100,7 @@ class Workers:
 
         Raises:
             TimeoutError: the stage's time is over.
-            RuntimeError: a worker ended before, or said what went wrong.
+            RuntimeError: a worker ended before, or printed an error.
         """
         while not all(self.of(name, event) for name in self._processes):
             for name, process in self._processes.items():
@@ -128,7 +129,7 @@ def work(name: str, device: str, tiny: bool, backend: str) -> None:
 
 
 def _eager_steps(device: torch.device, tiny: bool, is_channels_last: bool) -> Iterator[None]:
-    """Train one model forever as a reader of PyTorch's tutorials would: fused Adam, resident data; yield after each step."""
+    """Train one model without end as PyTorch's tutorials do, with fused Adam and resident data; yield after each step."""
     batch = 8 if tiny else BATCH
     problem = noise_problem("multimnist", batch * 20)
     data = problem.train.on(device)
@@ -151,7 +152,7 @@ def _eager_steps(device: torch.device, tiny: bool, is_channels_last: bool) -> It
 
 
 def _work_eagerly(device: torch.device, tiny: bool, is_channels_last: bool) -> None:
-    """Train alone for some seconds beside other processes, and print the number of steps."""
+    """Train one model for some seconds, perhaps beside other processes, and print the number of steps."""
     steps = _eager_steps(device, tiny, is_channels_last)
     for _ in range(2 if tiny else 20):
         next(steps)
@@ -221,7 +222,7 @@ def _planned(settings: TrainingSettings, kind: str) -> dict[str, int]:
 
 
 def _train_pack(kind: str, device: str, tiny: bool, backend: str) -> None:
-    """Train one pack as a worker does, with checkpoints; print each epoch, so that a run that is cut can be extrapolated."""
+    """Train one pack as a worker does, with checkpoints, and print each epoch, from which the time of a cut run is extrapolated."""
     settings, n_train, n_models = _schedule(tiny)
     problem = noise_problem("multimnist", n_train)
     specs = trials("hps" if tiny else MODEL, n_models[kind], settings, 0.0 if kind == "dense" else 1e-3)

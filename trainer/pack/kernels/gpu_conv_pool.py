@@ -1,12 +1,12 @@
-"""Convolution, 2x2 max-pooling and relu of a whole pack in one Triton kernel, or pooling and relu behind PyTorch's convolution.
+"""Convolution, 2x2 max-pooling and relu of a whole pack in one Triton kernel, or pooling and relu after PyTorch's convolution.
 
 As on the CPU (`conv_pool_relu.c`), only the pooled values of the convolution's output are stored, with a byte for the position of the
 largest of each four values (4: none, since relu has set it to zero). All sums run in a fixed order without atomics, so that results are
 reproducible. Products are exact (`input_precision="ieee"`: no TF32).
 
-The grid of every kernel is one dimension, since CUDA limits the others to 65,535 programs, and offsets between models are 64-bit
-integers; within a model they are 32-bit integers if its tensors are small enough for that (`WIDE` is False). The bounds of all loops are
-constants: Triton 3.6's interpreter cannot turn a number of the kernel into a bound with numpy 2.4.
+The grid of every kernel has one dimension, because CUDA limits the other dimensions to 65,535 programs. Offsets between models are 64-bit
+integers; offsets within a model are 32-bit integers if its tensors are small enough for that (`WIDE` is False). The bounds of all loops are
+constants, because with numpy 2.4 Triton 3.6's interpreter cannot use an argument of the kernel as a bound.
 
 This module imports Triton; it is imported by `trainer.pack.packed` alone, and only if Triton is installed.
 """
@@ -26,7 +26,7 @@ _MAX_OFFSET = 2**31 - 1
 _MAX_SPLITS = 64
 """Largest number of programs that share the pixels of a filter's gradient."""
 _POOL_PIXELS = 512
-"""Pooled pixels of a program that only pools."""
+"""Number of pooled pixels that one program of `_pool` or `_unpool` computes."""
 
 
 @triton.jit
@@ -38,7 +38,7 @@ def _larger(best, place, other, other_place):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _largest_of_four(s0, s1, s2, s3, bias, RELU: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The largest of four values plus the bias, after relu, and its place."""
+    """Return the largest of four values plus the bias, after relu, and its place."""
     first = tl.zeros(s0.shape, dtype=tl.int32)
     best, place = _larger(s0, first, s1, first + 1)
     low, low_place = _larger(s2, first + 2, s3, first + 3)
@@ -57,7 +57,7 @@ def _forward(  # type: ignore[no-untyped-def]
     K: tl.constexpr, SIZE: tl.constexpr, RELU: tl.constexpr, WIDE: tl.constexpr,
     PIXELS: tl.constexpr, OUTPUTS: tl.constexpr, KBLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Four matrix products of patches and filters, one for each value that a pooled one is chosen from; K = channels * SIZE * SIZE."""
+    """Compute four products of patches and filters, one for each value that pooling chooses from; K = channels * SIZE * SIZE."""
     pixels = pooled_height * pooled_width
     n_blocks, n_output_blocks = tl.cdiv(n * pixels, PIXELS), tl.cdiv(outputs, OUTPUTS)
     program = tl.program_id(0)
@@ -106,7 +106,7 @@ def _of_weight(  # type: ignore[no-untyped-def]
     K: tl.constexpr, SIZE: tl.constexpr, STEPS: tl.constexpr, WIDE: tl.constexpr,
     PIXELS: tl.constexpr, OUTPUTS: tl.constexpr, KBLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A part of the taps of some filters, over STEPS blocks of pixels.
+    """Sum the gradients of some taps of some filters over STEPS blocks of pixels.
 
     `sums` has shape (n_splits, n_models * outputs * (K + 1)): first the taps of all filters, then their biases.
     """
@@ -140,7 +140,7 @@ def _of_weight(  # type: ignore[no-untyped-def]
         corner = sample * stride_sample + 2 * (pixel // pooled_width) * stride_row + 2 * (pixel % pooled_width) * stride_column
         here = x + (corner[:, None] + offset[None, :])
         there = is_pixel[:, None] & is_tap[None, :]
-        # one value of each four: as zeros and the gradient at its place the four products are dense
+        # only one of each four values has a gradient; with zeros for the others the four products are dense
         x0, x1 = tl.load(here, mask=there, other=0.0), tl.load(here + stride_column, mask=there, other=0.0)
         total = tl.dot(tl.where(place == 0, g, 0.0), x0, total, input_precision="ieee", out_dtype=sums.dtype.element_ty)
         total = tl.dot(tl.where(place == 1, g, 0.0), x1, total, input_precision="ieee", out_dtype=sums.dtype.element_ty)
@@ -162,7 +162,7 @@ def _of_input(  # type: ignore[no-untyped-def]
     K: tl.constexpr, SIZE: tl.constexpr, WIDE: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr, KBLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A matrix product of the gradients at their places and the filters; K = outputs * SIZE * SIZE."""
+    """Compute the product of the gradients at their places and the filters; K = outputs * SIZE * SIZE."""
     area, pixels = height * width, pooled_height * pooled_width
     n_blocks, n_channel_blocks = tl.cdiv(n * area, PIXELS), tl.cdiv(channels, CHANNELS)
     program = tl.program_id(0)
@@ -201,7 +201,7 @@ def _pool(  # type: ignore[no-untyped-def]
     stride_model, stride_sample, stride_output, stride_row, stride_column,
     RELU: tl.constexpr, WIDE: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
-    """Pooled pixels of one channel."""
+    """Compute some pooled pixels of one channel."""
     pixels = pooled_height * pooled_width
     n_blocks = tl.cdiv(n * pixels, PIXELS)
     program = tl.program_id(0)
@@ -227,7 +227,7 @@ def _unpool(  # type: ignore[no-untyped-def]
     stride_model, stride_sample, stride_output, stride_row, stride_column,
     WIDE: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
-    """Windows of one channel, with those at an odd edge that no pooled value belongs to; `bias_sums` is (n_models, outputs, n_blocks)."""
+    """Write the gradients of windows of one channel, and zeros at an odd edge; `bias_sums` has shape (n_models, outputs, n_blocks)."""
     pixels, rows, columns = pooled_height * pooled_width, tl.cdiv(height, 2), tl.cdiv(width, 2)
     n_blocks = tl.cdiv(n * rows * columns, PIXELS)
     program = tl.program_id(0)
@@ -254,7 +254,7 @@ def _unpool(  # type: ignore[no-untyped-def]
 
 
 def forward_tiles(outputs: int) -> dict[str, int]:
-    """Return the sizes of the tiles of `_forward` and the stages of its loop; more of either need more registers than are good."""
+    """Return the sizes of the tiles of `_forward` and the stages of its loop; more of either would need too many registers."""
     block = 16 if outputs <= 16 else 32
     return {"PIXELS": 1024 // block, "OUTPUTS": block, "KBLOCK": 16, "num_stages": 3}
 
@@ -386,7 +386,7 @@ def _launch(
 
 
 def _splits(n_pixels: int, block: int) -> tuple[int, int]:
-    """Return the number of programs that share the pixels of a filter's gradient, and of blocks of pixels for each.
+    """Return the number of programs that share the pixels of a filter's gradient, and the number of blocks of pixels for each of them.
 
     The number of blocks is a constant of the compiled kernel. As a power of two it has few values, so minibatches of different sizes need
     few compilations.

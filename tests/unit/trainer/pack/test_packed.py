@@ -169,9 +169,9 @@ def counted_step(backend: str, n_models: int, monkeypatch: pytest.MonkeyPatch) -
 
 
 BUDGETS = {"packed": (190, 285), "packed+products": (200, 375), "packed+pool": (187, 180), "packed+kernel": (175, 62)}
-"""Backend -> the largest number of operations of a step, and of MiB that a model moves in a pack of 30.
+"""Backend -> the largest number of operations in a step, and of MiB that a step moves for each model of a pack of 30.
 
-On a GPU a step should have 38 operations fewer: gradients are written there without adding them to zeros.
+On a GPU a step should need 38 operations fewer, because gradients are written there rather than added to zeros.
 """
 TRITON = ("packed+pool", "packed+kernel")
 
@@ -180,7 +180,7 @@ TRITON = ("packed+pool", "packed+kernel")
 def test_a_packed_step_stays_within_its_budget(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of operations does not depend on the size of a pack, and the bytes grow by as much with each model.
 
-    Without the rule for pooling a step of `packed` moves 388 MiB a model (docs/performance.md).
+    Without the rule for pooling, a step of `packed` exceeds its budget of MiB (docs/performance.md).
     """
     two, three = (counted_step(backend, n, monkeypatch) for n in (2, 3))
     assert two.operations == three.operations
