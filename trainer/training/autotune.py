@@ -173,6 +173,9 @@ def fastest_backend(specs: Sequence[TrialSpec], problem: Problem, place: Place, 
         n //= 2
     failures = {backend: reason_of(error) for backend, error in errors.items()}
     if not step_s:
+        diverging = [backend for backend, error in errors.items() if isinstance(error, ArithmeticError)]
+        if diverging:  # gradients of every backend that works are not finite, so the network is at fault, and its trials diverge
+            return Timing(diverging[0], step_s, failures, n)
         transient = next((error for error in errors.values() if is_device_error(error)), None)
         if transient is not None:
             raise transient
@@ -284,6 +287,9 @@ def _compare(gradients: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
     Raises:
         ArithmeticError: a gradient differs too much, or is not finite.
     """
+    for name, value in gradients.items():
+        if not bool(value.isfinite().all()):
+            raise ArithmeticError(f"its gradient of {name} is not finite")
     largest = max((float(value.norm()) for value in expected.values()), default=0.0)
     for name, value in expected.items():
         scale = max(float(value.norm()), _NEGLIGIBLE * largest, torch.finfo(value.dtype).tiny)

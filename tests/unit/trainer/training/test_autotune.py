@@ -208,6 +208,19 @@ def test_models_that_are_confused_are_noticed(monkeypatch: pytest.MonkeyPatch, g
     assert set(found.failures) >= {"vmap"}
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("broken", [("packed",), ("packed", "packed+products", "vmap")])
+def test_gradients_that_are_not_finite_are_no_reference(
+    monkeypatch: pytest.MonkeyPatch, gradients_of: Callable[..., Any], broken: tuple[str, ...]
+) -> None:
+    """If those of every backend are NaN, the network is at fault: it trains, and its trials diverge."""
+    gradients_of(**dict.fromkeys(broken, lambda name, value: value * torch.nan))
+    found = fastest_backend(SPECS, small({"net": dense}), Place(), Counted(monkeypatch, 1, 1, 1000), n_models=2)
+    assert all("is not finite" in found.failures[backend] for backend in broken)
+    assert (found.backend == "packed") is (len(broken) > 1)
+    assert ("vmap" in found.step_s) is (len(broken) == 1)
+
+
 def with_a_useless_bias() -> nn.Module:
     """The normalisation subtracts the bias of the layer before it, whose gradient is therefore zero except for rounding."""
     trunk = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU())
