@@ -1,9 +1,10 @@
 """Recording a training step once and replaying it, because on a GPU a step spends most of its time launching hundreds of small kernels."""
 
+import functools
 import gc
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -45,7 +46,7 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream: Any = torch.cuda.Stream(device)
+        self._stream = _stream_of(device)
         self._graphs: WeakSet[Any] = WeakSet()
 
     def warm_up(self, function: Callable[[], None]) -> None:
@@ -57,15 +58,21 @@ class CudaRecorder:
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         """See `Recorder`."""
-        graph = torch.cuda.CUDAGraph()
+        graph, has_begun = torch.cuda.CUDAGraph(), False
         before = torch.cuda.current_stream(self._device)
+        # A pool that no graph uses any more must not be used again.
+        pool = next((other.pool() for other in self._graphs), None) or torch.cuda.graph_pool_handle()
         try:
-            with _without_collection():
-                pool = next((other.pool() for other in self._graphs), None)
-                # In the mode `global`, a call of another thread, such as one that pins memory, would end the capture.
-                with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
-                    function()
+            # In the mode `global`, a call of another thread, such as one that pins memory, would end the capture.
+            with (
+                _without_collection(),
+                torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
+            ):
+                has_begun = True
+                function()
         except BaseException:
+            if has_begun:
+                _abandon(graph, pool, before.device_index)
             self._stream = torch.cuda.Stream(self._device)
             raise
         finally:
@@ -73,6 +80,27 @@ class CudaRecorder:
         self._graphs.add(graph)
         replay: Callable[[], None] = graph.replay
         return replay
+
+
+@functools.cache
+def _stream_of(device: torch.device) -> Any:
+    """Return the stream on which steps are recorded: one for each device, since cuBLAS keeps a workspace for every stream that it used."""
+    return torch.cuda.Stream(device)
+
+
+def _abandon(graph: Any, pool: Any, device_index: int) -> None:
+    """Return the memory of a capture that has failed.
+
+    PyTorch does not do so itself: up to 2.12 each later `torch.cuda.empty_cache()` raises an error, and up to 2.13 the memory stays
+    reserved until the process ends (pytorch/pytorch#180395 and #190348).
+    """
+    try:
+        graph.pool()
+    except RuntimeError:  # the capture has not ended, so the graph's destructor releases nothing
+        releases_itself = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 14)
+        for name in ("_cuda_endAllocateToPool", *(() if releases_itself else ("_cuda_releasePool",))):
+            with suppress(RuntimeError, AttributeError):
+                getattr(torch._C, name)(device_index, pool)
 
 
 @contextmanager

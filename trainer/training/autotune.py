@@ -51,7 +51,7 @@ class Memory(Protocol):
         """Free objects that nothing refers to, release cached memory and reset the peak."""
 
     def peak(self) -> int:
-        """Return the maximum memory in use since `restart`."""
+        """Return the maximum memory reserved since `restart`."""
 
     def free(self) -> int:
         """Return the memory that is free now."""
@@ -74,7 +74,7 @@ class CudaMemory:
 
     def peak(self) -> int:
         """See `Memory`."""
-        return torch.cuda.max_memory_allocated(self._device)
+        return torch.cuda.max_memory_reserved(self._device)  # with the memory of recorded steps, which a training keeps
 
     def free(self) -> int:
         """See `Memory`."""
@@ -136,9 +136,7 @@ def _peak_memory(specs: Sequence[TrialSpec], problem: Problem, place: Place, mem
     """Return the peak memory of steps and an evaluation of a pack, in bytes; None if memory is insufficient for it."""
     memory.restart()
     try:
-        training = TwoPhase(specs, problem, place)
-        training.take_steps(4)
-        training.pack.evaluate(problem.validation.on(place.device))
+        TwoPhase(specs, problem, place).take_up_memory()
         memory.wait()
     except Exception as error:
         if not is_out_of_memory(error):

@@ -107,12 +107,24 @@ class TwoPhase(PackTraining):
         if self._epoch_of_phase == self._phases[self._phase].n_epochs:
             self._end_phase()
 
-    def take_steps(self, n: int) -> None:
-        """Take `n` optimizer steps and nothing else, to measure their speed and memory; the training is unusable afterwards."""
+    def take_steps(self, n: int, n_samples: int | None = None) -> None:
+        """Take optimizer steps and nothing else, to measure their speed and memory; the training is unusable afterwards.
+
+        Args:
+            n: number of steps.
+            n_samples: number of samples of each minibatch; None for whole ones.
+        """
         self.pack.begin_epoch()
         batches = cycle(list(islice(self._batches(*self._epoch_order()), 4)))
         for inputs, targets in islice(batches, n):
-            self._steps.run("step", "measured", self._take_step, inputs, targets)
+            self._steps.run("step", "measured", self._take_step, inputs[:n_samples], targets[:n_samples])
+
+    def take_up_memory(self) -> None:
+        """Do what takes most memory in an epoch: whole and last minibatches and an evaluation, recorded on a GPU. Unusable afterwards."""
+        n_last = len(self._train) % self._settings.batch_size
+        for n_samples in (None, n_last or None):
+            self.take_steps(5, n_samples)
+        self._measure(self._validation)
 
     def first_gradients(self) -> dict[str, Tensor]:
         """Return the gradients of the sum of the task losses on the first minibatch, by parameter name; used to compare backends."""

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import math
+import os
 import statistics
 import subprocess
 import time
@@ -11,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+# Profiling beside CUDA graphs more than once may end the process before CUDA 12.6, unless the profiler's library stays loaded.
+os.environ.setdefault("TEARDOWN_CUPTI", "0")
+os.environ.setdefault("DISABLE_CUPTI_LAZY_REINIT", "1")
 
 import torch
 from torch import Tensor, nn

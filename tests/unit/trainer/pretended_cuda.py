@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
+from trainer.pack.cuda_graph import _stream_of
 from trainer.pack.device import _lock_file
 
 aten = torch.ops.aten
@@ -211,6 +212,9 @@ class PretendedDevice(TorchDispatchMode):
         self.waits: Counter[tuple[str, str, str]] = Counter()
         self.capture: Graph | None = None
         self.stream = self.default_stream = Stream()
+        self.pools_in_use: list[object] = []
+        """The pools of captures that have not ended; CUDA's allocator refuses to empty its cache as long as there are any."""
+        self.released_pools: list[object] = []
         self.n_captures = self.n_replays = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -290,6 +294,7 @@ class Stream:
     """A stream. The pretended device runs everything in order, so that no stream has to wait."""
 
     device = DEVICE
+    device_index = 0
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -305,7 +310,8 @@ class Graph:
         self.is_broken = False
         self._operations: list[tuple[Any, Any, Any, Any]] = []
         self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
-        self._pool: object = object()
+        self._pool: object = None
+        self._has_ended = False
 
     def __del__(self) -> None:
         """CUDA does not allow a graph to be destroyed during a capture."""
@@ -314,12 +320,15 @@ class Graph:
             gpu.capture.is_broken = True
 
     def pool(self) -> object:
+        if not self._has_ended:
+            raise RuntimeError("Called CUDAGraph::pool() without a preceding successful capture.")
         return self._pool
 
     def capture_begin(self, pool: object = None, capture_error_mode: str = "global", **_: Any) -> None:
         assert _the_device().stream is not _the_device().default_stream, "CUDA cannot capture its default stream"
-        self._pool, self.error_mode = pool or self._pool, capture_error_mode
+        self._pool, self.error_mode = pool, capture_error_mode
         _the_device().capture = self
+        _the_device().pools_in_use.append(pool)
 
     def capture_end(self) -> None:
         gpu = _the_device()
@@ -330,6 +339,8 @@ class Graph:
         if self.is_broken:
             self._operations.clear()
             raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        self._has_ended = True
+        gpu.pools_in_use.remove(self._pool)
         gpu.n_captures += 1
 
     def add(self, function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -375,12 +386,16 @@ def pretended_cuda() -> Iterator[PretendedDevice]:
     def set_stream(stream: Stream) -> None:
         gpu.stream = stream
 
+    def empty_cache() -> None:
+        assert gpu.pools_in_use == [], "captures_underway.empty() INTERNAL ASSERT FAILED"
+
     replaced: dict[str, Any] = {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
         "current_device": lambda: 0,
         "synchronize": lambda *_: gpu.wait("read", "synchronize"),
-        "empty_cache": lambda: None,
+        "empty_cache": empty_cache,
+        "graph_pool_handle": object,
         "get_device_properties": lambda *_: SimpleNamespace(uuid=uuid, name="pretended"),
         "Stream": Stream,
         "CUDAGraph": Graph,
@@ -392,7 +407,10 @@ def pretended_cuda() -> Iterator[PretendedDevice]:
         for name, value in replaced.items():
             patch.setattr(torch.cuda, name, value)
         patch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", lambda _, pool: gpu.pools_in_use.remove(pool), raising=False)
+        patch.setattr(torch._C, "_cuda_releasePool", lambda _, pool: gpu.released_pools.append(pool), raising=False)
         patch.setattr(PretendedDevice, "active", gpu)
+        _stream_of.cache_clear()
         torch._C._ensureCUDADeviceGuardSet()
         torch._C._set_only_lift_cpu_tensors(True)
         try:
@@ -400,4 +418,5 @@ def pretended_cuda() -> Iterator[PretendedDevice]:
                 yield gpu
         finally:
             torch._C._set_only_lift_cpu_tensors(only_lifts_cpu)
+            _stream_of.cache_clear()
             _lock_file(uuid).unlink(missing_ok=True)

@@ -380,9 +380,10 @@ def _launch(
         tensors, numbers, constants: the kernel's arguments.
     """
     at_once = max(1, _MAX_PROGRAMS // programs_per_model)
-    for first in range(0, n_models, at_once):
-        n_programs = min(at_once, n_models - first) * programs_per_model
-        kernel[(n_programs,)](*tensors, first, *numbers, **constants, enable_fp_fusion=True)
+    with torch.cuda.device_of(tensors[0]):  # Triton launches on the current device
+        for first in range(0, n_models, at_once):
+            n_programs = min(at_once, n_models - first) * programs_per_model
+            kernel[(n_programs,)](*tensors, first, *numbers, **constants, enable_fp_fusion=True)
 
 
 def _splits(n_pixels: int, block: int) -> tuple[int, int]:

@@ -173,6 +173,8 @@ def test_a_step_that_waits_is_named_and_the_stream_is_restored(gpu: PretendedDev
     (note,) = graph.notes
     assert "operation not permitted when stream is capturing" in note
     assert "then CUDA error: operation failed due to a previous error during capture" in note
+    torch.cuda.empty_cache()
+    assert len(gpu.released_pools) == 1, "the memory of the failed capture"
 
 
 def test_calls_of_other_threads_do_not_end_a_capture(gpu: PretendedDevice) -> None:

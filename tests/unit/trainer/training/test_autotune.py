@@ -76,11 +76,12 @@ def too_large(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
         sizes: list[int] = []
         original = TwoPhase.take_steps
 
-        def limited(training: TwoPhase, n: int) -> None:
-            sizes.append(len(training.specs))
+        def limited(training: TwoPhase, n: int, n_samples: int | None = None) -> None:
+            if sizes[-1:] != [len(training.specs)]:
+                sizes.append(len(training.specs))
             if len(training.specs) >= smallest:
                 raise error
-            original(training, n)
+            original(training, n, n_samples)
 
         monkeypatch.setattr(TwoPhase, "take_steps", limited)
         return sizes

@@ -131,7 +131,7 @@ class Launches:
         self.found: list[tuple[tuple[int, ...], int]] = []
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-        return lambda first, *numbers, **constants: self.found.append((grid, first))
+        return lambda tensor, first, *numbers, **constants: self.found.append((grid, first))
 
 
 def test_ten_thousand_models_fit_into_grids() -> None:
@@ -142,10 +142,10 @@ def test_ten_thousand_models_fit_into_grids() -> None:
     assert n_splits * n_steps * 16 >= 256 * 144
     assert n_splits <= 64
     kernel = Launches()
-    _launch(kernel, 10_000, n_splits * 2, (), ())
+    _launch(kernel, 10_000, n_splits * 2, (torch.zeros(1),), ())
     assert kernel.found == [((10_000 * n_splits * 2,), 0)]
     kernel = Launches()
-    _launch(kernel, 10_000, 2**20, (), ())
+    _launch(kernel, 10_000, 2**20, (torch.zeros(1),), ())
     assert all(programs < 2**31 for (programs,), _ in kernel.found)
     assert [first for _, first in kernel.found] == list(range(0, 10_000, 2047))
     assert sum(programs for (programs,), _ in kernel.found) == 10_000 * 2**20
