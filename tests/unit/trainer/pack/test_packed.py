@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from sets import short_cases
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -176,7 +177,7 @@ On a GPU a step should need 38 operations fewer, because gradients are written t
 TRITON = ("packed+pool", "packed+kernel")
 
 
-@pytest.mark.parametrize("backend", BUDGETS)
+@pytest.mark.parametrize("backend", short_cases(BUDGETS))
 def test_a_packed_step_stays_within_its_budget(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of operations does not depend on the size of a pack, and the bytes grow by as much with each model.
 
