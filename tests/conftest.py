@@ -60,6 +60,10 @@ _ALONE = ("integration", "chaos")
 """Folders whose tests start a Ray: each runs in one process, one test after the other."""
 
 
+_SPREAD = ("test_on_cuda.py", "test_epo.py", "test_backends.py")
+"""Files of many long cases that share nothing: each case goes to whichever process is free, instead of all to one."""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `pytest -n 3` tests that start a Ray run one after the other in two processes, and everything else beside them.
@@ -71,6 +75,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Halves(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
+            if path.endswith(_SPREAD):
+                return nodeid
             return next((kind for kind in _ALONE if f"{kind}/" in path), path)
 
     config.option.loadscopereorder = False  # by the number of tests the longest would begin last
