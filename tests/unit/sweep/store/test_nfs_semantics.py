@@ -59,7 +59,7 @@ print(json.dumps(sorted(set(events))))
 @pytest.mark.full
 def test_only_creating_writing_renaming_and_removing(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(sweep.store.store.__file__).parents[2])}
-    command = [sys.executable, "-c", LIFE, str(tmp_path / "results"), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", LIFE, str(tmp_path / "results"), str(Path(__file__).parents[1])]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     events = set(json.loads(ended.stdout))
