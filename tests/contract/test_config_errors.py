@@ -156,7 +156,12 @@ CASES = {
     "empty pack": Case("resources: {pack: 0}", "2:19: resources.pack: a whole number >= 1 expected", "0", "lockstep"),
     "price": Case("costs: {usd_per_kwh: -1}", "2:22: costs.usd_per_kwh: a number >= 0 expected", "-1", "Price of electricity"),
     "unknown price": Case("costs: {eur_per_kwh: 1}", "2:9: costs.eur_per_kwh: unknown key", "1", "usd_per_kwh"),
-    "device": Case("resources: {device: gpu}", "2:21: resources.device: one of auto, cpu, cuda expected", "gpu", "`auto` uses a GPU"),
+    "device": Case(
+        "resources: {device: gpu}",
+        "2:21: resources.device: one of auto, cpu, cuda expected",
+        "gpu",
+        "`auto` is a GPU for a worker that asks for one",
+    ),
     "reference point": Case(
         "reference_point: [0]",
         "2:18: reference_point: one number per objective expected (3 = sparsity, left, right)",
