@@ -1,11 +1,12 @@
 """The base of all trainings: the data, the pack, its curves, and the conversion of finished models to results."""
 
 import copy
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from trainer.problems.data import Part, channels_last, first_share
 from trainer.problems.problem import Problem
 from trainer.training.checkpoint import State
 from trainer.training.gradient_cosine import Cosines, fixed_samples, gradient_cosines
-from trainer.training.lsuv import computed_once, initialise_lsuv
+from trainer.training.lsuv import initialise_lsuv
 from trainer.training.measurements import Measurements
 from trainer.training.notes import data_notes
 from trainer.training.result import FinishedModel, Lagrange, result_of
@@ -28,6 +29,9 @@ from trainer.training.trial import EpochMeasurements, TrialResult, TrialSpec
 from trainer.training.usage import Usage, UsageMeter
 
 _ANCHOR_SEED = 0
+_N_REMEMBERED = 8  # values of `_computed_once`
+_remembered: list[tuple["weakref.ref[Problem]", Hashable, Any]] = []
+Value = TypeVar("Value")
 
 
 class PackTraining(ABC):
@@ -267,7 +271,7 @@ class PackTraining(ABC):
             return network
 
         key = ("initial network", cls._network.__func__, spec.model, seed, share, lsuv)  # type: ignore[attr-defined]
-        return copy.deepcopy(computed_once(problem, key, initialised))
+        return copy.deepcopy(_computed_once(problem, key, initialised))
 
     @classmethod
     def _fresh_network(cls, spec: TrialSpec, problem: Problem, seed: int) -> nn.Module:
@@ -280,7 +284,7 @@ class PackTraining(ABC):
     def _sizes_of_groups(cls, network: nn.Module, spec: TrialSpec, problem: Problem) -> Mapping[str, int]:
         """Return a mapping weight name -> number of positions of each channel that the Linear layer reads, for `growl.groups: channel`."""
         key = ("sizes of groups", cls._network.__func__, spec.model)  # type: ignore[attr-defined]
-        return computed_once(problem, key, lambda: positions_of_channels(network, problem.validation.first(2)[0].cpu()))
+        return _computed_once(problem, key, lambda: positions_of_channels(network, problem.validation.first(2)[0].cpu()))
 
     def _initial_anchors(self) -> list[float]:
         """Return L0 of the initial network of a fixed seed, so that all seeds share one scale, followed by the losses of a constant
@@ -303,3 +307,27 @@ class PackTraining(ABC):
         augment = self._problem.augment
         for inputs, targets in self._train.shuffled(order, self._settings.batch_size):
             yield (inputs if augment is None else channels_last(augment(inputs, generator))), targets
+
+
+def _computed_once(problem: Problem, key: Hashable, compute: Callable[[], Value]) -> Value:
+    """Compute a value that depends on a problem and a key only, and return the same value when it is needed again in this process.
+
+    On a GPU, several trainings of one problem start one after the other, for the measurements of `trainer/training/autotune.py` and for
+    the packs of a halved one, while other processes wait for the device.
+
+    Args:
+        problem: the problem; two objects with equal values count as different problems.
+        key: everything else that the value depends on.
+        compute: computes the value.
+
+    Returns:
+        The value. It is shared, so callers must not modify it.
+    """
+    for known, its_key, value in _remembered:
+        if known() is problem and its_key == key:
+            found: Value = value
+            return found
+    computed = compute()
+    _remembered[:] = [entry for entry in _remembered if entry[0]() is not None][1 - _N_REMEMBERED :]
+    _remembered.append((weakref.ref(problem), key, computed))
+    return computed

@@ -1,43 +1,10 @@
-"""Layer-sequential unit-variance initialisation, and a memory of values that a process computes once for each problem."""
-
-import weakref
-from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+"""Layer-sequential unit-variance initialisation."""
 
 import torch
 from torch import Tensor, nn
 
 from trainer.pack.loop import widest_range
-from trainer.problems.problem import Problem
 from trainer.settings import LsuvSettings
-
-_N_REMEMBERED = 8  # values
-_remembered: list[tuple["weakref.ref[Problem]", Hashable, Any]] = []
-Value = TypeVar("Value")
-
-
-def computed_once(problem: Problem, key: Hashable, compute: Callable[[], Value]) -> Value:
-    """Compute a value that depends on a problem and a key only, and return the same value when it is needed again in this process.
-
-    On a GPU, several trainings of one problem start one after the other, for the measurements of `trainer/training/autotune.py` and for
-    the packs of a halved one, while other processes wait for the device.
-
-    Args:
-        problem: the problem; two objects with equal values count as different problems.
-        key: everything else that the value depends on.
-        compute: computes the value.
-
-    Returns:
-        The value. It is shared, so callers must not modify it.
-    """
-    for known, its_key, value in _remembered:
-        if known() is problem and its_key == key:
-            found: Value = value
-            return found
-    computed = compute()
-    _remembered[:] = [entry for entry in _remembered if entry[0]() is not None][1 - _N_REMEMBERED :]
-    _remembered.append((weakref.ref(problem), key, computed))
-    return computed
 
 
 @torch.no_grad()

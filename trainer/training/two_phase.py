@@ -30,6 +30,9 @@ from trainer.training.checkpoint import State, group_of, nest
 from trainer.training.result import Lagrange
 from trainer.training.trial import EpochMeasurements, TrialSpec
 
+_N_PROBED = 5
+"""Number of steps after which a step has been recorded and replayed (trainer/pack/cuda_graph.py)."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -120,11 +123,15 @@ class TwoPhase(PackTraining):
             self._steps.run("step", "measured", self._take_step, inputs[:n_samples], targets[:n_samples])
 
     def take_up_memory(self) -> None:
-        """Do what takes most memory in an epoch: whole and last minibatches and an evaluation, recorded on a GPU. Unusable afterwards."""
+        """Take up as much memory as a training does, to measure it; the training is unusable afterwards.
+
+        Steps on whole and on last minibatches and evaluations run often enough to be recorded on a GPU.
+        """
         n_last = len(self._train) % self._settings.batch_size
         for n_samples in (None, n_last or None):
-            self.take_steps(5, n_samples)
-        self._measure(self._validation)
+            self.take_steps(_N_PROBED, n_samples)
+        for _ in range(_N_PROBED):
+            self._measure(self._validation)
 
     def first_gradients(self) -> dict[str, Tensor]:
         """Return the gradients of the sum of the task losses on the first minibatch, by parameter name; used to compare backends."""

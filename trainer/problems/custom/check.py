@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.pack.device_errors import is_device_error
 from trainer.pack.kernels.conv_pool import fuse
 from trainer.pack.loop import KernelPack, Pack
 from trainer.problems.custom.source import BatchError, ProblemError
@@ -32,7 +33,7 @@ def check_problem(problem: Problem, model: str) -> list[str]:
 
     Raises:
         ProblemError: the problem cannot be trained; the message names the part, the rule and the value.
-        OSError, MemoryError, torch.OutOfMemoryError: a transient error.
+        OSError, MemoryError, RuntimeError: a transient error, such as a lack of memory or a lost device.
     """
     _check_tasks(problem)
     for name, part in _parts(problem).items():
@@ -67,7 +68,7 @@ def check_batches(problem: Problem, model: str, batch_size: int, data_share: flo
 
     Raises:
         BatchError: the network, a loss or a metric fails on a batch, or a loss is not finite.
-        OSError, MemoryError, torch.OutOfMemoryError: a transient error.
+        OSError, MemoryError, RuntimeError: a transient error, such as a lack of memory or a lost device.
     """
     n_all = len(problem.train)
     problem = replace(problem, train=first_share(problem.train, data_share))
@@ -134,9 +135,11 @@ def _try_batch(problem: Problem, network: nn.Module, model: str, batch: _Batch) 
                 if not math.isfinite(loss):
                     raise ProblemError(f"the loss of task {task.name} is {loss}")
                 task.metric(outputs[t].detach(), targets[:, t])
-    except (OSError, MemoryError, torch.OutOfMemoryError):
+    except OSError:
         raise
     except Exception as error:  # the user's code may raise anything
+        if is_device_error(error):
+            raise
         text = str(error) if isinstance(error, ProblemError) else " ".join(f"it raised {type(error).__name__}: {error}".split())
         raise BatchError(f"{batch.where}, which network {model} cannot process in {mode}: {text}", batch.hint, batch.is_training) from error
 
@@ -333,9 +336,11 @@ def _called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call the user's code, and convert its errors to a ProblemError that names the part."""
     try:
         return function(*arguments)
-    except (ProblemError, OSError, MemoryError, torch.OutOfMemoryError):
+    except (ProblemError, OSError):
         raise
     except Exception as error:  # the user's code may raise anything
+        if is_device_error(error):
+            raise
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise ProblemError(f"{what} raised {text}") from error
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from own_module import TRAINING, write_module
+from pack_jobs import checkpoint_of, rows_of, trained
 
 import trainer.training.base
 from sweep.planning.pack_job import PackJob, TrialJob
@@ -17,7 +18,6 @@ from sweep.store.store import Store
 from sweep.worker.pack_run import PackRun
 from tests.unit.sweep.worker import test_own_pack
 from tests.unit.sweep.worker.test_own_pack import another_process, finish
-from tests.unit.sweep.worker.test_pack_run import checkpoint_of, rows_of, trained
 from trainer.methods.one_phase import OnePhase
 from trainer.training.two_phase import TwoPhase
 

@@ -1,178 +1,36 @@
 """The life of a pack in a worker, without Ray: it trains, resumes to the bit, and loses only the trial that is at fault."""
 
 import dataclasses
-import gc
-import json
 import math
-import os
-import tempfile
 import time
-import weakref
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from pack_jobs import (
+    DENSE,
+    N_EPOCHS,
+    SPARSE,
+    checkpoint_of,
+    curves_of,
+    failing,
+    finish,
+    job_of,
+    raise_for,
+    rows_of,
+    trained,
+)
 from sets import short_cases
 
 import trainer.api
-from sweep.grid.load import SweepConfig, parse_config
-from sweep.planning.manifest import manifest_of
-from sweep.planning.pack_job import NetworkStart, PackJob, TrialJob
-from sweep.planning.trials import trials_of
+from sweep.planning.pack_job import NetworkStart, TrialJob
 from sweep.store.store import Store, StoreError, StoreWriteError
 from sweep.worker.pack_run import PackRun, next_retry
-from trainer.catalog import PROBLEMS
 from trainer.energy.meter import Energy
-from trainer.pack.device import exclusive_use
-from trainer.training.autotune import Timing
 
-DENSE = [0.0, 0.5, 0.5]
-SPARSE = [[0.02, 0.49, 0.49], [0.05, 0.475, 0.475], [0.1, 0.3, 0.6]]
-N_EPOCHS = 4
-# They say when and where a row was made, not what was trained.
-CIRCUMSTANCES = {
-    *("attempt", "retry", "pack_id", "host", "finished_at", "peak_memory_mb", "device_s", "energy_wh", "energy_estimated"),
-    *("wall_s", "wall_s_sparsify", "wall_s_tying", "wall_s_retrain"),
-}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _built_once() -> Any:
-    """Each PackRun builds the problem; the tests share one."""
-    entry = PROBLEMS["multidigits"]
-    options = entry.options(n_train=256, n_validation=64, n_test=64)
-    problem = entry.build(options)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(entry), "build", lambda self, asked: problem if asked == options else entry.build(asked))
-        yield
-
-
-def config_of(root: Path, **training: Any) -> SweepConfig:
-    return parse_config(
-        {
-            "problem": {"name": "multidigits", "n_train": 256, "n_validation": 64, "n_test": 64},
-            "preferences": {"list": [[0, 0.5, 0.5], *SPARSE]},
-            "training": {
-                "batch_size": 64,
-                "learning_rate": 1e-2,
-                "sparsify": {"outer_iterations": 2, "epochs": 1},
-                "retrain": {"outer_iterations": 1, "epochs": 2},
-                "growl": {"sparsity_min": 0.1},
-                "lsuv": {"n_samples": 64},
-            }
-            | training,
-            "output": str(root),
-        }
-    )
-
-
-def job_of(root: Path, n_trials: int = 2, attempt: int = 1, is_dense: bool = False, **changes: Any) -> PackJob:
-    """The first sparse trials (or the dense one) in one pack, in a folder that is ready for them."""
-    training = changes.pop("training", {})
-    config = config_of(root, **training)
-    store = Store(root)
-    store.create(manifest_of(config, "2026-01-31T12:00:00+00:00"))
-    trials = [trial for trial in trials_of(config) if trial.is_dense == is_dense][:n_trials]
-    job = PackJob(
-        root=str(root),
-        attempt=attempt,
-        pack_id="pack-a",
-        problem="multidigits",
-        problem_options=dataclasses.asdict(config.problem.options),
-        study="main",
-        model="mdmtn",
-        method="wcal_growl",
-        training=dataclasses.asdict(config.training),
-        scaling="none",
-        reference_point=None,
-        seed=0,
-        trials=[TrialJob(trial.trial_id, list(trial.preference)) for trial in trials],
-        checkpoint_s=0.0,
-    )
-    return PackJob.from_json(json.loads(json.dumps(dataclasses.replace(job, **changes).to_json())))
-
-
-def checkpoint_of(job: PackJob, pack_id: str) -> str:
-    """Path of the checkpoint that a pack has left, as a plan names it."""
-    (path,) = (checkpoint.path for checkpoint in Store(job.root).checkpoints() if checkpoint.pack_id == pack_id)
-    return str(path)
-
-
-def finish(run: PackRun) -> PackRun:
-    for _ in range(100):
-        if run.step():
-            return run
-    raise AssertionError("a pack of a few epochs does not end")
-
-
-def rows_of(root: Path | str) -> dict[str, dict[str, Any]]:
-    return {row["trial_id"]: row for row in Store(Path(root)).read_rows().to_pylist()}
-
-
-def trained(row: dict[str, Any]) -> dict[str, Any]:
-    """What training made of a row; NaN as text, so that rows compare."""
-    return {
-        name: "NaN" if isinstance(value, float) and math.isnan(value) else value for name, value in row.items() if name not in CIRCUMSTANCES
-    }
-
-
-def curves_of(root: Path | str, job: PackJob) -> dict[tuple[str, int], dict[str, Any]]:
-    store = Store(Path(root))
-    store.compact()
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(store.root / "epochs.parquet").to_pylist()
-    return {(row["trial_id"], row["epoch"]): trained(row) for row in rows if row["trial_id"] in job.trial_ids}
-
-
-@pytest.fixture
-def spy(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, ...], int]]:
-    """(trial ids, epoch at which it begins) of each training that is started."""
-    started: list[tuple[tuple[str, ...], int]] = []
-    start = trainer.api.start
-
-    def spying(specs: Sequence[Any], *arguments: Any, **named: Any) -> Any:
-        training = start(specs, *arguments, **named)
-        started.append((tuple(spec.trial_id for spec in specs), training.epoch))
-        return training
-
-    monkeypatch.setattr(trainer.api, "start", spying)
-    return started
-
-
-def raise_for(monkeypatch: pytest.MonkeyPatch, trial_id: str, error: BaseException, *, in_epoch: int | None = None) -> None:
-    """Training of any pack with this trial raises: when it starts, or in an epoch."""
-    start = trainer.api.start
-
-    def failing(specs: Sequence[Any], *arguments: Any, **named: Any) -> Any:
-        is_guilty = any(spec.trial_id == trial_id for spec in specs)
-        if is_guilty and in_epoch is None:
-            raise error
-        training = start(specs, *arguments, **named)
-        if is_guilty:
-            step = training.step
-
-            def failing_step() -> None:
-                if training.epoch + 1 == in_epoch:
-                    raise error
-                step()
-
-            training.step = failing_step  # type: ignore[method-assign]
-        return training
-
-    monkeypatch.setattr(trainer.api, "start", failing)
-
-
-# -- training -----------------------------------------------------------------------------------------------------------
+pytestmark = pytest.mark.usefixtures("shared_problem")
 
 
 @pytest.mark.full
@@ -255,9 +113,6 @@ def test_of_a_pack_that_is_partly_complete_only_the_rest_trains(tmp_path: Path, 
     after = rows_of(tmp_path / "out")
     assert after[job.trial_ids[1]] == before[job.trial_ids[1]]
     assert set(after) == set(job.trial_ids)
-
-
-# -- resuming -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("is_dense", [False, True])
@@ -488,9 +343,6 @@ def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path) -> None:
     assert [(c.epoch, c.trial_ids) for c in store.checkpoints()] == [(2, tuple(job.trial_ids))]
 
 
-# -- faults of a trial --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.full
 @pytest.mark.parametrize("in_epoch", [None, 1, 3])
 def test_only_the_trial_that_raises_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_epoch: int | None) -> None:
@@ -560,229 +412,6 @@ def test_a_passing_error_is_raised_and_not_recorded(
     assert retry.is_done
 
 
-def too_large_for(monkeypatch: pytest.MonkeyPatch, n_trials: int, error: BaseException, in_epoch: int) -> list[tuple[int, int]]:
-    """Packs of more trials run out of memory in an epoch. Returns the list of (size, epochs done) of every start."""
-    start, starts = trainer.api.start, []
-
-    def failing(specs: Sequence[Any], *arguments: Any, **named: Any) -> Any:
-        training = start(specs, *arguments, **named)
-        starts.append((len(specs), training.epoch))
-        step = training.step
-
-        def failing_step() -> None:
-            if len(specs) > n_trials and training.epoch + 1 == in_epoch:
-                raise error
-            step()
-
-        training.step = failing_step  # type: ignore[method-assign]
-        return training
-
-    monkeypatch.setattr(trainer.api, "start", failing)
-    return starts
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")])
-def test_a_pack_that_memory_is_not_enough_for_goes_on_in_halves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    """From its checkpoint, with the same results, and again in halves after a kill."""
-    whole = job_of(tmp_path / "whole", n_trials=3)
-    finish(PackRun(whole))
-    job = job_of(tmp_path / "out", n_trials=3)
-    with monkeypatch.context() as patch:
-        starts = too_large_for(patch, 1, error, in_epoch=3)
-        run = PackRun(job)
-        while len(Store(tmp_path / "out").complete()) < 1:
-            run.step()
-        assert starts == [(3, 0), (2, 2), (1, 2)]
-        run.step()
-        del run
-        finish(PackRun(dataclasses.replace(job, attempt=2)))
-        assert starts[3:] == [(1, 2), (1, 3), (1, 2)]
-    rows, expected = rows_of(tmp_path / "out"), rows_of(tmp_path / "whole")
-    assert {row["state"] for row in rows.values()} == {"ok"}
-    for trial_id, row in rows.items():
-        assert row["weights_sha256"] == expected[trial_id]["weights_sha256"]
-    assert any("memory was not enough for a pack of 3" in note for row in rows.values() for note in row["notes"] or ())
-    assert Store(tmp_path / "out").checkpoints() == []
-
-
-def test_nothing_of_a_pack_that_is_too_large_stays_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise its halves run out of memory too. A training may be part of a reference cycle."""
-    start, whole, remaining = trainer.api.start, [], []
-
-    def failing(specs: Sequence[Any], *arguments: Any, **named: Any) -> Any:
-        remaining.append([training() is not None for training in whole])
-        training = start(specs, *arguments, **named)
-        training.itself = training  # type: ignore[attr-defined]
-        if len(specs) > 1:
-            whole.append(weakref.ref(training))
-
-            def failing_step() -> None:
-                raise RuntimeError("CUDA error: out of memory")
-
-            training.step = failing_step  # type: ignore[method-assign]
-        return training
-
-    monkeypatch.setattr(trainer.api, "start", failing)
-    run = PackRun(job_of(tmp_path / "out"))
-    gc.disable()
-    try:
-        run.step()
-        run.step()
-    finally:
-        gc.enable()
-    assert remaining == [[], [False]]
-
-
-def of_triton(name: str) -> type[Exception]:
-    """A class like Triton's, which may not be installed."""
-    return type(name, (Exception,), {"__module__": "triton.runtime.errors"})
-
-
-def failing_kernel(monkeypatch: pytest.MonkeyPatch, error: Exception, in_epoch: int | None) -> list[tuple[str, int]]:
-    """Backends with a kernel raise an error when they start or in an epoch. Return (backend, epochs done) of each start."""
-    start, starts = trainer.api.start, []
-
-    def failing(specs: Sequence[Any], *arguments: Any, backend: str, **named: Any) -> Any:
-        has_kernel = "+" in backend
-        if has_kernel and in_epoch is None:
-            starts.append((backend, 0))
-            raise error
-        training = start(specs, *arguments, backend=backend, **named)
-        starts.append((backend, training.epoch))
-        step = training.step
-
-        def failing_step() -> None:
-            if has_kernel and training.epoch + 1 == in_epoch:
-                raise error
-            step()
-
-        training.step = failing_step  # type: ignore[method-assign]
-        return training
-
-    monkeypatch.setattr(trainer.api, "start", failing)
-    return starts
-
-
-TOO_LARGE = of_triton("OutOfResources")("out of resource: shared memory, Required: 262144, Hardware limit: 101376")
-
-
-@pytest.mark.parametrize(("in_epoch", "epochs"), [(None, 0), (3, 2)])
-def test_a_kernel_that_fails_here_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_epoch: int | None, epochs: int) -> None:
-    """The backend was chosen on another GPU, for example. What was trained is kept."""
-    monkeypatch.setattr(PackRun, "_settled_backend", lambda run: "packed+products")
-    starts = failing_kernel(monkeypatch, TOO_LARGE, in_epoch)
-    finish(PackRun(job_of(tmp_path / "out")))
-    assert starts == [("packed+products", 0), ("packed", epochs)]
-    for row in rows_of(tmp_path / "out").values():
-        assert (row["state"], row["backend"]) == ("ok", "packed")
-        (note,) = (note for note in row["notes"] if note.startswith("backend"))
-        assert note.startswith("backend packed+products does not work here (OutOfResources: out of resource: shared memory")
-        assert note.endswith("): packed was used instead")
-
-
-def test_a_kernel_that_fails_when_memory_is_measured_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: list[str] = []
-
-    def fits(*arguments: Any, backend: str, **named: Any) -> int:
-        measured.append(backend)
-        if "+" in backend:
-            raise TOO_LARGE
-        return 2
-
-    monkeypatch.setattr(PackRun, "_settled_backend", lambda run: "packed+products")
-    monkeypatch.setattr(trainer.api, "fits", fits)
-    PackRun(job_of(tmp_path / "out"))
-    assert measured == ["packed+products", "packed"]
-    with pytest.raises(type(TOO_LARGE)):
-        PackRun(job_of(tmp_path / "out", backend="packed+products"))
-
-
-def test_a_kernel_that_the_grid_file_names_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing_kernel(monkeypatch, TOO_LARGE, None)
-    with pytest.raises(type(TOO_LARGE)):
-        finish(PackRun(job_of(tmp_path / "out", backend="packed+products")))
-    assert Store(tmp_path / "out").complete() == {}
-
-
-def test_the_workers_of_a_gpu_measure_its_backends_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that waits for the GPU reads the choice of the other; later packs do not even wait."""
-    job = job_of(tmp_path / "out", device="cuda")
-    measured: list[int] = []
-
-    def fastest(specs: Sequence[Any], *arguments: Any) -> Timing:
-        measured.append(len(specs))
-        time.sleep(0.3)
-        return Timing("packed", {"packed": 1e-4}, {"vmap": "ValueError: no"}, len(specs))
-
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(trainer.api, "fastest_backend", fastest)
-    monkeypatch.setattr(trainer.api, "resolve_device", torch.device)
-    monkeypatch.setattr(trainer.api, "energy_meter", lambda device: None)
-    monkeypatch.setattr(trainer.api, "fits", lambda *arguments, **named: None)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="GPU-1"))
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    jobs = [dataclasses.replace(job, pack_id=f"pack-{i}", trials=job.trials[i : i + 1]) for i in range(2)]
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(PackRun, jobs, timeout=60))
-    assert measured == [1]
-    store = Store(tmp_path / "out")
-    store.record_backends()
-    manifest = store.manifest()
-    assert manifest is not None
-    assert manifest["backends"]["mdmtn"] == {
-        "backend": "packed",
-        "seconds_a_step_and_model": {"packed": 1e-4},
-        "left_out": {"vmap": "ValueError: no"},
-        "device": "cuda",
-    }
-    with exclusive_use(torch.device("cuda")):
-        PackRun(dataclasses.replace(job, attempt=2))
-
-
-def test_the_memory_for_one_trial_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One trial is tried however little memory there is."""
-
-    def never(*arguments: Any, **named: Any) -> int:
-        raise AssertionError("measured")
-
-    monkeypatch.setattr(trainer.api, "fits", never)
-    assert not PackRun(job_of(tmp_path / "out", n_trials=1)).is_done
-
-
-@pytest.mark.full
-def test_a_pack_is_divided_into_equal_parts_that_fit_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spy: list[Any]) -> None:
-    whole = job_of(tmp_path / "whole", n_trials=3)
-    finish(PackRun(whole))
-    job = job_of(tmp_path / "out", n_trials=3)
-    monkeypatch.setattr(trainer.api, "fits", lambda specs, *arguments, **named: 2)
-    spy.clear()
-    run = PackRun(job)
-    run.step()
-    run.step()
-    del run
-    finish(PackRun(dataclasses.replace(job, attempt=2)))
-    assert [(len(ids), epoch) for ids, epoch in spy] == [(2, 0), (2, 2), (1, 0)]
-    rows, expected = rows_of(tmp_path / "out"), rows_of(tmp_path / "whole")
-    assert {k: row["weights_sha256"] for k, row in rows.items()} == {k: row["weights_sha256"] for k, row in expected.items()}
-
-
-@pytest.mark.full
-def test_the_grid_files_backend_trains_and_is_in_the_row(tmp_path: Path) -> None:
-    finish(PackRun(job_of(tmp_path / "out", n_trials=1, backend="packed")))
-    assert {row["backend"] for row in rows_of(tmp_path / "out").values()} == {"packed"}
-
-
-def test_a_backend_that_a_machine_lacks_costs_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another machine, or the next try, may have it."""
-    monkeypatch.setattr("trainer.pack.loop.why_missing", lambda: "no C compiler found (cc, gcc or clang)")
-    with pytest.raises(ImportError, match=r"backend loop\+kernel is not available: no C compiler"):
-        finish(PackRun(job_of(tmp_path / "out", backend="loop+kernel")))
-    assert Store(tmp_path / "out").complete() == {}
-
-
 @pytest.mark.full
 def test_a_store_that_takes_no_rows_is_a_passing_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(tmp_path / "out")
@@ -829,9 +458,6 @@ def test_a_model_that_diverges_leaves_its_neighbour_alone(tmp_path: Path) -> Non
     assert trained(rows[second]) == trained(rows_of(tmp_path / "healthy")[second])
 
 
-# -- two writers --------------------------------------------------------------------------------------------------------
-
-
 def with_marker(run: PackRun, changes: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Let a run's rows say who wrote them."""
     row_of = run._row
@@ -867,98 +493,6 @@ def test_a_late_writers_checkpoint_does_not_replace_a_newer_one(tmp_path: Path) 
     new.step()
     late.step()
     assert [(checkpoint.attempt, checkpoint.epoch) for checkpoint in Store(tmp_path / "out").checkpoints()] == [(2, 3)]
-
-
-# -- as a Ray Tune trial, without a cluster --------------------------------------------------------------------------------
-
-
-def trainable_of(job: PackJob) -> Any:
-    from sweep.cluster.trainable import PackTrainable
-
-    return PackTrainable({"pack": {"job": job.to_json(), "resources": {"CPU": 1.0, "GPU": 0.0, "memory": 1.5e9}}})
-
-
-@pytest.fixture
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tune keeps its scratch files in the home folder. A worker on a CPU hides the GPUs, but not from later tests."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-
-
-@pytest.mark.full
-@pytest.mark.usefixtures("_home")
-def test_a_trainable_trains_an_epoch_a_step(tmp_path: Path) -> None:
-    job = job_of(tmp_path / "out")
-    trainable = trainable_of(job)
-    results = [trainable.train() for _ in range(N_EPOCHS)]
-    assert [result["done"] for result in results] == [False] * (N_EPOCHS - 1) + [True]
-    assert [result.get("epoch") for result in results[:-1]] == [1, 2, 3]
-    assert {result["pack_id"] for result in results} == {"pack-a"}
-    assert results[-1]["training_s"] > 0
-    assert all(isinstance(value, str | int | float | bool) for name, value in results[0].items() if name != "config")
-    trainable.stop()
-    assert Store(tmp_path / "out").complete() == dict.fromkeys(job.trial_ids, "ok")
-
-
-@pytest.mark.usefixtures("_home")
-def test_a_trainable_names_its_first_trial_and_k(tmp_path: Path) -> None:
-    job = job_of(tmp_path / "out", n_trials=3)
-    label = repr(trainable_of(job))
-    assert label == f"pack-a {job.trial_ids[0]} k=(0.02, 0.49, 0.49) and 2 more"
-    assert repr(trainable_of(job_of(tmp_path / "out", is_dense=True))).endswith("k=(0, 0.5, 0.5)")
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "a worker on a CPU sees no GPU"
-
-
-@pytest.mark.usefixtures("_home")
-def test_a_trainable_that_is_stopped_keeps_its_last_epoch(tmp_path: Path) -> None:
-    job = job_of(tmp_path / "out", checkpoint_s=3600.0)
-    trainable = trainable_of(job)
-    trainable.train()
-    trainable.stop()
-    assert [checkpoint.epoch for checkpoint in Store(tmp_path / "out").checkpoints()] == [1]
-
-
-@pytest.mark.usefixtures("_home")
-def test_a_trainable_that_is_stopped_before_it_begins_is_no_running_pack(tmp_path: Path) -> None:
-    store = Store(tmp_path / "out")
-    trainable = trainable_of(job_of(store.root))
-    assert [live["pack_id"] for live in store.live()] == ["pack-a"]
-    trainable.stop()
-    assert (store.live(), store.checkpoints()) == ([], [])
-
-
-@pytest.mark.usefixtures("_home")
-def test_a_running_pack_says_its_k_and_how_fast_it_is(tmp_path: Path) -> None:
-    job = job_of(tmp_path / "out", n_trials=2)
-    trainable = trainable_of(job)
-    result = trainable.train()
-    (live,) = Store(tmp_path / "out").live()
-    assert (live["k"], live["seed"]) == ([list(trial.k) for trial in job.trials], job.seed)
-    assert live["samples_per_s"] == result["samples_per_s"] > 0
-    trainable.stop()
-    assert len(Store(tmp_path / "out").live()) == 1, "whoever goes on with it has to know that it was tried"
-
-
-@pytest.mark.usefixtures("_home")
-def test_a_trainable_ends_when_a_stop_is_requested(tmp_path: Path) -> None:
-    job = job_of(tmp_path / "out", checkpoint_s=3600.0)
-    trainable = trainable_of(job)
-    trainable.train()
-    store = Store(tmp_path / "out")
-    store.control.request_stop()
-    assert trainable.train()["done"]
-    trainable.stop()
-    assert [checkpoint.epoch for checkpoint in store.checkpoints()] == [1]
-    assert store.complete() == {}
-
-
-def test_a_trainable_asks_for_what_the_grid_file_says(tmp_path: Path) -> None:
-    from sweep.cluster.trainable import PackTrainable
-
-    job = job_of(tmp_path / "out")
-    request = PackTrainable.default_resource_request({"pack": {"job": job.to_json(), "resources": {"CPU": 2.0, "GPU": 0.0, "memory": 1e9}}})
-    assert request.bundles == [{"CPU": 2.0, "memory": 1e9}]
-    assert request._kwargs["name"] == f"sweep/pack-a {job.trial_ids[0]} k=(0.02, 0.49, 0.49) and 1 more"
 
 
 @pytest.mark.full
@@ -1027,25 +561,6 @@ def test_a_network_to_start_from_that_is_not_there_is_a_passing_error(tmp_path: 
     assert Store(tmp_path).complete() == {}
 
 
-# -- sorted errors --------------------------------------------------------------------------------------------------------
-
-
-def failing(error: Exception) -> Callable[..., Any]:
-    def fail(*arguments: Any, **named: Any) -> Any:
-        raise error
-
-    return fail
-
-
-def test_a_broken_device_is_no_trials_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is raised, however many trials the pack has."""
-    run = PackRun(job_of(tmp_path / "out"))
-    monkeypatch.setattr(trainer.api, "start", failing(RuntimeError("CUDA error: no CUDA-capable device is detected")))
-    with pytest.raises(RuntimeError, match="no CUDA-capable device"):
-        run.step()
-    assert Store(tmp_path / "out").complete() == {}
-
-
 def test_a_try_that_ends_while_it_starts_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, store = job_of(tmp_path / "out"), Store(tmp_path / "out")
     assert next_retry(store, job) == 0
@@ -1056,9 +571,6 @@ def test_a_try_that_ends_while_it_starts_is_counted(tmp_path: Path, monkeypatch:
     assert (live["retry"], live["trial_ids"], "epoch" in live) == (0, list(job.trial_ids), False)
     assert next_retry(store, job) == 1
     assert next_retry(store, dataclasses.replace(job, attempt=2)) == 0
-
-
-# -- what a trial used -------------------------------------------------------------------------------------------------------
 
 
 class Counting:

@@ -260,6 +260,18 @@ def test_a_phase_is_recorded_once_for_each_size_of_its_minibatches() -> None:
     assert len({tuple(of_epoch) for of_epoch in multipliers if of_epoch is not None}) > 2
 
 
+def test_a_probe_takes_up_the_memory_that_a_training_keeps() -> None:
+    """Recordings of whole and of last minibatches and of the evaluation; each keeps the memory of its operations."""
+    with pretended_cuda() as gpu:
+        training = Case().start("cuda:0")
+        assert isinstance(training, TwoPhase)
+        training.take_up_memory()
+        recordings = training._steps._recordings
+        assert {kind: len(of_kind) for kind, of_kind in recordings.items()} == {"step": 2, "evaluation": 1}
+        assert all(recording.replay is not None for of_kind in recordings.values() for recording in of_kind.values())
+        assert gpu.n_captures == 3
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("backend", ["packed", "loop"])
 def test_a_model_that_diverges_takes_part_in_no_further_pass(backend: str) -> None:

@@ -1,5 +1,6 @@
 """What is wrong with a problem is said before training, by its part, its rule and what was found; what is right passes."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -261,12 +262,18 @@ def test_a_network_is_tried_in_evaluation_too() -> None:
         check_problem(replace(GOOD, networks={"net": Inconstant}), "net")
 
 
-@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "No space left on device"), torch.OutOfMemoryError("CUDA out of memory")])
+NO_MEMORY = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+"""What PyTorch raises when the machine's memory is exhausted."""
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(28, "No space left on device"), torch.OutOfMemoryError("CUDA out of memory"), NO_MEMORY]
+)
 def test_passing_errors_pass(error: Exception) -> None:
     def fail(*_: Any) -> Any:
         raise error
 
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error), match=re.escape(str(error))):
         check_problem(with_task(loss=fail), "net")
 
 
@@ -397,12 +404,12 @@ def test_batches_that_the_network_takes_pass_and_random_numbers_are_left_alone()
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("error", [OSError("stale"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+@pytest.mark.parametrize("error", [OSError("stale"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), NO_MEMORY])
 def test_a_batch_that_the_machine_cannot_compute_is_not_the_networks_fault(error: Exception) -> None:
     def fail(outputs: list[Tensor]) -> None:
         raise error
 
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error), match=re.escape(str(error))):
         check_batches(with_net(outputs=fail), "net", 4)
 
 
