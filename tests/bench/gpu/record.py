@@ -84,10 +84,8 @@ class Record:
         state = "FAILED" if name in data["failures"] else "skipped" if name in data["skipped"] else "ok"
         reason = data["failures"].get(name, {}).get("error") or data["skipped"].get(name) or ""
         print(f"  {state:7s} {name} ({seconds:.1f} s){': ' if reason else ''}{first_line(reason)}", flush=True)
-        try:
-            self._after_each()
-        except Exception as error:  # noqa: BLE001 - a finding about the device, and the next item has to run
-            data["failures"][f"{name}: release"] = {"error": f"{type(error).__name__}: {error}"[:600]}
+        self.part(f"{name}: release", self._after_each)
+        self.write()
         return value
 
     def part(self, name: str, function: Callable[[], Any]) -> Any:
