@@ -36,6 +36,7 @@ def test_the_section_fits_a_phone(browser, resize, folder):
     assert problems(browser) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_its_text_stands_out_from_its_ground(browser, folder, scheme):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})

@@ -158,6 +158,7 @@ def test_a_page_that_was_not_touched_looks_as_it_did_at_first(browser, server, f
     assert run(browser, "return sessionStorage.getItem(KEPT)") is None
 
 
+@pytest.mark.slow
 def test_paused_updates_wait(browser, server, folder):
     button = browser.find_element("id", "live-pause")
     assert button.get_attribute("aria-label") == "Pause updates"

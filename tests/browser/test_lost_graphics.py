@@ -58,6 +58,7 @@ def test_a_view_that_cannot_be_drawn_says_so_and_the_page_works(browser, store):
     assert unexpected(browser) == []
 
 
+@pytest.mark.slow
 def test_a_choice_draws_what_stayed_undrawn_too(browser, store):
     with losing(browser, "!window.isBack"):
         show(browser, store(n_trials=20), wait=False)
@@ -69,6 +70,7 @@ def test_a_choice_draws_what_stayed_undrawn_too(browser, store):
     assert unexpected(browser) == []
 
 
+@pytest.mark.slow
 def test_a_surface_that_is_lost_again_and_again_is_left_alone(browser, store):
     """(Plotly's own frames may complain meanwhile; nobody can catch that.)"""
     show(browser, store(n_trials=20))
@@ -81,6 +83,7 @@ def test_a_surface_that_is_lost_again_and_again_is_left_alone(browser, store):
     assert browser.find_elements("css selector", "#view-0 .undrawn")
 
 
+@pytest.mark.slow
 def test_a_choice_right_after_a_loss_waits_for_the_new_surface(browser, store):
     show(browser, store(n_trials=20))
     run(browser, "document.querySelector('#view-0 canvas').getContext('webgl').getExtension('WEBGL_lose_context').loseContext()")

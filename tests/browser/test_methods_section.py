@@ -63,6 +63,7 @@ def test_the_table_says_what_python_computed(browser, folder):
         assert len(row.find_elements("css selector", "strong")) == sum(cell.is_bold for cell in cells)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_marks_are_a_border_and_a_weight_and_words(browser, folder, scheme):
     show(browser, folder)
@@ -105,6 +106,7 @@ def test_the_second_study_is_drawn_and_its_points_open_their_trials(browser, fol
     assert problems(browser) == []
 
 
+@pytest.mark.slow
 def test_printing_shows_all_of_the_table(browser, folder):
     show(browser, folder)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
@@ -114,6 +116,7 @@ def test_printing_shows_all_of_the_table(browser, folder):
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
+@pytest.mark.slow
 def test_trials_without_a_preference_say_so(browser, tmp_path):
     from method_stores import ALL_STUDIES, table_rows, write_table_store
 

@@ -27,6 +27,7 @@ def text_of(browser, selector):
     return [element.text for element in browser.find_elements("css selector", selector)]
 
 
+@pytest.mark.slow
 def test_the_exact_front_of_two_objectives_is_a_line_that_counts_as_no_point(browser, tmp_path):
     from other_stores import write_analytic_store
 
@@ -59,6 +60,7 @@ def test_the_exact_front_stays_when_no_point_passes(browser, tmp_path):
     assert run(browser, "return document.getElementById('view-0').layout.annotations[0].text") == "No point passes the filters"
 
 
+@pytest.mark.slow
 def test_the_exact_front_follows_the_axes(browser, tmp_path):
     from other_stores import write_analytic_store
 
@@ -77,6 +79,7 @@ def test_the_exact_front_follows_the_axes(browser, tmp_path):
     assert problems(browser) == []
 
 
+@pytest.mark.slow
 def test_a_height_that_is_no_objective_has_no_exact_front(browser, tmp_path):
     from synthetic_store import TWO_TASKS, write_manifest, write_store
 
@@ -216,6 +219,7 @@ def test_the_scatter_matrix_filters_and_selects(browser, store, n_tasks, n_panel
     assert problems(browser) == []
 
 
+@pytest.mark.slow
 def test_very_many_points_are_cut_in_the_matrix_and_it_says_so(browser, store):
     show(browser, store(n_trials=30, tasks=("a", "b", "c")))
     set_value(browser, "eps", "100")
@@ -228,6 +232,7 @@ def test_very_many_points_are_cut_in_the_matrix_and_it_says_so(browser, store):
     assert browser.find_element("id", "view-note-3").text == "the 2000 points nearest to the front, of 3000"
 
 
+@pytest.mark.slow
 def test_counts_say_that_a_big_sweep_is_embedded_in_part(browser, store, monkeypatch):
     monkeypatch.setattr("analysis.report.embed.MAX_VALUES", 60)
     show(browser, store(n_trials=50))

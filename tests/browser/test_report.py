@@ -88,6 +88,7 @@ def test_clusters_are_those_of_python(browser, store):
     assert browser.find_elements("css selector", "#legend button")[1].get_attribute("aria-pressed") == "false"
 
 
+@pytest.mark.slow
 def test_the_staircase_is_the_front_of_two_losses(browser, store):
     from analysis import front_2d_staircase
 
@@ -118,6 +119,7 @@ def test_search_sort_and_pages(browser, store):
     assert browser.find_element("id", "page").text == "none"
 
 
+@pytest.mark.slow
 def test_csv_holds_what_is_listed_at_full_precision(browser, store):
     folder = store(n_trials=12)
     show(browser, folder)
@@ -181,6 +183,7 @@ def test_nothing_is_wider_than_the_page(browser, store, resize, width):
     assert run(browser, "return document.getElementById('detail').getBoundingClientRect().left") >= 0
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name(browser, store):
     show(browser, store(n_trials=16))
     unnamed = run(

@@ -43,6 +43,7 @@ def test_curves_of_a_trial_are_drawn(browser, store):
     assert problems(browser) == []
 
 
+@pytest.mark.slow
 def test_names_in_curves_are_text(browser, store):
     folder = store(n_trials=3, tasks=(HOSTILE, "b & c"))
     show(browser, folder)
@@ -123,6 +124,7 @@ def test_points_are_coloured_and_hidden_by_what_is_chosen(browser, tmp_path, kin
     assert problems(browser) == []
 
 
+@pytest.mark.slow
 def test_colours_follow_into_parallel_coordinates_and_the_matrix(browser, store):
     show(browser, store(n_trials=16, tasks=("a", "b", "c")))
     set_value(browser, "eps", "1000")

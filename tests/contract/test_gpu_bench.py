@@ -23,7 +23,7 @@ _ABSENT = ("ray", "plotly", "pandas", "pyarrow", "pydantic")
 # A whole call in its tiny form
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_the_tiny_form_runs_every_stage_without_ray_or_plotly(tmp_path: Path) -> None:
     blocked = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in _ABSENT)
     (tmp_path / "sitecustomize.py").write_text(blocked)

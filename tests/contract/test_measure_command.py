@@ -278,7 +278,8 @@ training: {batch_size: 100, retrain: {outer_iterations: 1, epochs: 1}}
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("grid", "said"), [(ANALYTIC, "a point of an analytic problem"), (COSMOS, "reads the preference beside the inputs")]
+    ("grid", "said"),
+    [(ANALYTIC, "a point of an analytic problem"), pytest.param(COSMOS, "reads the preference beside the inputs", marks=pytest.mark.slow)],
 )
 def test_what_is_no_network_of_its_inputs_alone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: str, said: str) -> None:
     monkeypatch.chdir(tmp_path)

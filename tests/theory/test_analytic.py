@@ -48,7 +48,7 @@ def points(results: list[TrialResult], function: str) -> np.ndarray:
     return np.array([[result.measurements.losses["validation"][task] for task in tasks] for result in results])
 
 
-SLOW = ("dtlz1", "zdt1", "vlmop2", "owl")
+SLOW = ("dtlz1", "quadratics", "zdt1", "vlmop2", "owl")
 """What the full set leaves out: it has a convex, a concave and a three-dimensional front, and `owl` in the next test."""
 
 
@@ -69,7 +69,7 @@ def test_the_convex_problem_with_sparsity_is_exact_to_1e_6() -> None:
     assert np.abs(gaps(solve("owl"))).max() < 1e-6
 
 
-@pytest.mark.full
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "seed"), [("zdt2", 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("zdt2", 2), ("owl", 1), ("owl", 2)))]
 )
@@ -78,7 +78,7 @@ def test_other_starts_end_at_the_same_points(function: str, seed: int) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("function", ["zdt2", "dtlz2"])
+@pytest.mark.parametrize("function", ["zdt2", pytest.param("dtlz2", marks=pytest.mark.slow)])
 def test_the_weighted_sum_misses_the_interior_of_a_nonconvex_front(function: str) -> None:
     """The same code with equal weights ends where some objective is at its least, for every k; Chebyshev never does."""
     results = solve(function, scalarization="weighted_sum")

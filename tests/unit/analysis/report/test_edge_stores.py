@@ -45,7 +45,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return folder_of
 
 
-@pytest.fixture(params=short_cases(EDGE_STORES, every=9, full_every=2))
+@pytest.fixture(params=short_cases(EDGE_STORES, every=9, full_every=4))
 def folder(request: pytest.FixtureRequest, written: Callable[[str], Path]) -> Path:
     return written(request.param)
 

@@ -211,6 +211,8 @@ CASES = {
     **{name: Case(model=next(iter(problem.networks)), k0=0.0, backend="auto", problem=problem) for name, problem in ANALYTIC.items()},
 }
 _IN_SHORT_SET = ("resumed in phase 2 with ties", "epo")
+_OTHERS = [name for name in CASES if name not in _IN_SHORT_SET]
+_MARKS = {name: pytest.mark.slow if i % 3 else pytest.mark.full for i, name in enumerate(_OTHERS)}
 
 
 @pytest.fixture(autouse=True)
@@ -220,7 +222,7 @@ def _no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument")
-@pytest.mark.parametrize("name", [name if name in _IN_SHORT_SET else pytest.param(name, marks=pytest.mark.full) for name in CASES])
+@pytest.mark.parametrize("name", [*_IN_SHORT_SET, *(pytest.param(name, marks=mark) for name, mark in _MARKS.items())])
 def test_a_gpu_trains_what_a_cpu_trains(name: str) -> None:
     if name == "moead":
         pytest.importorskip("pymoo", reason="not run: needs pymoo")
