@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.formatting import preference_text
-from analysis.measures.convergence import UNCONVERGED, residual_share
+from analysis.measures.convergence import unconverged_texts
 from analysis.measures.studies import compared_studies
 from analysis.pareto.neighbors import to_unit_range
 from analysis.results.columns import is_of
@@ -268,9 +268,8 @@ def _chosen_text(table: ResultTable, choice: Pick, row: "pd.Series") -> str:
         text = preference_text(value, table.sparsity_objective is not None) if name == "k" else _value(value)
         if text:
             lines.append(f"  {name} = {text}")
-    share = residual_share(table.ok)[(table.ok.frame["trial_id"] == row["trial_id"]).to_numpy()]
-    if len(share) and share[0] > UNCONVERGED:
-        lines.append(f"  unconverged: its KKT residual is {100 * share[0]:.0f} % of its largest weighted objective")
+    of_trial = zip(table.ok.frame["trial_id"].to_list(), unconverged_texts(table.ok), strict=True)
+    lines += [f"  unconverged: {text}" for trial_id, text in of_trial if text and trial_id == row["trial_id"]]
     if choice.losers:
         lines.append("why its neighbours lost:")
         lines += [f"  {loser.trial_id}: {_why(choice, loser)}" for loser in choice.losers]

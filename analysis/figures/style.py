@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.formatting import as_text, preference_text
-from analysis.measures.convergence import UNCONVERGED, gap_text, gaps, residual_share
+from analysis.measures.convergence import gap_text, gaps, unconverged_texts
 from analysis.measures.labels import DENSE
 from analysis.results.columns import ACCURACY, MEAN, SPARSITY_OBJECTIVE, SPARSITY_RATE, accuracy_column, is_of, metric_column, task_of
 from analysis.results.table import VALUE, ResultTable
@@ -86,7 +86,7 @@ def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
     """
     results = _test_results(table, frame)
     own = replace(table, frame=frame)
-    gap, residual = gaps(own), residual_share(own)
+    gap, unconverged = gaps(own), unconverged_texts(own)
     has_sparsity = table.sparsity_objective is not None
     texts = []
     for i, row in enumerate(zip(*(frame[name].to_list() for name in ("trial_id", "k", *_RATES)), strict=True)):
@@ -95,8 +95,8 @@ def hover_texts(table: ResultTable, frame: pd.DataFrame) -> list[str]:
         if not np.isnan(rates[0]):
             lines.append(_rates_text(rates))
         lines += [template.format(values[i] * factor) for template, factor, values in results if np.isfinite(values[i])]
-        if residual[i] > UNCONVERGED:
-            lines.append(f"unconverged: KKT residual {100 * residual[i]:.0f} % of max g")
+        if unconverged[i]:
+            lines.append(f"unconverged: {unconverged[i]}")
         if np.isfinite(gap[i]):
             lines.append(f"gap to the exact optimum: {gap_text(gap[i])}")
         texts.append("<br>".join(lines))

@@ -1,4 +1,4 @@
-"""How far each trial is from converged: its KKT residual, and its gap to the exact optimum where one is known."""
+"""How far each trial is from converged: its residuals, a search from its final point, and its gap to the exact optimum where known."""
 
 from typing import Any
 
@@ -9,40 +9,83 @@ from analysis.measures.studies import WCAL, study_entries
 from analysis.results.table import ResultTable
 
 UNCONVERGED = 0.1
-"""A trial counts as unconverged if its KKT residual exceeds this fraction of its largest weighted objective."""
+"""A trial counts as unconverged if a residual exceeds this fraction of the largest weighted objective among the same objectives."""
+IMPROVABLE = 0.003
+"""Where a search from the final point is possible, a trial counts as unconverged if the search lowers max g by more than this fraction."""
 RULE = (
-    f"A trial is unconverged when the residual of its optimality conditions, max |max(g - t, -multipliers / penalty)|, is above "
-    f"{100 * UNCONVERGED:.0f} % of its largest weighted objective max g."
+    f"A trial is unconverged when a residual is above {100 * UNCONVERGED:.0f} % of the largest weighted objective max g among the same "
+    "objectives: max |max(g - t, -multipliers / penalty)| over the objectives of the last phase, or max g - sum of multipliers * g over "
+    "all objectives of the problem as stated. On analytic problems a search from the final point decides instead: the trial is unconverged "
+    f"when the search lowers max g by more than {100 * IMPROVABLE:.1f} %. Without it, an unmarked trial need not be optimal."
 )
 _WITH_MULTIPLIERS = "chebyshev_al"
 
 
 def residual_share(table: ResultTable) -> NDArray[np.float64]:
-    """Compute the KKT residual of each trial as a share of its largest weighted objective.
+    """Compute the larger of each trial's two residuals, as a share of the largest weighted objective among the same objectives.
+
+    The residual of the last phase is divided by the largest objective of that phase, and the residual over all objectives by the largest
+    of all (docs/store.md).
 
     Args:
         table: any table.
 
     Returns:
         Shape (n_trials,), one entry for each row of `table.frame`. NaN where the residual has no meaning: for a method without
-        multipliers, for a scalarization other than `chebyshev_al` (a weighted sum does not aim at these conditions), and for a trial
-        without a value.
+        multipliers, for a scalarization other than `chebyshev_al` (a weighted sum does not aim at these conditions), for a trial
+        without a value, and for a row of an earlier version that does not say what the largest objective was.
     """
-    frame = table.frame
-    share = np.full(len(frame), np.nan)
-    if not {"residual", "scalarized"} <= set(frame.columns):
-        return share
-    residual, value = (frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("residual", "scalarized"))
+    of_phase, of_all = (_share(table, *names) for names in (("residual", "largest"), ("residual_stated", "largest_stated")))
+    return np.asarray(np.where(_is_meant(table), np.fmax(of_phase, of_all), np.nan))
+
+
+def improvements(table: ResultTable) -> NDArray[np.float64]:
+    """Return by how much a search from each trial's final point lowered max g, a fraction, shape (n_trials,).
+
+    NaN where there was no search (the losses depend on data, or the row is of an earlier version), and for methods and scalarizations that
+    do not aim at the least max g.
+    """
+    return np.asarray(np.where(_is_meant(table), _column(table, "improvement"), np.nan))
+
+
+def _column(table: ResultTable, name: str) -> NDArray[np.float64]:
+    if name not in table.frame.columns:
+        return np.full(len(table.frame), np.nan)
+    return np.asarray(table.frame[name].to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _share(table: ResultTable, residual: str, largest: str) -> NDArray[np.float64]:
+    value, unit = _column(table, residual), _column(table, largest)
+    known = np.isfinite(value) & np.isfinite(unit) & (unit > 0)
+    return np.divide(value, unit, out=np.full(len(value), np.nan), where=known)
+
+
+def _is_meant(table: ResultTable) -> NDArray[np.bool_]:
     aims = {name for name, entry in study_entries(table).items() if _aims_at_it(entry)}
-    is_meant = np.asarray([(study if isinstance(study, str) else "") in aims for study in frame["study"].to_list()], dtype=bool)
-    known = is_meant & np.isfinite(residual) & np.isfinite(value) & (value > 0)
-    share[known] = residual[known] / value[known]
-    return share
+    return np.asarray([(study if isinstance(study, str) else "") in aims for study in table.frame["study"].to_list()], dtype=bool)
 
 
 def is_unconverged(table: ResultTable) -> NDArray[np.bool_]:
-    """Mark the trials whose `residual_share` is known and above `UNCONVERGED`, shape (n_trials,)."""
-    return np.asarray(residual_share(table) > UNCONVERGED)
+    """Mark the trials that do not solve the problem as stated, as far as their rows show it, shape (n_trials,).
+
+    Where a search from the final point is known, it decides: `improvements` above `IMPROVABLE`. Otherwise a trial is marked if its
+    `residual_share` is known and above `UNCONVERGED`; a trial that is not marked is balanced, which does not show that it is optimal.
+    """
+    searched = improvements(table)
+    return np.asarray(np.where(np.isfinite(searched), searched > IMPROVABLE, residual_share(table) > UNCONVERGED))
+
+
+def unconverged_texts(table: ResultTable) -> list[str]:
+    """Say of each trial that `is_unconverged` marks why, and return an empty text for the others, shape (n_trials,)."""
+    searched, share = improvements(table), residual_share(table)
+    return [
+        ""
+        if not marked
+        else f"a search lowers max g by {100 * found:.2g} %"
+        if found == found
+        else f"residual {100 * of_it:.0f} % of max g"
+        for marked, found, of_it in zip(is_unconverged(table), searched, share, strict=True)
+    ]
 
 
 def _aims_at_it(entry: "dict[str, object]") -> bool:

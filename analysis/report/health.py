@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.measures.convergence import EXACT, UNCONVERGED, gap_text, gaps, is_unconverged, residual_share
+from analysis.measures.convergence import EXACT, IMPROVABLE, UNCONVERGED, gap_text, gaps, improvements, residual_share, unconverged_texts
 from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
@@ -92,13 +92,17 @@ def _of_gaps(table: ResultTable, is_wrong: Callable[[NDArray[np.float64]], NDArr
 
 
 def _of_residuals(table: ResultTable) -> Finding:
-    """Collect the unconverged trials, the largest residual first."""
-    share = residual_share(table.ok)
-    rows = np.flatnonzero(is_unconverged(table.ok))
-    worst = rows[np.argsort(-share[rows], kind="stable")][:MAX_LINES]
+    """Collect the unconverged trials, those with the largest improvement or residual, relative to the limit, first."""
+    found, texts = improvements(table.ok), unconverged_texts(table.ok)
+    excess = np.where(np.isfinite(found), found / IMPROVABLE, residual_share(table.ok) / UNCONVERGED)
+    rows = np.flatnonzero([bool(text) for text in texts])
+    worst = rows[np.argsort(-excess[rows], kind="stable")][:MAX_LINES]
     names = table.ok.frame["trial_id"]
-    title = f"unconverged: the KKT residual is above {100 * UNCONVERGED:.0f} % of the largest weighted objective"
-    lines = tuple((str(names[row]), f"{100 * share[row]:.1f} %") for row in worst)
+    title = (
+        f"unconverged: a residual is above {100 * UNCONVERGED:.0f} % of the largest weighted objective among the same objectives, or a "
+        f"search from the final point lowers it by more than {100 * IMPROVABLE:.1f} %"
+    )
+    lines = tuple((str(names[row]), texts[row]) for row in worst)
     return Finding(title, len(rows), lines, serious=False)
 
 

@@ -33,7 +33,12 @@ _ARROW: dict[Kind, pa.DataType] = {
 NESTED = {column.name: _JSON[column.kind] for column in (*ROW_COLUMNS, *EPOCH_COLUMNS) if column.kind in _JSON}
 """The columns that hold lists or mappings, with their Arrow types. Files store them as JSON text, which pandas, polars, DuckDB, Feather
 and CSV all preserve; files of version 2 store the Arrow types themselves."""
-LATER_COLUMNS = frozenset({"taken_over", "gradient_cosine", "n_macs", "compact_bytes", "energy_estimated"})
+LATER_COLUMNS = frozenset(
+    {
+        *("taken_over", "gradient_cosine", "n_macs", "compact_bytes", "energy_estimated"),
+        *("largest", "residual_stated", "spread_stated", "largest_stated", "improvement"),
+    }
+)
 """Columns that were added without a new version; in files that lack them they are read as null."""
 FINAL_STATES = ("ok", "diverged", "error")
 _TOLERANCE = 1e-9

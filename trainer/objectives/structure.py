@@ -213,10 +213,11 @@ class Structure:
 
     @torch.no_grad()
     def tie(self) -> None:
-        """Set suppressed rows to zero and the rows of each cluster to their mean, which starts phase 2."""
-        self.enforce()
+        """Set suppressed rows to zero and the rows of each cluster to their mean, equal to the bit, which starts phase 2."""
+        self._suppress()
         for name, tie in self._ties.items():
             tie.average(self.layers[name].weight)
+            tie.copy(self.layers[name].weight)
 
     @torch.no_grad()
     def share_gradients(self) -> None:
@@ -247,11 +248,14 @@ class Structure:
     @torch.no_grad()
     def enforce(self) -> None:
         """Set suppressed rows to zero and tied rows equal, after an optimizer step."""
+        self._suppress()
+        for name, tie in self._ties.items():
+            tie.copy(self.layers[name].weight)
+
+    def _suppress(self) -> None:
         if self._is_masked:
             for name, layer in self.layers.items():
                 scale_rows(layer.weight, self.masks[name])
-        for name, tie in self._ties.items():
-            tie.copy(self.layers[name].weight)
 
     def _index(self, is_fixed: bool) -> None:
         was_masked, had_ties = self._is_masked, bool(self._ties)

@@ -54,6 +54,9 @@ class Problem:
     """Inputs -> images for display, shape (n, channels, height, width), in [0, 1]; None if the inputs are not images."""
     is_small: bool = False
     """Whether the networks are so small that a step of a whole pack should be one vectorised call (without batch norm)."""
+    has_data: bool = True
+    """Whether the losses depend on data; False if they are functions of the parameters alone, the same on all three parts, so that a search
+    from the final point can decide whether a trial has converged (trainer/objectives/certificate.py)."""
     optimum: Callable[[Sequence[float], GrowlSettings], float] | None = None
     """(k of shape (1 + n_tasks,), GrOWL's settings) -> the exact minimum of max_i k_i L_i, if it is known."""
 

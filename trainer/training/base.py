@@ -125,6 +125,9 @@ class PackTraining(ABC):
             measurements, cosines = [Measurements() for _ in self.specs], []
             for i, own in enumerate(measurements):
                 cosines.append(own.take(partial(self._gradient_cosines, i), None, "the gradient cosines are unknown"))
+            searches = [
+                own.take(partial(self._improvement, i), None, "the search for a better point failed") for i, own in enumerate(measurements)
+            ]
         best, reached, converged = self._best_epochs(), self._sparsity_reached, self._tying_converged
         # If all trials share one network, everything that does not depend on the preference exists only once.
         networks = [i % self._n_networks for i in range(len(self.specs))]
@@ -151,6 +154,7 @@ class PackTraining(ABC):
                     sparsity=float(penalty[n]),
                     anchors=self._anchors.double().cpu(),
                     lagrange=self._lagrange(i),
+                    improvement=searches[i],
                     best_epoch=best[n],
                     sparsity_reached=bool(reached[n]),
                     tying_converged=bool(converged[n]),
@@ -206,6 +210,10 @@ class PackTraining(ABC):
 
     def _lagrange(self, trial: int) -> Lagrange | None:
         """Return the multipliers and the penalty of a trial's kept epoch; None for methods without multipliers."""
+        return None
+
+    def _improvement(self, trial: int) -> float | None:
+        """Return by how much a search lowers max g (trainer/objectives/certificate.py); None if a trial is not searched."""
         return None
 
     @classmethod

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainer.compression.sizes import Sizes
+from trainer.objectives.certificate import stated_multipliers, stated_residual
 from trainer.objectives.lagrangian import convergence
 from trainer.objectives.scalarization import chebyshev_values
 from trainer.objectives.sparsity_metrics import SparsityMetrics, layer_sparsity, sparsity_metrics
@@ -31,6 +32,8 @@ class Lagrange:
     penalty: float
     has_sparsity: bool
     """Whether the last phase's multipliers include the sparsity objective."""
+    sparsity: float = 0.0
+    """The multiplier of sparsity in the kept epoch of the last phase that had it among its objectives; 0 if none had, NaN if unknown."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class FinishedModel:
     """Shape (n_objectives,), float64."""
     lagrange: Lagrange | None
     """None for methods without multipliers."""
+    improvement: float | None
+    """By how much a search lowered max g (trainer/objectives/certificate.py); None where losses depend on data."""
     best_epoch: int
     sparsity_reached: bool
     tying_converged: bool
@@ -190,9 +195,21 @@ def _chebyshev(spec: TrialSpec, model: FinishedModel) -> _Chebyshev:
     converged, lagrange = None, model.lagrange
     if lagrange is not None:
         first = 0 if lagrange.has_sparsity else 1
-        residual, spread = convergence(values("train", first), lagrange.multipliers[None], lagrange.penalty)
-        multipliers = (*[0.0] * first, *lagrange.multipliers.tolist())
-        converged = Convergence(multipliers, lagrange.penalty, float(residual), float(spread))
+        of_phase, of_all = values("train", first), values("train", 0)[0]
+        residual, spread = convergence(of_phase, lagrange.multipliers[None], lagrange.penalty)
+        all_multipliers = lagrange.multipliers if lagrange.has_sparsity else stated_multipliers(lagrange.sparsity, lagrange.multipliers)
+        residual_stated, spread_stated = stated_residual(of_all, all_multipliers, preference[0])
+        converged = Convergence(
+            multipliers=(*[0.0] * first, *lagrange.multipliers.tolist()),
+            penalty=lagrange.penalty,
+            residual=float(residual),
+            spread=float(spread),
+            largest=float(of_phase.max()),
+            residual_stated=None if math.isnan(lagrange.sparsity) else residual_stated,
+            spread_stated=spread_stated,
+            largest_stated=float(of_all.max()),
+            improvement=model.improvement,
+        )
     return _Chebyshev(scalarized, tuple(reference_point.tolist()), converged)
 
 

@@ -87,6 +87,16 @@ class Convergence:
     """||max(g - t, -multipliers / penalty)||_inf, in units of g."""
     spread: float
     """The largest minus the smallest active g."""
+    largest: float | None = None
+    """The largest g among the same objectives."""
+    residual_stated: float | None = None
+    """max g - sum_i multipliers_i g_i over all objectives, under the full k (trainer/objectives/certificate.py)."""
+    spread_stated: float | None = None
+    """The largest minus the smallest g over all objectives with k_i > 0, under the full k."""
+    largest_stated: float | None = None
+    """The largest g over all objectives, under the full k."""
+    improvement: float | None = None
+    """By how much a search from the kept model lowered the largest g, as a share of the lowered value; None where losses depend on data."""
 
 
 @dataclass(frozen=True)

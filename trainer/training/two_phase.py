@@ -6,13 +6,19 @@ whose step is scaled by the weight of the sparsity objective; suppressed rows st
 is chosen by its scalarised validation value, and all measurements belong to it.
 """
 
+import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
+from trainer.objectives.certificate import MAX_VARIABLES, StatedProblem, improvement
+from trainer.objectives.growl import growl_penalty, prox_growl, row_norms, scale_rows
 from trainer.objectives.lagrangian import lagrangian_of
 from trainer.objectives.prox_step import ProxStep
 from trainer.objectives.scalarization import chebyshev_values, scalarized
@@ -95,6 +101,7 @@ class TwoPhase(PackTraining):
         self._steps = StepGraph(recorder_for(self._device))
         self._has_converged = torch.ones(len(specs), dtype=torch.bool)
         self._has_reached = torch.ones(len(specs), dtype=torch.bool)
+        self._sparsity_multiplier = torch.zeros(len(specs), dtype=torch.float64)
         self._begin(0)
         if state is not None:
             self._load(state)
@@ -182,7 +189,68 @@ class TwoPhase(PackTraining):
 
     def _lagrange(self, trial: int) -> Lagrange:
         kept = self._kept.tensors
-        return Lagrange(kept["#multipliers"][trial].double().cpu(), float(kept["#penalty"][trial]), self._phases[-1].has_sparsity)
+        multipliers, has_sparsity = kept["#multipliers"][trial].double().cpu(), self._phases[-1].has_sparsity
+        return Lagrange(multipliers, float(kept["#penalty"][trial]), has_sparsity, float(self._sparsity_multiplier[trial]))
+
+    def _improvement(self, trial: int) -> float | None:
+        if self._problem.has_data or self._settings.scalarization != "chebyshev_al" or not self.pack.alive[trial]:
+            return None
+        leaves = {name: value[trial].detach().cpu().double() for name, value in self.pack.parameters.items()}
+        n_variables = sum(value.numel() for value in leaves.values())
+        if n_variables > MAX_VARIABLES:
+            return None
+        return improvement(self._stated_problem(trial, leaves), torch.cat([value.flatten() for value in leaves.values()]))
+
+    def _stated_problem(self, trial: int, leaves: Mapping[str, Tensor]) -> StatedProblem:
+        """Return the problem as stated of a trial whose losses do not depend on data, over the vector of all its parameters."""
+        preference, anchors, reference = (value.double().cpu() for value in (self._preference[trial], self._anchors, self._reference_point))
+        network, augmentation = copy.deepcopy(self.pack.alone(trial)).cpu().double(), self._settings.augmentation
+        buffers = {name: value[trial].cpu() for name, value in self.pack.buffers.items()}
+        inputs, targets = (value.cpu() for value in self._validation.first(1))
+        last = self._kept.tensors["#multipliers"][trial].double().cpu()[-len(self._problem.tasks) :]
+        shares = last / last.sum() if last.sum() > 0 else torch.full_like(last, 1 / len(last))
+
+        def parts(x: Tensor) -> dict[str, Tensor]:
+            pieces = x.split([value.numel() for value in leaves.values()])
+            return {name: piece.view(value.shape) for (name, value), piece in zip(leaves.items(), pieces, strict=True)}
+
+        def rows(x: Tensor) -> dict[str, Tensor]:
+            own = parts(x)
+            return {name: in_groups(own[name][None], layer.group_size) for name, layer in self.structure.layers.items()}
+
+        def values(x: Tensor) -> Tensor:
+            outputs = functional_call(network, {**parts(x), **buffers}, (inputs,))
+            losses = torch.stack(
+                [task.loss(output, targets[:, t]) for t, (task, output) in enumerate(zip(self._problem.tasks, outputs, strict=True))]
+            )
+            layers = self.structure.layers
+            norms = (
+                growl_penalty(row_norms(weight.detach()), layers[name].theta.cpu(), layers[name].is_spike)
+                for name, weight in rows(x).items()
+            )
+            l0 = sum(norms, losses.new_zeros(1))
+            return chebyshev_values(torch.cat([l0, losses]) / anchors, preference, reference, augmentation)
+
+        def shrink(x: Tensor, step: float) -> Tensor:
+            moved = x.clone()
+            for name, weight in rows(moved).items():
+                norms = row_norms(weight)
+                shrunk = prox_growl(norms, self.structure.layers[name].theta.cpu(), norms.new_tensor([step]))
+                scale_rows(weight, shrunk / norms.where(norms > 0, 1.0))
+            return moved
+
+        def slope(x: Tensor, p0: float) -> tuple[Tensor, float]:
+            place = x.clone().requires_grad_()
+            weights = torch.cat([shares.new_tensor([p0]), (1 - p0) * shares])
+            (gradient,) = torch.autograd.grad(weights @ values(place), place)
+            return gradient, float((weights[0] * preference[0] + augmentation * weights @ preference) / anchors[0])
+
+        bounds = [self._bounds.get(name, (-math.inf, math.inf)) for name in leaves]
+        sizes = [value.numel() for value in leaves.values()]
+        low, high = (np.repeat([bound[side] for bound in bounds], sizes) for side in (0, 1))
+        if preference[0] == 0 or not self.structure.layers:
+            return StatedProblem(values, low, high)
+        return StatedProblem(values, low, high, shrink, slope)
 
     # One epoch
 
@@ -311,6 +379,8 @@ class TwoPhase(PackTraining):
         self.structure.load(self._kept.group("masks"))
         if self._phases[self._phase].name == "sparsify":
             self._has_reached = self._kept.reached.clone()
+        if self._phases[self._phase].has_sparsity:
+            self._sparsity_multiplier = self._kept.tensors["#multipliers"][:, 0].double().cpu()
         if self._phase + 1 < len(self._phases):
             with self._usage.on("tying", uses_device=self._device.type == "cpu"):
                 with large_allocations_mapped():
@@ -350,6 +420,7 @@ class TwoPhase(PackTraining):
                 "step_length": self._prox_step.length,
                 "tying_converged": self._has_converged,
                 "sparsity_reached": self._has_reached,
+                "sparsity_multiplier": self._sparsity_multiplier,
             },
         }
         scalars = {
@@ -383,5 +454,7 @@ class TwoPhase(PackTraining):
         self.pack.alive = pack["alive"]
         self._prox_step.length = pack["step_length"].to(self._device)
         self._has_converged, self._has_reached = pack["tying_converged"], pack["sparsity_reached"]
+        # Checkpoints of earlier versions lack it; then the residual of the problem as stated is not known.
+        self._sparsity_multiplier = pack.get("sparsity_multiplier", torch.full((len(self.specs),), torch.nan, dtype=torch.float64))
         self._records = self._stored_records(state, index)
         self._usage.load(state.scalars, len(state.trial_ids))

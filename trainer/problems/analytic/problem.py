@@ -40,6 +40,7 @@ def build(options: AnalyticOptions) -> "Problem":
         validation=_empty(1, len(tasks)),
         test=_empty(1, len(tasks)),
         is_small=True,
+        has_data=False,
         optimum=lambda preference, growl: optimum(options.function, preference[1:]),
     )
 
@@ -68,6 +69,7 @@ def build_owl(options: OwlOptions) -> "Problem":
         validation=_empty(1, 1),
         test=_empty(1, 1),
         is_small=True,
+        has_data=False,
         optimum=optimum,
     )
 

@@ -7,7 +7,7 @@ import pytest
 from other_stores import NOTHING_PRUNED, no_accuracies, task_objectives, write_analytic_store, write_store_of
 from synthetic_store import TWO_TASKS, trial_row, write_manifest, write_plan, write_row
 
-from analysis.measures.convergence import UNCONVERGED, is_unconverged, residual_share
+from analysis.measures.convergence import IMPROVABLE, UNCONVERGED, is_unconverged, residual_share, unconverged_texts
 from analysis.measures.decision_front import decision_fronts, quantities, steps, steps_from, trade_offs
 from analysis.measures.study_indicators import study_indicators
 from analysis.pareto.indicators import epsilon_additive, hypervolume, spread
@@ -135,16 +135,41 @@ def test_without_accuracies_the_losses_are_what_people_decide_by(tmp_path):
 
 
 def test_an_unconverged_trial_has_a_residual_above_a_tenth_of_its_value(tmp_path):
-    write_accuracy_store(tmp_path, [(0.5, 0.9, 0.9)], scalarized=1.0, residual=UNCONVERGED)
+    write_accuracy_store(tmp_path, [(0.5, 0.9, 0.9)], largest=1.0, residual=UNCONVERGED)
     assert not is_unconverged(read_results(tmp_path)).any()
-    write_accuracy_store(tmp_path / "more", [(0.5, 0.9, 0.9)], scalarized=1.0, residual=UNCONVERGED * 1.01)
+    write_accuracy_store(tmp_path / "more", [(0.5, 0.9, 0.9)], largest=1.0, residual=UNCONVERGED * 1.01)
     table = read_results(tmp_path / "more")
     assert is_unconverged(table).all()
     assert study_indicators(table)[0].n_unconverged == 1
 
 
-def test_a_weighted_sum_does_not_aim_at_these_conditions(tmp_path):
+def test_each_residual_is_divided_by_the_largest_of_its_own_objectives(tmp_path):
+    """Sparsity counts for the problem as stated alone, and may be a hundred times as large as the tasks."""
+    columns = {"residual": 0.2, "largest": 1.0, "residual_stated": 1.0, "largest_stated": 100.0}
+    write_accuracy_store(tmp_path, [(0.5, 0.9, 0.9)], scalarized=100.0, **columns)
+    assert residual_share(read_results(tmp_path)).tolist() == [0.2]
+    write_accuracy_store(tmp_path / "stated", [(0.5, 0.9, 0.9)], **columns | {"residual_stated": 50.0})
+    assert residual_share(read_results(tmp_path / "stated")).tolist() == [0.5]
+
+
+def test_rows_of_earlier_versions_have_no_share(tmp_path):
+    """Their residual is that of the last phase, and `scalarized` is of all objectives."""
     write_accuracy_store(tmp_path, [(0.5, 0.9, 0.9)], scalarized=1.0, residual=1.0)
+    assert np.isnan(residual_share(read_results(tmp_path))).all()
+    assert not is_unconverged(read_results(tmp_path)).any()
+
+
+def test_a_search_decides_where_there_is_one(tmp_path):
+    write_accuracy_store(tmp_path, [(0.5, 0.9, 0.9)], largest=1.0, residual=1.0, improvement=IMPROVABLE)
+    assert not is_unconverged(read_results(tmp_path)).any()
+    write_accuracy_store(tmp_path / "more", [(0.5, 0.9, 0.9)], largest=1.0, residual=0.0, improvement=0.25)
+    table = read_results(tmp_path / "more")
+    assert is_unconverged(table).all()
+    assert unconverged_texts(table) == ["a search lowers max g by 25 %"]
+
+
+def test_a_weighted_sum_does_not_aim_at_these_conditions(tmp_path):
+    write_accuracy_store(tmp_path, [(0.5, 0.9, 0.9)], largest=1.0, residual=1.0)
     training = {"scalarization": "weighted_sum"}
     write_manifest(tmp_path, TWO_TASKS, studies=[{"name": "main", "model": "mdmtn", "method": "wcal_growl", "training": training}])
     assert np.isnan(residual_share(read_results(tmp_path))).all()

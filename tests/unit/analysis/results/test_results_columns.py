@@ -9,7 +9,7 @@ from sweep.store.schema import NESTED, epoch_schema, row_schema
 
 TASKS = ("left", "a.b {task}")
 STORED = {
-    "row_schema": "0ab7d4c2778630f888c027f85f4da3061979e93739a5045a304ceaff52bd531a",
+    "row_schema": "d1f95cc079ce786a377fae8a403aa259e38c2c63b52da9ae6c445af4d51b18ba",
     "epoch_schema": "61dc7b659373dca13345415dbb7fd359e1629be84361169250478303e99d697d",
 }
 """SHA-256 of `name: type`, a line each, of the schemas of version 3 for the tasks left and right."""

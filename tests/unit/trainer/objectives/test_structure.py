@@ -215,7 +215,6 @@ def test_phase_2_begins_with_zero_rows_and_equal_rows_and_shares_gradients() -> 
     assert weight.grad[0].tolist() == [[2, 1, 2, 3], [10, 5, 10, 7], [18, 9, 18, 11]]
 
 
-@pytest.mark.xfail(strict=True, reason="`tie` enforces the ties before it averages, so each cluster gets the value of its first row")
 def test_phase_2_begins_with_the_means_of_the_clusters() -> None:
     weight = torch.tensor([[[1.0, 5.0, 3.0]]])
     structure = structure_of(weight)
