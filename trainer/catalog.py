@@ -141,7 +141,7 @@ METHODS = {
     ),
 }
 _ADDED = {"data_share": 1.0, "warm_start": "none"}
-_ADDED_TO_GROWL = {"groups": "unit"}
+_ADDED_TO_GROWL = {"groups": "unit", "removal": "prox"}
 """Settings that were added after results had been published, each with the value that preserves the earlier behaviour. A setting with that
 value is not part of a trial's identity, so that earlier trials keep their ids."""
 

@@ -119,6 +119,10 @@ class GrowlSettings(Checked):
     groups: Literal["unit", "channel"] = "unit"
     """One row of a Linear layer that reads flattened channels: a single position (`unit`), or all positions of a channel (`channel`), so
     that whole channels are removed (docs/compress.md)."""
+    removal: Literal["prox", "balance"] = "prox"
+    """How phase 1 removes rows. `prox`: rows shrink by the proximal operator, and those that reach zero are removed. `balance`: before each
+    epoch, the shortest rows of each layer are removed until the weighted sparsity objective is no larger than the largest weighted task
+    loss, so that k0 places the trial on the front; `prox`, `step_rule` and `masks` then have no effect (docs/method.md)."""
     prox: Literal["epoch", "step"] = "epoch"
     """When rows are shrunk: at the end of each epoch, or after each optimizer step."""
     step_rule: Literal["layer_rms", "row_rms", "row_rms_root", "plain"] = "layer_rms"

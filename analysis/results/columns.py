@@ -127,6 +127,7 @@ ROW_COLUMNS: tuple[Column, ...] = (
     Column("removable_macs", "whole", "multiply-adds a sample", "what compression removes"),
     Column("compact_bytes", "whole", "bytes", "the compressed network as a file"),
     Column("layer_sparsity", "number_mapping", _FRACTION, "sparsity rate of each layer"),
+    Column("layers_at_limit", "whole", "layers", "regularised layers that lost as many rows as layer_sparsity_max allows"),
     Column("sparsity_reached", "flag", "", "whether the kept network is as sparse as the settings demand"),
     Column("tying_converged", "flag", "", "whether the clustering of rows converged"),
     Column("multipliers", "numbers", "", "multipliers of the objectives at the end"),

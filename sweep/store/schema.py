@@ -36,7 +36,7 @@ and CSV all preserve; files of version 2 store the Arrow types themselves."""
 LATER_COLUMNS = frozenset(
     {
         *("taken_over", "gradient_cosine", "n_macs", "compact_bytes", "energy_estimated"),
-        *("largest", "residual_stated", "spread_stated", "largest_stated", "improvement"),
+        *("largest", "residual_stated", "spread_stated", "largest_stated", "improvement", "layers_at_limit"),
     }
 )
 """Columns that were added without a new version; in files that lack them they are read as null."""

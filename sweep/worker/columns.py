@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainer.api import EpochMeasurements, TrialResult, Usage
 
-_PLAIN = ("n_epochs", "scalarized", "optimum", "n_params", "sparsity_reached", "tying_converged", "best_epoch", "backend", "layer_sparsity")
+_PLAIN = (
+    "n_epochs",
+    "scalarized",
+    "optimum",
+    "n_params",
+    "sparsity_reached",
+    "tying_converged",
+    "best_epoch",
+    "backend",
+    "layer_sparsity",
+    "layers_at_limit",
+)
 _LISTS = ("anchors", "reference_point", "gradient_cosine", "notes")
 
 

@@ -62,6 +62,11 @@ class Lagrangian:
         return self._step_weights(self.multipliers[members], self._step_penalty, mean)
 
     @property
+    def running_mean(self) -> Tensor:
+        """The running mean of g over the last minibatches, shape (n_models, n_objectives); zeros before the first one."""
+        return self._mean
+
+    @property
     def _step_penalty(self) -> float | Tensor:
         return self.penalty if self._penalty_on_device is None else self._penalty_on_device
 

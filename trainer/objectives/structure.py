@@ -170,6 +170,43 @@ class Structure:
             scale_rows(layer.weight, shrunk / (norms + _TINY * (norms == 0)))
 
     @torch.no_grad()
+    def remove_shortest(self, level: Tensor, share: float) -> None:
+        """Set rows to zero until L0 is no larger than `level`: the shortest of each layer, the same share of every layer.
+
+        Args:
+            level: the largest L0, shape (n_models,); models whose level is not finite do not change.
+            share: the largest share of a layer's rows that may be zero at this point, in [0, 1).
+        """
+        ranks, parts, sizes = [], [], []
+        for layer in self.layers.values():
+            norms = row_norms(layer.weight).nan_to_num()
+            n = norms.shape[1]
+            place = norms.argsort(dim=1, descending=True, stable=True).argsort(dim=1)  # 0: the longest row
+            rank = (n - 1 - place).to(norms) / n
+            may_go = place >= n - int(share * n + 1e-9)
+            ranks.append(torch.where(may_go, rank, torch.inf))
+            parts.append(layer.theta.to(norms)[place] * norms)  # shorter rows may go without changing the weight theta of a longer one
+            sizes.append(n)
+        if not ranks:
+            return
+        rank, part = torch.cat(ranks, dim=1), torch.cat(parts, dim=1)
+        order = rank.argsort(dim=1, stable=True)
+        ordered = part.gather(1, order)
+        removed_before = ordered.cumsum(dim=1) - ordered
+        goes = (removed_before < (self.penalty() - level)[:, None]) & rank.gather(1, order).isfinite()
+        survives = torch.ones_like(goes).scatter(1, order, ~goes)
+        for layer, of_layer in zip(self.layers.values(), survives.split(sizes, dim=1), strict=True):
+            scale_rows(layer.weight, of_layer)
+
+    def limits(self, share: float) -> dict[str, float]:
+        """Return the largest share of zero rows of each layer, as a mapping weight name -> whole rows / rows.
+
+        Args:
+            share: the largest share as the settings give it, in [0, 1).
+        """
+        return {name: int(share * mask.shape[1] + 1e-9) / mask.shape[1] for name, mask in self.masks.items()}
+
+    @torch.no_grad()
     def mask_zero_rows(self, is_fixed: bool) -> None:
         """Mask the rows that are zero now; if `is_fixed`, they stay zero from now on."""
         for name, layer in self.layers.items():

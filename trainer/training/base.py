@@ -135,6 +135,7 @@ class PackTraining(ABC):
         labels = pack_measurements.take(self.structure.unit_labels, no_labels, "the clusters of rows are unknown")
         no_notes: tuple[str, ...] = ()
         about_data = pack_measurements.take(partial(data_notes, self._whole_problem), no_notes, "what is odd about the data is unknown")
+        limits = self.structure.limits(self._settings.growl.layer_sparsity_max)
         sizes = Sizes(self._problem, partial(self._fresh_network, self.specs[0], self._problem, self._seed))
         return [
             result_of(
@@ -156,6 +157,7 @@ class PackTraining(ABC):
                     lagrange=self._lagrange(i),
                     improvement=searches[i],
                     best_epoch=best[n],
+                    limits=limits,
                     sparsity_reached=bool(reached[n]),
                     tying_converged=bool(converged[n]),
                     output_ranges=ranges[n],

@@ -20,6 +20,7 @@ from trainer.training.notes import model_notes
 from trainer.training.trial import Convergence, EpochMeasurements, TrialMeasurements, TrialResult, TrialSpec
 from trainer.training.usage import Usage
 
+_ROUNDING = 1e-9
 PARTS = ("train", "validation", "test")
 
 
@@ -64,6 +65,8 @@ class FinishedModel:
     improvement: float | None
     """By how much a search lowered max g (trainer/objectives/certificate.py); None where losses depend on data."""
     best_epoch: int
+    limits: Mapping[str, float]
+    """Weight name -> the largest share of zero rows that the settings allow."""
     sparsity_reached: bool
     tying_converged: bool
     output_ranges: Tensor
@@ -111,6 +114,7 @@ def result_of(spec: TrialSpec, problem: Problem, model: FinishedModel) -> TrialR
         metrics=_by_task(tasks, model.metrics),
         rows=rows,
         layer_sparsity=layers,
+        layers_at_limit=None if layers is None else sum(0 < limit <= layers[name] + _ROUNDING for name, limit in model.limits.items()),
         sizes=sizes,
         n_params=model.n_parameters,
         anchors=tuple(model.anchors.tolist()),

@@ -116,6 +116,8 @@ class TrialMeasurements:
     rows: SparsityMetrics | None = None
     layer_sparsity: Mapping[str, float] | None = None
     """Weight name -> share of zero rows."""
+    layers_at_limit: int | None = None
+    """Number of regularised layers that lost as many rows as `growl.layer_sparsity_max` allows."""
     sizes: NetworkSizes | None = None
     n_params: int | None = None
     anchors: tuple[float, ...] | None = None

@@ -152,10 +152,10 @@ class TwoPhase(PackTraining):
 
     def _train_and_measure(self, phase: Phase) -> None:
         losses = self._train_epoch()
-        if phase.name == "sparsify":
+        if phase.name == "sparsify" and not self._balances:
             if self._settings.growl.prox == "epoch":
                 self._shrink()
-            self.structure.mask_zero_rows(is_fixed=self._settings.growl.masks == "epoch")
+            self.structure.mask_zero_rows(self._fixes_masks)
         self.epoch += 1
         self._evaluate_and_keep(losses)
         self._epoch_of_phase += 1
@@ -256,7 +256,10 @@ class TwoPhase(PackTraining):
 
     def _train_epoch(self) -> Tensor:
         """Train one epoch and return the mean training loss of each model and task, shape (n_models, n_tasks)."""
-        phase, per_step = self._phases[self._phase], self._settings.growl.prox == "step"
+        phase = self._phases[self._phase]
+        shrinks_per_step = phase.name == "sparsify" and self._settings.growl.prox == "step" and not self._balances
+        if phase.name == "sparsify" and self._balances and self._epoch_of_phase:
+            self._balance()
         self.pack.begin_epoch()
         self._losses.zero_()
         order, generator = self._epoch_order()
@@ -266,7 +269,7 @@ class TwoPhase(PackTraining):
             n_steps += 1
             self._steps.run("step", constants, self._take_step, inputs, targets)
             self._lagrangian.count_step()
-            if phase.name == "sparsify" and per_step:
+            if shrinks_per_step:
                 self._shrink()
         return self._losses / n_steps
 
@@ -315,6 +318,27 @@ class TwoPhase(PackTraining):
         an_outer = self._settings.growl.layer_sparsity_max / self._settings.sparsify.outer_iterations
         self.structure.shrink(steps, an_outer * (self._outer + 1), an_outer / self._settings.sparsify.epochs)
 
+    @property
+    def _balances(self) -> bool:
+        return self._settings.growl.removal == "balance"
+
+    @property
+    def _fixes_masks(self) -> bool:
+        return self._balances or self._settings.growl.masks == "epoch"
+
+    def _balance(self) -> None:
+        """Remove the shortest rows until k0 L0 is no larger than the largest weighted task loss, which is what a Chebyshev optimum asks.
+
+        The task losses are running means over the last minibatches. Early in training they are large and nothing is removed; the lower
+        they become, the more rows go, and where a removal raises them, the next one is smaller. The limit of a layer rises evenly
+        over phase 1.
+        """
+        largest = self._lagrangian.running_mean[:, 1:].amax(dim=1)
+        level = self._anchors[0] * (self._reference_point[0] + largest / self._active_preference[:, 0])
+        progress = (self._epoch_of_phase + 1) / self._phases[self._phase].n_epochs
+        self.structure.remove_shortest(level, self._settings.growl.layer_sparsity_max * progress)
+        self.structure.mask_zero_rows(is_fixed=True)
+
     def _evaluate_and_keep(self, train_losses: Tensor) -> None:
         phase = self._phases[self._phase]
         losses, metrics = self._measure(self._validation)
@@ -325,6 +349,8 @@ class TwoPhase(PackTraining):
         rate = self.structure.n_suppressed().double().cpu() / max(1, self._n_rows)
         reached = (rate >= self._settings.growl.sparsity_min) if phase.name == "sparsify" else torch.ones_like(finite)
         score = metrics[:, self._classifies].mean(dim=1) if self._settings.selection == "accuracy" else -value
+        if phase.name == "sparsify" and self._balances:  # every removal raises the losses at first, so the least value would stop it
+            score = torch.full_like(score, self.epoch)
         self._kept.offer(self.epoch, torch.where(finite, score, torch.nan), reached, self._current())
         multipliers = self._lagrangian.multipliers.cpu()
         for i, records in enumerate(self._records):
@@ -371,7 +397,7 @@ class TwoPhase(PackTraining):
         rule = self._settings.growl.step_rule if self._settings.optimizer == "adam" else "plain"
         self._prox_step = ProxStep(rule, len(self.specs), self._device, self._dtype)
         self._kept = Kept(self._current())
-        if self._phases[phase].name == "sparsify" and self._settings.growl.masks == "epoch" and self.pack.is_on_gpu:
+        if self._phases[phase].name == "sparsify" and self._fixes_masks and self.pack.is_on_gpu:
             self.structure.expect_masks()  # so that one recording is enough for the phase
 
     def _end_phase(self) -> None:
@@ -446,7 +472,7 @@ class TwoPhase(PackTraining):
         self._optimiser.load({kind: group(kind) for kind in self._optimiser.kinds}, state.scalars["n_steps"])
         if not self.done:
             self._optimiser.set_learning_rate(self._learning_rate())
-        is_fixed = self._phases[self._phase].name != "sparsify" or self._settings.growl.masks == "epoch"
+        is_fixed = self._phases[self._phase].name != "sparsify" or self._fixes_masks
         self.structure.load(group("masks"), group("labels"), is_fixed)
         self._lagrangian.load({name: value.to(self._device) for name, value in group("lagrangian").items()}, state.scalars["lagrangian"])
         self._kept.load(group("kept"))

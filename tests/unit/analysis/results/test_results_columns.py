@@ -9,7 +9,7 @@ from sweep.store.schema import NESTED, epoch_schema, row_schema
 
 TASKS = ("left", "a.b {task}")
 STORED = {
-    "row_schema": "d1f95cc079ce786a377fae8a403aa259e38c2c63b52da9ae6c445af4d51b18ba",
+    "row_schema": "887017b52cd023a128e94e5573ba9dfbcbe7da4f13969fc06e0a516b26e28819",
     "epoch_schema": "61dc7b659373dca13345415dbb7fd359e1629be84361169250478303e99d697d",
 }
 """SHA-256 of `name: type`, a line each, of the schemas of version 3 for the tasks left and right."""

@@ -300,3 +300,24 @@ def test_the_clustering_gets_the_seed_and_the_threads(monkeypatch: pytest.Monkey
     monkeypatch.setattr("trainer.objectives.structure.cluster_each", cluster_each)
     structure_of(rows_of_lengths(1.0, 2.0)).cluster(TyingSettings(), 7, torch.tensor([True]), 3)
     assert calls == [(7, 3)]
+
+
+def test_the_shortest_rows_go_until_l0_is_at_most_the_level() -> None:
+    """Two layers of 4 and 2 rows with theta = 1: lengths 4, 3, 2, 1 and 20, 10; every layer loses the same share."""
+    norms = torch.tensor([4.0, 3, 2, 1]), torch.tensor([20.0, 10])
+    weights = {f"layer{i}": one.repeat(3, 1, 1) for i, one in enumerate(norms)}
+    structure = Structure(weights, GrowlSettings(beta1=0, beta2=1), 3, torch.device("cpu"))
+    assert structure.penalty().tolist() == [40, 40, 40]
+    structure.remove_shortest(torch.tensor([40.0, 29.5, 0]), share=0.5)
+    assert structure.penalty().tolist() == [40, 29, 27]  # 1 and 10 are the shortest of their layers, and then comes 2
+    assert row_norms(weights["layer0"]).tolist() == [[4, 3, 2, 1], [4, 3, 2, 0], [4, 3, 0, 0]]
+    assert row_norms(weights["layer1"]).tolist() == [[20, 10], [20, 0], [20, 0]]
+    assert structure.limits(0.5) == {"layer0": 0.5, "layer1": 0.5}
+    assert structure.limits(0.4) == {"layer0": 0.25, "layer1": 0}
+
+
+def test_a_level_that_is_no_number_removes_nothing() -> None:
+    weights = {"layer": torch.ones(2, 3, 5)}
+    structure = Structure(weights, GrowlSettings(), 2, torch.device("cpu"))
+    structure.remove_shortest(torch.tensor([torch.nan, torch.inf]), share=0.8)
+    assert (row_norms(weights["layer"]) > 0).all()

@@ -194,6 +194,7 @@ CASES = {
     "sgd": Case(_settings(optimizer="sgd")),
     "accuracy": Case(_settings(selection="accuracy")),
     "prox step": Case(_growl(prox="step")),
+    "removal balance": Case(_growl(removal="balance"), k0=0.6, scaling="anchors", resumes_at=1),
     "masks phase": Case(_growl(masks="phase")),
     **{f"pattern {pattern}": Case(_growl(pattern=pattern)) for pattern in ("linear", "pld")},
     **{f"step rule {rule}": Case(_growl(step_rule=rule)) for rule in ("row_rms", "row_rms_root", "plain")},

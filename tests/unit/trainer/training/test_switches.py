@@ -14,7 +14,7 @@ from trainer.catalog import PROBLEMS
 from trainer.objectives.growl import row_norms
 from trainer.objectives.prox_step import STEP_RULES, ProxStep
 
-GROWL = ("pattern", "prox", "step_rule", "masks")
+GROWL = ("pattern", "prox", "step_rule", "masks", "removal")
 SWITCHES: dict[str, dict[str, Any]] = {
     "weighted_sum": {"scalarization": "weighted_sum"},
     "smooth_chebyshev": {"scalarization": "smooth_chebyshev"},
@@ -27,6 +27,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "row_rms": {"step_rule": "row_rms"},
     "layer_rms": {"step_rule": "layer_rms"},
     "plain": {"step_rule": "plain"},
+    "balance": {"removal": "balance"},
     "retrain all": {"objectives": "all"},
     "accuracy": {"selection": "accuracy"},
     "no phase 2": {"retrain_outer": 0},
@@ -44,7 +45,7 @@ def switched(short: TrainingSettings, changes: dict[str, Any]) -> TrainingSettin
     return dataclasses.replace(short, growl=growl, retrain=retrain, **top)
 
 
-IN_EVERY_RUN = ("weighted_sum", "paper", "linear", "prox per step", "layer_rms", "retrain all", "no phase 2")
+IN_EVERY_RUN = ("balance", "weighted_sum", "paper", "linear", "prox per step", "layer_rms", "retrain all", "no phase 2")
 
 
 @pytest.mark.parametrize(
@@ -68,12 +69,32 @@ def test_every_switch_trains_and_resumes_to_the_bit(problem: Problem, short: Tra
             assert expected.weights == found.weights
 
 
+BALANCED_K0 = (0.01, 0.42, 0.95)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["prox per step", "row_rms"])
 def test_more_weight_on_sparsity_prunes_more(problem: Problem, short: TrainingSettings, name: str) -> None:
     settings = switched(short, SWITCHES[name])
     rates = [train([spec((k0, (1 - k0) / 2, (1 - k0) / 2), settings)], problem)[0].measurements.rows.sparsity_rate for k0 in (1e-5, 0.5)]
     assert rates[0] < rates[1]
+
+
+def test_with_balance_k0_places_the_trial_between_the_dense_end_and_the_limits(problem: Problem, short: TrainingSettings) -> None:
+    """Sparsity rises with k0, no layer is at its limit in the middle, and every layer loses the same share."""
+    settings = dataclasses.replace(switched(short, {"removal": "balance"}), sparsify=dataclasses.replace(short.sparsify, epochs=3))
+    specs = [dataclasses.replace(spec((k0, (1 - k0) / 2, (1 - k0) / 2), settings, f"{k0}"), scaling="anchors") for k0 in BALANCED_K0]
+    measured = [result.measurements for result in train(specs, problem)]
+    rates = [one.rows.sparsity_rate for one in measured]
+    assert rates == sorted(rates)
+    assert rates[0] == 0
+    assert measured[0].layers_at_limit == 0
+    assert rates[-1] > 0.5
+    assert measured[-1].layers_at_limit == 4
+    assert 0.05 < rates[1] < rates[-1] - 0.05
+    assert measured[1].layers_at_limit == 0
+    shares = [share for name, share in measured[1].layer_sparsity.items() if share > 0]
+    assert max(shares) - min(shares) < 0.11  # a layer of ten rows can only lose tenths
 
 
 def test_rows_may_come_back_until_the_phase_ends(problem: Problem, short: TrainingSettings) -> None:
