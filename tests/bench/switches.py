@@ -41,6 +41,8 @@ BASE = TrainingSettings(
     retrain=RetrainSettings(outer_iterations=4, epochs=2),
     growl=GROWL,
 )
+SCALED = ("removal",)
+"""Comparisons under `scaling: anchors`; the others use raw objectives."""
 PROBLEMS: dict[str, dict[str, Any]] = {
     "multidigits": {"n_train": 3000, "n_validation": 1000, "n_test": 1000},
     "multifashion": {"n_train": 2000, "n_validation": 1000, "n_test": 1000},
@@ -68,6 +70,11 @@ COMPARISONS: dict[str, dict[str, TrainingSettings]] = {
         "pld": growl(pattern="pld", beta1=0.2),
     },
     "masks": {"epoch": BASE, "phase": growl(masks="phase")},
+    "removal": {
+        "prox": BASE,
+        "prox per step, masks at the end": growl(prox="step", masks="phase"),
+        "balance": growl(removal="balance"),
+    },
     "retrain": {
         "tasks": BASE,
         "all": dataclasses.replace(BASE, retrain=dataclasses.replace(BASE.retrain, objectives="all")),
@@ -78,7 +85,7 @@ COMPARISONS: dict[str, dict[str, TrainingSettings]] = {
 }
 
 
-def train_variant(settings: TrainingSettings, problem_name: str, model: str, seed: int, grid: list[float], path: Path) -> None:
+def train_variant(settings: TrainingSettings, scaling: str, problem_name: str, model: str, seed: int, grid: list[float], path: Path) -> None:
     """Train all vectors of one variant and seed, and store their results."""
     import torch
 
@@ -92,7 +99,8 @@ def train_variant(settings: TrainingSettings, problem_name: str, model: str, see
     rows = []
     started = time.perf_counter()
     for share in SHARES:
-        specs = [TrialSpec(f"{k0:.4g}", model, "wcal_growl", (k0, (1 - k0) * share, (1 - k0) * (1 - share)), seed, settings) for k0 in grid]
+        vectors = [(k0, (1 - k0) * share, (1 - k0) * (1 - share)) for k0 in grid]
+        specs = [TrialSpec(f"{k[0]:.4g}", model, "wcal_growl", k, seed, settings, scaling) for k in vectors]
         for spec, result in zip(specs, train(specs, problem), strict=True):
             measured = result.measurements
             rows.append(
@@ -149,7 +157,7 @@ def main() -> None:
     paths = {(name, seed): folder / f"{name.replace(', ', '-').replace(' ', '-')}.{seed}.json" for seed in asked.seeds for name in variants}
     with ProcessPoolExecutor(asked.workers) as pool:
         jobs = [
-            pool.submit(train_variant, variants[name], asked.problem, asked.model, seed, grid, path)
+            pool.submit(train_variant, variants[name], "anchors" if asked.comparison in SCALED else "none", asked.problem, asked.model, seed, grid, path)
             for (name, seed), path in paths.items()
             if not path.exists()
         ]
