@@ -125,7 +125,9 @@ def predicted_decrease(stated: StatedProblem, x: Tensor) -> float:
     rows = np.stack([torch.autograd.grad(one, place, retain_graph=True, allow_unused=True, materialize_grads=True)[0].numpy() for one in g])
     value, width, at = g.detach().numpy(), np.where(np.isfinite(stated.high), stated.high - stated.low, 1.0), x.numpy()
     bounds = [*zip(np.maximum(stated.low - at, -FAR * width), np.minimum(stated.high - at, FAR * width), strict=True), (None, None)]
-    solved = linprog([*[0.0] * len(at), 1.0], np.column_stack([rows, -np.ones(len(g))]) / value.max(), -value / value.max(), bounds=bounds)
+    unit = value.max()
+    slopes = np.nan_to_num(np.column_stack([rows / unit, -np.ones(len(g))]))
+    solved = linprog([*[0.0] * len(at), 1.0], slopes, -value / unit, bounds=bounds)
     return float(1 - solved.x[-1])
 
 
