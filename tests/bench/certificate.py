@@ -110,7 +110,7 @@ def _pack(config: SweepConfig, random: np.random.Generator, n: int, most_outer: 
         assert measured.optimum is not None
         assert measured.convergence is not None
         gap = measured.scalarized / measured.optimum - 1
-        others = predicted_decrease(stated, x), perturbed_decrease(stated, x, random)
+        others = predicted_decrease(stated, x), perturbed_decrease(stated, x, np.random.default_rng(i))
         yield StoppedTrial(config.problem.name, gap, measured.scalarized, measured.convergence, *others)
 
 
