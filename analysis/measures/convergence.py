@@ -57,7 +57,7 @@ def _column(table: ResultTable, name: str) -> NDArray[np.float64]:
 def _share(table: ResultTable, residual: str, largest: str) -> NDArray[np.float64]:
     value, unit = _column(table, residual), _column(table, largest)
     known = np.isfinite(value) & np.isfinite(unit) & (unit > 0)
-    return np.divide(value, unit, out=np.full(len(value), np.nan), where=known)
+    return np.asarray(np.divide(value, unit, out=np.full(len(value), np.nan), where=known))
 
 
 def _is_meant(table: ResultTable) -> NDArray[np.bool_]:

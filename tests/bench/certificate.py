@@ -21,12 +21,17 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.optimize import linprog
+from torch import Tensor
 
 from analysis.measures.convergence import IMPROVABLE, UNCONVERGED
 from sweep.grid.load import SweepConfig, load_configs
-from trainer.api import TrialSpec, train
+from trainer.api import TrialSpec, start
+from trainer.objectives.certificate import StatedProblem
 from trainer.training.trial import Convergence
+from trainer.training.two_phase import TwoPhase
 
 FAR, NEAR = 0.01, 0.001
 """Relative distances from the optimum beyond which a trial must not be called converged, and up to which it should be."""
@@ -45,6 +50,10 @@ class StoppedTrial:
     """Relative distance of its scalarised value from the optimum."""
     scalarized: float
     convergence: Convergence
+    predicted: float
+    """Decrease of max g that linear models of the objectives predict within 1 % of each variable's range, a share of max g."""
+    perturbed: float
+    """Decrease of max g by the best of 200 random perturbations, a share of max g."""
 
 
 Rule = Callable[[StoppedTrial], bool]
@@ -62,6 +71,10 @@ RULES: dict[str, Rule] = {
     "residual_stated / largest_stated > 1 %": lambda one: _share(one.convergence.residual_stated, one.convergence.largest_stated) > FAR,
     "residual_stated / largest_stated > 0.1 %": lambda one: _share(one.convergence.residual_stated, one.convergence.largest_stated) > NEAR,
     "spread_stated / largest_stated > 1 %": lambda one: _share(one.convergence.spread_stated, one.convergence.largest_stated) > FAR,
+    "predicted > 1 %": lambda one: one.predicted > FAR,
+    "predicted > 0.1 %": lambda one: one.predicted > NEAR,
+    "perturbed > 0.3 %": lambda one: one.perturbed > IMPROVABLE,
+    "perturbed > 0.01 %": lambda one: one.perturbed > 1e-4,
     f"improvement > {100 * IMPROVABLE:.1f} %": lambda one: (one.convergence.improvement or 0.0) > IMPROVABLE,
 }
 
@@ -84,12 +97,47 @@ def _pack(config: SweepConfig, random: np.random.Generator, n: int, most_outer: 
     vectors = [_vector(random, len(facts.objectives)) for _ in range(n)]
     full = [k if facts.has_sparsity else (0.0, *k) for k in vectors]
     problem = config.problem.entry.build(config.problem.options)
-    for result in train([TrialSpec(str(i), study.model, study.method, k, seed, settings) for i, k in enumerate(full)], problem):
+    training = start([TrialSpec(str(i), study.model, study.method, k, seed, settings) for i, k in enumerate(full)], problem)
+    assert isinstance(training, TwoPhase)
+    while not training.done:
+        training.step()
+    for i, result in enumerate(training.results()):
+        leaves = {name: value[i].detach() for name, value in training.pack.parameters.items()}
+        stated = training.stated_problem(i, leaves)
+        x = torch.cat([value.flatten() for value in leaves.values()])
         measured = result.measurements
         assert measured.scalarized is not None
         assert measured.optimum is not None
         assert measured.convergence is not None
-        yield StoppedTrial(config.problem.name, measured.scalarized / measured.optimum - 1, measured.scalarized, measured.convergence)
+        gap = measured.scalarized / measured.optimum - 1
+        others = predicted_decrease(stated, x), perturbed_decrease(stated, x, np.random.default_rng(i))
+        yield StoppedTrial(config.problem.name, gap, measured.scalarized, measured.convergence, *others)
+
+
+def predicted_decrease(stated: StatedProblem, x: Tensor) -> float:
+    """Return the decrease of max g in a linear model: min over d of max_i (g_i + grad g_i . d), with d within the box and 1 % of its width.
+
+    A first-order measure of criticality: it vanishes exactly at the points that satisfy the optimality conditions. Sparsity counts as
+    constant, because it is not smooth.
+    """
+    place = x.clone().requires_grad_()
+    g = stated.values(place)
+    rows = np.stack([torch.autograd.grad(one, place, retain_graph=True, allow_unused=True, materialize_grads=True)[0].numpy() for one in g])
+    value, width, at = g.detach().numpy(), np.where(np.isfinite(stated.high), stated.high - stated.low, 1.0), x.numpy()
+    bounds = [*zip(np.maximum(stated.low - at, -FAR * width), np.minimum(stated.high - at, FAR * width), strict=True), (None, None)]
+    unit = value.max()
+    slopes = np.nan_to_num(np.column_stack([rows / unit, -np.ones(len(g))]))
+    solved = linprog([*[0.0] * len(at), 1.0], slopes, -value / unit, bounds=bounds)
+    return float(1 - solved.x[-1])
+
+
+def perturbed_decrease(stated: StatedProblem, x: Tensor, random: np.random.Generator) -> float:
+    """Return the decrease of max g by the best of 200 normal perturbations of 1e-4 to 0.1 of the box's width."""
+    width = np.where(np.isfinite(stated.high), stated.high - stated.low, 1.0)
+    sizes = 10.0 ** random.uniform(-4, -1, size=(200, 1)) * width
+    moved = np.clip(x.numpy() + sizes * random.normal(size=(200, len(x))), stated.low, stated.high)
+    value = stated.largest(x)
+    return max(0.0, 1 - min(stated.largest(torch.from_numpy(place)) for place in moved) / value)
 
 
 def _vector(random: np.random.Generator, n_objectives: int) -> tuple[float, ...]:

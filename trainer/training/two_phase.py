@@ -199,10 +199,15 @@ class TwoPhase(PackTraining):
         n_variables = sum(value.numel() for value in leaves.values())
         if n_variables > MAX_VARIABLES:
             return None
-        return improvement(self._stated_problem(trial, leaves), torch.cat([value.flatten() for value in leaves.values()]))
+        return improvement(self.stated_problem(trial, leaves), torch.cat([value.flatten() for value in leaves.values()]))
 
-    def _stated_problem(self, trial: int, leaves: Mapping[str, Tensor]) -> StatedProblem:
-        """Return the problem as stated of a trial whose losses do not depend on data, over the vector of all its parameters."""
+    def stated_problem(self, trial: int, leaves: Mapping[str, Tensor]) -> StatedProblem:
+        """Return the problem as stated of a trial whose losses do not depend on data, over the vector of all its parameters.
+
+        Args:
+            trial: index of the trial in the pack.
+            leaves: name -> parameter of its network, float64, on the CPU; only names, order and shapes are used.
+        """
         preference, anchors, reference = (value.double().cpu() for value in (self._preference[trial], self._anchors, self._reference_point))
         network, augmentation = copy.deepcopy(self.pack.alone(trial)).cpu().double(), self._settings.augmentation
         buffers = {name: value[trial].cpu() for name, value in self.pack.buffers.items()}
