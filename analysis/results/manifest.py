@@ -400,10 +400,12 @@ def stated_box(manifest: Mapping[str, Any]) -> tuple[StatedBox | None, str]:
         return None, str(error)
     norm = next((v for v, o in zip(reference or [], objectives, strict=False) if o["column"] == SPARSITY_OBJECTIVE), None)
     note = ""
-    if norm is not None and front is None:
-        note = f"the stored reference {norm:g} for sparsity is a GrOWL norm of an earlier version and is not used"
-    elif reference is not None and front is not None:
+    if reference is not None and front is not None:
         note = "the reference stored by an earlier version is not used"
+    elif reference is not None:
+        note = "the nadir of the losses is the reference that an earlier version stored"
+        if norm is not None:
+            note += f", whose {norm:g} for sparsity is a GrOWL norm and is not used"
     return replace(box, note=note), ""
 
 

@@ -112,7 +112,7 @@ def test_a_dense_network_of_a_small_architecture_does_not_beat_a_spread_front_of
     large_front, small_front = study_indicators(table)
     assert large_front.hypervolumes[0] > 0.4
     assert small_front.hypervolumes[0] == 0
-    assert "660 for sparsity is a GrOWL norm of an earlier version and is not used" in hypervolume_caption(table)
+    assert "660 for sparsity is a GrOWL norm and is not used" in hypervolume_caption(table)
     # The same by parameters: half of what the rows say here.
     axes = [PARAMETERS_KEPT, *(f"loss.validation.{task}" for task in TWO_TASKS)]
     write_manifest(tmp_path, TWO_TASKS, **old, hypervolume_box={"axes": axes, "ideal": [0, 0, 0], "nadir": [1, 2.3, 2.3], "origin": "rule"})
