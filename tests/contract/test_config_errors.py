@@ -198,9 +198,6 @@ CASES = {
         "[1.0, 0.0, 2.0]",
         "give `hypervolume_ideal`, too, if losses can be below 0",
     ),
-    "what the hypervolume counts": Case(
-        "hypervolume_sparsity: norm", "2:23: hypervolume_sparsity: rows or parameters expected", "norm", ""
-    ),
     "preferences by a wrong name": Case("preferences: papr", "2:14: preferences: paper expected", "papr", "did you mean `paper`?"),
     "preferences of a wrong type": Case(
         "preferences: 3", "2:14: preferences: `paper`, or a mapping with one of simplex, list, file", "3", "{file: k.csv}"
