@@ -344,11 +344,12 @@ def box_by_rule(
     low = [_best(axis) if sign > 0 or is_of("accuracy", axis) else None for axis, sign in zip(axes, signs, strict=True)]
     high = by_guess
     if front is not None:
-        low, worst = [float(value) for value in (front * signs).min(axis=0) * signs], (front * signs).max(axis=0) * signs
+        best, worst = (front * signs).min(axis=0) * signs, (front * signs).max(axis=0) * signs
+        low = [float(value) for value in best]
         # An objective in which the whole front is equal has no range of its own.
         high = [
             float(w) if sign * (w - lo) > 0 else (guess if guess is not None and sign * (guess - lo) > 0 else lo + sign)
-            for w, lo, guess, sign in zip(worst, low, by_guess, signs, strict=True)
+            for w, lo, guess, sign in zip(worst.tolist(), best.tolist(), by_guess, signs.tolist(), strict=True)
         ]
     low, high = [list(rule if given is None else map(float, given)) for rule, given in ((low, ideal), (high, nadir))]
     notes = []
@@ -385,8 +386,8 @@ def stated_box(manifest: Mapping[str, Any]) -> tuple[StatedBox | None, str]:
     """
     stored = manifest.get("hypervolume_box")
     if stored is not None:
-        corners = (tuple(map(float, stored[key])) for key in ("ideal", "nadir"))
-        return StatedBox(tuple(stored["axes"]), *corners, stored["origin"], str(stored.get("note") or "")), ""
+        ideal, nadir = (tuple(map(float, stored[key])) for key in ("ideal", "nadir"))
+        return StatedBox(tuple(stored["axes"]), ideal, nadir, stored["origin"], str(stored.get("note") or "")), ""
     objectives, reference = manifest["objectives"], manifest.get("hypervolume_reference")
     front = true_front_of(manifest)[0]
     losses = (manifest.get("selection") or {}).get("guess_losses") or []
