@@ -344,12 +344,12 @@ def box_by_rule(
     low = [_best(axis) if sign > 0 or is_of("accuracy", axis) else None for axis, sign in zip(axes, signs, strict=True)]
     high = by_guess
     if front is not None:
-        best, worst = (front * signs).min(axis=0) * signs, (front * signs).max(axis=0) * signs
-        low = [float(value) for value in best]
+        lowest, worst = (front * signs).min(axis=0) * signs, (front * signs).max(axis=0) * signs
+        low = [float(value) for value in lowest]
         # An objective in which the whole front is equal has no range of its own.
         high = [
             float(w) if sign * (w - lo) > 0 else (guess if guess is not None and sign * (guess - lo) > 0 else lo + sign)
-            for w, lo, guess, sign in zip(worst.tolist(), best.tolist(), by_guess, signs.tolist(), strict=True)
+            for w, lo, guess, sign in zip(worst.tolist(), lowest.tolist(), by_guess, signs.tolist(), strict=True)
         ]
     low, high = [list(rule if given is None else map(float, given)) for rule, given in ((low, ideal), (high, nadir))]
     notes = []
