@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from analysis.measures.decision_front import trade_offs as trade_offs
     from analysis.measures.labels import cluster_table as cluster_table
     from analysis.measures.labels import label_points as label_points
+    from analysis.measures.study_indicators import box_of as box_of
+    from analysis.measures.study_indicators import compared_values as compared_values
     from analysis.measures.study_indicators import study_indicators as study_indicators
     from analysis.measures.summary import summary as summary
     from analysis.method_table.formats import method_text as method_text
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from analysis.pareto.dominance import slack as slack
     from analysis.pareto.dominance import sparsity_clusters as sparsity_clusters
     from analysis.pareto.dominance import thin_front as thin_front
+    from analysis.pareto.indicators import Box as Box
     from analysis.pareto.indicators import epsilon_additive as epsilon_additive
     from analysis.pareto.indicators import hypervolume as hypervolume
     from analysis.pareto.indicators import igd_plus as igd_plus
@@ -71,6 +74,9 @@ _ROOM_OF = {
     "spread": "pareto.indicators",
     "knee": "pareto.knee",
     "compromise": "pareto.knee",
+    "Box": "pareto.indicators",
+    "box_of": "measures.study_indicators",
+    "compared_values": "measures.study_indicators",
     "study_indicators": "measures.study_indicators",
     "pick": "decide.pick",
     "Pick": "decide.pick",

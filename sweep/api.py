@@ -152,7 +152,7 @@ def run_and_report_all(
 def _report(config: SweepConfig, outcome: Outcome) -> StorePath:
     report = outcome.root / "report.html"
     prices = config.costs.model_dump(exclude_none=True)
-    is_new = outcome.n_trained or outcome.has_new_reference or not is_there(report)
+    is_new = outcome.n_trained or outcome.has_new_box or not is_there(report)
     if is_new or prices:  # the prices may have changed since
         from analysis.measures.costs import Costs
         from analysis.report.page import write_report

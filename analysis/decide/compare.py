@@ -14,16 +14,14 @@ from analysis.figures.base import axis_of
 from analysis.measures.attainment import attainment_columns
 from analysis.measures.decision_front import of_study
 from analysis.measures.studies import Study, compared_studies
+from analysis.measures.study_indicators import box_notes
 from analysis.pareto.attainment import attainment_difference
 from analysis.pareto.dominance import nondominated
-from analysis.pareto.indicators import beyond_text, epsilon_additive, hypervolume, n_beyond
+from analysis.pareto.indicators import Box, epsilon_additive
 from analysis.pareto.intervals import CONFIDENCE, Estimate, bootstrap_difference, bootstrap_mean
-from analysis.results.columns import SPARSITY_OBJECTIVE, SPARSITY_RATE
-from analysis.results.manifest import ResultsError
+from analysis.results.columns import PARAMETERS_KEPT, ROWS_KEPT, SPARSITY_OBJECTIVE
+from analysis.results.manifest import ResultsError, SparsityAxis, StatedBox, box_by_rule, box_text, origin_text
 from analysis.results.table import ResultTable
-
-ROWS_KEPT = "1 - sparsity_rate"
-"""Replaces the sparsity objective when two architectures are compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +33,7 @@ class Side:
     of_seed: dict[int, NDArray[np.float64]]
     """Seed -> objectives of its finished trials, shape (n_points, n_objectives), minimised."""
     hypervolume: Estimate
-    """Mean over the seeds, with a bootstrap interval if there are several."""
+    """Share of the box, a mean over the seeds, with a bootstrap interval if there are several."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +43,13 @@ class Comparison:
     first: Side
     second: Side
     objectives: tuple[str, ...]
-    """The columns that are compared; `ROWS_KEPT` replaces the sparsity objective when the two architectures differ."""
+    """The columns that are compared (`ResultTable.axes`); `ROWS_KEPT` or `PARAMETERS_KEPT` replaces a GrOWL norm."""
+    ideal: tuple[float, ...]
+    """The best corner of the box of both hypervolumes, in the manifest's sense of each column (not negated)."""
     reference: tuple[float, ...]
-    """Reference point of both hypervolumes, in the manifest's sense of each column (not negated)."""
+    """Its worst corner, the nadir, in the manifest's sense of each column (not negated)."""
     reference_from: str
-    """Where the reference comes from, as text for the reader."""
+    """Where the box comes from, as text for the reader."""
     difference: Estimate
     """Hypervolume of the first side minus that of the second, with an interval if both have several seeds."""
     epsilon: tuple[float, float]
@@ -73,11 +73,11 @@ class Comparison:
         """
         if len(self.objectives) < 2:
             raise ResultsError("a figure of attainment needs two objectives\n  hint: leave --figure out")
-        columns = [column if column in self.objectives else ROWS_KEPT for column in attainment_columns(self.table)]
-        where = [self.objectives.index(column) for column in columns]
+        axes = self.table.axes
+        where = [axes.index(column) for column in attainment_columns(self.table)]
         groups = [[points[:, where] for points in side.of_seed.values()] for side in (self.first, self.second)]
-        axes = [_axis(self.table, column) for column in columns]
-        return difference_figure(attainment_difference(*groups), (self.first.name, self.second.name), axes)
+        shown = [axis_of(self.table, self.objectives[i]) for i in where]
+        return difference_figure(attainment_difference(*groups), (self.first.name, self.second.name), shown)
 
 
 def compare(
@@ -93,38 +93,37 @@ def compare(
         first: any table with finished trials.
         second: any table with the same objectives and finished trials.
         studies: the study of each table; default: the only study of the table.
-        reference: reference point of both hypervolumes, shape (n_objectives,); default: the reference in the manifests (if these differ,
-            the worse value in each objective). It is never derived from the results.
+        reference: the nadir of both hypervolumes, shape (n_objectives,), in the units of the axes; default: those in the manifests (if the
+            boxes differ, the better ideal and the worse nadir in each objective). It is never derived from the results.
 
     Returns:
-        The comparison. Two different architectures are compared by 1 - SR (with reference 1) instead of the sparsity objective, because
-        their norms are not comparable; `notes` says so.
+        The comparison on the axes of the manifests: the share of rows (or of parameters) that is kept instead of the sparsity objective,
+        because norms of two architectures are not comparable. Where the manifests count different shares, rows are counted.
 
     Raises:
-        ResultsError: the objectives differ, a study does not exist or is ambiguous, no trial has finished, or there is no reference.
+        ResultsError: the objectives differ, a study does not exist or is ambiguous, no trial has finished, or there is no box.
     """
     _check_objectives(first, second)
     chosen = tuple(_study(table, name) for table, name in zip((first, second), studies or (None, None), strict=True))
-    is_by_rate = first.sparsity_objective is not None and chosen[0].model != chosen[1].model
-    columns = tuple(ROWS_KEPT if is_by_rate and o["column"] == SPARSITY_OBJECTIVE else o["column"] for o in first.objectives)
-    corner, origin = _reference(first, second, reference)
-    if is_by_rate and reference is None:
-        corner = tuple(1.0 if column == ROWS_KEPT else value for column, value in zip(columns, corner, strict=True))
-    signed = np.array(corner) * first.signs(columns)
+    stated, origin = _common_box(first, second, reference)
+    box = Box(*(tuple((first.signs(stated.axes) * corner).tolist()) for corner in (stated.ideal, stated.nadir)))
     sides = [
-        _side(table, study, columns, signed, several=len(compared_studies(table)) > 1)
+        _side(table, study, stated.axes, box, several=len(compared_studies(table)) > 1)
         for table, study in zip((first, second), chosen, strict=True)
     ]
-    volumes = [[hypervolume(points, signed) for points in side.of_seed.values()] for side in sides]
+    volumes = [[box.hypervolume(points) for points in side.of_seed.values()] for side in sides]
+    measured = [table.ok.values(stated.axes)[of_study(table.ok, study.name)] for table, study in zip((first, second), chosen, strict=True)]
+    outside = [f"{side.name}: {note}" for side, values in zip(sides, measured, strict=True) if (note := box_notes(box, values))]
     return Comparison(
         sides[0],
         sides[1],
-        columns,
-        corner,
+        stated.axes,
+        stated.ideal,
+        stated.nadir,
         origin,
         bootstrap_difference(volumes[0], volumes[1]),
         _epsilons(sides[0], sides[1]),
-        (*_notes(first, second, sides, is_by_rate), *_beyond_notes(sides, signed)),
+        (*_notes(first, second, sides, stated.axes), *([stated.note] if stated.note else []), *outside),
         first,
     )
 
@@ -154,45 +153,65 @@ def _study(table: ResultTable, name: str | None) -> Study:
     return found
 
 
-def _reference(first: ResultTable, second: ResultTable, reference: Sequence[float] | None) -> tuple[tuple[float, ...], str]:
-    """Return the reference in the manifest's sense of each objective, and where it comes from."""
-    n_objectives = len(first.objectives)
+def _common_box(first: ResultTable, second: ResultTable, reference: Sequence[float] | None) -> tuple[StatedBox, str]:
+    """Return the box of both hypervolumes, in the manifest's sense of each objective, and where it comes from."""
+    axes = first.axes if first.axes == second.axes else _axes_of_both(first, second)
+    known = [box for box in (first.stated_box, second.stated_box) if box is not None]
     if reference is not None:
-        if len(reference) != n_objectives or not np.isfinite(reference).all():
-            raise ResultsError(f"the reference expects {n_objectives} finite numbers, one per objective, found {list(reference)}")
-        return tuple(float(value) for value in reference), "given"
-    known = [table.manifest.get("hypervolume_reference") for table in (first, second)]
-    stored = [np.asarray(point, dtype=np.float64) for point in known if point is not None]
-    if not stored:
+        if len(reference) != len(axes) or not np.isfinite(reference).all():
+            raise ResultsError(f"the reference expects {len(axes)} finite numbers, one per objective, found {list(reference)}")
+    elif not known:
         raise ResultsError(
-            f"{first.place}, {second.place}: no hypervolume reference in either manifest yet, and none is taken from the results\n"
-            "  hint: give one number an objective with `--reference`, or run a whole grid file again: `sweep run` fixes the reference once "
-            "every trial of it has ended, failed ones too"
+            f"{first.place}, {second.place}: neither manifest states the box of the hypervolume, and none is taken from the results\n"
+            f"  {first.place}: {first.no_box}\n  hint: give one number an objective with `--reference`, or run the grid file again"
         )
-    worst = first.signed(np.max([first.signed(point) for point in stored], axis=0))
-    if len(stored) == 1:
-        origin = f"of the manifest of {(first if known[0] is not None else second).name}, as the other has none yet"
+    signs = first.signs(axes)
+    ideals, nadirs = (
+        ([np.multiply(signs, corner) for corner in corners] for corners in zip(*((b.ideal, b.nadir) for b in known), strict=True))
+        if known
+        else ((), ())
+    )
+    if reference is not None:
+        front = first.true_front if axes == tuple(o["column"] for o in first.objectives) else None
+        ideal = None if not known else (np.min(ideals, axis=0) * signs).tolist()
+        try:
+            return box_by_rule(first.objectives, (), front, ideal=ideal, nadir=reference, sparsity=_counted(axes)), "nadir given"
+        except ValueError as error:
+            raise ResultsError(str(error)) from error
+    ideal, nadir = np.min(ideals, axis=0) * signs, np.max(nadirs, axis=0) * signs
+    if len(known) == 1:
+        origin = f"of the manifest of {(first if first.stated_box is not None else second).name}, as the other states none"
+    elif np.array_equal(ideals[0], ideals[1]) and np.array_equal(nadirs[0], nadirs[1]):
+        origin = f"of both manifests, {origin_text(known[0].origin)}"
     else:
-        origin = "of both manifests" if np.array_equal(stored[0], stored[1]) else "the worse one of both manifests in each objective"
-    return tuple(float(value) for value in worst), origin
+        origin = "the better ideal and the worse nadir of both manifests in each objective"
+    notes = dict.fromkeys(box.note for box in known if box.note)
+    return StatedBox(axes, tuple(ideal.tolist()), tuple(nadir.tolist()), known[0].origin, "; ".join(notes)), origin
 
 
-def _side(table: ResultTable, study: Study, columns: Sequence[str], corner: NDArray[np.float64], several: bool) -> Side:
+def _axes_of_both(first: ResultTable, second: ResultTable) -> tuple[str, ...]:
+    """Return the axes of two manifests that measure sparsity differently: rows are counted."""
+    return tuple(ROWS_KEPT if o["column"] == SPARSITY_OBJECTIVE else str(o["column"]) for o in first.objectives)
+
+
+def _counted(axes: Sequence[str]) -> SparsityAxis:
+    return "parameters" if PARAMETERS_KEPT in axes else "rows"
+
+
+def _side(table: ResultTable, study: Study, columns: Sequence[str], box: Box, several: bool) -> Side:
     ok = table.ok
     rows = of_study(ok, study.name)
-    is_rate = [column == ROWS_KEPT for column in columns]
-    values = ok.values([SPARSITY_RATE if rate else column for column, rate in zip(columns, is_rate, strict=True)])
-    values = np.where(is_rate, 1 - values, values)
+    values = ok.values(columns)
     seeds = ok.frame["seed"].to_numpy(dtype=np.float64, na_value=-1)
     rows = rows & np.isfinite(values).all(axis=1)
     if not rows.any():
         raise ResultsError(
-            f"{table.place}: no finished trial of study {study.name!r} has a sparsity rate, which stands for the sparsity objective "
-            "where two architectures are compared\n  hint: compare studies of one architecture"
+            f"{table.place}: no finished trial of study {study.name!r} has a measured share of its network, which stands for the sparsity "
+            "objective\n  hint: `sweep front` lists what was measured"
         )
     of_seed = {int(seed): values[rows & (seeds == seed)] for seed in np.unique(seeds[rows])}
     name = f"{table.name}: {study.name}" if several else table.name
-    return Side(name, of_seed, bootstrap_mean([hypervolume(points, corner) for points in of_seed.values()]))
+    return Side(name, of_seed, bootstrap_mean([box.hypervolume(points) for points in of_seed.values()]))
 
 
 def _epsilons(first: Side, second: Side) -> tuple[float, float]:
@@ -207,31 +226,22 @@ def _epsilons(first: Side, second: Side) -> tuple[float, float]:
     return mean(groups[0], groups[1]), mean(groups[1], groups[0])
 
 
-def _notes(first: ResultTable, second: ResultTable, sides: Sequence[Side], is_by_rate: bool) -> list[str]:
+def _notes(first: ResultTable, second: ResultTable, sides: Sequence[Side], axes: Sequence[str]) -> list[str]:
     notes = []
     if any(len(side.of_seed) < 2 for side in sides):
         notes.append("no interval: it needs at least two seeds on each side, so the difference may be chance")
-    if is_by_rate:
-        notes.append("two architectures: the share of rows kept replaces the sparsity objective, whose norms are not comparable")
+    shares = [what for axis, what in ((ROWS_KEPT, "rows"), (PARAMETERS_KEPT, "parameters")) if axis in axes]
+    if shares:
+        notes.append(f"sparsity is the share of {shares[0]} kept; networks that keep everything lie on the border and add nothing")
     prints = [(table.manifest.get("problem") or {}).get("fingerprint") for table in (first, second)]
     if prints[0] != prints[1]:
         notes.append("the two sweeps have different data, so their losses need not be comparable")
     return notes
 
 
-def _beyond_notes(sides: Sequence[Side], corner: NDArray[np.float64]) -> list[str]:
-    """For each side, a note about the points that its hypervolume ignores."""
-    counts = [(side.name, sum(n_beyond(points, corner) for points in side.of_seed.values())) for side in sides]
-    return [f"{name}: {beyond_text(n_points)}" for name, n_points in counts if n_points]
-
-
-def _axis(table: ResultTable, column: str) -> dict[str, object]:
-    return {"title": {"text": "share of rows kept"}} if column == ROWS_KEPT else axis_of(table, column)
-
-
 def comparison_text(comparison: Comparison) -> str:
-    """Write a comparison as text for the reader: hypervolumes, their difference, both epsilons, the reference and the notes."""
-    corner = ", ".join(f"{name} = {value:g}" for name, value in zip(comparison.objectives, comparison.reference, strict=True))
+    """Write a comparison as text for the reader: hypervolumes, their difference, both epsilons, the box and the notes."""
+    ranges = box_text(comparison.objectives, comparison.ideal, comparison.reference, comparison.table.objectives)
     lines = [
         f"A: {comparison.first.name} ({_seeds(comparison.first)})",
         f"B: {comparison.second.name} ({_seeds(comparison.second)})",
@@ -241,7 +251,7 @@ def comparison_text(comparison: Comparison) -> str:
         f"additive epsilon: A shifted by {comparison.epsilon[0]:.4g} weakly dominates B, "
         f"B shifted by {comparison.epsilon[1]:.4g} weakly dominates A",
         "  (fractions of the common range of both fronts, means over pairs of seeds; 0 or less: no shift is needed)",
-        f"reference ({comparison.reference_from}): {corner}",
+        f"box, of which hypervolumes are shares ({comparison.reference_from}): {ranges}",
     ]
     if comparison.difference.low is not None:
         lines.append(f"intervals: {100 * comparison.confidence:g} %, bootstrap over seeds, which are not paired")
@@ -249,7 +259,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def comparison_json(comparison: Comparison) -> str:
-    """Write a JSON object with `first` and `second` (name, hypervolume, seeds), `difference`, `epsilon`, `reference` and `notes`."""
+    """Write a JSON object: `first` and `second` (name, hypervolume, seeds), `difference`, `epsilon`, `ideal`, `reference` and `notes`."""
     return json.dumps(
         {
             "first": _side_text(comparison.first),
@@ -257,6 +267,7 @@ def comparison_json(comparison: Comparison) -> str:
             "difference": _plain(comparison.difference),
             "epsilon": {"first_over_second": comparison.epsilon[0], "second_over_first": comparison.epsilon[1]},
             "objectives": list(comparison.objectives),
+            "ideal": list(comparison.ideal),
             "reference": list(comparison.reference),
             "reference_from": comparison.reference_from,
             "confidence": comparison.confidence,

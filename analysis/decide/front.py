@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.formatting import latex_table, markdown_table, preference_text
 from analysis.measures.convergence import gaps
 from analysis.measures.labels import label_points
+from analysis.pareto.dominance import Mode
 from analysis.results.columns import is_of
 from analysis.results.json_text import plain
 from analysis.results.table import ResultTable, read_results
@@ -17,12 +18,13 @@ from analysis.results.table import ResultTable, read_results
 _FORMATS = {"sparsity_rate": "{:.1%}", "compression_rate": "{:.2f}", "parameter_sharing": "{:.2f}"}
 
 
-def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
+def front_frame(table: ResultTable, eps: float = 0.0, mode: Mode = "range") -> pd.DataFrame:
     """Select the finished trials that no other trial of their group (see `label_points`) dominates, sparsest first.
 
     Args:
         table: any table.
-        eps: dominance tolerance >= 0, in objective units; a larger eps keeps more trials.
+        eps: dominance tolerance >= 0; a larger eps keeps more trials.
+        mode: what eps is relative to, as in `label_points`.
 
     Returns:
         One row for each trial: trial_id, group, study, seed, k, the objectives, results on test data, the `gap` to the exact
@@ -32,7 +34,7 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
         ResultsError: trials of one study have different scalings.
     """
     ok = table.ok
-    labels = label_points(table, eps)
+    labels = label_points(table, eps, mode)
     frame = ok.frame.assign(group=labels["group"].to_numpy(), gap=gaps(ok))[labels["kept"].to_numpy()]
     results = [
         name for name in frame.columns if (is_of("accuracy", name, "test") or is_of("metric", name, "test")) and frame[name].notna().any()
@@ -42,21 +44,22 @@ def front_frame(table: ResultTable, eps: float = 0.0) -> pd.DataFrame:
     return frame[columns].sort_values(["sparsity_rate", "trial_id"], ascending=[False, True]).reset_index(drop=True)
 
 
-def front_text(folder: str | Path, eps: float, form: str) -> str:
+def front_text(folder: str | Path, eps: float, form: str, mode: Mode = "range") -> str:
     """Write the `front_frame` of a results folder as `table`, `csv`, `json`, `markdown` or `latex`.
 
     All forms except CSV and JSON are meant to be read: they omit k0 where nothing can be pruned, columns without a value, and notes.
 
     Args:
         folder: a sweep's results folder, or its address in an object store.
-        eps: dominance tolerance >= 0, in objective units.
+        eps: dominance tolerance >= 0.
         form: `table`, `csv`, `json`, `markdown` or `latex`.
+        mode: what eps is relative to, as in `label_points`.
 
     Raises:
         ResultsError: there are no readable results, or trials of one study have different scalings.
     """
     table = read_results(folder)
-    frame = front_frame(table, eps)
+    frame = front_frame(table, eps, mode)
     if form == "csv":
         texts = {name: frame[name].map(_json_text) for name in ("k", "notes") if name in frame}
         return frame.assign(**texts).to_csv(index=False).rstrip("\n")

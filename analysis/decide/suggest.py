@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.measures.decision_front import of_study
 from analysis.measures.studies import Study, check_one_scaling, compared_studies
+from analysis.measures.study_indicators import box_of
 from analysis.pareto.gaps import Gap, fill_gaps
 from analysis.results.manifest import ResultsError
 from analysis.results.table import ResultTable
@@ -31,7 +32,8 @@ def suggest(table: ResultTable, n: int = 10, study: str | None = None) -> list[S
     """Suggest preference vectors for the most promising gaps of a study's front (`analysis.pareto.gaps.fill_gaps`).
 
     Trials with the same preference and different seeds count as one point with their mean objectives. Volumes are bounded by the
-    manifest's hypervolume reference or, without one, by the worst values on the front.
+    nadir of the manifest's box. In objectives without one, and in sparsity, whose preference acts on the GrOWL norm of this architecture
+    while the box counts a share of the network, they are bounded by the worst values on the front.
 
     Args:
         table: any table.
@@ -58,8 +60,9 @@ def suggest(table: ResultTable, n: int = 10, study: str | None = None) -> list[S
             f"{table.place}: {len(points)} preferences over the {len(table.objectives)} objectives with a finished trial, two expected\n"
             "  hint: run a small grid first"
         )
-    reference = table.manifest.get("hypervolume_reference")
-    corner = None if reference is None else table.signed(np.asarray(reference, dtype=np.float64))
+    box = box_of(table)
+    is_same = np.array([axis == o["column"] for axis, o in zip(table.axes, table.objectives, strict=True)])
+    corner = None if box is None else np.where(is_same, box.nadir, np.nan)  # NaN: bounded by the front
     filled = fill_gaps(points, k, n, _origin(mine, skip, len(table.objectives)), corner, _tried(table, chosen.name, skip))
     return [Suggestion(gap.preference, _between(gap, names, table), gap.gain) for gap in filled]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.figures.style import axis_title, cluster_name, hover_texts, marker_of
 from analysis.measures.labels import label_points
-from analysis.results.columns import SPARSITY_OBJECTIVE, SPARSITY_RATE
+from analysis.results.columns import PARAMETERS_KEPT, ROWS_KEPT, SPARSITY_OBJECTIVE, SPARSITY_RATE
 from analysis.results.table import ResultTable
 
 EXACT_FRONT = "exact"
@@ -95,7 +95,7 @@ def exact_front(table: ResultTable, columns: Sequence[str]) -> dict[str, Any] | 
 def axis_of(table: ResultTable, column: str) -> dict[str, Any]:
     """Return the title and number format of an axis."""
     axis: dict[str, Any] = {"title": {"text": axis_title(table, column)}}
-    if column == SPARSITY_RATE:
+    if column in (SPARSITY_RATE, ROWS_KEPT, PARAMETERS_KEPT):
         axis["tickformat"] = ".0%"
     if column == SPARSITY_OBJECTIVE:
         axis["tickformat"] = "~g"

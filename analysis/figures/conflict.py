@@ -51,7 +51,7 @@ def conflict_panels(conflict: Conflict) -> go.Figure:
     Colours stand for studies, or for tasks if there is only one study.
     """
     panels = [("Extent / noise limit", _extents)] if any((study.tolerances > 0).any() for study in conflict.studies) else []
-    if conflict.reference is not None:
+    if conflict.box is not None:
         panels.append(("Hypervolume", _hypervolumes))
     if any(cluster.cosine.mean is not None for study in conflict.studies for cluster in study.clusters):
         panels.append(("Cosine of gradients", _cosines))

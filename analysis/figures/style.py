@@ -11,7 +11,19 @@ from numpy.typing import NDArray
 from analysis.formatting import as_text, preference_text
 from analysis.measures.convergence import gap_text, gaps, unconverged_texts
 from analysis.measures.labels import DENSE
-from analysis.results.columns import ACCURACY, MEAN, SPARSITY_OBJECTIVE, SPARSITY_RATE, accuracy_column, is_of, metric_column, task_of
+from analysis.results.columns import (
+    ACCURACY,
+    MEAN,
+    PARAMETERS_KEPT,
+    ROWS_KEPT,
+    SPARSITY_OBJECTIVE,
+    SPARSITY_RATE,
+    accuracy_column,
+    is_of,
+    metric_column,
+    task_of,
+)
+from analysis.results.manifest import axis_name
 from analysis.results.table import VALUE, ResultTable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -56,6 +68,8 @@ def axis_title(table: ResultTable, column: str) -> str:
     """Return the title of an axis, safe as plotly's pseudo-HTML."""
     if column == SPARSITY_RATE:
         return "sparsity rate"
+    if column in (ROWS_KEPT, PARAMETERS_KEPT):
+        return axis_name(column, {})
     objective = next((o for o in table.objectives if o["column"] == column), None)
     if objective is None:
         return as_text(column)

@@ -18,7 +18,7 @@ def attainment_surfaces(
 
     Args:
         table: any table.
-        columns: two or three objective columns; default: the two that the figures show (`attainment_columns`).
+        columns: two or three columns of objectives or of `ResultTable.axes`; default: the two that the figures show (`attainment_columns`).
         percentiles: percentiles of the seeds, in (0, 100].
 
     Returns:
@@ -42,10 +42,16 @@ def attainment_surfaces(
 
 
 def attainment_columns(table: ResultTable) -> tuple[str, str]:
-    """Choose the two objectives for a plane: those of the first two tasks, or sparsity and the loss if there is only one task.
+    """Choose the two axes of a plane: the objectives of the first two tasks, or sparsity and the loss if there is only one task.
+
+    Sparsity is the axis of the hypervolume (`ResultTable.axes`), so that studies of several architectures can share the plane.
 
     Raises:
         ValueError: fewer than two objectives.
     """
     tasks = [o["column"] for o in table.task_objectives]
-    return (tasks[0], tasks[1]) if len(tasks) > 1 else pair_columns(table)
+    if len(tasks) > 1:
+        return tasks[0], tasks[1]
+    axis_of = dict(zip((o["column"] for o in table.objectives), table.axes, strict=True))
+    first, second = pair_columns(table)
+    return axis_of[first], axis_of[second]

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from analysis.measures.labels import DENSE, SPARSE, is_sparse
 from analysis.measures.noise import Noise, sources_text, training_noise
 from analysis.measures.studies import ANCHOR_STUDY
+from analysis.measures.study_indicators import box_of
 from analysis.pareto.dominance import nondominated, sparsity_clusters
-from analysis.pareto.indicators import hypervolume
+from analysis.pareto.indicators import Box
 from analysis.pareto.intervals import Estimate, estimate
 from analysis.results.table import ResultTable
 
@@ -38,7 +39,7 @@ class ClusterConflict:
     extents: tuple[float, ...]
     """Largest minus smallest loss on that front for each task, in units of the loss."""
     hypervolume: float | None
-    """Hypervolume of the task losses below the tasks' part of the manifest's reference; None without a reference."""
+    """Hypervolume of the task losses, as a share of the tasks' part of the manifest's box; None without a box."""
     cosine: Estimate
     """Mean over the trials of the gradient cosine of `pair`, with its 95 % interval."""
     pair: tuple[str, str]
@@ -79,8 +80,8 @@ class Conflict:
     tasks: tuple[str, ...]
     """Names of the task objectives, in the order of the extents."""
     units: tuple[str, ...]
-    reference: tuple[float, ...] | None
-    """Reference point of the hypervolumes, in the manifest's sense of each objective (not negated)."""
+    box: Box | None
+    """The tasks' part of the manifest's box, minimised; None if the manifest states none."""
 
 
 def task_conflict(table: ResultTable, sparsity_width: float = 0.02) -> Conflict | None:
@@ -99,10 +100,8 @@ def task_conflict(table: ResultTable, sparsity_width: float = 0.02) -> Conflict 
     tasks = ok.task_objectives
     if table.sparsity_objective is None or len(tasks) < 2 or not is_sparse(ok).any():
         return None
-    reference = table.manifest.get("hypervolume_reference")
-    of_tasks = None
-    if reference is not None:
-        of_tasks = tuple(float(value) for value, o in zip(reference, table.objectives, strict=True) if o in tasks)
+    box = box_of(table)
+    of_tasks = None if box is None else box.part([i for i, o in enumerate(table.objectives) if o in tasks])
     study = ok.frame["study"].astype(object).where(ok.frame["study"].notna(), "").to_numpy()
     names = [name for name in dict.fromkeys(study) if name != ANCHOR_STUDY]
     found = [_study(ok, str(name), np.flatnonzero(study == name), of_tasks, sparsity_width) for name in names]
@@ -110,7 +109,7 @@ def task_conflict(table: ResultTable, sparsity_width: float = 0.02) -> Conflict 
     return Conflict(tuple(one for one in found if one), tuple(str(o.get("name") or o["column"]) for o in tasks), units, of_tasks)
 
 
-def _study(table: ResultTable, name: str, rows: NDArray[np.int64], reference: Sequence[float] | None, width: float) -> StudyConflict | None:
+def _study(table: ResultTable, name: str, rows: NDArray[np.int64], box: Box | None, width: float) -> StudyConflict | None:
     """Collect the evidence for one study; None if none of its trials has k0 > 0."""
     frame = table.frame
     rows = rows[frame["k_0"].iloc[rows].notna().to_numpy(dtype=bool) & frame["sparsity_rate"].iloc[rows].notna().to_numpy(dtype=bool)]
@@ -121,10 +120,10 @@ def _study(table: ResultTable, name: str, rows: NDArray[np.int64], reference: Se
     clusters = np.full(len(rows), -1, dtype=np.int64)
     clusters[sparse] = sparsity_clusters(rates[sparse], width)
     noise = training_noise(table, rows, clusters)
-    return StudyConflict(name, tuple(_cluster(table, int(c), rows[clusters == c], noise, reference) for c in np.unique(clusters)), noise)
+    return StudyConflict(name, tuple(_cluster(table, int(c), rows[clusters == c], noise, box) for c in np.unique(clusters)), noise)
 
 
-def _cluster(table: ResultTable, cluster: int, rows: NDArray[np.int64], noise: Noise, reference: Sequence[float] | None) -> ClusterConflict:
+def _cluster(table: ResultTable, cluster: int, rows: NDArray[np.int64], noise: Noise, box: Box | None) -> ClusterConflict:
     frame, columns = table.frame.iloc[rows], [o["column"] for o in table.task_objectives]
     values = table.values(columns)[rows]
     front = values[nondominated(values)]
@@ -132,7 +131,6 @@ def _cluster(table: ResultTable, cluster: int, rows: NDArray[np.int64], noise: N
     is_wide = bool((extents > N_DEVIATIONS * noise.deviations).sum() > 1)
     can_say = np.isfinite(noise.deviations).sum() > 1 and (is_wide or len(rows) >= MIN_TRIALS)
     cosine, pair = _least_cosine(table.tasks, frame["gradient_cosine"].to_list())
-    signs = [-1.0 if o.get("sense", "min") == "max" else 1.0 for o in table.task_objectives]
     return ClusterConflict(
         group=DENSE if cluster < 0 else SPARSE,
         cluster=cluster,
@@ -141,7 +139,7 @@ def _cluster(table: ResultTable, cluster: int, rows: NDArray[np.int64], noise: N
         n_trials=len(rows),
         n_front=len(front),
         extents=tuple(extents.tolist()),
-        hypervolume=None if reference is None else hypervolume(values, np.multiply(signs, reference)),
+        hypervolume=None if box is None else box.hypervolume(values),
         cosine=cosine,
         pair=pair,
         is_wide=is_wide if can_say else None,
@@ -166,9 +164,7 @@ def conflict_sentences(conflict: Conflict) -> list[str]:
 
 def conflict_caption(conflict: Conflict) -> str:
     """State the rule and the meaning of the columns."""
-    reference = (
-        "" if conflict.reference is None else f" Hypervolume of the task losses below ({', '.join(f'{r:g}' for r in conflict.reference)})."
-    )
+    box = "" if conflict.box is None else f" Hypervolume: the share dominated of {_ranges(conflict, conflict.box)}."
     noise = sources_text([study.noise.source for study in conflict.studies])
     noise_text = f" Noise is {noise}." if noise else ""
     several = ", for the pair of tasks with the lowest mean" if len(conflict.tasks) > 2 else ""
@@ -177,8 +173,14 @@ def conflict_caption(conflict: Conflict) -> str:
         f"wider than {N_DEVIATIONS:g} standard deviations of training noise in at least two tasks and the 95 % interval of the mean "
         f"cosine lies below 0; a narrow front of fewer than {MIN_TRIALS} trials is not judged.{noise_text} Extent: largest minus smallest "
         "validation loss on that front; it also depends on which preferences ended in a cluster. Cosine: between the gradients of two "
-        f"tasks' validation losses over the weights that they share, of each finished network{several}.{reference}"
+        f"tasks' validation losses over the weights that they share, of each finished network{several}.{box}"
     )
+
+
+def _ranges(conflict: Conflict, box: Box) -> str:
+    """Write the range of each task's loss in the box."""
+    corners = zip(conflict.tasks, box.ideal, box.nadir, strict=True)
+    return ", ".join(f"{task} from {low:.4g} to {high:.4g}" for task, low, high in corners)
 
 
 def sparsity_text(cluster: ClusterConflict) -> str:

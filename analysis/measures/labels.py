@@ -10,9 +10,15 @@ from analysis.results.columns import accuracy_column, metric_column
 from analysis.results.table import ResultTable
 
 SPARSE, DENSE = "sparse", "dense"
+MODE_TEXT: dict[Mode, str] = {
+    "absolute": "in units of each objective",
+    "ideal": "of the ideal point",
+    "range": "of each objective's range on the front",
+}
+"""What eps is relative to, in words."""
 
 
-def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", sparsity_width: float = 0.02) -> pd.DataFrame:
+def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "range", sparsity_width: float = 0.02) -> pd.DataFrame:
     """Filter and cluster the finished trials as in the paper's Figure 2.
 
     Trials with k0 > 0 are compared in all objectives; trials without a sparsity preference (k0 = 0, or no k at all) form a
@@ -22,7 +28,8 @@ def label_points(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", 
     Args:
         table: any table; trials that are not `ok` or have an objective that is not finite are ignored.
         eps: >= 0, the tolerance of the filter, as in `eps_nondominated`.
-        mode: what eps is relative to, within each group.
+        mode: what eps is relative to, within each group: `range`, a share of each objective's range on the group's exact front, because
+            sparsity and losses have different units; `ideal`, a share of the ideal point; or `absolute`, the objectives' own units.
         sparsity_width: gap between sparsity rates, a fraction, at which a new cluster begins.
 
     Returns:

@@ -1,6 +1,5 @@
 """The results of a sweep in a few facts and one sentence, all computed from the rows."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,15 @@ from analysis.formatting import preference_text
 from analysis.measures.convergence import EXACT, exactness, gap_text
 from analysis.measures.labels import DENSE, SPARSE, is_sparse, label_points
 from analysis.measures.selection import CLOSE_ACCURACY, CLOSE_LOSS, best_row, is_close, mean_loss, measured_metrics
+from analysis.measures.study_indicators import box_notes, box_of, compared_values, exact_front_distance
 from analysis.pareto.dominance import Mode
-from analysis.pareto.indicators import hypervolume, igd_plus, n_beyond
 from analysis.results.columns import ACCURACY, SPARSITY_RATE, accuracy_column, metric_column
 from analysis.results.table import ResultTable
 
 _MAX_METRICS = 3
 
 
-def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", labels: pd.DataFrame | None = None) -> dict[str, Any]:
+def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "range", labels: pd.DataFrame | None = None) -> dict[str, Any]:
     """Summarise a sweep in plain values that JSON can hold.
 
     Args:
@@ -31,10 +30,11 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
         `name`, `folder`, `counts` (as `ResultTable.counts`), `eps`, `mode`, `n_front` (points kept), `n_front_sparse`,
         `n_front_dense`, `best_dense` and `best_sparse` (None, or trial_id, k, sparsity_rate, accuracy_validation and
         accuracy_test, fractions, the mean losses loss_validation and loss_test, accuracies_test, a fraction for each
-        classification task, and metrics_test, a value for each other task), `hypervolume` and `hypervolume_reference` (None
-        when the manifest has no reference),
-        `n_beyond_reference` (finished trials that are not better than the reference in every objective, so they add nothing to it),
-        `igd_plus` (mean distance of the exact front from the finished trials, None when it is not known), the facts of
+        classification task, and metrics_test, a value for each other task), `hypervolume` (the share of
+        the box that all finished trials dominate) and `hypervolume_box` (its axes, ideal, nadir and origin), both None when the manifest
+        states no box, `n_beyond_nadir` (finished trials that are worse than the nadir in some objective, so they add nothing),
+        `outside_box` (a clause about trials outside of the box, or why there is none), `igd_plus` (mean distance of the exact front from
+        the finished trials, objectives divided by their range in the box; None when the front is not known), the facts of
         `exactness` (`n_optimum`, `n_exact`, `largest_gap`, ...), and `sentence`, which says the same in words.
         Models are chosen on validation data and described on test data. `best_sparse` is the sparsest model close to the
         best dense one (`CLOSE_ACCURACY`, or `CLOSE_LOSS` without accuracies); without a dense model, the best one.
@@ -45,7 +45,7 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
     labels = label_points(table, eps, mode) if labels is None else labels
     kept, group = labels["kept"], labels["group"]
     dense, sparse, close = _best_models(table)
-    reference = table.manifest.get("hypervolume_reference")
+    box, stated, values = box_of(table), table.stated_box, compared_values(table.ok)
     facts: dict[str, Any] = {
         "name": table.name,
         "folder": table.place,
@@ -57,10 +57,11 @@ def summary(table: ResultTable, eps: float = 0.0, mode: Mode = "absolute", label
         "n_front_dense": int((kept & (group == DENSE)).sum()),
         "best_dense": _describe(table, dense),
         "best_sparse": _describe(table, sparse),
-        "hypervolume": None if reference is None else hypervolume(table.ok.values(), _signed(table, reference)),
-        "hypervolume_reference": reference,
-        "n_beyond_reference": None if reference is None else n_beyond(table.ok.values(), _signed(table, reference)),
-        "igd_plus": _distance_of_exact_front(table),
+        "hypervolume": None if box is None else box.hypervolume(values),
+        "hypervolume_box": None if stated is None else stated.record(),
+        "n_beyond_nadir": None if box is None else box.n_beyond(values),
+        "outside_box": table.no_box if box is None else box_notes(box, values),
+        "igd_plus": exact_front_distance(table),
         **exactness(table),
     }
     return facts | {"sentence": _sentence(table, facts, close)}
@@ -104,20 +105,6 @@ def _describe(table: ResultTable, row: pd.Series | None) -> dict[str, Any] | Non
 
 def _number(value: Any) -> float | None:
     return float(value) if pd.notna(value) and np.isfinite(value) else None
-
-
-def _distance_of_exact_front(table: ResultTable) -> float | None:
-    """IGD+ of the finished trials; None if there is no exact front or no finished trial."""
-    front, ok = table.true_front, table.ok
-    if front is None or ok.frame.empty:
-        return None
-    return igd_plus(ok.values(), [_signed(table, point) for point in front.tolist()])
-
-
-def _signed(table: ResultTable, point: Sequence[float]) -> list[float]:
-    """Negate the maximised objectives of a point, as in `ResultTable.values`."""
-    senses = [o.get("sense", "min") for o in table.objectives]
-    return [-value if sense == "max" else value for value, sense in zip(point, senses, strict=True)]
 
 
 def _sentence(table: ResultTable, facts: dict[str, Any], close: bool) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from analysis.formatting import latex_escaped, markdown_escaped
 from analysis.method_table.caption import blocks, caption, warnings
 from analysis.method_table.cells import LEADING, TRAILING, Cell, cells_of, leading_texts, shown_columns, trailing_text
-from analysis.method_table.lines import REFERENCE, Line
+from analysis.method_table.lines import LOSS_BOX, Line
 from analysis.method_table.table import DatasetLines, MethodTable, method_table
 from analysis.pareto.intervals import Estimate
 from analysis.results.table import read_results
@@ -135,7 +135,7 @@ def as_json(table: MethodTable) -> str:
     """Write a JSON object with `confidence`, `caption`, `warnings` and `lines` (`records`)."""
     found = {
         "confidence": table.confidence,
-        "hypervolume_reference": list(REFERENCE),
+        "hypervolume_box": {"ideal": list(LOSS_BOX.ideal), "nadir": list(LOSS_BOX.nadir)},
         "caption": caption(table),
         "warnings": list(warnings(table)),
         "lines": records(table),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from analysis.measures.selection import quality
 from analysis.measures.studies import Study, compared_studies, method_label
 from analysis.method_table.columns import measurements
-from analysis.pareto.indicators import hypervolume
+from analysis.pareto.indicators import Box
 from analysis.pareto.intervals import Estimate, estimate
 from analysis.results.columns import ACCURACY, DEVICE_SECONDS, is_of, loss_column
 from analysis.results.table import ResultTable
@@ -118,8 +118,9 @@ def _seed_of(seed: Any) -> int:
     return _NO_SEED if seed is None or pd.isna(seed) else int(seed)
 
 
-REFERENCE = (2.0, 2.0)
-"""Test cross-entropy of each task, in nats; ln 10 = 2.30 is a guess among ten classes."""
+LOSS_BOX = Box((0.0, 0.0), (2.0, 2.0))
+"""The box of the test losses, the test cross-entropy of each task in nats, as in the literature; ln 10 = 2.30 is a guess among ten
+classes."""
 _CROSS_ENTROPY_UNIT = "nats"
 
 
@@ -130,16 +131,16 @@ def has_loss_hypervolume(table: ResultTable) -> bool:
 
 
 def loss_hypervolumes(table: ResultTable, trials: LineTrials) -> list[float]:
-    """Compute for each seed the area below `REFERENCE` that the test losses of a line's trials dominate.
+    """Compute for each seed the share of `LOSS_BOX` that the test losses of a line's trials dominate.
 
-    This is the area of the union over trials i of [L1_i, 2] x [L2_i, 2], in nats squared; only non-dominated losses contribute.
+    This is a quarter of the area of the union over trials i of [L1_i, 2] x [L2_i, 2]; only non-dominated losses contribute.
 
     Args:
         table: the table of the sweep.
         trials: the trials of one line.
 
     Returns:
-        One area for each seed with a finished trial, at most 4; higher is better.
+        One share for each seed with a finished trial, in [0, 1]; higher is better.
 
     Raises:
         ValueError: the sweep does not have two such tasks (`has_loss_hypervolume`).
@@ -150,7 +151,7 @@ def loss_hypervolumes(table: ResultTable, trials: LineTrials) -> list[float]:
     of_seed: dict[int, list[int]] = {}
     for (_, seed), row in trials.rows.items():
         of_seed.setdefault(seed, []).append(row)
-    return [hypervolume(losses[rows], REFERENCE) for rows in of_seed.values()]
+    return [LOSS_BOX.hypervolume(losses[rows]) for rows in of_seed.values()]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
 """Quality indicators of a whole front."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import moocore
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 MAX_EXACT_OBJECTIVES = 5
 """With more objectives than this, the hypervolume is estimated: the exact one takes seconds for 90 points in eight objectives, and hours
 beyond that."""
 _N_DIRECTIONS = 100_000
-NO_REFERENCE = "there is no reference yet; `sweep run` fixes it once every trial of the grid file has ended"
-"""The sentence that says why a sweep has no hypervolume."""
 
 
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
@@ -48,25 +49,95 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     return float(estimate * np.prod(span))
 
 
-def n_beyond(values: ArrayLike, reference: ArrayLike) -> int:
-    """Count the points that add nothing to the hypervolume because they are not better than the reference in every objective.
+@dataclass(frozen=True)
+class Box:
+    """The range of each objective between a stated ideal and a stated nadir, in which fronts are compared as shares.
 
-    Args:
-        values: shape (n_points, n_objectives), minimised; rows that are not finite do not count.
-        reference: shape (n_objectives,).
-
-    Raises:
-        ValueError: the shapes do not fit.
+    Objectives of different units become comparable when each is divided by its range: 0 is the ideal and 1 the nadir. Neither may be
+    derived from the points that are measured; otherwise a better front would change the measure of another one.
     """
-    corner = np.asarray(reference, dtype=np.float64)
-    points = _as_set(values, len(corner) if corner.ndim == 1 else 0)
-    return int((points >= corner).any(axis=1).sum())
+
+    ideal: tuple[float, ...]
+    """Shape (n_objectives,), minimised, in the objectives' units."""
+    nadir: tuple[float, ...]
+    """Shape (n_objectives,), minimised, worse than the ideal in every objective: the corner that bounds the hypervolume."""
+
+    def __post_init__(self) -> None:
+        low, high = np.asarray(self.ideal, dtype=np.float64), np.asarray(self.nadir, dtype=np.float64)
+        if low.ndim != 1 or not low.size or low.shape != high.shape or not (np.isfinite(low) & np.isfinite(high)).all():
+            raise ValueError(f"Box expects a finite ideal and nadir of one shape (n_objectives,), found {self.ideal} and {self.nadir}")
+        if not (low < high).all():
+            raise ValueError(f"Box expects ideal < nadir in every objective, found ideal = {self.ideal}, nadir = {self.nadir}")
+        object.__setattr__(self, "ideal", tuple(low.tolist()))
+        object.__setattr__(self, "nadir", tuple(high.tolist()))
+
+    def positions(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Divide each objective by its range: 0 at the ideal, 1 at the nadir, negative or above 1 outside of the box.
+
+        Args:
+            values: shape (n_points, n_objectives), minimised.
+
+        Returns:
+            Shape (n_points, n_objectives), without a unit.
+        """
+        low, high = np.array(self.ideal), np.array(self.nadir)
+        return np.asarray((np.asarray(values, dtype=np.float64) - low) / (high - low))
+
+    def hypervolume(self, values: ArrayLike) -> float:
+        """Compute the share of the box that a set of points dominates, in [0, 1]; higher is better.
+
+        Args:
+            values: shape (n_points, n_objectives), minimised. Rows that are not finite, and rows that are not better than the nadir in
+                every objective, contribute nothing. Where a row is better than the ideal, it counts as if it were equal to it.
+
+        Returns:
+            The share; 0.0 without points. For more than `MAX_EXACT_OBJECTIVES` objectives it is an estimate, as in `hypervolume`.
+
+        Raises:
+            ValueError: the shapes do not match.
+        """
+        points = _as_set(values, len(self.ideal))
+        return min(1.0, hypervolume(np.maximum(self.positions(points), 0.0), np.ones(len(self.ideal))))
+
+    def igd_plus(self, values: ArrayLike, true_front: ArrayLike) -> float:
+        """Compute `igd_plus` with each objective divided by its range in the box."""
+        return igd_plus(self.positions(_as_set(values, len(self.ideal))), self.positions(_as_set(true_front, len(self.ideal))))
+
+    def n_beyond(self, values: ArrayLike) -> int:
+        """Count the points that are worse than the nadir in some objective, and so add nothing to the hypervolume.
+
+        Points on the border add nothing either but are not counted: networks that keep every row lie there.
+        """
+        return int((_as_set(values, len(self.ideal)) > np.array(self.nadir)).any(axis=1).sum())
+
+    def n_below(self, values: ArrayLike) -> int:
+        """Count the points that are better than the ideal in some objective, where they count as if they were equal to it."""
+        return int((_as_set(values, len(self.ideal)) < np.array(self.ideal)).any(axis=1).sum())
+
+    def part(self, objectives: Sequence[int]) -> "Box":
+        """Return the box of some of the objectives, named by their positions."""
+        return Box(tuple(self.ideal[i] for i in objectives), tuple(self.nadir[i] for i in objectives))
 
 
-def beyond_text(n_points: int) -> str:
-    """Write a clause about the points counted by `n_beyond`; empty if there are none."""
-    what = "trial lies" if n_points == 1 else "trials lie"
-    return f"{n_points:,} finished {what} beyond the reference and add nothing" if n_points else ""
+def beyond_text(n_points: int, n_below: int = 0, n_unknown: int = 0) -> str:
+    """Write a clause about the points counted by `Box.n_beyond` and `Box.n_below`, and about those without a position; empty if none."""
+    parts = []
+    if n_points:
+        parts.append(f"{_trials(n_points)} {'lies' if n_points == 1 else 'lie'} beyond the nadir and {_adds(n_points)} nothing")
+    if n_below:
+        what = "is better than the ideal in some objective and counts" if n_below == 1 else "are better than the ideal somewhere and count"
+        parts.append(f"{_trials(n_below)} {what} as equal to it")
+    if n_unknown:
+        parts.append(f"{_trials(n_unknown)} without a measured share of the network {_adds(n_unknown)} nothing")
+    return "; ".join(parts)
+
+
+def _trials(n: int) -> str:
+    return f"{n:,} finished {'trial' if n == 1 else 'trials'}"
+
+
+def _adds(n: int) -> str:
+    return "adds" if n == 1 else "add"
 
 
 def igd_plus(values: ArrayLike, true_front: ArrayLike) -> float:

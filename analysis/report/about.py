@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from analysis.measures.convergence import EXACT, gap_text
-from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES, NO_REFERENCE, beyond_text
+from analysis.measures.labels import MODE_TEXT
+from analysis.measures.study_indicators import hypervolume_caption
+from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES
 from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable
 
@@ -31,8 +33,8 @@ def about(table: ResultTable, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Objectives", "\n".join(_objective(objective) for objective in table.objectives)),
         ("Scaling", manifest.get("scaling")),
         ("Reference point", _reference_point(manifest)),
-        ("Filter", f"eps = {facts['eps']:g}, {facts['mode']}; each study by itself{', k0 = 0 apart from k0 > 0' if has_sparsity else ''}"),
-        ("Hypervolume", _hypervolume(facts)),
+        ("Filter", _filter(facts, has_sparsity)),
+        ("Hypervolume", _hypervolume(table, facts)),
         ("Exact front", _exact_front(table, facts)),
         ("Exactness", _exactness(facts)),
         ("Seeds", ", ".join(str(seed) for seed in sorted({int(seed) for seed in table.frame["seed"].dropna()}))),
@@ -57,14 +59,18 @@ def _objective(objective: dict[str, str]) -> str:
     return f"{objective.get('name')}: {', '.join(str(item) for item in (objective['column'], objective.get('unit'), direction) if item)}"
 
 
-def _hypervolume(facts: dict[str, Any]) -> str:
+def _filter(facts: dict[str, Any], has_sparsity: bool) -> str:
+    groups = ", k0 = 0 apart from k0 > 0" if has_sparsity else ""
+    return f"eps = {facts['eps']:g} {MODE_TEXT[facts['mode']]}; each study by itself{groups}"
+
+
+def _hypervolume(table: ResultTable, facts: dict[str, Any]) -> str:
+    caption = hypervolume_caption(table)
     if facts["hypervolume"] is None:
-        return f"not computed: {NO_REFERENCE}"
-    reference = ", ".join(f"{value:g}" for value in facts["hypervolume_reference"])
-    is_estimate = len(facts["hypervolume_reference"]) > MAX_EXACT_OBJECTIVES
-    value = f"about {facts['hypervolume']:.4g} (estimated)" if is_estimate else f"{facts['hypervolume']:.7g}"
-    beyond = beyond_text(facts["n_beyond_reference"])
-    return f"{value}, of all finished trials, below the reference point ({reference}){f'; {beyond}' if beyond else ''}"
+        return caption
+    is_estimate = len(table.axes) > MAX_EXACT_OBJECTIVES
+    value = f"about {facts['hypervolume']:.4g}" if is_estimate else f"{facts['hypervolume']:.5g}"
+    return f"{value}, of all finished trials. {caption}"
 
 
 def _reference_point(manifest: dict[str, Any]) -> str | None:
@@ -84,7 +90,11 @@ def _exact_front(table: ResultTable, facts: dict[str, Any]) -> str | None:
         return None
     distance = facts["igd_plus"]
     text = f"{len(table.true_front):,} points"
-    return text if distance is None else f"{text}, on average {distance:.3g} from what the finished trials dominate (IGD+)"
+    return (
+        text
+        if distance is None
+        else f"{text}, on average {distance:.3g} from what the finished trials dominate, in shares of each objective's range (IGD+)"
+    )
 
 
 def _exactness(facts: dict[str, Any]) -> str | None:

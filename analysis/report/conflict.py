@@ -69,14 +69,14 @@ def conflict_as_html(conflict: Conflict, has_figure: bool = True) -> Markup:
 def _titles(conflict: Conflict) -> Iterator[str]:
     for task, unit in zip(conflict.tasks, conflict.units, strict=True):
         yield f"Extent of {task}" + (f" ({unit})" if unit else "")
-    if conflict.reference is not None:
+    if conflict.box is not None:
         yield "Hypervolume"
     yield "Mean cosine"
 
 
 def _row(conflict: Conflict, study: StudyConflict, cluster: ClusterConflict) -> _Row:
     cells = [_Cell(f"{extent:.3g}") for extent in cluster.extents]
-    if conflict.reference is not None:
+    if conflict.box is not None:
         cells.append(_Cell(f"{cluster.hypervolume:.4g}"))
     cosine = cluster.cosine
     if cosine.mean is None:

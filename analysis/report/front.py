@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from analysis.figures.base import EXACT_FRONT, EXACT_FRONT_NAME
 from analysis.figures.front import front_2d_projection, front_3d, loss_against_sparsity
 from analysis.figures.many_objectives import paired_columns, parallel_objectives, scatter_matrix
+from analysis.measures.labels import MODE_TEXT
 from analysis.report.embed import Embedded
 from analysis.report.section import Section, rendered
 from analysis.results.table import ResultTable, axis_columns, height_column, pair_columns
@@ -29,7 +30,7 @@ def front_sections(
         is_live: whether a server shows the page while the sweep runs.
     """
     if views:
-        html = rendered("front.html", table=table, facts=facts, views=views, exact_name=EXACT_FRONT_NAME)
+        html = rendered("front.html", table=table, facts=facts, views=views, eps_unit=MODE_TEXT[facts["mode"]], exact_name=EXACT_FRONT_NAME)
         yield Section("front", "Pareto front", html, count="shown")
         has_sparsity = table.sparsity_objective is not None
         if has_sparsity or not facts["n_optimum"]:

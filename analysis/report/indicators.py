@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from analysis.figures.attainment import ATTAINMENT_CAPTION, attainment_figure
 from analysis.measures.convergence import RULE
 from analysis.measures.decision_front import DecisionFront, Step, measure_name, steps_from
-from analysis.measures.study_indicators import StudyIndicators, study_indicators
-from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES, NO_REFERENCE, beyond_text, n_beyond
+from analysis.measures.study_indicators import StudyIndicators, hypervolume_caption, study_indicators
 from analysis.pareto.intervals import CONFIDENCE, Estimate
 from analysis.pareto.knee import COMPROMISE_RULE, KNEE_RULE
 from analysis.report.section import Section, rendered
@@ -120,19 +118,12 @@ def _steps(one: StudyIndicators) -> list[tuple[str, Step]]:
 
 
 def _caption(table: ResultTable, found: Sequence[StudyIndicators]) -> list[str]:
-    reference = table.manifest.get("hypervolume_reference")
     measured = ", ".join(measure_name(quantity) for quantity in found[0].front.quantities)
-    texts = []
-    if reference is not None:
-        corner = ", ".join(f"{value:g}" for value in reference)
-        about = " (an estimate)" if len(reference) > MAX_EXACT_OBJECTIVES else ""
-        beyond = beyond_text(n_beyond(table.ok.values(), table.signed(np.asarray(reference, dtype=np.float64))))
+    texts = [hypervolume_caption(table)]
+    if any(one.igd_plus is not None for one in found):
         texts.append(
-            f"Hypervolume{about} is computed for each seed below the manifest's reference ({corner}){f'; {beyond}' if beyond else ''}; "
-            "higher is better."
+            "IGD+ is the mean distance of the exact front from what the trials dominate, with each objective divided by its range."
         )
-    else:
-        texts.append(f"No hypervolume: {NO_REFERENCE}.")
     texts.append(
         f"Brackets: {100 * CONFIDENCE:g} % bootstrap interval of the mean over seeds; with fewer than two seeds there is none. "
         "Spread is 0 on an evenly filled front; lower is better."

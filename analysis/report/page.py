@@ -14,6 +14,7 @@ from analysis.measures.convergence import EXACT
 from analysis.measures.costs import Costs
 from analysis.measures.labels import label_points
 from analysis.measures.selection import measured_metrics
+from analysis.measures.study_indicators import hypervolume_caption
 from analysis.measures.summary import summary
 from analysis.pareto.dominance import Mode
 from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES
@@ -55,7 +56,7 @@ def write_report(
     folder: str | Path,
     path: str | Path | None = None,
     eps: float = 0.0,
-    mode: Mode = "absolute",
+    mode: Mode = "range",
     sparsity_width: float = 0.02,
     costs: Costs | None = None,
 ) -> Path | str:
@@ -65,7 +66,7 @@ def write_report(
         folder: a sweep's results folder, or its address in an object store as text.
         path: the file to write; default: `report.html` in the folder. An existing file is replaced atomically.
         eps: >= 0, the initial position of the tolerance slider.
-        mode: what eps is relative to: `absolute`, `ideal` or `range`, as in `eps_nondominated`.
+        mode: what eps is relative to: `range`, `ideal` or `absolute`, as in `label_points`.
         sparsity_width: gap between sparsity rates, a fraction, at which a new cluster begins.
         costs: prices and emission factors; each one given replaces the grid file's.
 
@@ -89,7 +90,7 @@ def write_report(
 def render_report(
     table: ResultTable,
     eps: float = 0.0,
-    mode: Mode = "absolute",
+    mode: Mode = "range",
     sparsity_width: float = 0.02,
     costs: Costs | None = None,
     live: int | None = None,
@@ -126,6 +127,7 @@ def render_report(
             sections=shown,
             note=embedded.note,
             exact=EXACT,
+            hypervolume_title=hypervolume_caption(table),
             hypervolume_format="%.5g" if len(table.objectives) <= MAX_EXACT_OBJECTIVES else "≈ %.3g",
             live=live,
             css=_as_they_are("css/report.css", *(("css/live.css",) if live else ())),

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.errors import ResultsError as ResultsError
-from analysis.results.columns import ACCURACY, READABLE_VERSIONS, SPARSITY_OBJECTIVE, accuracy_column, loss_column
+from analysis.results.columns import (
+    ACCURACY,
+    PARAMETERS_KEPT,
+    READABLE_VERSIONS,
+    ROWS_KEPT,
+    SPARSITY_OBJECTIVE,
+    accuracy_column,
+    is_of,
+    loss_column,
+)
 from analysis.results.file_errors import is_folder, is_link, mode_of, names_in, read_problem
 from analysis.results.files import read_json
 
@@ -30,6 +39,8 @@ def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
     reference = manifest.get("hypervolume_reference")
     if not wrong and reference is not None and len(reference) != len(manifest["objectives"]):
         wrong.append(f"`hypervolume_reference` has one number for each of `objectives`, which are {len(manifest['objectives'])}")
+    if not wrong and not is_box(manifest.get("hypervolume_box"), manifest["objectives"]):
+        wrong.append("`hypervolume_box` is a mapping: `axes`, `ideal` and `nadir` with one entry for each of `objectives`, and an `origin`")
     return wrong
 
 
@@ -238,7 +249,198 @@ def is_selection(value: object, n_tasks: int) -> bool:
     return guesses is None or (isinstance(guesses, list) and len(guesses) == n_tasks and all(map(_is_number, guesses)))
 
 
-def true_front_of(manifest: dict[str, Any]) -> tuple[NDArray[np.float64] | None, str | None]:
+Origin = Literal["rule", "exact front", "ends", "grid file"]
+"""Where a box comes from: the rule of `box_by_rule`, the exact front of the problem, the ends of a placed front, or the grid file."""
+_FROM = {
+    "rule": "by rule",
+    "exact front": "those of the exact front",
+    "ends": "those of the ends of the placed front",
+    "grid file": "given in the grid file",
+}
+SparsityAxis = Literal["rows", "parameters"]
+"""What the sparsity axis of a box counts."""
+_AXIS_OF: dict[SparsityAxis, str] = {"rows": ROWS_KEPT, "parameters": PARAMETERS_KEPT}
+_SHARES = {ROWS_KEPT: "share of rows kept", PARAMETERS_KEPT: "share of parameters kept"}
+
+
+@dataclass(frozen=True)
+class StatedBox:
+    """The ideal and the nadir between which a sweep's hypervolumes are measured, as a fact that does not depend on the rows."""
+
+    axes: tuple[str, ...]
+    """One column for each objective. `ROWS_KEPT` or `PARAMETERS_KEPT` replaces a GrOWL norm, which has a meaning within one architecture
+    only; the norm stays in problems whose exact front is known."""
+    ideal: tuple[float, ...]
+    """Shape (n_objectives,), in the unit and the sense of each axis."""
+    nadir: tuple[float, ...]
+    """Shape (n_objectives,), the reference point: the corner that bounds the hypervolume."""
+    origin: Origin
+    note: str = ""
+    """A sentence about numbers of the grid file or of an earlier version that are not used as they are; empty if there are none."""
+
+    def record(self) -> dict[str, Any]:
+        """Return the box as the manifest stores it under `hypervolume_box`."""
+        known = {"axes": list(self.axes), "ideal": list(self.ideal), "nadir": list(self.nadir), "origin": self.origin}
+        return known | ({"note": self.note} if self.note else {})
+
+
+def box_text(axes: Sequence[str], ideal: Sequence[float], nadir: Sequence[float], objectives: Sequence[Mapping[str, Any]]) -> str:
+    """Write the range of each axis, such as `share of rows kept from 0 to 1, left from 0 to 2.303`.
+
+    Args:
+        axes: columns, one for each objective.
+        ideal: shape (n_objectives,), in the sense of each axis.
+        nadir: shape (n_objectives,), likewise.
+        objectives: the manifest's entries, which name the axes.
+    """
+    corners = zip(axes, objectives, ideal, nadir, strict=True)
+    return ", ".join(f"{axis_name(axis, objective)} from {low:.4g} to {high:.4g}" for axis, objective, low, high in corners)
+
+
+def axis_name(axis: str, objective: Mapping[str, Any]) -> str:
+    """Return what an axis shows: a share of the network, or the objective's own name."""
+    name = str(objective.get("name") or axis)
+    if axis == SPARSITY_OBJECTIVE:
+        return f"{name} (GrOWL norm)"
+    return _SHARES.get(axis, name)
+
+
+def origin_text(origin: str) -> str:
+    """Say in a few words where a box comes from."""
+    return _FROM.get(origin, origin)
+
+
+def box_by_rule(
+    objectives: Sequence[Mapping[str, Any]],
+    guess_losses: Sequence[float | None],
+    true_front: ArrayLike | None = None,
+    *,
+    ideal: Sequence[float] | None = None,
+    nadir: Sequence[float] | None = None,
+    sparsity: SparsityAxis = "rows",
+) -> StatedBox:
+    """Return the box of a problem's hypervolumes, which no result changes.
+
+    Without given corners they are the ideal and the nadir of the exact front, if it is known. Otherwise a task's range is from 0 to the
+    loss of a constant guess, and that of sparsity, measured as a share of the network that is kept, from 0 to 1.
+
+    Args:
+        objectives: the manifest's entries.
+        guess_losses: the loss of a constant guess for each objective except sparsity, in their order; None where it is not known.
+        true_front: points of the exact front, shape (n_points, n_objectives); None if it is not known.
+        ideal: the grid file's ideal, shape (n_objectives,); None for the rule.
+        nadir: the grid file's reference, shape (n_objectives,); None for the rule. On an axis that is a share, a number above 1 is a
+            GrOWL norm of an earlier version: it counts as 1, and the note says so.
+        sparsity: what the sparsity axis counts.
+
+    Raises:
+        ValueError: a range is not known, or the nadir is not worse than the ideal; the message names the axis and both numbers.
+    """
+    front = None if true_front is None else np.asarray(true_front, dtype=np.float64)
+    axes = tuple(_axis(objective, front is not None, sparsity) for objective in objectives)
+    signs = np.array([-1.0 if objective.get("sense", "min") == "max" else 1.0 for objective in objectives])
+    guesses = iter(guess_losses)
+    by_guess = [1.0 if objective["column"] == SPARSITY_OBJECTIVE else next(guesses, None) for objective in objectives]
+    low = [_best(axis) if sign > 0 or is_of("accuracy", axis) else None for axis, sign in zip(axes, signs, strict=True)]
+    high = by_guess
+    if front is not None:
+        lowest, worst = (front * signs).min(axis=0) * signs, (front * signs).max(axis=0) * signs
+        low = [float(value) for value in lowest]
+        # An objective in which the whole front is equal has no range of its own.
+        high = [
+            float(w) if sign * (w - lo) > 0 else (guess if guess is not None and sign * (guess - lo) > 0 else lo + sign)
+            for w, lo, guess, sign in zip(worst.tolist(), lowest.tolist(), by_guess, signs.tolist(), strict=True)
+        ]
+    low, high = [list(rule if given is None else map(float, given)) for rule, given in ((low, ideal), (high, nadir))]
+    notes = []
+    for i, axis in enumerate(axes):
+        value = high[i]
+        if axis in _SHARES and value is not None and value > 1:
+            notes.append(f"the reference {value:g} for sparsity is a GrOWL norm, as in earlier versions; the {_SHARES[axis]} ends at 1")
+            high[i] = 1.0
+    for axis, objective, best, bound, sign in zip(axes, objectives, low, high, signs, strict=True):
+        what = axis_name(axis, objective)
+        if best is None or bound is None:
+            raise ValueError(f"the {'ideal' if best is None else 'nadir'} of {what} is not known")
+        if not sign * (bound - best) > 0:
+            raise ValueError(f"{what}: a nadir worse than the ideal expected, found ideal = {best:g}, nadir = {bound:g}")
+    origin: Origin = "grid file" if ideal is not None or nadir is not None else "rule" if front is None else "exact front"
+    return StatedBox(axes, tuple(low), tuple(high), origin, "; ".join(notes))  # type: ignore[arg-type]  # None was refused above
+
+
+def _best(axis: str) -> float:
+    return 1.0 if is_of("accuracy", axis) else 0.0
+
+
+def _axis(objective: Mapping[str, Any], has_front: bool, sparsity: SparsityAxis = "rows") -> str:
+    column = str(objective["column"])
+    return _AXIS_OF[sparsity] if column == SPARSITY_OBJECTIVE and not has_front else column
+
+
+def stated_box(manifest: Mapping[str, Any]) -> tuple[StatedBox | None, str]:
+    """Return the box that a manifest states, and a clause that says why there is none (empty if there is one).
+
+    A manifest of an earlier version states `hypervolume_reference` alone, whose number for sparsity is a GrOWL norm. There the tasks keep
+    their numbers as the nadir, the ideal is 0, and sparsity is measured as the share of rows kept, from 0 to 1. If the exact front is
+    known, its ideal and nadir are used instead. Without a reference the losses of a constant guess are used where the manifest has them.
+    """
+    stored = manifest.get("hypervolume_box")
+    if stored is not None:
+        ideal, nadir = (tuple(map(float, stored[key])) for key in ("ideal", "nadir"))
+        return StatedBox(tuple(stored["axes"]), ideal, nadir, stored["origin"], str(stored.get("note") or "")), ""
+    objectives, reference = manifest["objectives"], manifest.get("hypervolume_reference")
+    front = true_front_of(manifest)[0]
+    losses = (manifest.get("selection") or {}).get("guess_losses") or []
+    if reference is not None and front is None:
+        losses = [value for value, o in zip(reference, objectives, strict=True) if o["column"] != SPARSITY_OBJECTIVE]
+    try:
+        box = box_by_rule(objectives, losses, front)
+    except ValueError as error:
+        if reference is None and "not known" in str(error):
+            return None, "the manifest, of an earlier version, states no nadir yet; the next `sweep run` of the grid file states it"
+        return None, str(error)
+    norm = next((v for v, o in zip(reference or [], objectives, strict=False) if o["column"] == SPARSITY_OBJECTIVE), None)
+    note = ""
+    if reference is not None and front is not None:
+        note = "the reference stored by an earlier version is not used"
+    elif reference is not None:
+        note = "the nadir of the losses is the reference that an earlier version stored"
+        if norm is not None:
+            note += f", whose {norm:g} for sparsity is a GrOWL norm and is not used"
+    return replace(box, note=note), ""
+
+
+def box_axes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the columns on which the fronts of a sweep are compared, whether or not the manifest states a box."""
+    stored = manifest.get("hypervolume_box")
+    if stored is not None:
+        return tuple(stored["axes"])
+    has_front = true_front_of(manifest)[0] is not None
+    return tuple(_axis(objective, has_front) for objective in manifest["objectives"])
+
+
+def is_box(value: object, objectives: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a value is one that a run writes under `hypervolume_box` in the manifest; None is, too."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or value.get("origin") not in _FROM or not _is_line(value.get("note", "")):
+        return False
+    axes, ideal, nadir = (value.get(key) for key in ("axes", "ideal", "nadir"))
+    if not all(isinstance(one, list) and len(one) == len(objectives) for one in (axes, ideal, nadir)):
+        return False
+    assert isinstance(axes, list) and isinstance(ideal, list) and isinstance(nadir, list)  # noqa: PT018
+    if not all(map(_is_number, (*ideal, *nadir))):
+        return False
+    for axis, objective, low, high in zip(axes, objectives, ideal, nadir, strict=True):
+        column = objective.get("column")
+        if axis != column and not (column == SPARSITY_OBJECTIVE and axis in _SHARES):
+            return False
+        if not (low > high if objective.get("sense", "min") == "max" else low < high):
+            return False
+    return True
+
+
+def true_front_of(manifest: Mapping[str, Any]) -> tuple[NDArray[np.float64] | None, str | None]:
     """Return the exact front that a manifest holds, and what is wrong with it.
 
     Returns:

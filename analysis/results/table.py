@@ -14,7 +14,9 @@ from analysis.results.columns import (
     ACCURACY,
     DEVICE_SECONDS,
     MEAN,
+    PARAMETERS_KEPT,
     PHASES,
+    ROWS_KEPT,
     SPARSITY_OBJECTIVE,
     SPARSITY_RATE,
     SPLITS,
@@ -25,7 +27,16 @@ from analysis.results.columns import (
     wall_column,
 )
 from analysis.results.manifest import ResultsError as ResultsError
-from analysis.results.manifest import SelectionRule, read_latest_plan, read_manifest, selection_of, true_front_of
+from analysis.results.manifest import (
+    SelectionRule,
+    StatedBox,
+    box_axes,
+    read_latest_plan,
+    read_manifest,
+    selection_of,
+    stated_box,
+    true_front_of,
+)
 from analysis.results.mirror import Mirror, is_address, trial_of
 from analysis.results.parquet import latest_attempts, parquet_files, read_files, to_frame
 from analysis.results.sanitize import only_usable
@@ -110,6 +121,21 @@ class ResultTable:
         return true_front_of(self.manifest)[0]
 
     @cached_property
+    def axes(self) -> tuple[str, ...]:
+        """The columns on which fronts are compared, one for each of `objectives`, whether or not the manifest states a box."""
+        return box_axes(self.manifest)
+
+    @property
+    def stated_box(self) -> StatedBox | None:
+        """The box of the hypervolumes that the manifest states; None if it states none (`no_box` says why)."""
+        return stated_box(self.manifest)[0]
+
+    @property
+    def no_box(self) -> str:
+        """Why there is no box, as a clause for the reader; empty if there is one."""
+        return stated_box(self.manifest)[1]
+
+    @cached_property
     def planned_ids(self) -> tuple[str, ...]:
         """Ids of the trials in the latest plan, each once; without a plan, the ids of the rows."""
         if self.plan is None:
@@ -125,7 +151,8 @@ class ResultTable:
         """Return objectives as numbers that are to be minimised.
 
         Args:
-            columns: columns of `frame`; default: the objectives of the manifest. A column whose sense in the manifest is `max` is negated.
+            columns: columns of `frame`, `ROWS_KEPT` or `PARAMETERS_KEPT`; default: the objectives of the manifest. A column whose sense in
+                the manifest is `max` is negated.
 
         Returns:
             Shape (n_points, n_objectives), one row for each row of `frame`; NaN where there is no value.
@@ -134,7 +161,21 @@ class ResultTable:
             KeyError: a column is not in `frame`.
         """
         names = [o["column"] for o in self.objectives] if columns is None else list(columns)
-        return np.asarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan) * self.signs(names))
+        shares = {ROWS_KEPT: self._rows_kept, PARAMETERS_KEPT: self._parameters_kept}
+        values = np.empty((len(self.frame), len(names)))
+        for i, name in enumerate(names):
+            values[:, i] = shares[name]() if name in shares else self._numbers(name)
+        return np.asarray(values * self.signs(names))
+
+    def _numbers(self, column: str) -> NDArray[np.float64]:
+        return np.asarray(self.frame[column].to_numpy(dtype=np.float64, na_value=np.nan))
+
+    def _rows_kept(self) -> NDArray[np.float64]:
+        return np.asarray(1 - self._numbers(SPARSITY_RATE))
+
+    def _parameters_kept(self) -> NDArray[np.float64]:
+        all_of_them = self._numbers("n_params")
+        return np.asarray(1 - self._numbers("removable_params") / np.where(all_of_them > 0, all_of_them, np.nan))
 
     def signs(self, columns: Sequence[str]) -> NDArray[np.float64]:
         """Return -1 for each column that is an objective to maximise, otherwise 1; shape (n_columns,)."""

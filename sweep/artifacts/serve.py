@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from analysis.measures.costs import Costs
+from analysis.pareto.dominance import Mode
 from analysis.report.page import render_report
 from analysis.results.table import ResultTable, read_results
 from sweep.errors import UserError
@@ -199,22 +200,25 @@ class ServeError(UserError):
     """The report cannot be served; the message states why and what to do."""
 
 
-def serve(folder: str | Path, port: int, show: Callable[[str], None], eps: float = 0.0, costs: Costs | None = None) -> None:
+def serve(
+    folder: str | Path, port: int, show: Callable[[str], None], eps: float = 0.0, costs: Costs | None = None, mode: Mode = "range"
+) -> None:
     """Serve the live report of a results folder until this process is interrupted (SIGINT) or ended (SIGTERM).
 
     Args:
         folder: the results folder, as a path or the text of an address.
         port: port on 127.0.0.1; 0 chooses a free one.
         show: called once with the report's address, as soon as it can be opened.
-        eps: initial position of the tolerance slider, >= 0, in objective units.
+        eps: initial position of the tolerance slider, >= 0.
         costs: prices that replace those of the grid file.
+        mode: what eps is relative to, as in `analysis.label_points`.
 
     Raises:
         ServeError: the port is in use or forbidden.
         ResultsError, StoreError: the folder cannot be read as results.
     """
     with opened(port) as server:
-        live = LivePage(folder, partial(_rendered, eps=eps, costs=costs))
+        live = LivePage(folder, partial(_rendered, eps=eps, costs=costs, mode=mode))
         server.live = live
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
@@ -243,8 +247,8 @@ def opened(port: int) -> "Iterator[LoopbackServer]":
         yield server
 
 
-def _rendered(table: ResultTable, version: int, eps: float, costs: Costs | None) -> str:
-    return render_report(table, eps=eps, costs=costs, live=version)
+def _rendered(table: ResultTable, version: int, eps: float, costs: Costs | None, mode: Mode) -> str:
+    return render_report(table, eps=eps, mode=mode, costs=costs, live=version)
 
 
 class LoopbackServer(ThreadingHTTPServer):

@@ -18,6 +18,7 @@ from sweep.cli.types import ResultsPlace, address_option, limit_option, run_opti
 from sweep.terminal import echo
 
 if TYPE_CHECKING:
+    from analysis.pareto.dominance import Mode
     from sweep.execution.options import RunOptions
 
 EXIT_CODES = "Exit codes: 0 complete, 2 wrong input, 3 finished with failed trials, 130 interrupted."
@@ -72,7 +73,15 @@ _eps_option = click.option(
     callback=_finite,
     default=0.0,
     show_default=True,
-    help="Tolerance of the dominance filter, in objective units.",
+    help="Tolerance of the dominance filter; see --eps-mode.",
+)
+_eps_mode_option = click.option(
+    "--eps-mode",
+    "mode",
+    type=click.Choice(["range", "ideal", "absolute"]),
+    default="range",
+    show_default=True,
+    help="What --eps is: a share of each objective's range on the front, a share of the ideal point, or a number in the objectives' units.",
 )
 
 
@@ -210,6 +219,7 @@ def status(folder: str | Path, watch: bool, form: str) -> int:
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
+@_eps_mode_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, readable=False, path_type=Path),
@@ -224,7 +234,7 @@ def status(folder: str | Path, watch: bool, form: str) -> int:
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="With --serve: the port on 127.0.0.1; default: any free port.")
 @_price_options
 @reports_errors
-def report(folder: str | Path, eps: float, out: Path | None, serve: bool, port: int | None, **prices: float | None) -> int:
+def report(folder: str | Path, eps: float, mode: "Mode", out: Path | None, serve: bool, port: int | None, **prices: float | None) -> int:
     """Write the HTML report of the results in DIR; this works during a run, too.
 
     Prices come from the grid file's `costs`; the options replace them.
@@ -246,22 +256,23 @@ def report(folder: str | Path, eps: float, out: Path | None, serve: bool, port: 
             raise click.UsageError("--serve writes no file, so --out cannot be combined with it\n  hint: leave one of them out")
         from sweep.artifacts.serve import serve as serve_report
 
-        serve_report(folder, port or 0, lambda address: echo(f"live report: {address} (Ctrl-C ends it)"), eps=eps, costs=costs)
+        serve_report(folder, port or 0, lambda address: echo(f"live report: {address} (Ctrl-C ends it)"), eps=eps, mode=mode, costs=costs)
         return 0
     if port is not None:
         raise click.UsageError("--port needs --serve\n  hint: add --serve, or leave --port out")
     from analysis.report.page import write_report
 
-    echo(write_report(folder, out, eps=eps, costs=costs), is_data=True)
+    echo(write_report(folder, out, eps=eps, mode=mode, costs=costs), is_data=True)
     return 0
 
 
 @cli.command()
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @_eps_option
+@_eps_mode_option
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json", "markdown", "latex"]), default="table", show_default=True)
 @reports_errors
-def front(folder: str | Path, eps: float, form: str) -> int:
+def front(folder: str | Path, eps: float, mode: "Mode", form: str) -> int:
     """Print the trials of DIR that no other trial dominates.
 
     \b
@@ -271,7 +282,7 @@ def front(folder: str | Path, eps: float, form: str) -> int:
     from analysis.decide.front import front_text
     from analysis.results.table import read_results
 
-    echo(front_text(folder, eps, form), is_data=form in _FOR_PROGRAMS)
+    echo(front_text(folder, eps, form, mode), is_data=form in _FOR_PROGRAMS)
     for reason in read_results(folder).unreadable:
         echo(f"unreadable: {reason}", err=True)
     return 0

@@ -32,7 +32,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, text: str | Non
     try:
         return None if text is None else [float(number) for number in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"numbers separated by commas expected, found {text!r}, for example 660,2.3,2.3") from None
+        raise click.BadParameter(f"numbers separated by commas expected, found {text!r}, for example 1,2.3,2.3") from None
 
 
 def _name_unreadable(reasons: Iterable[str]) -> None:
@@ -98,7 +98,7 @@ def pick(
     "--reference",
     metavar="V,V,...",
     callback=_numbers,
-    help="Reference point of the hypervolumes, one number per objective; default: that of the manifests.",
+    help="Nadir of the hypervolumes' box, one number per objective (sparsity: a share up to 1); default: that of the manifests.",
 )
 @click.option(
     "--figure",
@@ -112,6 +112,8 @@ def compare(
     first: Path, second: Path, studies: tuple[str, str] | None, reference: list[float] | None, figure: Path | None, form: str
 ) -> int:
     """Compare two fronts by their hypervolumes, with the difference over seeds, and by how far each must be shifted to dominate the other.
+
+    A hypervolume is the share of a box, stated in the output, that a front dominates; sparsity is the share of the network that is kept.
 
     Both sweeps need the same objectives. Intervals need at least two seeds in each sweep.
 
@@ -150,7 +152,7 @@ def compare(
 def suggest(folder: str | Path, n: int, study: str | None, append: Path | None, form: str) -> int:
     """Propose preference vectors where the front of DIR has gaps, the most promising first.
 
-    Each is printed with the two points on either side of the gap and the hypervolume that it could add.
+    Each is printed with the two points on either side of the gap and the share of the hypervolume that it could add.
 
     \b
     Example:

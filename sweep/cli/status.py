@@ -32,7 +32,7 @@ def show(status: Status) -> str:
     if len(status.failures) > _MAX_FAILURES:
         lines.append(f"{len(status.failures) - _MAX_FAILURES} more failed: `sweep status {status.folder} --format json` lists all")
     if status.n_beyond_reference:
-        lines.append(f"finished trials beyond the hypervolume reference, which add nothing to the hypervolume: {status.n_beyond_reference}")
+        lines.append(f"finished trials beyond the nadir of the hypervolume, which add nothing to it: {status.n_beyond_reference}")
     if status.used.n_timed:
         lines.append(used_line(status.used))
     lines += [f"unreadable: {text}" for text in status.unreadable]

@@ -12,9 +12,8 @@ from sweep.errors import SweepError
 from sweep.execution.failures import FailedTrials
 from sweep.execution.log import relative_log
 from sweep.grid.load import GridText, Study, SweepConfig
-from sweep.grid.resolve import ANCHOR_STUDY
+from sweep.grid.resolve import ANCHOR_STUDY, hypervolume_box
 from sweep.monitor.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Outcome, Timing
-from sweep.planning.hypervolume_reference import beyond_results
 from sweep.planning.inherit import Inherited, inherit, network_start
 from sweep.planning.manifest import manifest_of, refuse_changed_source
 from sweep.planning.pack_job import PackJob, TrialJob
@@ -164,7 +163,7 @@ class SweepRun:
             self.store.compact()
             self.store.remove_checkpoints()  # checkpoints whose trials ended in different packs
         self.store.remove_temporaries()
-        has_new_reference = self._settle_hypervolume_reference()
+        has_new_box = self.store.settle_hypervolume_box(hypervolume_box(self.config, self.config.problem.facts))
         if not plan.n_todo:
             self.store.control.clear_stop()
             self.store.control.lift_pause()
@@ -181,22 +180,7 @@ class SweepRun:
         else:
             exit_code = EXIT_COMPLETE if set(counts) <= {"ok"} else EXIT_FAILED_TRIALS
         states = dict(sorted(counts.items()))
-        return Outcome(self.store.root, exit_code, len(self.trials), states, n_trained, is_interrupted, message, timing, has_new_reference)
-
-    def _settle_hypervolume_reference(self) -> bool:
-        """Write or raise the hypervolume reference once every trial of the grid file has ended, and return whether it changed."""
-        if self.config.hypervolume_reference is not None:
-            return self.store.settle_hypervolume_reference(self.config.hypervolume_reference, is_given=True)
-        complete = self.store.complete()
-        if any(trial.trial_id not in complete for trial in self._all_trials) or "ok" not in complete.values():
-            return False
-        manifest = self.store.manifest() or {}
-        if self.store.has_given_reference():
-            return False
-        rows = self.store.read_rows(columns=["objective.sparsity"]).to_pylist()
-        finished = [row["objective.sparsity"] for row in rows if row["state"] == "ok"]
-        reference = beyond_results(self.config.problem.facts, finished, manifest.get("hypervolume_reference"))
-        return self.store.settle_hypervolume_reference(reference, is_given=False)
+        return Outcome(self.store.root, exit_code, len(self.trials), states, n_trained, is_interrupted, message, timing, has_new_box)
 
     def _from_anchor_runs(self) -> tuple[float, ...] | None:
         """Return the reference point in the manifest, computing it the first time; None before the anchor runs are complete."""

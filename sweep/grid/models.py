@@ -277,7 +277,13 @@ class GridConfig(BaseModel):
     """Reference point a of the Chebyshev form: one number per objective (sparsity, then the tasks) in the unit of the scaled objectives,
     or `auto`: a tenth below the best losses of anchor runs (one dense trial per task), which are trained first; default: zeros."""
     hypervolume_reference: Point | None = None
-    """Reference point of the hypervolume, one number per objective, in the objectives' units; default: from the first complete results."""
+    """Nadir of the hypervolume, one number per objective: the share of the network that is kept for sparsity (at most 1), the losses in
+    their units; default: 1 and the loss of a constant guess, or the exact front's nadir. A larger number for sparsity is a GrOWL norm of
+    an earlier version and counts as 1."""
+    hypervolume_ideal: Point | None = None
+    """Ideal of the hypervolume, one number per objective, in the same units; default: zeros, or the exact front's ideal."""
+    hypervolume_sparsity: Literal["rows", "parameters"] = "rows"
+    """What the hypervolume counts for sparsity: the share of rows that are not zero, or of parameters that compression keeps."""
     studies: Annotated[tuple[StudyConfig, ...], Field(min_length=1, max_length=1000)] | None = None
     """Several studies in one sweep; without this key there is one study, named main."""
 

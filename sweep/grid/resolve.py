@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -18,8 +18,11 @@ from sweep.store.remote.address import Address, is_address
 from trainer.catalog import METHODS, MODELS, PROBLEMS, MethodEntry
 from trainer.problems.custom.factory import OwnProblem, is_own
 from trainer.problems.custom.source import BatchError, ProblemError
-from trainer.problems.facts import ProblemFacts
+from trainer.problems.facts import SPARSITY, ProblemFacts
 from trainer.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from sweep.store.manifest import StatedBox
 
 KeyPath = tuple[str, ...]
 
@@ -383,12 +386,52 @@ def _trainings(
 def _length_mistakes(config: GridConfig, facts: ProblemFacts) -> list[Mistake]:
     names = facts.objectives
     mistakes = []
-    for key in ("reference_point", "hypervolume_reference"):
-        point = config.given_reference if key == "reference_point" else config.hypervolume_reference
+    points = {
+        "reference_point": config.given_reference,
+        "hypervolume_reference": config.hypervolume_reference,
+        "hypervolume_ideal": config.hypervolume_ideal,
+    }
+    for key, point in points.items():
         if point is not None and len(point) != len(names):
             rule = f"one number per objective expected ({len(names)} = {', '.join(names)})"
             mistakes.append(Mistake((key,), rule, shown(list(point)), f"this list has {len(point)}"))
+    given = [key for key in ("hypervolume_reference", "hypervolume_ideal") if points[key] is not None]
+    if given and not mistakes:
+        try:
+            hypervolume_box(config, facts)
+        except ValueError as error:
+            found = shown(list(points[given[0]] or ()))
+            mistakes.append(Mistake((given[0],), str(error), found, "give `hypervolume_ideal`, too, if losses can be below 0"))
     return mistakes
+
+
+def objective_entries(facts: ProblemFacts) -> list[dict[str, str]]:
+    """Return the objectives of a problem as the manifest stores them."""
+    sparsity = [{"name": SPARSITY, "column": "objective.sparsity", "sense": "min", "unit": "GrOWL norm"}] if facts.has_sparsity else []
+    losses = [
+        {"name": task, "column": f"loss.validation.{task}", "sense": "min", "unit": unit}
+        for task, unit in zip(facts.tasks, facts.loss_units, strict=True)
+    ]
+    return [*sparsity, *losses]
+
+
+def hypervolume_box(config: GridConfig, facts: ProblemFacts) -> "StatedBox":
+    """Return the box of a sweep's hypervolumes: what the grid file gives, and otherwise what follows from the problem alone.
+
+    Raises:
+        ValueError: the nadir is not worse than the ideal in some objective.
+    """
+    from sweep.store.manifest import box_by_rule  # not above: it imports numpy and pyarrow
+
+    front = facts.front_corners or (facts.true_front() if facts.true_front else None)
+    return box_by_rule(
+        objective_entries(facts),
+        facts.guess_losses,
+        front,
+        ideal=config.hypervolume_ideal,
+        nadir=config.hypervolume_reference,
+        sparsity=config.hypervolume_sparsity,
+    )
 
 
 def _ordered(studies: Sequence[Study]) -> tuple[tuple[Study, ...], list[Mistake]]:

@@ -43,8 +43,8 @@ class Outcome:
     """Why the sweep ended before everything was complete; with exit code 2, what the user has to fix."""
     timing: Timing
     """The timing of the whole run, which all its sweeps share."""
-    has_new_reference: bool = False
-    """Whether the run wrote or raised the hypervolume reference."""
+    has_new_box: bool = False
+    """Whether the run wrote or replaced the box of the hypervolumes."""
 
     @property
     def n_left(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sweep.monitor.progress import Snapshot
 from sweep.monitor.usage import Used, used_in
-from sweep.planning.hypervolume_reference import n_beyond
+from sweep.planning.hypervolume import n_beyond
 from sweep.store.records import is_live
 from sweep.store.remote.path import StorePath
 from sweep.store.store import Store, StoreError
@@ -48,7 +48,7 @@ class Status:
     unreadable: tuple[str, ...]
     snapshot: Snapshot
     n_beyond_reference: int = 0
-    """Number of finished trials that lie beyond the hypervolume reference; not updated while the sweep is watched."""
+    """Number of finished trials that lie beyond the nadir of the hypervolume's box; not updated while the sweep is watched."""
     used: Used = field(default_factory=Used)
     """The device time and energy of the complete trials; not updated while the sweep is watched."""
 

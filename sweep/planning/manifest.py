@@ -6,7 +6,7 @@ from typing import Any
 
 from sweep.errors import SweepError
 from sweep.grid.load import Study, SweepConfig
-from sweep.grid.resolve import ANCHOR_STUDY
+from sweep.grid.resolve import ANCHOR_STUDY, hypervolume_box, objective_entries
 from sweep.store.manifest import selection_rule
 from sweep.store.remote.path import StorePath
 from sweep.store.schema import SCHEMA_VERSION
@@ -14,7 +14,6 @@ from sweep.store.store import StoreError
 from trainer.catalog import METHODS, read_by
 from trainer.problems.custom.factory import OwnProblem
 from trainer.problems.custom.source import ProblemError, changed_modules
-from trainer.problems.facts import SPARSITY
 
 
 def fingerprint_of(config: SweepConfig) -> str:
@@ -68,7 +67,6 @@ def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
     if isinstance(config.problem.entry, OwnProblem):
         problem["sources"] = dict(config.problem.entry.source.digests)
     reference = list(config.given_reference or [0.0] * len(facts.objectives))
-    sparsity = [{"name": SPARSITY, "column": "objective.sparsity", "sense": "min", "unit": "GrOWL norm"}] if facts.has_sparsity else []
     return {
         "schema_version": SCHEMA_VERSION,
         "name": config.name,
@@ -81,15 +79,8 @@ def manifest_of(config: SweepConfig, created: str) -> dict[str, Any]:
         "scaling": config.scaling,
         "reference_point": config.reference_point if config.has_auto_reference else reference,
         "reference_point_values": None if config.has_auto_reference else reference,
-        "objectives": [
-            *sparsity,
-            *(
-                {"name": task, "column": f"loss.validation.{task}", "sense": "min", "unit": unit}
-                for task, unit in zip(facts.tasks, facts.loss_units, strict=True)
-            ),
-        ],
-        "hypervolume_reference": list(config.hypervolume_reference) if config.hypervolume_reference else None,
-        "hypervolume_reference_given": config.hypervolume_reference is not None,
+        "objectives": objective_entries(facts),
+        "hypervolume_box": hypervolume_box(config, facts).record(),
         "true_front": [list(point) for point in facts.true_front()] if facts.true_front else None,
     }
 

@@ -4,22 +4,29 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from analysis.results.columns import PARAMETERS_KEPT as PARAMETERS_KEPT
+from analysis.results.columns import ROWS_KEPT as ROWS_KEPT
 from analysis.results.manifest import SelectionRule as SelectionRule
-from analysis.results.manifest import is_selection
+from analysis.results.manifest import StatedBox as StatedBox
+from analysis.results.manifest import box_by_rule as box_by_rule
+from analysis.results.manifest import is_box, is_selection
 from analysis.results.manifest import selection_of as selection_of
 from analysis.results.manifest import selection_rule as selection_rule
+from analysis.results.manifest import stated_box as stated_box
 from sweep.store.errors import StoreError, UnreadableError
 from sweep.store.files import checked_name, finite, read_json, write_first, write_json
 from sweep.store.folder import Folder
-from sweep.store.records import Plans, is_line, is_point
+from sweep.store.records import is_line, is_point
 from sweep.store.remote.path import StorePath
 from sweep.store.schema import READABLE_VERSIONS, SCHEMA_VERSION
 
 _NOT_IDENTITY = (
     *("schema_version", "created", "name", "versions", "true_front", "studies", "backends", "selection"),
-    *("hypervolume_reference", "hypervolume_reference_given", "reference_point_values"),
+    *("hypervolume_box", "hypervolume_reference", "hypervolume_reference_given", "reference_point_values"),
 )
 _ABSENT = object()
+_STRENGTH = {"ends": 1, "grid file": 2}
+"""Origins of a box, any other being 0; see `Manifest.settle_hypervolume_box`."""
 
 
 class Manifest:
@@ -27,11 +34,10 @@ class Manifest:
 
     Args:
         folder: the results folder.
-        plans: the plans of the folder, which show the origin of a stored hypervolume reference.
     """
 
-    def __init__(self, folder: Folder, plans: Plans) -> None:
-        self._folder, self._plans = folder, plans
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
         self._path = folder.root / "manifest.json"
         self._tasks: tuple[str, ...] | None = None
 
@@ -54,7 +60,7 @@ class Manifest:
         """Prepare the folder for a run of the sweep that `manifest` describes. The caller must hold the lock.
 
         The first run writes the manifest. In later runs it must agree with the stored one (`agreed_manifest`): new studies are added,
-        stored studies that this run does not contain are kept, and the hypervolume reference and the reference point are left
+        stored studies that this run does not contain are kept, and the box of the hypervolume and the reference point are left
         unchanged.
 
         Raises:
@@ -70,39 +76,28 @@ class Manifest:
         if agreed != stored:
             write_json(self._path, agreed)
 
-    def has_given_reference(self) -> bool:
-        """Return whether the manifest's hypervolume reference was given in a grid file and is therefore never adjusted.
+    def settle_hypervolume_box(self, box: StatedBox) -> bool:
+        """Write the box of the hypervolumes into the manifest if it is to replace the stored one. The caller must hold the lock.
 
-        Manifests of earlier versions do not record this. For them the reference counts as given if the config of some plan has the
-        same value.
-        """
-        manifest = self.known()
-        reference, is_given = manifest.get("hypervolume_reference"), manifest.get("hypervolume_reference_given")
-        if reference is None or is_given is not None:
-            return bool(is_given)
-        return any(config.get("hypervolume_reference") == reference for config in self._plans.configs())
-
-    def settle_hypervolume_reference(self, reference: Sequence[float], *, is_given: bool) -> bool:
-        """Write the hypervolume reference into the manifest, replacing an earlier one. The caller must hold the lock.
-
-        Args:
-            reference: shape (n_objectives,), in objective units.
-            is_given: whether it comes from the grid file. A given reference is replaced only by another given one.
+        A box from the grid file replaces any other, one from the ends of a placed front replaces any other but that, and one by rule is
+        written only if there is none, or if the grid file now measures sparsity on another axis.
 
         Returns:
-            Whether the reference changed.
+            Whether the stored box changed.
 
         Raises:
-            StoreError: the shape is wrong, or a value is not finite.
+            StoreError: the box does not fit the manifest's objectives.
         """
-        values = self._checked_point("a hypervolume reference", reference)
-        if not is_given and self.has_given_reference():
-            return False
-        manifest = self.known()
-        settled = {**manifest, "hypervolume_reference": values, "hypervolume_reference_given": is_given}
-        if settled != manifest:
-            write_json(self._path, settled)
-        return bool(manifest.get("hypervolume_reference") != values)
+        manifest, asked = self.known(), box.record()
+        if not is_box(asked, manifest["objectives"]):
+            raise StoreError(f"a box expects axes of the objectives and an ideal better than the nadir, found {asked}", self._path)
+        stored = manifest.get("hypervolume_box")
+        if stored is not None:
+            is_weaker = _STRENGTH.get(box.origin, 0) < max(1, _STRENGTH.get(stored["origin"], 0))
+            if stored == asked or (is_weaker and stored["axes"] == asked["axes"]):
+                return False
+        write_json(self._path, {**manifest, "hypervolume_box": asked})
+        return True
 
     def fix_reference_point(self, values: Sequence[float]) -> None:
         """Write the values that `reference_point: auto` stands for into the manifest, once. The caller must hold the lock.
@@ -199,6 +194,7 @@ def manifest_mistake(manifest: Mapping[str, Any]) -> str | None:
         "objectives": all(all(map(is_line, _texts(item, "name", "column", "sense", "unit"))) for item in manifest["objectives"]),
         "hypervolume_reference": is_point(manifest.get("hypervolume_reference")),
         "hypervolume_reference_given": isinstance(manifest.get("hypervolume_reference_given", False), bool),
+        "hypervolume_box": is_box(manifest.get("hypervolume_box"), manifest["objectives"]),
         "reference_point_values": is_point(manifest.get("reference_point_values")),
         "selection": is_selection(manifest.get("selection"), len(manifest["tasks"])),
         "backends": isinstance(backends, dict) and all(isinstance(one, dict) and is_line(one.get("backend")) for one in backends.values()),
@@ -240,7 +236,7 @@ def agreed_manifest(stored: dict[str, Any], asked: Mapping[str, Any], root: Stor
     """Return the stored manifest with the new studies and the schema version of the requested manifest.
 
     The two must agree, except in `created`, `name`, `versions`, `backends`, `true_front` and `selection` (which follow from the
-    problem), and in the points that are determined later (`hypervolume_reference`, `reference_point_values`). These keep their stored
+    problem), and in `hypervolume_box` and the points that are determined later (`reference_point_values`). These keep their stored
     values. A folder of an earlier version that has no `selection` receives it. Stored studies that this run does not contain are kept.
 
     Args:

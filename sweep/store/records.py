@@ -121,10 +121,6 @@ class Plans:
             self._latest = (newest, read_plan(newest))
         return self._latest[1]
 
-    def configs(self) -> list[dict[str, Any]]:
-        """Return the config of each plan, in no particular order; empty for a plan that has none."""
-        return [read_plan(path).get("config", {}) for path in self._folder.plans().values()]
-
 
 def read_plan(path: StorePath) -> dict[str, Any]:
     """Read and check a plan.

@@ -15,7 +15,7 @@ from sweep.store.errors import StoreError, StoreWriteError, UnreachableError, Un
 from sweep.store.files import Blobs, read_json
 from sweep.store.folder import SUFFIX, Finding, Folder, make_writable, problems_of, what_to_do
 from sweep.store.lock import Claims, FolderLock, Lock, LockedError
-from sweep.store.manifest import Manifest
+from sweep.store.manifest import Manifest, StatedBox
 from sweep.store.records import Latencies, Live, Plans, read_plan
 from sweep.store.remote.path import RemotePath, StorePath, concurrently, store_path
 from sweep.store.rows import Rows
@@ -44,7 +44,7 @@ class Store:
         self.control = Control(self.root)
         self._folder = Folder(self.root)
         self._plans = Plans(self._folder)
-        self._manifest = Manifest(self._folder, self._plans)
+        self._manifest = Manifest(self._folder)
         self._blobs = Blobs(self.root)
         self._rows = Rows(self._folder, self._manifest, self._blobs)
         self._checkpoints = Checkpoints(self._folder, self._rows)
@@ -167,16 +167,12 @@ class Store:
         """Prepare the folder for a run of the sweep that `manifest` describes. The caller must hold the lock."""
         self._manifest.create(manifest)
 
-    def has_given_reference(self) -> bool:
-        """Return whether the manifest's hypervolume reference was given in a grid file and is therefore never adjusted."""
-        return self._manifest.has_given_reference()
-
-    def settle_hypervolume_reference(self, reference: Sequence[float], *, is_given: bool) -> bool:
-        """Write the hypervolume reference, shape (n_objectives,), into the manifest, and return whether it changed.
+    def settle_hypervolume_box(self, box: StatedBox) -> bool:
+        """Write the box of the hypervolumes into the manifest if it is to replace the stored one, and return whether it changed.
 
         The caller must hold the lock.
         """
-        return self._manifest.settle_hypervolume_reference(reference, is_given=is_given)
+        return self._manifest.settle_hypervolume_box(box)
 
     def fix_reference_point(self, values: Sequence[float]) -> None:
         """Write the values that `reference_point: auto` stands for into the manifest, once. The caller must hold the lock."""

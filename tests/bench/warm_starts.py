@@ -11,7 +11,8 @@ cold one only in its first weights; batches, multipliers, moments, learning rate
 
 The script prints for each start and schedule, as means and standard deviations over the seeds:
 
-- `hypervolume`: of (1 - SR, test losses of the two tasks) below the reference (1, 1.5, 1.5), of sparse and dense trials; larger is better;
+- `hypervolume`: of (1 - SR, test losses of the two tasks) in the box from 0 to (1, 1.5, 1.5) of volume 2.25, of sparse and dense
+  trials; larger is better;
 - `SR`, `accuracy`, `loss`: means over the sparse trials, the latter two on test data;
 - `reached`: the share of trials whose scalarised validation value (max k_t L_t over the tasks, in phase 2, when rows have been removed
   for good) falls to the value at which the cold trial of the same k and seed was kept after the baseline; `epochs`: the median over the

@@ -189,6 +189,15 @@ CASES = {
     "hypervolume": Case(
         "hypervolume_reference: [1, 2]", "2:24: hypervolume_reference: one number per objective expected", "[1.0, 2.0]", "this list has 2"
     ),
+    "ideal of the hypervolume": Case(
+        "hypervolume_ideal: [1, 2]", "2:20: hypervolume_ideal: one number per objective expected", "[1.0, 2.0]", "this list has 2"
+    ),
+    "box without a range": Case(
+        "hypervolume_reference: [1, 0, 2]",
+        "2:24: hypervolume_reference: left: a nadir worse than the ideal expected, found ideal = 0, nadir = 0",
+        "[1.0, 0.0, 2.0]",
+        "give `hypervolume_ideal`, too, if losses can be below 0",
+    ),
     "preferences by a wrong name": Case("preferences: papr", "2:14: preferences: paper expected", "papr", "did you mean `paper`?"),
     "preferences of a wrong type": Case(
         "preferences: 3", "2:14: preferences: `paper`, or a mapping with one of simplex, list, file", "3", "{file: k.csv}"

@@ -87,7 +87,6 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
             store.publish(row, [{"epoch": 1, "phase": "dense"}], weights=trial.trial_id.encode())
             if number == 1:
                 store.compact()
-        store.settle_hypervolume_reference((20.0, 2.0, 2.0), is_given=False)
     return folder
 
 

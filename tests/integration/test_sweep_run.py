@@ -165,9 +165,9 @@ def test_a_run_trains_everything_and_leaves_nothing_running(undisturbed: Seen) -
     assert "training" in ended.stdout
     assert ended.stdout.rstrip().endswith(f"report: {folder / 'out' / 'report.html'}")
     assert "Traceback" not in ended.stderr
-    reference = Store(folder / "out").manifest()["hypervolume_reference"]  # type: ignore[index]
-    assert reference[0] >= max(row["objective.sparsity"] for row in rows.values())
-    assert reference[1:] == pytest.approx([2.302585] * 2, abs=1e-6)
+    box = Store(folder / "out").manifest()["hypervolume_box"]  # type: ignore[index]
+    assert (box["axes"][0], box["ideal"], box["origin"]) == ("1 - sparsity_rate", [0.0, 0.0, 0.0], "rule")
+    assert box["nadir"] == pytest.approx([1.0, 2.302585, 2.302585], abs=1e-6)
 
 
 def test_the_dashboard_names_packs_and_trials(undisturbed: Seen) -> None:

@@ -84,7 +84,7 @@ class Structure:
     """Masks and ties of the regularised layers of a pack.
 
     Args:
-        weights: weight name -> the pack's stacked tensor.
+        weights: weight name -> the pack's stacked tensor; its values are those of the initial network.
         settings: the settings of GrOWL.
         n_models: number of models in the pack.
         device: device of the pack.
@@ -109,6 +109,7 @@ class Structure:
     ) -> None:
         self._zero = torch.zeros(n_models, device=device)
         self.layers = {name: Layer.of(weight, settings, (group_sizes or {}).get(name, 1)) for name, weight in weights.items()}
+        self._initial_lengths = {name: row_norms(layer.weight.detach()).mean(dim=1, keepdim=True) for name, layer in self.layers.items()}
         shapes = {name: layer.weight.shape for name, layer in self.layers.items()}
         self.masks = {name: torch.ones(shape[0], shape[2], dtype=torch.bool, device=device) for name, shape in shapes.items()}
         self.labels = {name: torch.full_like(mask, UNTIED, dtype=torch.int64) for name, mask in self.masks.items()}
@@ -171,20 +172,22 @@ class Structure:
 
     @torch.no_grad()
     def remove_shortest(self, level: Tensor, share: float) -> None:
-        """Set rows to zero until L0 is no larger than `level`: the shortest of each layer, the same share of every layer.
+        """Set the shortest rows to zero until L0 is no larger than `level`.
+
+        A row's length is measured in units of the mean length that the rows of its layer had in the initial network, so that layers of
+        different widths compete.
 
         Args:
             level: the largest L0, shape (n_models,); models whose level is not finite do not change.
             share: the largest share of a layer's rows that may be zero at this point, in [0, 1).
         """
         ranks, parts, sizes = [], [], []
-        for layer in self.layers.values():
+        for name, layer in self.layers.items():
             norms = row_norms(layer.weight).nan_to_num()
             n = norms.shape[1]
             place = norms.argsort(dim=1, descending=True, stable=True).argsort(dim=1)  # 0: the longest row
-            rank = (n - 1 - place).to(norms) / n
             may_go = place >= n - int(share * n + 1e-9)
-            ranks.append(torch.where(may_go, rank, torch.inf))
+            ranks.append(torch.where(may_go, norms / self._initial_lengths[name], torch.inf))
             parts.append(layer.theta.to(norms)[place] * norms)  # shorter rows may go without changing the weight theta of a longer one
             sizes.append(n)
         if not ranks:

@@ -27,6 +27,9 @@ class ProblemFacts:
     true_front: Callable[[], Sequence[Sequence[float]]] | None = field(default=None, repr=False)
     """Returns points of the exact Pareto front, shape (n_points, n_objectives), for figures; None if it is not known."""
 
+    front_corners: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Ideal and nadir of the exact front, each of shape (n_objectives,), where the points of `true_front` only sample it."""
+
     @property
     def objectives(self) -> tuple[str, ...]:
         """The names of the objectives that a preference vector of the grid file weights, in its order."""

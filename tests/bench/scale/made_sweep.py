@@ -54,7 +54,7 @@ def write_results(config: SweepConfig, n_epochs: int) -> Path:
     root = Path(config.output)
     trials = trials_of(config)
     store = Store(root)
-    store.create({**manifest_of(config, "2026-01-31T12:00:00+00:00"), "hypervolume_reference": [120.0, 2.302585, 2.302585]})
+    store.create(manifest_of(config, "2026-01-31T12:00:00+00:00"))
     planned = [{"trial_id": t.trial_id, "study": t.study, "k": t.preference, "seed": t.seed} for t in trials]
     store.write_plan(1, {"attempt": 1, "started": "2026-01-31T12:00:00+00:00", "command": "sweep run grid.yaml", "trials": planned})
     tasks = config.problem.facts.tasks

@@ -56,10 +56,10 @@ def test_they_are_drawn_and_say_that_they_have_no_k(folder):
 
 
 def test_front_prints_them(folder):
-    assert " none " in front_text(folder, 1e9, "table")
-    records = json.loads(front_text(folder, 1e9, "json"))
+    assert " none " in front_text(folder, 1e9, "table", "absolute")
+    records = json.loads(front_text(folder, 1e9, "json", "absolute"))
     assert sum(record["k"] is None for record in records) == 6
-    lines = list(csv.DictReader(io.StringIO(front_text(folder, 1e9, "csv"))))
+    lines = list(csv.DictReader(io.StringIO(front_text(folder, 1e9, "csv", "absolute"))))
     assert sum(line["k"] == "" for line in lines) == 6
 
 

@@ -13,7 +13,7 @@ CLAIMS = (
     test_store_manifest.test_another_sweep_is_refused_with_every_difference_and_both_values,
     test_store_manifest.test_studies_are_added_and_stay,
     test_store_manifest.test_results_without_a_manifest_are_an_error,
-    test_store_manifest.test_a_given_hypervolume_reference_never_moves,
+    test_store_manifest.test_a_given_box_never_moves_and_that_of_a_placed_front_replaces_the_rule,
     test_records.test_each_run_has_its_number_and_plan,
     test_records.test_a_number_that_a_result_or_checkpoint_bears_is_not_given_again,
     test_rows.test_a_published_row_is_read_back_whole,

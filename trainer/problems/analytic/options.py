@@ -28,8 +28,13 @@ class AnalyticOptions(Checked):
 
     @property
     def worst(self) -> float:
-        """The largest value of an objective on the front, rounded up, which is the reference of the hypervolume."""
+        """The largest value of an objective on the front plus about a tenth, which stands for the loss of a guess."""
         return 1.1
+
+    @property
+    def front_corners(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Ideal and nadir of the front, where the points of `exact.front` are samples; None if these include its ends."""
+        return None
 
     def facts(self) -> ProblemFacts:
         """Return facts with the objectives f1, f2, ..., without pruning, accuracies or units."""
@@ -44,6 +49,7 @@ class AnalyticOptions(Checked):
             n_train=1,
             has_sparsity=False,
             true_front=lambda: front(self.function, self.n_objectives),
+            front_corners=self.front_corners,
         )
 
 
@@ -89,6 +95,16 @@ class DtlzOptions(AnalyticOptions):
         """The chosen number of objectives."""
         return self.objectives
 
+    @property
+    def nadir(self) -> float:
+        """The largest value of an objective on the front."""
+        return 1.0
+
+    @property
+    def front_corners(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Ideal and nadir of the front: each objective is 0 where another one is largest."""
+        return (0.0,) * self.objectives, (self.nadir,) * self.objectives
+
 
 @dataclass(frozen=True)
 class Dtlz1Options(DtlzOptions):
@@ -100,6 +116,11 @@ class Dtlz1Options(DtlzOptions):
     def worst(self) -> float:
         """The largest value on the front plus a tenth."""
         return 0.55
+
+    @property
+    def nadir(self) -> float:
+        """The largest value of an objective on the front."""
+        return 0.5
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from synthetic_store import TWO_TASKS, preference_grid, trial_row, write_manifest, write_plan, write_row, write_store
 
-from analysis.decide.compare import ROWS_KEPT, compare, comparison_json, comparison_text
+from analysis.decide.compare import compare, comparison_json, comparison_text
 from analysis.figures.export import write_html
+from analysis.results.columns import PARAMETERS_KEPT, ROWS_KEPT
 from analysis.results.manifest import ResultsError
 from analysis.results.table import ResultTable, read_results
 
@@ -55,22 +56,35 @@ def test_with_one_seed_there_is_no_interval_and_it_says_so(tmp_path):
     assert "bootstrap" not in comparison_text(found)
 
 
-def test_the_reference_is_common_stated_and_never_taken_from_the_results(tmp_path):
+def test_the_box_is_common_stated_and_never_taken_from_the_results(tmp_path):
     a = sweep_of(tmp_path / "a", 1, hypervolume_reference=[120.0, 2.0, 3.0])
     b = sweep_of(tmp_path / "b", 1, hypervolume_reference=[100.0, 2.5, 3.0])
     none = sweep_of(tmp_path / "none", 1, hypervolume_reference=None)
-    assert compare(a, b).reference == (120.0, 2.5, 3.0)
-    assert "the worse one of both manifests" in comparison_text(compare(a, b))
-    assert compare(none, b).reference == (100.0, 2.5, 3.0)
-    assert compare(a, b, reference=[1000, 4, 4]).reference == (1000.0, 4.0, 4.0)
-    assert not any("beyond" in note for note in compare(a, b, reference=[1000, 4, 4]).notes)
-    n_beyond = int((a.ok.values()[:, 0] >= 50).sum())
+    assert (compare(a, b).ideal, compare(a, b).reference) == ((0.0, 0.0, 0.0), (1.0, 2.5, 3.0))
+    assert "the worse nadir of both manifests" in comparison_text(compare(a, b))
+    assert "share of rows kept from 0 to 1, left from 0 to 2.5, right from 0 to 3" in comparison_text(compare(a, b))
+    assert compare(none, b).reference == (1.0, 2.5, 3.0)
+    assert compare(a, b, reference=[1, 4, 4]).reference == (1.0, 4.0, 4.0)
+    assert not any("beyond" in note for note in compare(a, b, reference=[1, 4, 4]).notes)
+    assert any("1000 for sparsity is a GrOWL norm" in note for note in compare(a, b, reference=[1000, 4, 4]).notes)
+    n_beyond = int((a.ok.frame["sparsity_rate"] < 0.5).sum())
     assert 0 < n_beyond < len(a.ok.frame)
-    assert f"a: {n_beyond} finished trials lie beyond the reference and add nothing" in compare(a, b, reference=[50, 4, 4]).notes
-    with pytest.raises(ResultsError, match="no hypervolume reference in either manifest"):
+    assert f"a: {n_beyond} finished trials lie beyond the nadir and add nothing" in compare(a, b, reference=[0.5, 4, 4]).notes
+    with pytest.raises(ResultsError, match="left: a nadir worse than the ideal expected"):
+        compare(a, b, reference=[1, 0, 4])
+    with pytest.raises(ResultsError, match="neither manifest states the box"):
         compare(none, none)
     with pytest.raises(ResultsError, match="expects 3 finite numbers"):
         compare(a, b, reference=[1, 2])
+
+
+def test_manifests_that_count_different_shares_are_compared_by_rows(tmp_path):
+    axes = [PARAMETERS_KEPT, *(f"loss.validation.{task}" for task in TWO_TASKS)]
+    box = {"axes": axes, "ideal": [0, 0, 0], "nadir": [1, 2, 2], "origin": "rule"}
+    a, b = sweep_of(tmp_path / "a", 1), sweep_of(tmp_path / "b", 1, hypervolume_box=box)
+    assert compare(a, b).objectives[0] == ROWS_KEPT
+    assert compare(b, b).objectives[0] == PARAMETERS_KEPT
+    assert any("share of parameters kept" in note for note in compare(b, b).notes)
 
 
 def test_two_architectures_are_compared_by_the_rows_that_are_left(tmp_path):
@@ -81,7 +95,7 @@ def test_two_architectures_are_compared_by_the_rows_that_are_left(tmp_path):
     seed = found.first.of_seed[0]
     assert np.allclose(np.sort(seed[:, 0]), np.sort(1 - a.frame.loc[a.frame["seed"] == 0, "sparsity_rate"]))
     assert found.difference.mean == pytest.approx(0)
-    assert "two architectures" in comparison_text(found)
+    assert "sparsity is the share of rows kept" in comparison_text(found)
 
 
 def test_other_objectives_are_refused_with_both_lists(tmp_path):
@@ -120,7 +134,7 @@ def test_json_and_figure(tmp_path):
     found = compare(sweep_of(tmp_path / "a", 2, better_by=0.03), sweep_of(tmp_path / "<b>", 2))
     data = json.loads(comparison_json(found))
     assert data["difference"]["low"] > 0
-    assert data["reference"] == [120.0, 2.302585, 2.302585]
+    assert (data["ideal"], data["reference"]) == ([0.0, 0.0, 0.0], [1.0, 2.302585, 2.302585])
     figure = found.figure()
     assert np.max(figure.data[0].z) == 1
     write_html(figure, tmp_path / "figure.html")

@@ -9,6 +9,7 @@ from analysis.figures.conflict import conflict_figure
 from analysis.measures import conflict as conflict_text
 from analysis.measures.conflict import N_DEVIATIONS
 from analysis.measures.noise import training_noise
+from analysis.pareto.indicators import Box
 from analysis.report.conflict import conflict_as_html
 from sweep.store.schema import row_schema
 
@@ -79,7 +80,7 @@ def test_the_other_answers(tmp_path, trade_off, cosine, beginning):
 
 
 def test_the_numbers_of_a_cluster_are_those_of_its_task_front(tmp_path):
-    """Four points, (1, 4), (2, 2), (4, 1) are the front: extents of 3, hypervolume below (5, 5) by hand."""
+    """Four points, (1, 4), (2, 2), (4, 1) are the front: extents of 3, hypervolume in a box of 5 by 5 by hand."""
     losses = [(1, 4), (2, 2), (4, 1), (4, 4)]
     rows = [trial_row(i, k, TWO_TASKS, sparsity_rate=0.5) for i, k in enumerate([[0.1, s, 0.9 - s] for s in (0.1, 0.3, 0.5, 0.7)])]
     for row, (left, right), cosine in zip(rows, losses, (-1.0, -0.5, 0.0, 0.5), strict=True):
@@ -88,8 +89,8 @@ def test_the_numbers_of_a_cluster_are_those_of_its_task_front(tmp_path):
     conflict = task_conflict(write(tmp_path, rows, hypervolume_reference=[100.0, 5.0, 5.0]))
     ((cluster,),) = (study.clusters for study in conflict.studies)
     assert (cluster.n_trials, cluster.n_front, cluster.extents) == (4, 3, (3.0, 3.0))
-    assert conflict.reference == (5.0, 5.0)
-    assert cluster.hypervolume == 4 * 1 + 3 * 2 + 1 * 1
+    assert conflict.box == Box((0.0, 0.0), (5.0, 5.0))
+    assert cluster.hypervolume == pytest.approx((4 * 1 + 3 * 2 + 1 * 1) / 25)
     assert cluster.cosine.mean == -0.25
     assert cluster.is_opposed is False  # the interval of four such cosines reaches above 0
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from other_stores import task_objectives, write_store_of
 from synthetic_store import TWO_TASKS, trial_row, write_manifest, write_row, write_store
 
 from analysis import cluster_table, label_points, nondominated, read_results, summary
+from analysis.decide.front import front_frame
 
 
 def test_sparse_and_dense_are_filtered_apart(store):
@@ -45,9 +47,32 @@ def test_cluster_table_chooses_on_validation_and_reports_test(tmp_path):
 @pytest.mark.full
 def test_larger_eps_keeps_more(store):
     table = read_results(store(n_trials=40))
-    kept = [summary(table, eps)["n_front"] for eps in (0.0, 0.01, 0.1, 10.0)]
-    assert kept == sorted(kept)
-    assert kept[-1] == 40
+    for mode in ("range", "absolute"):
+        kept = [summary(table, eps, mode)["n_front"] for eps in (0.0, 0.01, 0.1, 10.0)]
+        assert kept == sorted(kept)
+        assert kept[-1] == 40
+
+
+def test_eps_is_a_share_of_each_range_where_units_differ(tmp_path):
+    """The second objective is a thousand times larger. One eps in both units drops nothing or everything that is dominated; a share of the
+    range drops the same trials in either unit."""
+    points = np.array([[0.0, 1.0], [1.0, 0.0], [0.25, 0.5], [0.255, 0.51], [0.5, 0.75]])
+    kept = {}
+    for name, unit in (("same", 1.0), ("large", 1000.0)):
+        rows = [
+            trial_row(i, [0.0, 0.5, 0.5], ("f1", "f2"), **{"loss.validation.f1": left, "loss.validation.f2": unit * right})
+            for i, (left, right) in enumerate(points)
+        ]
+        write_store_of(tmp_path / name, rows, ("f1", "f2"), objectives=task_objectives(("f1", "f2")), hypervolume_reference=None)
+        table = read_results(tmp_path / name)
+        kept[name] = [label_points(table, eps)["kept"].tolist() for eps in (0.0, 0.006, 0.02, 0.3)]
+        assert front_frame(table, 0.006)["trial_id"].nunique() == 4
+    assert kept["same"] == kept["large"]
+    assert [sum(marks) for marks in kept["same"]] == [3, 4, 4, 5]
+    assert label_points(read_results(tmp_path / "large"), 0.004, "absolute")["kept"].sum() == 3
+    assert label_points(read_results(tmp_path / "large"), 0.006, "absolute")["kept"].sum() == 4
+    with pytest.raises(ValueError, match="expects mode one of absolute, ideal, range"):
+        label_points(read_results(tmp_path / "large"), 0.1, "relative")
 
 
 def test_summary_says_only_what_was_measured(tmp_path):

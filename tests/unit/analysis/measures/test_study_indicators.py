@@ -9,8 +9,9 @@ from synthetic_store import TWO_TASKS, trial_row, write_manifest, write_plan, wr
 
 from analysis.measures.convergence import IMPROVABLE, UNCONVERGED, is_unconverged, residual_share, unconverged_texts
 from analysis.measures.decision_front import decision_fronts, quantities, steps, steps_from, trade_offs
-from analysis.measures.study_indicators import study_indicators
-from analysis.pareto.indicators import epsilon_additive, hypervolume, spread
+from analysis.measures.study_indicators import compared_values, hypervolume_caption, study_indicators
+from analysis.pareto.indicators import Box, epsilon_additive, hypervolume, spread
+from analysis.results.columns import PARAMETERS_KEPT
 from analysis.results.table import read_results
 
 
@@ -55,27 +56,70 @@ def write_accuracy_store(folder: Path, points: list[tuple[float, float, float]],
 def test_the_hypervolume_is_computed_for_each_seed_and_averaged(tmp_path):
     write_plane_store(tmp_path, [[(1.0, 3.0), (3.0, 1.0)], [(2.0, 2.0)]])
     (found,) = study_indicators(read_results(tmp_path))
-    assert found.hypervolumes == {0: 5.0, 1: 4.0}
+    assert found.hypervolumes == {0: 5.0 / 16, 1: 4.0 / 16}
     assert found.hypervolume is not None
-    assert (found.hypervolume.mean, found.hypervolume.low, found.hypervolume.high) == (4.5, 4.0, 5.0)
+    assert (found.hypervolume.mean, found.hypervolume.low, found.hypervolume.high) == (4.5 / 16, 4.0 / 16, 5.0 / 16)
     assert found.seeds == (0, 1)
 
 
-def test_the_reference_is_the_manifests_and_never_taken_from_the_results(tmp_path):
+def test_the_box_is_the_manifests_and_never_taken_from_the_results(tmp_path):
     write_plane_store(tmp_path, [[(1.0, 3.0)]], hypervolume_reference=None)
     table = read_results(tmp_path)
     assert study_indicators(table)[0].hypervolume is None
-    given = study_indicators(table, reference=[2.0, 5.0])[0].hypervolume
+    assert "states no nadir yet" in hypervolume_caption(table)
+    given = study_indicators(table, Box((0.0, 0.0), (2.0, 5.0)))[0].hypervolume
     assert given is not None
-    assert given.mean == 2.0
+    assert given.mean == 2.0 / 10
 
 
-def test_an_objective_to_maximise_is_turned_with_its_reference(tmp_path):
+def test_an_objective_to_maximise_is_turned_with_its_box(tmp_path):
     objectives = task_objectives(("f1", "f2"))
     objectives[1]["sense"] = "max"
     write_plane_store(tmp_path, [[(1.0, 3.0), (2.0, 2.0)]], objectives=objectives, hypervolume_reference=[4.0, 1.0])
+    assert study_indicators(read_results(tmp_path))[0].hypervolumes == {}, "an earlier version states no ideal of such an objective"
+    axes = [o["column"] for o in objectives]
+    box = {"axes": axes, "ideal": [0.0, 5.0], "nadir": [4.0, 1.0], "origin": "grid file"}
+    write_plane_store(tmp_path, [[(1.0, 3.0), (2.0, 2.0)]], objectives=objectives, hypervolume_box=box)
     (found,) = study_indicators(read_results(tmp_path))
-    assert found.hypervolumes == {0: 6.0}
+    assert found.hypervolumes == {0: 6.0 / 16}
+
+
+def test_test_losses_are_compared_on_request(tmp_path):
+    write_plane_store(tmp_path, [[(1.0, 3.0)]])
+    table = read_results(tmp_path)
+    table.frame["loss.test.f1"] = 3.0
+    assert study_indicators(table)[0].hypervolumes == {0: 3 / 16}
+    assert study_indicators(table, split="test")[0].hypervolumes == {0: 1 / 16}
+
+
+def test_a_dense_network_of_a_small_architecture_does_not_beat_a_spread_front_of_a_large_one(tmp_path):
+    """By GrOWL norms below a common reference it did: a small network has a small norm even if no row is zero."""
+    rows = [
+        trial_row(i, [0.01, 0.5, 0.49], TWO_TASKS, study="large", model="mdmtn")
+        | {"sparsity_rate": rate, "objective.sparsity": 600.0 * (1 - rate), "removable_params": 200 * rate, "n_params": 400}
+        | {f"loss.{split}.{task}": 0.1 + 0.4 * rate for split in ("validation", "test") for task in TWO_TASKS}
+        for i, rate in enumerate((0.0, 0.2, 0.4, 0.6, 0.8))
+    ]
+    small = trial_row(9, [0.0, 0.5, 0.5], TWO_TASKS, study="small", model="hps", sparsity_rate=0.0)
+    small |= {"objective.sparsity": 50.0} | {f"loss.{split}.{task}": 0.3 for split in ("validation", "test") for task in TWO_TASKS}
+    studies = [{"name": name, "model": model, "method": "wcal_growl"} for name, model in (("large", "mdmtn"), ("small", "hps"))]
+    old, corner = {"studies": studies, "hypervolume_reference": [660.0, 2.3, 2.3]}, [660.0, 2.3, 2.3]
+    write_store_of(tmp_path, [*rows, small], TWO_TASKS, **old)
+    table = read_results(tmp_path)
+    norms = table.values()
+    is_small = np.array([study == "small" for study in table.frame["study"]])
+    assert hypervolume(norms[is_small], corner) > hypervolume(norms[~is_small], corner), "the rule of earlier versions"
+    large_front, small_front = study_indicators(table)
+    assert large_front.hypervolumes[0] > 0.4
+    assert small_front.hypervolumes[0] == 0
+    assert "660 for sparsity is a GrOWL norm and is not used" in hypervolume_caption(table)
+    # The same by parameters: half of what the rows say here.
+    axes = [PARAMETERS_KEPT, *(f"loss.validation.{task}" for task in TWO_TASKS)]
+    write_manifest(tmp_path, TWO_TASKS, **old, hypervolume_box={"axes": axes, "ideal": [0, 0, 0], "nadir": [1, 2.3, 2.3], "origin": "rule"})
+    table = read_results(tmp_path)
+    assert compared_values(table)[~is_small, 0] == pytest.approx([1, 0.9, 0.8, 0.7, 0.6])
+    assert 0 < study_indicators(table)[0].hypervolumes[0] < large_front.hypervolumes[0]
+    assert "share of parameters kept from 0 to 1" in hypervolume_caption(table)
 
 
 def test_igd_plus_is_there_where_the_exact_front_is_known(tmp_path):

@@ -23,14 +23,14 @@ def rows_of(losses, validation=0.1):
     ]
 
 
-def test_it_is_the_area_that_test_losses_dominate_for_each_seed(tmp_path):
-    """Seed 0: a union of two rectangles, one dominated point and one beyond the reference; seed 1: one rectangle."""
+def test_it_is_the_share_of_the_area_that_test_losses_dominate_for_each_seed(tmp_path):
+    """Seed 0: a union of two rectangles, one dominated point and one beyond the nadir; seed 1: one rectangle; shares of an area of 4."""
     losses = [(0, 0.5, 1.0), (0, 1.0, 0.5), (0, 1.5, 1.5), (0, 0.1, 3.0), (1, 1.0, 1.0)]
     write_table_store(tmp_path, rows_of(losses), (EPO,))
     (line,) = method_table(read_results(tmp_path)).lines
-    by_hand = [1.5 * 1.0 + 1.0 * 0.5, 1.0]
+    by_hand = [(1.5 * 1.0 + 1.0 * 0.5) / 4, 1.0 / 4]
     assert line.hypervolume.mean == pytest.approx(sum(by_hand) / 2)
-    assert line.hypervolume.half_width == pytest.approx(12.706205 * 0.5, rel=1e-6)
+    assert line.hypervolume.half_width == pytest.approx(12.706205 * 0.5 / 4, rel=1e-6)
 
 
 @pytest.mark.parametrize(("problem", "n_published"), [("multimnist", 3), ("multifashion", 5), ("multidigits", 0)])
@@ -39,7 +39,7 @@ def test_the_literature_stands_beside_its_own_data_sets_alone(tmp_path, problem,
     (area,) = areas_of(method_table(read_results(tmp_path)))
     published = [row for group in area.groups for row in group if row.architecture == LITERATURE]
     assert len(published) == n_published == len(PUBLISHED_HYPERVOLUMES.get(problem, ()))
-    assert ("the data differ" in area.caption) == (n_published > 0)
+    assert ("The data differ" in area.caption) == (n_published > 0)
     assert "(2, 2)" in area.caption
     assert len([row for group in area.groups for row in group]) == 11 + n_published
 

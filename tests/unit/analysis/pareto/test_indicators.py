@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES, beyond_text, epsilon_additive, hypervolume, igd_plus, n_beyond, spread
+from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES, Box, beyond_text, epsilon_additive, hypervolume, igd_plus, spread
 
 
 def test_hypervolume_of_a_staircase():
@@ -60,18 +60,59 @@ def test_hypervolume_of_two_boxes_is_exact_up_to_five_objectives_and_estimated_b
     assert found == hypervolume(points, 3.0 * size)
 
 
-def test_points_beyond_the_reference_are_counted_and_said():
-    points = [[1.0, 1.0], [2.0, 0.0], [0.0, 5.0], [np.nan, 9.0]]
-    assert n_beyond(points, [2.0, 2.0]) == 2
+def test_points_outside_the_box_are_counted_and_stated():
+    """Points on the border are not counted, although they add nothing."""
+    box = Box((0.0, 0.0), (2.0, 2.0))
+    points = [[1.0, 1.0], [2.0, 0.0], [0.0, 5.0], [-1.0, 1.0], [np.nan, 9.0]]
+    assert (box.n_beyond(points), box.n_below(points)) == (1, 1)
     assert [beyond_text(n) for n in (0, 1, 2000)] == [
         "",
-        "1 finished trial lies beyond the reference and add nothing",
-        "2,000 finished trials lie beyond the reference and add nothing",
+        "1 finished trial lies beyond the nadir and adds nothing",
+        "2,000 finished trials lie beyond the nadir and add nothing",
     ]
+    assert beyond_text(0, 2, 1) == (
+        "2 finished trials are better than the ideal somewhere and count as equal to it; "
+        "1 finished trial without a measured share of the network adds nothing"
+    )
     with pytest.raises(ValueError, match=r"shape \(n_points, 3\)"):
-        n_beyond(points, [1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match=r"shape \(n_points, 0\)"):
-        n_beyond(points, 2.0)
+        Box((0.0, 0.0, 0.0), (1.0, 2.0, 3.0)).n_beyond(points)
+
+
+@pytest.mark.parametrize("n_objectives", [1, 2, 3, MAX_EXACT_OBJECTIVES + 1])
+def test_the_hypervolume_of_a_box_is_a_share_that_no_unit_changes(n_objectives):
+    """Powers of two as units keep the exact arithmetic of the first five; a point at the ideal dominates everything, one at the nadir
+    nothing."""
+    rng = np.random.default_rng(3)
+    points = rng.integers(-2, 12, size=(20, n_objectives)) / 8.0
+    unit, shift = 2.0 ** rng.integers(-10, 10, n_objectives), rng.integers(-3, 3, n_objectives).astype(float)
+    box = Box((0.0,) * n_objectives, (1.0,) * n_objectives)
+    scaled = Box(tuple(shift * unit), tuple((shift + 1) * unit))
+    share = box.hypervolume(points)
+    assert 0 <= share <= 1
+    assert scaled.hypervolume((points + shift) * unit) == pytest.approx(share, rel=1e-12)
+    assert box.hypervolume([box.ideal]) == pytest.approx(1, rel=1e-2)
+    assert box.hypervolume([box.nadir]) == 0 == box.hypervolume(np.zeros((0, n_objectives)))
+    assert box.hypervolume([np.full(n_objectives, -5.0)]) == box.hypervolume([box.ideal]), "nothing counts beyond the ideal"
+
+
+def test_igd_plus_in_a_box_and_a_part_of_a_box():
+    box = Box((0.0, 0.0, 0.0), (1.0, 1000.0, 4.0))
+    assert box.part([1, 2]) == Box((0.0, 0.0), (1000.0, 4.0))
+    assert box.part([1, 2]).igd_plus([[500.0, 0.0]], [[0.0, 0.0]]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("ideal", "nadir", "message"),
+    [
+        ((0.0, 0.0), (1.0, 0.0), "ideal < nadir in every objective"),
+        ((0.0,), (1.0, 1.0), "of one shape"),
+        ((), (), "of one shape"),
+        ((0.0, np.nan), (1.0, 1.0), "a finite ideal and nadir"),
+    ],
+)
+def test_a_box_without_a_range_is_refused(ideal, nadir, message):
+    with pytest.raises(ValueError, match=message):
+        Box(ideal, nadir)
 
 
 def test_igd_plus_is_a_mean_over_the_front_of_points_that_are_finite():

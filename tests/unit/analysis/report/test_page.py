@@ -211,26 +211,31 @@ def test_what_the_page_is_told_of_metrics_and_the_exact_front(tmp_path):
 @pytest.mark.full
 def test_the_page_states_its_sources(store):
     page = markup_of(write_report(store(n_trials=8), eps=0.25, mode="range"))
-    for fact in ("eps = 0.25, range", "sweep run grid.yaml", "torch 2.13.0", "objective.sparsity", "below the reference point (120, 2.3"):
+    for fact in (
+        "eps = 0.25 of each objective&#39;s range on the front",
+        "sweep run grid.yaml",
+        "torch 2.13.0",
+        "objective.sparsity",
+        "share of rows kept from 0 to 1, left from 0 to 2.303",
+    ):
         assert fact in page
 
 
-def test_no_hypervolume_without_a_reference(tmp_path):
+def test_no_hypervolume_without_a_box(tmp_path):
     write_store(tmp_path, n_trials=4)
     write_manifest(tmp_path, TWO_TASKS, hypervolume_reference=None)
     page = markup_of(write_report(tmp_path))
-    assert "not computed" in page
-    assert "fixes it once every trial of the grid file has ended" in page
+    assert "No hypervolume: the manifest, of an earlier version, states no nadir yet" in page
 
 
 @pytest.mark.full
-def test_the_page_counts_the_trials_beyond_the_reference(tmp_path):
+def test_the_page_counts_the_trials_beyond_the_nadir(tmp_path):
     rows = write_store(tmp_path, n_trials=8)
-    write_manifest(tmp_path, TWO_TASKS, hypervolume_reference=[50.0, 2.3, 2.3])
-    n_beyond = sum(row["objective.sparsity"] >= 50 for row in rows)
+    write_manifest(tmp_path, TWO_TASKS, hypervolume_reference=[50.0, 0.12, 2.3])
+    n_beyond = sum(row["loss.validation.left"] > 0.12 for row in rows)
     assert 1 < n_beyond < len(rows)
-    # among the report's sources, and below the indicators
-    assert markup_of(write_report(tmp_path)).count(f"{n_beyond} finished trials lie beyond the reference and add nothing") == 2
+    # at the number itself, among the report's sources, and below the indicators
+    assert markup_of(write_report(tmp_path)).count(f"{n_beyond} finished trials lie beyond the nadir and add nothing") == 3
 
 
 def test_another_path_and_replacing(store, tmp_path):

@@ -9,13 +9,13 @@ from analysis import (
     front_2d_projection,
     front_2d_staircase,
     front_3d,
-    igd_plus,
     label_points,
     loss_against_sparsity,
     read_results,
     scatter_matrix,
     summary,
 )
+from analysis.measures.study_indicators import box_of
 from analysis.report.embed import MAX_FRONT_POINTS, exact_front_columns
 
 
@@ -93,7 +93,7 @@ def test_a_front_that_is_none_is_named_and_left_out(tmp_path, bad):
 def test_distance_of_the_exact_front_is_a_fact(tmp_path):
     write_analytic_store(tmp_path)
     table = read_results(tmp_path)
-    assert summary(table)["igd_plus"] == igd_plus(table.ok.values(), table.true_front) > 0
+    assert summary(table)["igd_plus"] == box_of(table).igd_plus(table.ok.values(), table.true_front) > 0
     write_store(tmp_path / "other", n_trials=4)
     assert summary(read_results(tmp_path / "other"))["igd_plus"] is None
 

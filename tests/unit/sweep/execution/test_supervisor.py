@@ -148,8 +148,6 @@ def test_anchor_runs_come_first_and_give_the_reference_point(config: SweepConfig
     assert run_sweep(more, Messages()).n_trained == 2
     after = Store(outcome.root).manifest()
     assert after is not None
-    grown = after.pop("hypervolume_reference")
-    assert all(new >= old for new, old in zip(grown, manifest.pop("hypervolume_reference"), strict=True))
     assert after == manifest
     assert {pack["study"] for pack in started[-1].packs} == {"main"}
 

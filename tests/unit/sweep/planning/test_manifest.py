@@ -63,7 +63,11 @@ RESULT_DOES_NOT_DEPEND_ON = {
     "pack size": {"resources": {"pack": 5}},
     "cores, memory, checkpoints": {"resources": {"cpus": 2.0, "gpus": 0.5, "memory": "3GB", "checkpoint_s": 0.0}},
     "costs": {"costs": {"usd_per_device_hour": 1.2, "usd_per_kwh": 0.3, "g_co2_per_kwh": 380.0}},
-    "hypervolume reference": {"hypervolume_reference": [200.0, 3.0, 3.0]},
+    "box of the hypervolume": {
+        "hypervolume_reference": [0.9, 3.0, 3.0],
+        "hypervolume_ideal": [0.1, 0, 0],
+        "hypervolume_sparsity": "parameters",
+    },
     "defaults written out": {"model": "mdmtn", "method": "wcal_growl", "scaling": "none", "training": {"batch_size": 256}},
     "name of the study": {"studies": [{"name": "first"}]},
 }
@@ -207,7 +211,10 @@ def test_a_problem_without_sparsity_is_planned_with_k0_0() -> None:
     assert len(ids(trials)) == 4, "the same k, but another reference point"
     manifest = manifest_of(parse_config(grid | {"reference_point": [0.5, 0.25], "hypervolume_reference": [2, 2]}), "now")
     assert [objective["column"] for objective in manifest["objectives"]] == ["loss.validation.f1", "loss.validation.f2"]
-    assert (manifest["reference_point_values"], manifest["hypervolume_reference"]) == ([0.5, 0.25], [2.0, 2.0])
+    assert (manifest["reference_point_values"], manifest["hypervolume_box"]) == (
+        [0.5, 0.25],
+        {"axes": ["loss.validation.f1", "loss.validation.f2"], "ideal": [0.0, 0.0], "nadir": [2.0, 2.0], "origin": "grid file"},
+    )
 
 
 # -- packs --------------------------------------------------------------------------------------------------------------
@@ -476,7 +483,7 @@ def test_twenty_thousand_trials_are_planned(grid: str) -> None:
 # -- facts about a plan -------------------------------------------------------------------------------------------------
 
 
-NOT_IDENTITY = ("name", "hypervolume_reference", "hypervolume_reference_given", "studies")
+NOT_IDENTITY = ("name", "hypervolume_box", "studies")
 
 
 def test_the_manifest_says_what_the_ids_depend_on() -> None:

@@ -108,6 +108,8 @@ def test_a_plan_that_no_run_wrote_is_refused(store: Store, change: dict[str, Any
         ("problem", {"name": ESCAPE}),
         ("problem", 3),
         ("hypervolume_reference", [float("nan")]),
+        ("hypervolume_box", []),
+        ("hypervolume_box", {"axes": ["x", "y", "z"], "ideal": [0, 0, 0], "nadir": [1, 1, 1], "origin": "rule"}),
         ("reference_point_values", "auto"),
         ("backends", {"mdmtn": "loop"}),
         ("backends", []),

@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from example_store import manifest_of_a_sweep, row_of
 
+from sweep.store.manifest import box_by_rule
 from sweep.store.store import Store, StoreError
 
 
@@ -86,27 +88,21 @@ def test_results_without_a_manifest_are_an_error(store: Store) -> None:
         Store(store.root).complete()
 
 
-def test_a_given_hypervolume_reference_never_moves(store: Store) -> None:
-    with pytest.raises(StoreError, match="3 finite values"):
-        store.settle_hypervolume_reference([1.0, math.nan, 2.0], is_given=False)
-    assert store.settle_hypervolume_reference([120, 2.5, 2.5], is_given=False)
-    assert store.settle_hypervolume_reference([130, 2.5, 2.5], is_given=False)
-    assert not store.settle_hypervolume_reference([130, 2.5, 2.5], is_given=False)
-    assert store.settle_hypervolume_reference([1, 1, 1], is_given=True)
-    assert not store.settle_hypervolume_reference([200, 2.5, 2.5], is_given=False)
-    assert store.manifest() == manifest_of_a_sweep(hypervolume_reference=[1.0, 1.0, 1.0], hypervolume_reference_given=True)
-
-
-def test_an_earlier_versions_reference_is_given_where_a_plan_says_so(store: Store) -> None:
-    manifest = manifest_of_a_sweep(hypervolume_reference=[1.0, 1.0, 1.0])
-    (store.root / "manifest.json").write_text(json.dumps(manifest))
-    assert not store.has_given_reference()
-    store.write_plan(1, {"config": {"hypervolume_reference": None}})
-    assert not store.has_given_reference()
-    store.write_plan(2, {"config": {"hypervolume_reference": [1.0, 1.0, 1.0]}})
-    assert store.has_given_reference()
-    assert not store.settle_hypervolume_reference([2, 2, 2], is_given=False)
-    assert store.manifest() == manifest
+def test_a_given_box_never_moves_and_that_of_a_placed_front_replaces_the_rule(store: Store) -> None:
+    objectives = manifest_of_a_sweep()["objectives"]
+    rule = box_by_rule(objectives, [2.5, 2.5])
+    ends = replace(rule, ideal=(0.1, 0.2, 0.2), origin="ends")
+    given = box_by_rule(objectives, [2.5, 2.5], nadir=[1, 1, 1])
+    with pytest.raises(StoreError, match="an ideal better than the nadir"):
+        store.settle_hypervolume_box(replace(rule, nadir=(0.0, 1.0, 1.0)))
+    assert store.settle_hypervolume_box(rule)
+    assert not store.settle_hypervolume_box(box_by_rule(objectives, [3.0, 3.0])), "results and other guesses never change it"
+    assert store.settle_hypervolume_box(ends)
+    assert not store.settle_hypervolume_box(rule)
+    assert store.settle_hypervolume_box(given)
+    assert not any(store.settle_hypervolume_box(box) for box in (rule, ends, given))
+    assert store.manifest() == manifest_of_a_sweep(hypervolume_box=given.record())
+    assert store.settle_hypervolume_box(box_by_rule(objectives, [2.5, 2.5], sparsity="parameters")), "the grid file counts otherwise now"
 
 
 def test_the_reference_point_is_fixed_once_and_no_part_of_the_identity(tmp_path: Path) -> None:

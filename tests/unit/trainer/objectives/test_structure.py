@@ -303,14 +303,14 @@ def test_the_clustering_gets_the_seed_and_the_threads(monkeypatch: pytest.Monkey
 
 
 def test_the_shortest_rows_go_until_l0_is_at_most_the_level() -> None:
-    """Two layers of 4 and 2 rows with theta = 1: lengths 4, 3, 2, 1 and 20, 10; every layer loses the same share."""
+    """Two layers of 4 and 2 rows with theta = 1; lengths count in units of the mean initial length of the layer, 2.5 and 15."""
     norms = torch.tensor([4.0, 3, 2, 1]), torch.tensor([20.0, 10])
     weights = {f"layer{i}": one.repeat(3, 1, 1) for i, one in enumerate(norms)}
     structure = Structure(weights, GrowlSettings(beta1=0, beta2=1), 3, torch.device("cpu"))
     assert structure.penalty().tolist() == [40, 40, 40]
-    structure.remove_shortest(torch.tensor([40.0, 29.5, 0]), share=0.5)
-    assert structure.penalty().tolist() == [40, 29, 27]  # 1 and 10 are the shortest of their layers, and then comes 2
-    assert row_norms(weights["layer0"]).tolist() == [[4, 3, 2, 1], [4, 3, 2, 0], [4, 3, 0, 0]]
+    structure.remove_shortest(torch.tensor([40.0, 28.5, 0]), share=0.5)
+    assert structure.penalty().tolist() == [40, 27, 27]  # the lengths 1, 10 and 2 are 0.4, 0.67 and 0.8 units
+    assert row_norms(weights["layer0"]).tolist() == [[4, 3, 2, 1], [4, 3, 0, 0], [4, 3, 0, 0]]
     assert row_norms(weights["layer1"]).tolist() == [[20, 10], [20, 0], [20, 0]]
     assert structure.limits(0.5) == {"layer0": 0.5, "layer1": 0.5}
     assert structure.limits(0.4) == {"layer0": 0.25, "layer1": 0}
