@@ -293,7 +293,9 @@ class _Front:
         lattice = [np.array(steps) / _N_DIRECTIONS[m] for steps in product(range(_N_DIRECTIONS[m] + 1), repeat=m)
                    if sum(steps) == _N_DIRECTIONS[m]]  # fmt: skip
         cells = np.array([(s, *q) for s in levels for q in lattice])
-        tried = np.array([self._place(k, share if ok else None) for k, share, ok in zip(self.k, self.response.shares, self.is_ok, strict=True)])
+        tried = np.array(
+            [self._place(k, share if ok else None) for k, share, ok in zip(self.k, self.response.shares, self.is_ok, strict=True)]
+        )
         weight = np.array([1.0, *([math.sqrt(0.5)] * m)])  # both sides of the square have length 1
         distance = _nearest(cells * weight, tried * weight)
         n_counted = 0
@@ -394,7 +396,7 @@ class _Response:
             near: log odds to prefer where several k_0 give the same sparsity; None prefers the middle.
         """
         x, fit = self._x, self._fit
-        if not len(x) or share <= fit[0] + _ZERO and (near is None or near <= self._dense + _ZERO):
+        if not len(x) or (share <= fit[0] + _ZERO and (near is None or near <= self._dense + _ZERO)):
             return 0.0
         share = min(max(share, float(fit[0])), float(fit[-1]))
         same = np.flatnonzero(np.abs(fit - share) <= _ZERO)
