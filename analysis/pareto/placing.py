@@ -29,6 +29,9 @@ N_PROMISED = 10
 """The number of gaps whose promise decides whether placing is worth going on."""
 CLOSE = 0.05
 """A vector is expected to give the same point as one that was tried if no entry differs by more than this fraction."""
+_CLOSE_SHARE, _FINEST = 0.03, 0.005
+"""Where sparsity rises steeply, vectors count as close only if their expected sparsities differ by less than the first (a share of its
+range), or their k_0 by less than the second (a fraction)."""
 _ZERO = 1e-6
 _N_SCAN = 8
 _SMALLEST, _LARGEST = 4, 24
@@ -45,7 +48,9 @@ _VALUE_DIGITS = 6
 _SCORE_DIGITS = 9
 _N_LEVELS = 33
 _N_DIRECTIONS = {1: 1, 2: 32, 3: 12}
-"""Divisions of the lattice of task directions in which the largest empty cell is searched, by the number of tasks."""
+_N_MIXTURES = {2: 64, 3: 24, 4: 10}
+"""Divisions of the lattice of task directions (with sparsity) or of mixtures of corners (without) in which the largest empty cell is
+searched, by the number of tasks."""
 
 
 @dataclass(frozen=True)
@@ -196,19 +201,25 @@ class _Front:
         self.volume = _volume(self.values[self.rows], self.corner)
         self.done = k
         self.response = _Response(k[:, 0], shown[:, 0], self.is_ok) if has_sparsity else None
+        self.corners = [] if has_sparsity else [1, 2] if len(objectives) == 2 else list(range(1 + k.shape[1], 1 + 2 * k.shape[1]))
+        """Without sparsity, the trials of round 1 at each of which only one objective is large (after the even vector)."""
         self.chosen: list[Array] = []
-        """Where the vectors of this round are expected: (sparsity, direction) with sparsity, otherwise `values`."""
+        """Where the vectors of this round are expected, see `_place`."""
 
     def try_vector(self, candidate: Placed) -> bool:
         """Return whether a vector differs from all that were tried, and if so count it as tried."""
         if not np.isfinite(candidate.preference).all():
             return False
         vector = np.asarray(candidate.preference)
-        if (np.abs(self.done - vector) <= CLOSE * np.maximum(self.done, vector) + _ZERO).all(axis=1).any():
+        apart = np.abs(self.done - vector)
+        is_close = apart <= CLOSE * np.maximum(self.done, vector) + _ZERO
+        if self.response is not None:  # where sparsity rises steeply, k_0 is resolved more finely
+            expected = np.abs(self.response.expected(self.done[:, 0]) - self.response.expected(vector[:1]))
+            is_close[:, 0] &= (expected < _CLOSE_SHARE) | (apart[:, 0] <= _FINEST * vector[0] + _ZERO)
+        if is_close.all(axis=1).any():
             return False
         self.done = np.concatenate([self.done, [vector]])
-        if self.response is not None:
-            self.chosen.append(self._place(vector))
+        self.chosen.append(self._place(vector))
         return True
 
     # -- scan -----------------------------------------------------------------------------------------------------------
@@ -223,11 +234,9 @@ class _Front:
                 vector = [k0, *((1 - k0) * _weights(_spacings(index + 1, m)))]
                 yield _placed(vector, f"scan: k0 = {k0:.2g}{_tasks_text(self.objectives[1:], vector[1:])}")
             return
-        # The corners, at each of which all other objectives are low, follow the even vector.
-        corners = [1, 2] if m == 2 else list(range(1 + m, 1 + 2 * m))
         for index in range(2 * _N_SCAN):  # some may be close to an end
             shares = _spacings(index + 1, m)
-            vector = self._mixed(corners, shares, slice(None))
+            vector = self._mixed(self.corners, shares, slice(None))
             yield _placed(vector, "scan: an even step between the ends")
 
     def _balanced_odds(self) -> float:
@@ -282,62 +291,62 @@ class _Front:
         return np.array([k0, *((1 - k0) * weights)])
 
     def emptiest(self) -> Iterator[Placed]:
-        """Yield vectors for the places that are farthest from all trials, one after the other."""
-        yield from self._emptiest_between() if self.response is None else self._emptiest_cells()
+        """Yield vectors for the places that are farthest from all trials, one after the other.
 
-    def _emptiest_cells(self) -> Iterator[Placed]:
-        """Search the square of sparsity and task direction."""
-        assert self.response is not None
-        m = self.k.shape[1] - 1
-        levels = np.linspace(0, 1, _N_LEVELS) if self.response.rises else np.zeros(1)
-        lattice = [np.array(steps) / _N_DIRECTIONS[m] for steps in product(range(_N_DIRECTIONS[m] + 1), repeat=m)
-                   if sum(steps) == _N_DIRECTIONS[m]]  # fmt: skip
-        cells = np.array([(s, *q) for s in levels for q in lattice])
-        tried = np.array(
-            [self._place(k, share if ok else None) for k, share, ok in zip(self.k, self.response.shares, self.is_ok, strict=True)]
-        )
-        weight = np.array([1.0, *([math.sqrt(0.5)] * m)])  # both sides of the square have length 1
-        distance = _nearest(cells * weight, tried * weight)
+        With sparsity, places are cells of the square of sparsity and task direction; otherwise mixtures of the front's corners.
+        """
+        m = self.k.shape[1] - self.has_sparsity
+        lattice = _lattice(m, (_N_DIRECTIONS if self.has_sparsity else _N_MIXTURES)[m])
+        levels = [] if self.response is None else np.linspace(0, 1, _N_LEVELS) if self.response.rises else [0.0]
+        cells = np.array([(s, *q) for s in levels for q in lattice]) if self.has_sparsity else lattice
+        side = np.array([*([1.0] * self.has_sparsity), *([math.sqrt(0.5)] * m)])  # every side of the square or simplex has length 1
+        distance = _nearest(cells * side, np.array([self._measured_place(row) for row in range(len(self.k))]) * side)
         n_counted = 0
         while (distance > 0).any():
             for place in self.chosen[n_counted:]:
-                distance = np.minimum(distance, _nearest(cells * weight, place[None] * weight))
+                distance = np.minimum(distance, _nearest(cells * side, place[None] * side))
             n_counted = len(self.chosen)
             best = int(np.round(distance, _SCORE_DIGITS).argmax())
             if distance[best] <= 0:
                 return
             distance[best] = 0
-            share, direction = cells[best, 0], cells[best, 1:]
-            k0 = self.response.inverse(share, None)
-            vector = np.array([k0, *((1 - k0) * _weights(direction))])
-            placed = _placed(vector, f"the emptiest place: {self.response.text(share)}{_tasks_text(self.objectives[1:], vector[1:])}")
+            placed = self._at(cells[best])
             if self.try_vector(placed):
                 self.chosen[-1] = cells[best]
                 yield placed
 
-    def _emptiest_between(self) -> Iterator[Placed]:
-        """Search the middles between neighbours on the front."""
-        from analysis.pareto.neighbors import neighbours
+    def _at(self, place: Array) -> Placed:
+        """Return the vector that is aimed at a place."""
+        if self.response is None:
+            vector = self._mixed(self.corners, place, slice(None))
+            return _placed(vector, f"the emptiest place of the front{_tasks_text(self.objectives, vector)}")
+        k0 = self.response.inverse(place[0], None)
+        vector = np.array([k0, *((1 - k0) * _weights(place[1:]))])
+        return _placed(vector, f"the emptiest place: {self.response.text(place[0])}{_tasks_text(self.objectives[1:], vector[1:])}")
 
-        if len(self.rows) < 2:
-            return
-        pairs = [(int(self.rows[i]), int(self.rows[j])) for i, j in neighbours(self.values[self.rows])]
-        middles = np.array([(self.values[i] + self.values[j]) / 2 for i, j in pairs])
-        distance = _nearest(middles, self.values[self.rows])
-        # Middles that were chosen for their hypervolume are taken, too: their vectors are no longer new.
-        while (distance > 0).any():
-            best = int(np.round(distance, _SCORE_DIGITS).argmax())
-            i, j = pairs[best]
-            distance = np.minimum(distance, _nearest(middles, middles[best][None]))
-            placed = _placed(self.vector_between(i, j), f"the widest gap, between trials {self.names[i]} and {self.names[j]}")
-            if self.try_vector(placed):
-                yield placed
+    def _measured_place(self, row: int) -> Array:
+        """Return the place of a trial: where it was found if it ended ok, otherwise where its vector is expected."""
+        expected = self._place(self.k[row])
+        if not self.is_ok[row]:
+            return expected
+        if self.response is not None:
+            return np.array([self.response.shares[row], *expected[1:]])
+        return self._mixture(self.weighed[row] - self.origin, expected)
 
-    def _place(self, k: Array, share: float | None = None) -> Array:
-        """Return where a vector is expected in the square: its sparsity, between 0 and 1, and its direction, which sums to 1."""
-        assert self.response is not None
-        share = float(self.response.expected(k[0])) if share is None or not math.isfinite(share) else share
-        return np.array([share, *_direction(k[1:])])
+    def _place(self, k: Array) -> Array:
+        """Return where a vector is expected: its sparsity, between 0 and 1, and its direction, or its mixture of the corners."""
+        if self.response is not None:
+            return np.array([float(self.response.expected(k[:1])[0]), *_direction(k[1:])])
+        ray = 1 / np.maximum(k, _ZERO)
+        return self._mixture(ray, ray / ray.sum())
+
+    def _mixture(self, ray: Array, otherwise: Array) -> Array:
+        """Return the mixture of the corners that a ray from the reference point meets, shape (n_objectives,)."""
+        corners = self.weighed[self.corners] - self.origin
+        if not self.is_ok[self.corners].all() or abs(np.linalg.det(corners)) < _ZERO * np.abs(corners).max() ** len(corners):
+            return otherwise
+        shares = np.clip(np.linalg.solve(corners.T, ray), 0, None)
+        return np.asarray(shares / shares.sum()) if shares.sum() > 0 else otherwise
 
     def _mixed(self, rows: Sequence[int], shares: Array, part: slice) -> Array:
         """Return the preferences of some objectives for a mixture of the points of several trials.
@@ -384,9 +393,10 @@ class _Response:
         self._is_rate = bool(((known >= 0) & (known <= 1)).all())
         self._x, self._fit = _isotonic(self.log_odds[is_ok], self.shares[is_ok])
 
-    def expected(self, k0: float) -> float:
-        """Return the sparsity that is expected for a k_0, between 0 and 1."""
-        return float(np.interp(_logit(k0) if k0 > 0 else self._dense, self._x, self._fit)) if len(self._x) else 0.0
+    def expected(self, k0: Array) -> Array:
+        """Return the sparsities, between 0 and 1, that are expected for several k_0; shape (n,)."""
+        log_odds = [_logit(share) if share > 0 else self._dense for share in k0]
+        return np.interp(log_odds, self._x, self._fit) if len(self._x) else np.zeros(len(k0))
 
     def inverse(self, share: float, near: float | None) -> float:
         """Return the k_0 at which a sparsity is expected.
@@ -449,6 +459,12 @@ def _volume(points: Array, corner: Array) -> float:
     from analysis.pareto.indicators import hypervolume
 
     return hypervolume(points, corner) if len(points) else 0.0
+
+
+def _lattice(m: int, divisions: int) -> Array:
+    """Return the points of a regular lattice on the simplex, shape (n_points, m)."""
+    steps = [step for step in product(range(divisions + 1), repeat=m) if sum(step) == divisions]
+    return np.array(steps, dtype=np.float64) / divisions
 
 
 def _nearest(cells: Array, points: Array) -> Array:

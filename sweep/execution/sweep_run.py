@@ -173,10 +173,15 @@ class SweepRun:
         Returns:
             One job for each pack of the plan.
         """
+        self._write_plan(attempt, {**circumstances, "log": relative_log(log, self.store.root)})
+        if not continues:
+            self.store.clear_live()
+        return [self._job(pack, attempt) for pack in self.plan.packs]
+
+    def _write_plan(self, attempt: int, circumstances: Mapping[str, Any]) -> None:
         record = {
-            "attempt": attempt,
             **circumstances,
-            "log": relative_log(log, self.store.root),
+            "attempt": attempt,
             "grid_file": self._grid_file.grid,
             "override_file": self._grid_file.override,
             "config": json.loads(self.config.model_dump_json()),
@@ -188,9 +193,12 @@ class SweepRun:
         if self.plan.placing:
             record |= {"placing": list(self.plan.placing), "n_unplaced": self.plan.n_unplaced}
         self.store.write_plan(attempt, record)
-        if not continues:
-            self.store.clear_live()
-        return [self._job(pack, attempt) for pack in self.plan.packs]
+
+    def _record_end_of_placing(self) -> None:
+        """Write one more plan if placing has ended, or was cut differently, without any pack to train."""
+        latest = self.store.latest_plan()
+        if self.plan.placing and latest is not None and latest.get("placing") != list(self.plan.placing):
+            self._write_plan(self.store.next_attempt(), latest)
 
     def finish(self, was_interrupted: bool, timing: Timing) -> Outcome:
         """Compact the new rows, and return how the sweep ended.
@@ -206,6 +214,7 @@ class SweepRun:
             self.store.record_backends()
             self.store.compact()
             self.store.remove_checkpoints()  # checkpoints whose trials ended in different packs
+        self._record_end_of_placing()
         self.store.remove_temporaries()
         has_new_reference = self._settle_hypervolume_reference()
         if not plan.n_todo:
