@@ -192,7 +192,7 @@ class _Front:
         shown = self.weighed.copy()
         if has_sparsity and self.rates is not None:
             shown[:, 0] = 1 - self.rates
-        self.is_ok = np.isfinite(self.weighed).all(axis=1) & np.isfinite(shown).all(axis=1)
+        self.is_ok: NDArray[np.bool_] = np.isfinite(np.concatenate([self.weighed, shown], axis=1)).all(axis=1)
         self.values = _unit(shown, self.is_ok)
         """The objectives between ideal (0) and nadir (1) of the front, shape (n_trials, n_objectives)."""
         self.rows = np.flatnonzero(_nondominated(self.values, self.is_ok))
@@ -297,7 +297,7 @@ class _Front:
         """
         m = self.k.shape[1] - self.has_sparsity
         lattice = _lattice(m, (_N_DIRECTIONS if self.has_sparsity else _N_MIXTURES)[m])
-        levels = [] if self.response is None else np.linspace(0, 1, _N_LEVELS) if self.response.rises else [0.0]
+        levels = np.linspace(0, 1, _N_LEVELS if self.response is not None and self.response.rises else 1)
         cells = np.array([(s, *q) for s in levels for q in lattice]) if self.has_sparsity else lattice
         side = np.array([*([1.0] * self.has_sparsity), *([math.sqrt(0.5)] * m)])  # every side of the square or simplex has length 1
         distance = _nearest(cells * side, np.array([self._measured_place(row) for row in range(len(self.k))]) * side)
@@ -437,7 +437,7 @@ def _isotonic(x: Array, y: Array) -> tuple[Array, Array]:
             last = blocks.pop()
             blocks[-1] = [one + other for one, other in zip(blocks[-1], last, strict=True)]
     fit = [total / weight for total, weight, n in blocks for _ in range(int(n))]
-    return distinct, np.round(np.asarray(fit, dtype=np.float64), _SCORE_DIGITS)
+    return distinct, np.asarray(np.round(fit, _SCORE_DIGITS), dtype=np.float64)
 
 
 def _unit(values: Array, is_ok: NDArray[np.bool_]) -> Array:
@@ -516,9 +516,10 @@ def _reversed_bits(index: int, n: int) -> float:
     return int(digits[::-1], 2) / n
 
 
-def _tasks_text(tasks: Sequence[str], weights: Sequence[float]) -> str:
-    total = sum(weights)
-    shares = [f"{100 * weight / total:.0f} % {task}" for task, weight in zip(tasks, weights, strict=True)]
+def _tasks_text(tasks: Sequence[str], weights: ArrayLike) -> str:
+    shares_of = np.asarray(weights, dtype=np.float64)
+    total = float(shares_of.sum())
+    shares = [f"{100 * weight / total:.0f} % {task}" for task, weight in zip(tasks, shares_of.tolist(), strict=True)]
     return f", tasks {' / '.join(shares)}" if len(tasks) > 1 else ""
 
 

@@ -41,6 +41,7 @@ def plan_mistake(plan: object) -> str | None:
         return "`trials` is a list"
     if not all(_is_trial(trial) for trial in trials):
         return "each of `trials` has a `trial_id`, and a study, a k and a seed of the kinds that a run writes"
+    assert isinstance(plan, dict)
     if not _are_placings(plan.get("placing")):
         return "`placing` has for each study its name, `n` and `n_placed`, and an `end` that is text or null"
     return None

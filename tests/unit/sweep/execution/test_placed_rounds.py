@@ -245,3 +245,24 @@ def test_no_vectors_are_appended_to_a_front(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a grid expected, to which vectors can be added"):
         append_preferences(path, [(0.4, 0.6)])
     assert "list" not in path.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scaling": "anchors", "reference_point": "auto"},
+        {"training": GRID["training"] | {"warm_start": "neighbour"}},
+        {"problem": GRID["problem"] | {"tasks": ["left"]}},
+    ],
+)
+def test_networks_are_placed_by_sparsity_and_tasks(tmp_path: Path, use: Any, changes: dict[str, Any]) -> None:
+    use(InlineAll)
+    config = parse_config(GRID | {"preferences": {"front": {"n": 15}}, "output": str(tmp_path / "out")} | changes)
+    outcome = run_sweep(config, Messages())
+    n_anchors = 2 * (config.reference_point == "auto")
+    assert (outcome.exit_code, outcome.states) == (0, {"ok": 15 + n_anchors})
+    records = list(records_of(config).values())
+    assert [record["kind"] for record in records] == ["ends", "scan", "fill"]
+    assert len({vector["k"][0] for vector in records[1]["vectors"]}) == 8
+    assert records[2]["promised"] is not None
