@@ -236,8 +236,7 @@ class _Front:
             return
         for index in range(2 * _N_SCAN):  # some may be close to an end
             shares = _spacings(index + 1, m)
-            vector = self._mixed(self.corners, shares, slice(None))
-            yield _placed(vector, "scan: an even step between the ends")
+            yield _placed(self._mixed(self.corners, shares, slice(None)), "scan: an even step between the ends")
 
     def _balanced_odds(self) -> float:
         """Return k_0 / (1 - k_0) at which sparsity weighs as much as the tasks of a dense network."""

@@ -238,7 +238,7 @@ def _first_round(front: Front, method: MethodEntry, facts: ProblemFacts | None) 
         return {"preferences": ()}
     has_sparsity = objectives[0] == SPARSITY
     ends = [end.preference if has_sparsity else (0.0, *end.preference) for end in end_vectors(objectives, has_sparsity)]
-    placing = Placing(front.n, front.until and front.until.gain, objectives, (1,) * len(ends))
+    placing = Placing(front.n, None if front.until is None else front.until.gain, objectives, (1,) * len(ends))
     return {"preferences": tuple(ends), "placing": placing}
 
 
