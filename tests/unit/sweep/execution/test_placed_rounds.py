@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from drivers import GRID, Idle, Inline, InlineAll, Messages, run_sweep
 
+from analysis.report.about import placing_section
 from analysis.results.table import read_results
 from sweep import api
 from sweep.cli.run import plan_lines
@@ -107,11 +108,46 @@ def test_one_attempt_trains_all_rounds_and_each_has_a_plan(tmp_path: Path, use: 
     assert len(list((store.root / "plans").iterdir())) == 3
     assert store.verify() == []
     assert show(read_status(config.output)).splitlines()[2] == "front main: 15 of 15 networks placed, round 3"
+    section = placing_section(read_results(config.output))
+    assert section is not None
+    assert all(vector["reason"] in section.html for record in undisturbed.values() for vector in record["vectors"][:3])
     attempts = {row["attempt"] for row in store.read_rows(columns=["attempt"]).to_pylist()}
     assert attempts == {1, 2, 3}
 
 
-@pytest.mark.full
+@pytest.mark.slow
+@pytest.mark.parametrize("request_name", ["pause", "stop"])
+def test_a_held_sweep_places_nothing_and_goes_on_later(
+    tmp_path: Path, use: Any, undisturbed: dict[str, Any], monkeypatch: Any, request_name: str
+) -> None:
+    monkeypatch.setattr("sweep.execution.supervisor._POLL_S", 0.0)
+    config = config_of(tmp_path)
+    control = Store(config.output).control
+
+    class Held(Growing):
+        def events(self) -> Iterator[dict[str, Any]]:
+            yield from super().events()
+            if len(self.started) == 1:
+                getattr(control, f"request_{request_name}")()
+
+    def resume(*_: Any) -> None:
+        control.lift_pause()
+
+    monkeypatch.setattr("sweep.execution.supervisor._Run._wait_while_paused", resume)
+    started = use(Held)
+    outcome = run_sweep(config, Messages())
+    if request_name == "stop":
+        assert (outcome.exit_code, outcome.n_trials, outcome.states) == (130, 15, {"ok": 3})
+        assert list(records_of(config)) == ["main.1.json", "main.2.json"]
+        use(Growing)
+        outcome = run_sweep(config, Messages())
+    else:
+        assert len(started) == 2
+    assert (outcome.exit_code, outcome.states) == (0, {"ok": 15})
+    assert records_of(config) == undisturbed
+
+
+@pytest.mark.slow
 def test_a_run_that_is_cut_off_after_every_pack_places_the_same_vectors(tmp_path: Path, use: Any, undisturbed: dict[str, Any]) -> None:
     use(Inline)
     config = config_of(tmp_path, resources={"pack": 2})
@@ -137,6 +173,7 @@ def test_a_larger_n_continues_and_a_smaller_one_keeps_the_rows(tmp_path: Path, u
     assert read_status(few.output).snapshot.n_trials == 5
 
 
+@pytest.mark.full
 def test_vectors_are_placed_once_and_trained_for_every_seed(tmp_path: Path, use: Any, undisturbed: dict[str, Any]) -> None:
     use(InlineAll)
     config = config_of(tmp_path, seeds=[0, 1])
@@ -147,6 +184,7 @@ def test_vectors_are_placed_once_and_trained_for_every_seed(tmp_path: Path, use:
     assert [t.preference for t in trials_of_seed(whole, "main", 0)] == [t.preference for t in trials_of_seed(whole, "main", 1)]
 
 
+@pytest.mark.full
 def test_placing_ends_when_little_is_promised_and_goes_on_with_another_until(tmp_path: Path, use: Any, undisturbed: dict[str, Any]) -> None:
     use(InlineAll)
     config, progress = config_of(tmp_path, until=0.99), Messages()
@@ -162,7 +200,7 @@ def test_placing_ends_when_little_is_promised_and_goes_on_with_another_until(tmp
     assert records_of(onwards) == undisturbed
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_a_removed_trial_is_trained_again_and_no_round_changes(tmp_path: Path, use: Any, undisturbed: dict[str, Any]) -> None:
     use(InlineAll)
     config = config_of(tmp_path)
@@ -173,7 +211,7 @@ def test_a_removed_trial_is_trained_again_and_no_round_changes(tmp_path: Path, u
     assert records_of(config) == undisturbed
 
 
-@pytest.mark.parametrize("limit", [2, 5, 12])
+@pytest.mark.parametrize("limit", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.full)])
 def test_a_limit_counts_the_first_vectors(tmp_path: Path, use: Any, limit: int, undisturbed: dict[str, Any]) -> None:
     use(InlineAll)
     studies = [{"name": "placed"}, {"name": "listed", "preferences": {"list": [[0.4, 0.6]]}}]
@@ -184,6 +222,7 @@ def test_a_limit_counts_the_first_vectors(tmp_path: Path, use: Any, limit: int, 
     assert [row["study"] for row in rows] == ["placed"] * limit
 
 
+@pytest.mark.full
 def test_a_study_waits_for_the_whole_placing_and_another_does_not(tmp_path: Path, use: Any) -> None:
     started = use(InlineAll)
     studies = [
