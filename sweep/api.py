@@ -21,6 +21,7 @@ from sweep.monitor.notify import notifying
 from sweep.monitor.outcome import EXIT_WRONG_INPUT, Outcome
 from sweep.monitor.progress import choose_progress
 from sweep.planning.packs import Plan, plan_sweeps
+from sweep.planning.placing import place_rounds
 from sweep.planning.trials import trials_of
 from sweep.store.files import is_there
 from sweep.store.remote.path import StorePath
@@ -58,10 +59,12 @@ def plan_all(configs: Sequence[SweepConfig], *, limit: int | None = None, addres
     Raises:
         StoreError: a results folder cannot be read.
     """
-    sweeps = [(config, trials_of(config, limit), Store(config.output)) for config in configs]
-    for _, _, store in sweeps:
+    stores = [Store(config.output) for config in configs]
+    for store in stores:
         store.check_reachable()
-    return plan_sweeps(sweeps, expected_workers(configs[0], address).n)
+    placed = [place_rounds(config, store, writes=False)[0] for config, store in zip(configs, stores, strict=True)]
+    sweeps = [(config, trials_of(config, limit), store) for config, store in zip(placed, stores, strict=True)]
+    return plan_sweeps(sweeps, expected_workers(configs[0], address).n, limit=limit)
 
 
 def run(

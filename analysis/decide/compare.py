@@ -166,11 +166,8 @@ def _common_box(first: ResultTable, second: ResultTable, reference: Sequence[flo
             f"  {first.place}: {first.no_box}\n  hint: give one number an objective with `--reference`, or run the grid file again"
         )
     signs = first.signs(axes)
-    ideals, nadirs = (
-        ([np.multiply(signs, corner) for corner in corners] for corners in zip(*((b.ideal, b.nadir) for b in known), strict=True))
-        if known
-        else ((), ())
-    )
+    ideals = [np.multiply(signs, box.ideal) for box in known]
+    nadirs = [np.multiply(signs, box.nadir) for box in known]
     if reference is not None:
         front = first.true_front if axes == tuple(o["column"] for o in first.objectives) else None
         ideal = None if not known else (np.min(ideals, axis=0) * signs).tolist()

@@ -1,13 +1,16 @@
-"""The report's section on the sweep itself: objectives, filter, reference, seeds, command, versions."""
+"""The report's sections on the sweep itself: objectives, filter, reference, seeds, command, versions; and how its vectors were placed."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from analysis.formatting import preference_text
 from analysis.measures.convergence import EXACT, gap_text
 from analysis.measures.labels import MODE_TEXT
 from analysis.measures.study_indicators import hypervolume_caption
 from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES
 from analysis.report.section import Section, rendered
+from analysis.results.manifest import PlacedRound, read_placements
 from analysis.results.table import ResultTable
 
 
@@ -48,6 +51,30 @@ def about(table: ResultTable, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Report written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
     ]
     return [(term, str(value)) for term, value in pairs if value not in (None, "")]
+
+
+def placing_section(table: ResultTable) -> Section | None:
+    """Show the rounds in which the vectors of each study were placed, and why each was chosen; None if all studies have grids."""
+    placings = (table.plan or {}).get("placing") or []
+    if not placings:
+        return None
+    if table.mirror is not None:
+        table.mirror.copy_placements()
+    studies = [_placed_study(placing, read_placements(table.folder, str(placing["study"]))) for placing in placings]
+    return Section("placing", "Where the preference vectors were placed", rendered("placing.html", studies=studies))
+
+
+def _placed_study(placing: dict[str, Any], rounds: Sequence[PlacedRound]) -> dict[str, Any]:
+    rows, n_left = [], int(placing["n_placed"])
+    for number, placed in enumerate(rounds, 1):
+        shown = placed.vectors[:n_left]
+        n_left -= len(shown)
+        promised = "" if placed.promised is None else f"{100 * placed.promised:.2g} %"
+        rows += [(number, placed.kind, promised, preference_text(vector), reason) for vector, reason in shown]
+    end = placing.get("end")
+    n_rounds = rows[-1][0] if rows else 0
+    said = f"Placing {end}." if end else f"{placing['n_placed']} of {placing['n']} vectors placed in {n_rounds} rounds."
+    return {"name": placing["study"], "sentence": said, "rows": rows}
 
 
 def _study(study: dict[str, Any]) -> str:

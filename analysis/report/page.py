@@ -18,7 +18,7 @@ from analysis.measures.study_indicators import hypervolume_caption
 from analysis.measures.summary import summary
 from analysis.pareto.dominance import Mode
 from analysis.pareto.indicators import MAX_EXACT_OBJECTIVES
-from analysis.report.about import about_section
+from analysis.report.about import about_section, placing_section
 from analysis.report.conflict import conflict_section
 from analysis.report.cost import cost_section
 from analysis.report.embed import Embedded, choose_rows, embedded_curves, exact_front_columns, to_columns
@@ -112,6 +112,7 @@ def render_report(
         real_size_section(embedded.points, embedded.labels),
         *method_sections(table),
         trials_section(),
+        placing_section(table),
         health_section(table),
         cost_section(table, costs),
         about_section(table, facts),

@@ -27,6 +27,7 @@ from analysis.results.files import read_json
 _HALF = re.compile("[\ud800-\udfff]")
 _MAX_NAMES = 1_000
 _MAX_TEXT = 1_000
+_MAX_ROUND_BYTES = 2**20
 
 
 def manifest_mistakes(manifest: Mapping[str, Any]) -> list[str]:
@@ -51,7 +52,20 @@ def plan_mistake(plan: object) -> str | None:
         return "`trials` is a list"
     if not all(_is_trial(trial) for trial in trials):
         return "each of `trials` has a `trial_id`, and a study, a k and a seed of the kinds that a run writes"
+    assert isinstance(plan, dict)
+    if not _are_placings(plan.get("placing")):
+        return "`placing` has for each study its name, `n` and `n_placed`, and an `end` that is text or null"
     return None
+
+
+def _are_placings(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, list) and all(
+        _are_lines(one, "study", others=("end",))
+        and all(type(one.get(name)) is int and 0 <= one[name] < 2**53 for name in ("n", "n_placed"))
+        for one in value
+    )
 
 
 def _is_trial(trial: object) -> bool:
@@ -163,7 +177,7 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
         raise ResultsError(
             f"{shown}: manifest.json: {'; '.join(mistakes)}\n  hint: a run did not write it like this; restore it from a copy"
         )
-    for inner in ("rows", "epochs", "plans", "latency"):
+    for inner in ("rows", "epochs", "plans", "latency", "placements"):
         if is_link(folder / inner):
             raise ResultsError(f"{folder / inner}: a link where a folder is expected\n  hint: put the folder itself here, or mount it here")
     return dict(manifest)
@@ -479,3 +493,48 @@ def read_latest_plan(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             continue
         return plan, unreadable
     return None, unreadable
+
+
+@dataclass(frozen=True)
+class PlacedRound:
+    """One round of preference vectors that the product placed (`preferences: {front: ...}`)."""
+
+    kind: str
+    """ends, scan or fill."""
+    vectors: tuple[tuple[tuple[float, ...], str], ...]
+    """Each vector, shape (1 + n_tasks,), and why it was chosen."""
+    promised: float | None
+    """The hypervolume that the ten best gaps promised before this round, as a fraction of that of the front; None if unknown."""
+
+
+def read_placements(folder: Path, study: str) -> tuple[PlacedRound, ...]:
+    """Read the rounds of a study from `placements/`, in their order, up to the first that is missing or damaged.
+
+    Args:
+        folder: the results folder, or copies of it.
+        study: name of the study.
+    """
+    names = [] if is_link(folder / "placements") else names_in(folder / "placements")
+    rounds: list[PlacedRound] = []
+    while (name := f"{study}.{len(rounds) + 1}.json") in names:
+        try:
+            found = _placed_round(read_json(folder / "placements" / name, _MAX_ROUND_BYTES))
+        except (OSError, ValueError):
+            break
+        if found is None:
+            break
+        rounds.append(found)
+    return tuple(rounds)
+
+
+def _placed_round(record: object) -> PlacedRound | None:
+    """Return a stored round; None if a run did not write it."""
+    if not isinstance(record, dict) or not isinstance(record.get("vectors"), list):
+        return None
+    kind, promised, vectors = record.get("kind"), record.get("promised"), record["vectors"]
+    if kind not in ("ends", "scan", "fill") or not (promised is None or _is_number(promised)):
+        return None
+    if not all(isinstance(one, dict) and one.get("k") and _is_point(one["k"]) and _is_line(one.get("reason")) for one in vectors):
+        return None
+    placed = tuple((tuple(float(share) for share in one["k"]), str(one["reason"])) for one in vectors)
+    return PlacedRound(str(kind), placed, None if promised is None else float(promised))

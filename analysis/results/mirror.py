@@ -21,6 +21,7 @@ from analysis.results.manifest import ResultsError
 
 _AT_ONCE = 16
 _MAX_LATENCY_BYTES = 2**16
+_MAX_PLACEMENT_BYTES = 2**20
 _SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 _HINT = "check the address, and what the environment says of credentials, region and endpoint (S3: AWS_ACCESS_KEY_ID, AWS_REGION, ...)"
 
@@ -65,6 +66,10 @@ class Mirror:
     def copy_latencies(self) -> None:
         """Copy the latencies as they are now."""
         self._copy(self._names("latency", _MAX_LATENCY_BYTES))
+
+    def copy_placements(self) -> None:
+        """Copy the rounds of placed preference vectors as they are now."""
+        self._copy(self._names("placements", _MAX_PLACEMENT_BYTES))
 
     def copy_blob(self, sha256: str) -> None:
         """Copy the weights with this digest, if there are any."""

@@ -13,6 +13,7 @@ from sweep.monitor.outcome import Outcome, Timing
 from sweep.monitor.progress import duration
 from sweep.monitor.usage import Used, expected, expected_line, used_in, used_line
 from sweep.planning.packs import Plan
+from sweep.planning.placing import placing_text
 from sweep.store.remote.path import StorePath
 from sweep.terminal import echo
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: WorkerCount) -> Iterator[str]:
     """Yield the lines of a plan: each sweep with its studies, then the packs and the estimated time of all sweeps together."""
     for config, plan in zip(configs, plans, strict=True):
-        yield f"sweep {config.name}: {len(plan.trials)} trials -> {config.output}"
+        yield f"sweep {config.name}: {len(plan.trials) + plan.n_unplaced} trials -> {config.output}"
         searches = {study.name: study.candidate_of for study in config.resolved_studies}
         for study in config.resolved_studies:
             mine = [trial for trial in plan.trials if trial.study == study.name]
@@ -34,6 +35,7 @@ def plan_lines(configs: Sequence[SweepConfig], plans: Sequence[Plan], workers: W
             warm = [trial.warm_start for trial in mine if trial.warm_start is not None]
             if warm:
                 yield f"    {len(warm)} sparse trials start from the networks of {len(set(warm))} dense ones (warm_start: neighbour)"
+        yield from (f"  {placing_text(placing)}" for placing in plan.placing)
         n_failed = sum(state != "ok" for state in plan.complete.values())
         yield f"complete: {len(plan.complete)} ({n_failed} failed); to train: {plan.n_todo}; waiting for others: {plan.n_waiting}"
     packs = [pack for plan in plans for pack in plan.packs]

@@ -7,6 +7,7 @@ from analysis.formatting import preference_text
 from sweep.monitor.progress import LiveTable, PlainLines, Progress, duration, pack_columns, summary_line
 from sweep.monitor.status import Failure, Status, watched
 from sweep.monitor.usage import used_line
+from sweep.planning.placing import placing_text
 from sweep.store.remote.path import StorePath
 from sweep.terminal import one_line
 
@@ -26,6 +27,7 @@ def show(status: Status) -> str:
     else:
         counts = ", ".join(f"{n} {state}" for state, n in sorted(shown.states.items())) or "none yet"
         lines.append(f"{shown.n_complete}/{shown.n_trials} trials complete: {counts}")
+    lines += [one_line(placing_text(placing)) for placing in status.placing]
     if status.is_paused:
         lines.append(f"paused: no pack starts until `sweep resume {status.folder}`")
     lines += [f"failed: {_failure(failure)}" for failure in status.failures[:_MAX_FAILURES]]

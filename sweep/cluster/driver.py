@@ -9,6 +9,7 @@ because an interrupted fit looks successful to Ray.
 import contextlib
 import json
 import os
+import queue
 import shutil
 import signal
 import socket
@@ -77,6 +78,8 @@ class AttemptJob:
     """The memory in bytes that the workers of a local Ray may use; None lets Ray decide."""
     visible_gpus: str | None = None
     """CUDA_VISIBLE_DEVICES for a local Ray, which would count entries that CUDA ignores as devices; None if the variable is not set."""
+    may_grow: bool = False
+    """Whether the supervisor may hand over further packs while these are trained, as lines `{"packs": [...]}`; an empty list is last."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain dictionaries, lists, strings and numbers."""
@@ -87,9 +90,10 @@ def main() -> int:
     """Run the attempt that the supervisor wrote to standard input, and return the exit code."""
     events = _take_standard_output()
     job = AttemptJob(**json.loads(sys.stdin.readline()))
-    threading.Thread(target=_end_with_the_supervisor, args=(job,), daemon=True).start()
+    more: queue.SimpleQueue[list[dict[str, Any]]] = queue.SimpleQueue()
+    threading.Thread(target=_end_with_the_supervisor, args=(job, more), daemon=True).start()
     try:
-        _run_attempt(job, events)
+        _run_attempt(job, events, more)
     except UserError as error:
         events.send("user_error", message=str(error))
         return 2
@@ -136,8 +140,11 @@ def _ray_session() -> RaySession:
     return RaySession(os.getpid(), temporary_folder(), _STARTED)
 
 
-def _end_with_the_supervisor(job: AttemptJob) -> None:
-    sys.stdin.read()
+def _end_with_the_supervisor(job: AttemptJob, more: "queue.SimpleQueue[list[dict[str, Any]]]") -> None:
+    """Pass on the packs that the supervisor hands over until its end of the pipe closes."""
+    for line in sys.stdin:
+        with contextlib.suppress(ValueError):  # the supervisor died while it was writing
+            more.put(json.loads(line)["packs"])
     _supervisor_is_gone.set()
     _end_now(job)
 
@@ -153,7 +160,7 @@ def _end_now(job: AttemptJob) -> None:
     os._exit(1)
 
 
-def _run_attempt(job: AttemptJob, events: _Events) -> None:
+def _run_attempt(job: AttemptJob, events: _Events, more: "queue.SimpleQueue[list[dict[str, Any]]]") -> None:
     os.environ.update(
         TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
         TUNE_PRINT_ALL_TRIAL_ERRORS="0",
@@ -190,7 +197,7 @@ def _run_attempt(job: AttemptJob, events: _Events) -> None:
             from sweep.cluster.gauges import sweeps_shown
 
             with sweeps_shown(job.roots):
-                _fit(job, expected, events)
+                _fit(job, expected, events, more)
     finally:
         if watch is not None:
             watch.end()
@@ -316,7 +323,7 @@ def _too_small(ray: Any, job: AttemptJob, kind: WorkerKind) -> str:
     )
 
 
-def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events) -> None:
+def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events, more: "queue.SimpleQueue[list[dict[str, Any]]]") -> None:
     import ray
     from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner, grid_search
 
@@ -348,13 +355,26 @@ def _fit(job: AttemptJob, expected: dict[str, Any] | None, events: _Events) -> N
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             _report_fault("pack_failed", trial, avoidance, events)
 
+    def configured(packs: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"pack": grid_search([{"job": pack, "expected": expected, "resources": kinds[0].resources} for pack in packs])}
+
+    def further(seconds: float) -> dict[str, Any] | None:
+        """Wait for the packs that the supervisor hands over next; None if there are none yet. Empty at the end and after a stop."""
+        try:
+            packs = more.get(timeout=seconds) if seconds else more.get_nowait()
+        except queue.Empty:
+            return {} if _stop_requested(job) or avoidance.leaves_none() else None
+        return configured(packs) if packs else {}
+
     slots = sum(slots_of(kinds, nodes_to_count(ray)))
     events.send("fit_started", slots=slots)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots + 2)
     tuner = Tuner(
         PackTrainable,
-        param_space={"pack": grid_search([{"job": pack, "expected": expected, "resources": kinds[0].resources} for pack in job.packs])},
-        tune_config=TuneConfig(search_alg=PackQueue(kinds), scheduler=LetGoWhileHeld(job.roots), reuse_actors=False),
+        param_space=configured(job.packs),
+        tune_config=TuneConfig(
+            search_alg=PackQueue(kinds, further if job.may_grow else None), scheduler=LetGoWhileHeld(job.roots), reuse_actors=False
+        ),
         run_config=RunConfig(
             name=job.name,
             storage_path=job.scratch,

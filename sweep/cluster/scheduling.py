@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import ray
@@ -40,7 +41,12 @@ class LetGoWhileHeld(FIFOScheduler):
         return super().choose_trial_to_run(tune_controller)
 
 
+def _without_supervisor(state: dict[str, Any]) -> dict[str, Any]:
+    return state | {"_further": None, "_experiment": None}
+
+
 _LOOK_AGAIN_S = 1.0
+_PATIENCE_S = 10.0
 
 
 class PackQueue(BasicVariantGenerator):
@@ -51,10 +57,14 @@ class PackQueue(BasicVariantGenerator):
 
     Args:
         kinds: the kinds of workers, in order of preference.
+        further: waits for some seconds and returns Tune's configuration of further packs, None if there are none yet, and an empty
+            configuration if none will follow. None: the queue holds all packs from the beginning.
     """
 
-    def __init__(self, kinds: Sequence[WorkerKind]) -> None:
+    def __init__(self, kinds: Sequence[WorkerKind], further: Callable[[float], dict[str, Any] | None] | None = None) -> None:
         super().__init__()
+        self._further = further
+        self._experiment: Any = None
         self._kinds = tuple(kinds)
         self._given: dict[str, int] = {}  # Tune's trial id -> index of the kind, for trials that have not ended
         self._slots: tuple[int, ...] = ()
@@ -64,6 +74,9 @@ class PackQueue(BasicVariantGenerator):
         """Return the next pack as a Tune trial, or None while no pack can start."""
         kind = self._free_kind()
         trial = None if kind is None else super().next_trial()
+        if trial is None and kind is not None and self._further is not None:
+            self._add_further()
+            trial = super().next_trial()
         if trial is not None:
             assert kind is not None
             pack = trial.config["pack"]
@@ -77,6 +90,36 @@ class PackQueue(BasicVariantGenerator):
         """Record that the pack's slot is free again."""
         self._given.pop(trial_id, None)
         super().on_trial_complete(trial_id, result, error)
+
+    def add_configurations(self, experiments: Any) -> None:
+        """Add the packs of an experiment. Tune calls this once, before the fit."""
+        self._experiment = experiments[0] if isinstance(experiments, list) else experiments
+        super().add_configurations(experiments)
+
+    def set_finished(self) -> None:
+        """Record that no pack is left, unless some may follow."""
+        if self._further is None:
+            super().set_finished()
+
+    def get_state(self) -> Any:
+        """Return what Tune stores about the queue at the end of a fit, which is never read."""
+        state = super().get_state()
+        return _without_supervisor(state) if state else state
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its search algorithm with its own state; an unpickled copy has no supervisor to wait for.
+        return _without_supervisor(self.__dict__)
+
+    def _add_further(self) -> None:
+        """Add the packs that were handed over. Waits for them while nothing runs, since Tune would only ask again a second later."""
+        assert self._further is not None
+        configuration = self._further(0.0 if self._given else _PATIENCE_S)
+        if configuration == {}:
+            self._further = None
+        elif configuration is not None:
+            experiment = copy(self._experiment)
+            experiment.spec = {**experiment.spec, "config": configuration}
+            super().add_configurations([experiment])
 
     def _free_kind(self) -> int | None:
         if len(self._kinds) == 1:

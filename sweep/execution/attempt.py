@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise, zip_longest
 from pathlib import Path
@@ -57,6 +58,10 @@ class Attempts:
         self.has_failed_packs = False
         """Whether a pack of the last attempt failed."""
         self._n_workers = 1
+        self._n_open = 0
+        """The number of packs that the attempt was handed and that have not ended."""
+        self._has_ended_pack = False
+        """Whether a pack has ended since the last look for a round of vectors to place."""
         self._fit_started: float | None = None
         self._avoided: set[str] = set()
 
@@ -92,13 +97,61 @@ class Attempts:
         try:
             if first.store.is_remote:
                 self._reporter.message(f"log: {log} (until the attempt ends)")
-            self._follow(self._job(members, log, number, packs), log, kept, turn)
+            self._n_open, self._has_ended_pack = len(packs), False
+            handed = {trial.trial_id for member in members for pack in member.plan.packs for trial in pack.trials}
+            job = self._job(members, log, number, packs)
+            self._follow(job, log, kept, turn, lambda driver: self._grow(driver, members, kept, circumstances, handed))
         finally:
             for member in members:
                 with contextlib.suppress(
                     StoreError
                 ):  # the next attempt clears it too, and this error must not hide the one that ended this attempt
                     member.store.clear_live()
+
+    def _grow(
+        self, driver: DriverProcess, members: Sequence[SweepRun], log: StorePath, circumstances: Mapping[str, Any], handed: set[str]
+    ) -> None:
+        """Place the rounds of vectors whose results have arrived, and hand their packs to the running attempt.
+
+        Starting Ray takes longer than a round of small networks, so an attempt stays alive between rounds. It is told to end with the
+        packs that it has if none can follow in it: everything is placed, a pack failed, or a sweep is held.
+        """
+        growing = [member for member in members if member.n_unplaced]
+        try:
+            if not growing or self.has_failed_packs or any(member.store.control.is_held() for member in growing):
+                driver.close_queue()
+                return
+            if not self._has_ended_pack:
+                return
+            is_idle, self._has_ended_pack = self._n_open <= 0, False
+            added = [self._hand_over(driver, member, log, circumstances, handed) for member in growing]
+        except UnreachableError:
+            self._has_ended_pack = True  # the next turn looks again
+            return
+        if is_idle and not any(added):
+            driver.close_queue()
+
+    def _hand_over(
+        self, driver: DriverProcess, member: SweepRun, log: StorePath, circumstances: Mapping[str, Any], handed: set[str]
+    ) -> bool:
+        """Return whether packs of a new round were handed to the attempt."""
+        messages = member.place()
+        for text in messages:
+            self._reporter.message(text)
+        if not messages:
+            return False
+        before = member.plan.packs
+        plan = member.planned(self._n_workers, handed)
+        member.take_plan(plan)
+        if not member.plan.packs:
+            member.plan = replace(member.plan, packs=before)
+            return False
+        jobs = member.begin_attempt(member.store.next_attempt(), log, circumstances, continues=True)
+        handed |= {trial_id for job in jobs for trial_id in job.trial_ids}
+        member.plan = replace(member.plan, packs=(*before, *member.plan.packs))
+        self._n_open += len(jobs)
+        driver.add([job.to_json() for job in jobs])
+        return True
 
     def _job(self, members: Sequence[SweepRun], log: Path, number: int, packs: list[dict[str, Any]]) -> AttemptJob:
         config = members[0].config
@@ -114,16 +167,19 @@ class Attempts:
             scratch=_new_scratch(),
             avoided=sorted(self._avoided),
             metadata=job_metadata(members, number, len(packs)),
+            may_grow=bool(packs) and any(member.n_unplaced for member in members),
         )
 
-    def _follow(self, job: AttemptJob, log: Path, kept: StorePath, turn: Turn) -> None:
-        """Start the driver, and report what happens until it has ended."""
+    def _follow(self, job: AttemptJob, log: Path, kept: StorePath, turn: Turn, grow: Callable[[DriverProcess], None] | None = None) -> None:
+        """Start the driver, and report what happens until it has ended. While it may grow, `grow` is called after each turn."""
         driver = DriverProcess(job, log)
         self._stopping.driver = driver
         try:
             while driver.is_running():
                 self._handle_events(driver, log)
                 turn(log)
+                if grow is not None and job.may_grow and driver.may_grow:
+                    grow(driver)
             self._handle_events(driver, log)
             with contextlib.suppress(UnreachableError):
                 self._reporter.states(log)
@@ -147,6 +203,7 @@ class Attempts:
                     self._n_workers = max(1, event["slots"])
                     self._fit_started = time.perf_counter()
                 case "pack_ended":
+                    self._pack_has_ended()
                     timing.training_s += event["training_s"] / self._n_workers
                     timing.worker_setup_s += event["setup_s"] / self._n_workers
                     timing.store_s += event["store_s"] / self._n_workers
@@ -154,6 +211,7 @@ class Attempts:
                     reporter.pack_retried(event["message"], log)
                 case "pack_failed":
                     self.has_failed_packs = True
+                    self._pack_has_ended()
                     reporter.pack_failed(event["message"], event.get("root"), log)
                 case "attempt_failed":
                     reporter.note_failure(event["message"])
@@ -165,6 +223,10 @@ class Attempts:
                         timing.fit_s += time.perf_counter() - self._fit_started - event["seconds"]
                 case "user_error":
                     raise SweepError(event["message"])
+
+    def _pack_has_ended(self) -> None:
+        self._n_open -= 1
+        self._has_ended_pack = True
 
     def _avoid(self, event: dict[str, Any]) -> None:
         node, reason = event["node"], event["message"].partition("\n")[0]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,28 @@ class DriverProcess:
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        self.may_grow = job.may_grow
+        """Whether the process still accepts packs."""
+        self._send(job.to_json())
+
+    def add(self, packs: Sequence[Mapping[str, Any]]) -> None:
+        """Hand further packs to the process, which trains them after those that it has.
+
+        Args:
+            packs: PackJob.to_json() of each pack.
+        """
+        self._send({"packs": list(packs)})
+
+    def close_queue(self) -> None:
+        """Tell the process that no packs follow, so that it ends after those that it has."""
+        if self.may_grow:
+            self.may_grow = False
+            self._send({"packs": []})
+
+    def _send(self, message: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(job.to_json()).encode() + b"\n")
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
 
     def is_running(self) -> bool:

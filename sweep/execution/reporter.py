@@ -43,7 +43,7 @@ class Reporter:
     @property
     def n_trials(self) -> int:
         """The number of trials in all sweeps of the run."""
-        return sum(len(member.trials) for member in self._members)
+        return sum(member.n_trials for member in self._members)
 
     @property
     def elapsed_s(self) -> float:

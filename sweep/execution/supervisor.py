@@ -92,6 +92,7 @@ class _Run:
     def __init__(self, members: Sequence[SweepRun], locks: Sequence[FolderLock], progress: Progress, options: RunOptions) -> None:
         self._members = members
         self._locks = locks
+        self._limit = options.limit
         self._address = cluster_address(options.address)
         self._timing = Timing()
         self.stopping = Stopping(members, progress, fails_fast=options.fails_fast)
@@ -158,9 +159,12 @@ class _Run:
             time.sleep(0.1)
 
     def _plan(self) -> None:
+        for member in self._members:
+            for text in self._patiently(member.place):
+                self._reporter.message(text)
         n_workers = self._attempts.n_slots or expected_workers(self._members[0].config, self._address or LOCAL).n
         sweeps = [(member.config, member.trials, member.store) for member in self._members]
-        plans = self._patiently(lambda: plan_sweeps(sweeps, n_workers))
+        plans = self._patiently(lambda: plan_sweeps(sweeps, n_workers, limit=self._limit))
         for member, plan in zip(self._members, plans, strict=True):
             member.take_plan(plan)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,9 +17,10 @@ from sweep.monitor.outcome import EXIT_COMPLETE, EXIT_FAILED_TRIALS, EXIT_INTERR
 from sweep.planning.inherit import Inherited, inherit, network_start
 from sweep.planning.manifest import manifest_of, refuse_changed_source
 from sweep.planning.pack_job import PackJob, TrialJob
-from sweep.planning.packs import PackPlan, Plan
+from sweep.planning.packs import PackPlan, Plan, plan_sweeps
+from sweep.planning.placing import place_rounds
 from sweep.planning.reference_point import anchor_trials, below_anchor_runs, padded
-from sweep.planning.trials import trials_of
+from sweep.planning.trials import n_unplaced, trials_of
 from sweep.store.manifest import selection_of
 from sweep.store.remote.path import StorePath
 from sweep.store.store import Store
@@ -39,10 +40,11 @@ class SweepRun:
     """
 
     def __init__(self, config: SweepConfig, limit: int | None, grid_file: GridText) -> None:
-        trials = trials_of(config)
         self.config = config
-        self._all_trials = trials
-        self.trials = trials[:limit]
+        """The sweep, with the vectors that were placed so far."""
+        self._grid, self._limit = config, limit
+        self.trials = trials_of(config, limit)
+        self._all_trials = trials_of(config) if limit is not None else self.trials
         self.store = Store(config.output)
         self.plan = Plan(self.trials, {}, (), 0)
         self.n_before = 0
@@ -55,7 +57,7 @@ class SweepRun:
         """The last `current_request` that was reported to the user."""
         self._grid_file = grid_file
         self._studies = {study.name: study for study in config.resolved_studies}
-        self._anchors = anchor_trials(trials)
+        self._anchors = anchor_trials(self._all_trials)
         self._reference_point: tuple[float, ...] | None = None
         self._to_fix: str | None = None
         """What the user has to fix before training can continue."""
@@ -67,6 +69,41 @@ class SweepRun:
         self.store.create(manifest | {"versions": versions()})
         self.store.control.clear_stop()
         self.store.remove_temporaries()
+
+    @property
+    def n_trials(self) -> int:
+        """The number of trials of this run, including those whose vectors are still to be placed."""
+        return len(self.trials) + n_unplaced(self.config, self.trials, self._limit)
+
+    @property
+    def n_unplaced(self) -> int:
+        """The number of trials whose vectors are still to be placed."""
+        return self.n_trials - len(self.trials)
+
+    def place(self) -> list[str]:
+        """Place every round of vectors whose earlier rounds are complete, and return a message for each. The caller must hold the lock."""
+        if self._to_fix is not None or not any(study.placing is not None for study in self._studies.values()):
+            return []
+        try:
+            config, messages = place_rounds(self._grid, self.store, writes=True)
+            if config != self.config or messages:
+                self.trials = trials_of(config, self._limit)
+                self._all_trials = trials_of(config) if self._limit is not None else self.trials
+        except (SweepError, SourceError) as error:
+            self._to_fix = str(error)
+            return []
+        self.config = config
+        self._studies = {study.name: study for study in config.resolved_studies}
+        return messages
+
+    def planned(self, n_workers: int, running: Collection[str]) -> Plan:
+        """Return a plan for the trials that no pack is training.
+
+        Args:
+            n_workers: how many packs can run at once.
+            running: the ids of trials that are being trained.
+        """
+        return plan_sweeps([(self.config, self.trials, self.store)], n_workers, limit=self._limit, running=running)[0]
 
     def take_plan(self, plan: Plan) -> None:
         """Continue with a new plan, and compute the reference point once the anchor runs are complete.
@@ -121,21 +158,29 @@ class SweepRun:
         complete = self.store.complete()
         return self._failed.news({trial.trial_id: complete[trial.trial_id] for trial in self.trials if trial.trial_id in complete}, log)
 
-    def begin_attempt(self, attempt: int, log: StorePath, circumstances: Mapping[str, Any]) -> list[PackJob]:
+    def begin_attempt(self, attempt: int, log: StorePath, circumstances: Mapping[str, Any], *, continues: bool = False) -> list[PackJob]:
         """Record the attempt in the folder, and return the jobs for its workers.
+
+        The packs of a new round of vectors get an attempt number and a plan of their own, although the same process trains them.
 
         Args:
             attempt: number of the attempt in this folder.
             log: where the run's log is kept, in this folder or in another sweep's.
             circumstances: the fields of the plan that all sweeps of the run share.
+            continues: whether packs of an earlier attempt are still running.
 
         Returns:
             One job for each pack of the plan.
         """
+        self._write_plan(attempt, {**circumstances, "log": relative_log(log, self.store.root)})
+        if not continues:
+            self.store.clear_live()
+        return [self._job(pack, attempt) for pack in self.plan.packs]
+
+    def _write_plan(self, attempt: int, circumstances: Mapping[str, Any]) -> None:
         record = {
-            "attempt": attempt,
             **circumstances,
-            "log": relative_log(log, self.store.root),
+            "attempt": attempt,
             "grid_file": self._grid_file.grid,
             "override_file": self._grid_file.override,
             "config": json.loads(self.config.model_dump_json()),
@@ -144,9 +189,15 @@ class SweepRun:
             ],
             "n_complete_before": self.n_before,
         }
+        if self.plan.placing:
+            record |= {"placing": list(self.plan.placing), "n_unplaced": self.plan.n_unplaced}
         self.store.write_plan(attempt, record)
-        self.store.clear_live()
-        return [self._job(pack, attempt) for pack in self.plan.packs]
+
+    def _record_end_of_placing(self) -> None:
+        """Write one more plan if placing has ended, or was cut differently, without any pack to train."""
+        latest = self.store.latest_plan()
+        if self.plan.placing and latest is not None and latest.get("placing") != list(self.plan.placing):
+            self._write_plan(self.store.next_attempt(), latest)
 
     def finish(self, was_interrupted: bool, timing: Timing) -> Outcome:
         """Compact the new rows, and return how the sweep ended.
@@ -162,6 +213,7 @@ class SweepRun:
             self.store.record_backends()
             self.store.compact()
             self.store.remove_checkpoints()  # checkpoints whose trials ended in different packs
+        self._record_end_of_placing()
         self.store.remove_temporaries()
         has_new_box = self.store.settle_hypervolume_box(hypervolume_box(self.config, self.config.problem.facts))
         if not plan.n_todo:
@@ -180,7 +232,7 @@ class SweepRun:
         else:
             exit_code = EXIT_COMPLETE if set(counts) <= {"ok"} else EXIT_FAILED_TRIALS
         states = dict(sorted(counts.items()))
-        return Outcome(self.store.root, exit_code, len(self.trials), states, n_trained, is_interrupted, message, timing, has_new_box)
+        return Outcome(self.store.root, exit_code, self.n_trials, states, n_trained, is_interrupted, message, timing, has_new_box)
 
     def _from_anchor_runs(self) -> tuple[float, ...] | None:
         """Return the reference point in the manifest, computing it the first time; None before the anchor runs are complete."""

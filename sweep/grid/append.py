@@ -123,6 +123,9 @@ def _vectors(config: SweepConfig, study: str | None, path: Path) -> tuple[Vector
         names = ", ".join(one.name for one in studies)
         hint = f"the studies with preferences are {names}" if names else "no method in this file uses preferences"
         raise ConfigError([Mistake(("studies",), "a study with preferences expected", study, hint, file=str(path))])
+    if any(one.placing is not None for one in chosen):
+        hint = "raise `n`: the product places further vectors where the front has gaps; or give a second study the vectors"
+        raise ConfigError([Mistake(("preferences", "front"), "a grid expected, to which vectors can be added", hint=hint, file=str(path))])
     skip = (
         0 if config.problem.facts.has_sparsity else 1
     )  # without sparsity, a trial's vector still begins with k0, but a grid file's does not

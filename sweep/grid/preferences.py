@@ -23,6 +23,8 @@ Vector = tuple[float, ...]
 """One preference vector, shape (n_objectives,): sparsity first (if the problem has it), then the tasks."""
 
 MAX_VECTORS = 100_000
+MAX_PLACED = 1_000
+"""The largest number of vectors that are placed one round after the other; each round looks at all earlier trials."""
 _SUM_KEPT = 1e-9
 _SUM_ACCEPTED = 1e-6
 _DIGITS = 12
@@ -32,6 +34,7 @@ _EXAMPLES: list[Any] = [
     {"simplex": {"divisions": 12, "k0": [0, 0.001]}},
     {"list": [[0.1, 0.4, 0.5]]},
     {"file": "k.csv"},
+    {"front": {"n": 90}},
 ]
 
 _Number = Annotated[float, Range()]
@@ -51,8 +54,28 @@ class Simplex(BaseModel):
     """True: every task's preference is above 0. False: some tasks, but not all, may have preference 0."""
 
 
+class Until(BaseModel):
+    """When to stop placing vectors before `n` is reached."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True)
+
+    gain: Annotated[float, Range(gt=0, lt=1)]
+    """Stop when the ten best gaps of the front together promise less than this fraction of the hypervolume that is there."""
+
+
+class Front(BaseModel):
+    """A front whose vectors are placed in rounds, each from the results of the rounds before it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True)
+
+    n: Annotated[int, Range(ge=1, le=MAX_PLACED)]
+    """How many vectors to place, and so how many networks to train for each seed. A larger number later continues the same sequence."""
+    until: Until | None = None
+    """When to stop before `n` is reached; default: never."""
+
+
 class PreferenceSource(BaseModel):
-    """One grid: a lattice, a list of vectors, or a file of vectors."""
+    """One grid: a lattice, a list of vectors, a file of vectors, or a front whose vectors are placed as results arrive."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -69,12 +92,14 @@ class PreferenceSource(BaseModel):
     """A list of vectors: sparsity first (if the problem has it), then the tasks; each sums to 1 (a sum within 1e-6 of 1 is rescaled)."""
     file: Annotated[str, Field(min_length=1)] | None = None
     """A CSV file of vectors, relative to the grid file; `#` starts a comment, and a header is allowed."""
+    front: Front | None = None
+    """A number of vectors, placed by the product where the front has gaps, in rounds (docs/method.md). The only entry of `preferences`."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> "PreferenceSource":
-        given = [name for name in ("simplex", "list", "file") if getattr(self, name) is not None]
+        given = [name for name in ("simplex", "list", "file", "front") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("exactly one of simplex, list, file expected" + (f", found {' and '.join(given)}" if given else ""))
+            raise ValueError("exactly one of simplex, list, file, front expected" + (f", found {' and '.join(given)}" if given else ""))
         return self
 
 
@@ -88,7 +113,7 @@ def _kind(value: Any) -> str | None:
 
 _WRONG_TYPE = {
     "custom_error_type": "preference_kind",
-    "custom_error_message": "`paper`, or a mapping with one of simplex, list, file expected",
+    "custom_error_message": "`paper`, or a mapping with one of simplex, list, file, front expected",
 }
 PreferenceGrid = Annotated[
     Annotated[Literal["paper"], Tag("<name>")] | Annotated[PreferenceSource, Tag("<source>")],
@@ -157,6 +182,9 @@ def _grid(grid: Any, objectives: Sequence[str], path: Keys) -> dict[Vector, Vect
         return _distinct(paper_grid())
     if grid.simplex is not None:
         return _distinct(simplex_grid(grid.simplex, len(objectives) - has_sparsity, (*path, "simplex"), has_sparsity=has_sparsity))
+    if grid.front is not None:  # only in a list: `sweep.grid.resolve` handles a front by itself
+        rule = "the only entry of `preferences` expected, because its vectors follow from the results of its own trials"
+        raise PreferenceError([Mistake((*path, "front"), rule, hint="write the other vectors into a study of their own")])
     if grid.list is not None:
         return _checked([((*path, "list", index), None, f"list[{index}]", row) for index, row in enumerate(grid.list)], objectives)
     rows, mistakes = read_vectors(Path(grid.file), objectives, (*path, "file"))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from sweep.grid.models import GridConfig, SweepConfig
-from sweep.grid.preferences import PreferenceError, Preferences, Vector, preference_vectors
+from sweep.grid.preferences import Front, PreferenceError, Preferences, PreferenceSource, Vector, preference_vectors
 from sweep.grid.source.mistakes import Mistake, Path, did_you_mean, shown
-from sweep.grid.study import Study
+from sweep.grid.study import Placing, Study
 from sweep.store.errors import StoreError
 from sweep.store.remote.address import Address, is_address
 from trainer.catalog import METHODS, MODELS, PROBLEMS, MethodEntry
@@ -151,7 +151,13 @@ def resolve(config: GridConfig) -> tuple[SweepConfig | None, list[Mistake]]:
         if values["model"] is not None:
             mistakes += _name_mistakes(paths["model"], values["model"], problem, models)
             mistakes += _method_mistakes(method, paths, values)
-        if method.has_preferences:
+        front = _front_of(values["preferences"])
+        if front is not None and (method.has_preferences or given is None or given.preferences is not None):
+            mistakes += _front_mistakes(
+                front, values["method"], paths["preferences"], facts, has_candidates=bool(given and given.candidates)
+            )
+            values |= _first_round(front, method, facts)
+        elif method.has_preferences:
             values["preferences"] = grids.vectors(values["preferences"], paths["preferences"], mistakes)
             mistakes += _pruning_mistakes(method, paths, values)
         else:
@@ -184,6 +190,59 @@ def _after_anchor_runs(ordered: Sequence[Study], first: Study, n_tasks: int) -> 
     training = replace(first.training, warm_start="none")
     anchors = Study(ANCHOR_STUDY, first.model, "wcal_growl", alone, training, first.seeds[:1])
     return (anchors, *(study if study.after else replace(study, after=(ANCHOR_STUDY,)) for study in ordered))
+
+
+def _front_of(preferences: Preferences) -> Front | None:
+    return preferences.front if isinstance(preferences, PreferenceSource) else None
+
+
+def _placed_objectives(method: MethodEntry, facts: ProblemFacts) -> tuple[str, ...]:
+    """Return the objectives between which vectors are placed: without sparsity for a method that does not prune."""
+    return facts.objectives if method.prunes else facts.tasks
+
+
+def _front_mistakes(front: Front, name: str, path: Path, facts: ProblemFacts | None, *, has_candidates: bool) -> list[Mistake]:
+    """Return the reasons why vectors cannot be placed in rounds for a study of the method `name`."""
+    from analysis.pareto.placing import MAX_OBJECTIVES, end_vectors  # imports numpy, which no other grid file needs
+
+    method, above = METHODS[name], (*path, "front")
+    if not method.has_preferences:
+        rule = f"a method with preferences expected ({name} has none, so there is nothing to place)"
+        return [Mistake(above, rule, hint="remove `front`: the method trains one network for each seed")]
+    if method.shares_network or method.depends_on_grid:
+        rule = f"a method whose trials are independent expected ({name} trains one network or one population for all vectors)"
+        return [
+            Mistake(above, rule, hint="give this study a grid of its own, for example `preferences: {simplex: {divisions: 12, k0: [0]}}`")
+        ]
+    if has_candidates:
+        rule = "no `candidates` expected, because every candidate would be trained for other vectors"
+        return [Mistake(above, rule, hint="give the search a grid of its own, and place the vectors of a study after it")]
+    if facts is None:
+        return []
+    objectives = _placed_objectives(method, facts)
+    if not 2 <= len(objectives) <= MAX_OBJECTIVES:
+        rule = f"2 to {MAX_OBJECTIVES} objectives expected (they are {len(objectives)}: {', '.join(objectives)})"
+        return [Mistake(above, rule, hint="use another grid, for example `preferences: {simplex: {divisions: 6}}`")]
+    ends = end_vectors(objectives, objectives[0] == SPARSITY)
+    if front.n < len(ends):
+        rule = f"a whole number >= {len(ends)} expected, the number of ends of this front, which are trained first"
+        return [Mistake((*above, "n"), rule, str(front.n), f"the ends: {'; '.join(end.reason for end in ends)}")]
+    return []
+
+
+def _first_round(front: Front, method: MethodEntry, facts: ProblemFacts | None) -> dict[str, Any]:
+    """Return the fields of a study whose vectors are placed in rounds, of which only the first is known."""
+    from analysis.pareto.placing import MAX_OBJECTIVES, end_vectors
+
+    if facts is None or not method.has_preferences:
+        return {"preferences": ()}
+    objectives = _placed_objectives(method, facts)
+    if not 2 <= len(objectives) <= MAX_OBJECTIVES:
+        return {"preferences": ()}
+    has_sparsity = objectives[0] == SPARSITY
+    ends = [end.preference if has_sparsity else (0.0, *end.preference) for end in end_vectors(objectives, has_sparsity)]
+    placing = Placing(front.n, None if front.until is None else front.until.gain, objectives, (1,) * len(ends))
+    return {"preferences": tuple(ends), "placing": placing}
 
 
 class _Grids:

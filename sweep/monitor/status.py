@@ -47,6 +47,8 @@ class Status:
     failures: tuple[Failure, ...]
     unreadable: tuple[str, ...]
     snapshot: Snapshot
+    placing: tuple[Mapping[str, Any], ...] = ()
+    """How far the placing of the vectors of each study in rounds has come, see `sweep.planning.placing.placing_of`."""
     n_beyond_reference: int = 0
     """Number of finished trials that lie beyond the nadir of the hypervolume's box; not updated while the sweep is watched."""
     used: Used = field(default_factory=Used)
@@ -117,7 +119,7 @@ class StatusReader:
         holder = store.lock_holder(include_dead=False)
         is_paused = store.control.pause_requested()
         snapshot = Snapshot(
-            n_trials=len(asked),
+            n_trials=len(asked) + int(plan.get("n_unplaced", 0)),
             states=dict(Counter(states[trial_id] for trial_id in asked if trial_id in states)),
             n_before=int(plan.get("n_complete_before", 0)),
             live=tuple(filter(is_live, store.live())) if holder else (),
@@ -135,6 +137,7 @@ class StatusReader:
             failures=self._failed([trial_id for trial_id in asked if states.get(trial_id, "ok") != "ok"]),
             unreadable=(),
             snapshot=snapshot,
+            placing=tuple(plan.get("placing", ())),
         )
 
     def read_whole(self) -> Status:

@@ -2,12 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from sweep.grid.load import SweepConfig
-from sweep.planning.trials import Trial
+from sweep.planning.placing import placing_of
+from sweep.planning.trials import Trial, n_unplaced
 from sweep.store.store import Checkpoint, Store
 from trainer.catalog import METHODS
 
@@ -35,12 +37,17 @@ class Plan:
     packs: tuple[PackPlan, ...]
     """The packs that can be trained now."""
     n_waiting: int
-    """Number of trials that cannot start yet: their study waits for another one, or they start from a dense trial that is not complete."""
+    """Number of trials that cannot start yet: their study waits for another one, they start from a dense trial that is not complete, or
+    another pack is training them."""
+    n_unplaced: int = 0
+    """Number of trials whose vectors are still to be placed (`preferences: {front: ...}`)."""
+    placing: tuple[Mapping[str, Any], ...] = ()
+    """How far the placing of each such study has come, see `sweep.planning.placing.placing_of`."""
 
     @property
     def n_todo(self) -> int:
         """The number of trials that are not complete."""
-        return len(self.trials) - len(self.complete)
+        return len(self.trials) - len(self.complete) + self.n_unplaced
 
 
 def plan_packs(
@@ -50,12 +57,16 @@ def plan_packs(
     checkpoints: Iterable[Checkpoint],
     n_workers: int,
     n_sweeps: int = 1,
+    *,
+    limit: int | None = None,
+    running: Collection[str] = (),
 ) -> Plan:
     """Divide the trials that are not complete into packs.
 
     Unfinished checkpoints are adopted first, so a change of the pack size loses no epoch. A new pack holds trials of one study,
-    seed and kind (dense or sparse). New packs are equally filled, and the largest come first. A trial that starts from another
-    trial's network waits until that trial is complete.
+    seed and kind (dense or sparse). New packs are equally filled, and the largest come first. Those of a study whose vectors are placed
+    in rounds become smaller towards the end of a round, so that no worker waits for its end longer than about one trial takes. A trial
+    that starts from another trial's network waits until that trial is complete.
 
     Args:
         config: the sweep.
@@ -64,6 +75,8 @@ def plan_packs(
         checkpoints: the checkpoints of unfinished packs in the store.
         n_workers: how many packs can run at once (an estimate is enough).
         n_sweeps: how many unfinished sweeps share the workers.
+        limit: the limit with which `trials` were listed.
+        running: the ids of trials that are being trained, which no pack of the plan contains.
 
     Returns:
         The plan, with the packs in the order in which they should start.
@@ -71,11 +84,18 @@ def plan_packs(
     complete = {trial.trial_id: states[trial.trial_id] for trial in trials if trial.trial_id in states}
     waits_for = {study.name: study.after for study in config.resolved_studies}
     unfinished = {trial.study for trial in trials if trial.trial_id not in complete}
+    to_place = n_unplaced(config, trials, limit)
+    if to_place:
+        unfinished |= {study.name for study in config.resolved_studies if study.n_unplaced}
     ready, n_waiting = {}, 0
     for trial in trials:
         if trial.trial_id in complete:
             continue
-        if not unfinished.isdisjoint(waits_for[trial.study]) or (trial.warm_start is not None and trial.warm_start not in states):
+        if (
+            trial.trial_id in running
+            or not unfinished.isdisjoint(waits_for[trial.study])
+            or (trial.warm_start is not None and trial.warm_start not in states)
+        ):
             n_waiting += 1
         else:
             ready[trial.trial_id] = trial
@@ -94,18 +114,36 @@ def plan_packs(
     # A small number of groups must be divided so that all workers get equally many packs; many groups balance out by themselves.
     multiple = max(1, n_workers // n_sweeps) if config.resources.pack == "auto" and len(groups) < 4 * n_workers else 1
     whole = {study.name for study in config.resolved_studies if METHODS[study.method].shares_network}
-    parts = [[tuple(group)] if key[0] in whole else _even_parts(group, size, multiple) for key, group in groups.items()]
+    in_rounds = {study.name for study in config.resolved_studies if study.placing is not None}
+    # With trials that cost next to nothing, a worker's start takes longer than any wait.
+    shrinks = config.resources.pack == "auto" and not config.resources.uses_gpus and n_workers > 1 and config.problem.facts.n_train > 1
+    parts = [
+        [tuple(group)]
+        if key[0] in whole
+        else _shrinking_parts(group, n_workers)
+        if shrinks and key[0] in in_rounds
+        else _even_parts(group, size, multiple)
+        for key, group in groups.items()
+    ]
     fresh = [PackPlan(_pack_id(part), part) for of_group in parts for part in of_group]
     fresh.sort(key=lambda pack: -len(pack.trials))
-    return Plan(tuple(trials), complete, (*packs, *fresh), n_waiting)
+    return Plan(tuple(trials), complete, (*packs, *fresh), n_waiting, to_place, tuple(placing_of(config)))
 
 
-def plan_sweeps(sweeps: Sequence[tuple[SweepConfig, Sequence[Trial], Store]], n_workers: int) -> tuple[Plan, ...]:
+def plan_sweeps(
+    sweeps: Sequence[tuple[SweepConfig, Sequence[Trial], Store]],
+    n_workers: int,
+    *,
+    limit: int | None = None,
+    running: Collection[str] = (),
+) -> tuple[Plan, ...]:
     """Plan sweeps that share the workers. A results folder need not exist yet.
 
     Args:
         sweeps: each sweep with its trials and its store.
         n_workers: how many packs can run at once (an estimate is enough).
+        limit: the limit with which the trials of each sweep were listed.
+        running: as for `plan_packs`.
 
     Returns:
         One plan per sweep.
@@ -120,7 +158,7 @@ def plan_sweeps(sweeps: Sequence[tuple[SweepConfig, Sequence[Trial], Store]], n_
     unfinished = [any(trial.trial_id not in states for trial in trials) for (_, trials, _), (states, _) in zip(sweeps, found, strict=True)]
     n_sweeps = max(1, sum(unfinished))
     return tuple(
-        plan_packs(config, trials, states, checkpoints, n_workers, n_sweeps)
+        plan_packs(config, trials, states, checkpoints, n_workers, n_sweeps, limit=limit, running=running)
         for (config, trials, _), (states, checkpoints) in zip(sweeps, found, strict=True)
     )
 
@@ -154,6 +192,19 @@ def _even_parts(group: Sequence[Trial], size: int, multiple: int) -> list[tuple[
     n_parts = min(len(group), math.ceil(n_parts / multiple) * multiple)
     bounds = [round(i * len(group) / n_parts) for i in range(n_parts + 1)]
     return [tuple(group[start:stop]) for start, stop in pairwise(bounds)]
+
+
+def _shrinking_parts(group: Sequence[Trial], n_workers: int) -> list[tuple[Trial, ...]]:
+    """Split a group into parts of decreasing length, the last ones of a single trial.
+
+    Source: guided self-scheduling, Polychronopoulos and Kuck, IEEE Transactions on Computers 36(12), 1987.
+    """
+    parts, start = [], 0
+    while start < len(group):
+        length = math.ceil((len(group) - start) / (n_workers + 1))
+        parts.append(tuple(group[start : start + length]))
+        start += length
+    return parts
 
 
 def _pack_id(trials: Sequence[Trial]) -> str:

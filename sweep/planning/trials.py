@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,15 +45,52 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
     trial instead of its network, so that ids are known before anything is trained. Dense trials have the same ids with and
     without warm starts.
 
+    Of a study whose vectors are placed in rounds, these are the trials placed so far.
+
     Args:
         config: the sweep.
-        limit: return only this many trials, the first ones; None returns all.
+        limit: return only this many trials, the first ones; None returns all. Vectors that are still to be placed count, too, so that
+            the trials of later studies are the same before and after.
 
     Raises:
         SweepError: the source of a custom problem changed after the config was loaded, or its `fingerprint` fails.
     """
-    fingerprint = fingerprint_of(config)
     trials: dict[str, Trial] = {}
+    n_left = math.inf if limit is None else limit
+    for study, _, of_seed in _by_seed(config):
+        new = [trial for trial in of_seed if trial.trial_id not in trials]
+        taken = new if len(new) <= n_left else new[: int(n_left)]
+        trials |= {trial.trial_id: trial for trial in taken}
+        n_left = max(0, n_left - len(taken) - study.n_unplaced)
+    return tuple(trials.values())
+
+
+def n_unplaced(config: SweepConfig, trials: Sequence[Trial], limit: int | None = None) -> int:
+    """Return how many trials will follow from vectors that are still to be placed.
+
+    Args:
+        config: the sweep.
+        trials: its trials so far, from `trials_of` with the same limit.
+        limit: train only this many trials.
+    """
+    total = sum(study.n_unplaced * len(study.seeds) for study in config.resolved_studies)
+    return total if limit is None else min(total, max(0, limit - len(trials)))
+
+
+def trials_of_seed(config: SweepConfig, name: str, seed: int) -> list[Trial]:
+    """Return the trials of one study and seed in the order of its vectors; some may belong to an earlier study, too.
+
+    Raises:
+        SweepError: as for `trials_of`.
+    """
+    found = next(of_seed for study, own, of_seed in _by_seed(config) if (study.name, own) == (name, seed))
+    place = {vector: index for index, vector in enumerate(next(s for s in config.resolved_studies if s.name == name).preferences)}
+    return sorted(found, key=lambda trial: place[trial.preference])
+
+
+def _by_seed(config: SweepConfig) -> Iterator[tuple[Study, int, list[Trial]]]:
+    """Yield the trials of each study and seed."""
+    fingerprint = fingerprint_of(config)
     ids: dict[str, dict[int, list[str]]] = {}  # study -> seed -> trial ids
     dense: dict[tuple[str, int], dict[Vector, str]] = {}  # (study, seed) -> vector -> trial id
     by_name = {study.name: study for study in config.resolved_studies}
@@ -72,10 +110,9 @@ def trials_of(config: SweepConfig, limit: int | None = None) -> tuple[Trial, ...
             if sources:  # the inherited network or settings depend on every trial that they may be chosen from
                 facts["from"] = [ids[other].get(seed, ids[other]) if not by_name[other].candidate_of else ids[other] for other in sources]
             of_seed = list(_trials_of_seed(study, seed, facts, _earlier_dense(study, by_name, dense, seed)))
-            trials |= {trial.trial_id: trial for trial in of_seed if trial.trial_id not in trials}
             ids.setdefault(study.name, {})[seed] = [trial.trial_id for trial in of_seed]
             dense[study.name, seed] = {trial.preference: trial.trial_id for trial in of_seed if trial.preference and trial.is_dense}
-    return tuple(trials.values())[:limit]
+            yield study, seed, of_seed
 
 
 def _earlier_dense(
@@ -100,6 +137,8 @@ def _trials_of_seed(study: Study, seed: int, facts: dict[str, Any], earlier: Map
     cold = facts | {"training": {key: value for key, value in facts["training"].items() if key != "warm_start"}}
     shared = _shared_digest(cold, seed)
     sparse, dense = [], dict(earlier)
+    rounds = study.placing.rounds if study.placing is not None else (0,) * len(study.preferences)
+    round_of = dict(zip(study.preferences, rounds, strict=True))
     for preference in study.preferences:
         if is_warm and preference is not None and preference[0] > 0:
             sparse.append(preference)
@@ -109,7 +148,9 @@ def _trials_of_seed(study: Study, seed: int, facts: dict[str, Any], earlier: Map
             dense[tuple(preference)] = trial.trial_id
         yield trial
     for preference in sparse:
-        start = dense[nearest_dense(preference, list(dense))]
+        # A dense network of a later round must not change the start, and so the id, of an earlier trial.
+        usable = [vector for vector in dense if round_of.get(vector, 0) < max(2, round_of[preference])]
+        start = dense[nearest_dense(preference, usable)]
         warm = _shared_digest(facts | {"giver": start}, seed)  # this key is part of the hash, and so of every id
         yield Trial(_digest(warm, preference), study.name, tuple(preference), seed, start)
 

@@ -24,8 +24,8 @@ from sweep.store.files import (
 from sweep.store.remote.path import RemotePath, StorePath, concurrently
 
 FOLDERS = ("plans", "rows", "epochs", "blobs", "live", "checkpoints")
-LATER = ("latency",)
-"""Folders that a command other than a run creates when it first writes there."""
+LATER = ("latency", "placements")
+"""Folders that are created when a file is first written there."""
 COMPACTED = {"rows": "trials.parquet", "epochs": "epochs.parquet"}
 SUFFIX = {"rows": "parquet", "epochs": "parquet", "checkpoints": "safetensors"}
 
@@ -247,6 +247,7 @@ def what_to_do(path: StorePath) -> str:
         "plans": "delete it: the results do not need it",
         "live": "delete it: the next epoch writes it again",
         "latency": "delete it: `sweep measure` measures its trial again",
+        "placements": "restore it from a copy, or delete it: the next run places this round again from the results of the rounds before it",
         "trials.parquet": "restore it from a copy, or move it away, and the next run trains its trials again",
         "epochs.parquet": "restore it from a copy, or move it away: only curves are lost",
     }.get(kind, "delete it when no run is on")

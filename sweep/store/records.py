@@ -1,4 +1,4 @@
-"""Small JSON records besides the results: plans, the live states of running packs, and measured latencies.
+"""Small JSON records besides the results: plans, rounds of placed vectors, the live states of running packs, and measured latencies.
 
 A results folder may come from an untrusted source, so every record is checked when it is read.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from sweep.store.control import REMOTE_S
 from sweep.store.errors import StoreError, UnreadableError
-from sweep.store.files import checked_name, finite, is_name, is_there, read_json, write_json
+from sweep.store.files import checked_name, finite, is_name, is_there, read_json, write_first, write_json
 from sweep.store.folder import Finding, Folder, problems_of, remove, what_to_do
 from sweep.store.remote.path import StorePath
 
@@ -23,6 +23,8 @@ _HINT = "no run wrote it: delete it, the results do not need it"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BATCH = re.compile(r"[1-9]\d{0,8}")
 _MEASURED_ON = ("host", "processor", "torch", "product")
+_ROUND = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]{0,99})\.([1-9]\d{0,5})\.json")
+_KINDS = ("ends", "scan", "fill")
 _LIVE_LINES = ("study", "host", "phase")
 _LIVE_NUMBERS = ("best_metric", "sparsity_rate", "started", "updated")
 
@@ -56,8 +58,38 @@ def check_plan(plan: Mapping[str, Any], path: StorePath) -> None:
     config = plan.get("config", {})
     if not isinstance(config, dict) or not is_line(config.get("name", "")):
         raise UnreadableError("not a plan: `config` is an object with a name", path, _HINT)
+    if not is_count(plan.get("n_unplaced", 0)) or not _are_placings(plan.get("placing", [])):
+        raise UnreadableError("not a plan: `n_unplaced` and `placing` are not what a run writes", path, _HINT)
     if plan.get("started") is not None and not _is_time(plan["started"]):
         raise UnreadableError("not a plan: `started` is a time with its zone, in ISO 8601", path, _HINT)
+
+
+def check_placement(record: Mapping[str, Any], path: StorePath) -> None:
+    """Refuse a record of a round of placed vectors that a run cannot have written.
+
+    Raises:
+        UnreadableError: the record belongs to another study or round than its file name states, or one of its values is invalid.
+    """
+    name, vectors = _ROUND.fullmatch(path.name), record.get("vectors")
+    promised = record.get("promised")
+    rules = {
+        "study": name is not None and record.get("study") == name[1],
+        "round": name is not None and is_count(record.get("round")) and record["round"] == int(name[2]),
+        "kind": record.get("kind") in _KINDS,
+        "vectors": isinstance(vectors, list) and all(map(_is_placed, vectors)),
+        "promised": promised is None or (is_number(promised) and promised >= 0),
+    }
+    wrong = next((key for key, is_kept in rules.items() if not is_kept), None)
+    if wrong is not None:
+        raise UnreadableError(f"not a round of placed vectors: `{wrong}` is not what a run writes", path, what_to_do(path))
+
+
+def _is_placed(vector: object) -> bool:
+    """Return whether a value is a preference vector with the reason for its choice."""
+    if not isinstance(vector, dict) or not is_line(vector.get("reason")):
+        return False
+    k = vector.get("k")
+    return isinstance(k, list) and len(k) > 1 and all(is_number(share) and share >= 0 for share in k) and abs(sum(k) - 1) < 1e-6
 
 
 def is_live(state: Mapping[str, Any]) -> bool:
@@ -91,6 +123,17 @@ def check_latency(latency: Mapping[str, Any], path: StorePath) -> None:
     wrong = next((key for key, is_kept in rules.items() if not is_kept), None)
     if wrong is not None:
         raise UnreadableError(f"not a measurement of this trial: `{wrong}` is not what `sweep measure` writes", path)
+
+
+def _are_placings(value: object) -> bool:
+    """Return whether a value says, for each study whose vectors are placed in rounds, how far that has come."""
+    return isinstance(value, list) and all(
+        isinstance(one, dict)
+        and is_line(one.get("study"))
+        and all(is_count(one.get(name)) for name in ("n", "n_placed", "n_rounds"))
+        and (one.get("end") is None or is_line(one["end"]))
+        for one in value
+    )
 
 
 class Plans:
@@ -131,6 +174,67 @@ def read_plan(path: StorePath) -> dict[str, Any]:
     plan = read_json(path)
     check_plan(plan, path)
     return plan
+
+
+class Placements:
+    """The rounds of placed preference vectors (`preferences: {front: ...}`), each written once and never replaced."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._known: dict[StorePath, dict[str, Any]] = {}
+
+    def write(self, study: str, number: int, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Store round `number` of a study unless it is stored already, and return what is stored. The caller must hold the lock.
+
+        Args:
+            study: name of the study.
+            number: 1, 2 and so on.
+            record: `kind` (ends, scan or fill), `vectors` (a list of objects with `k`, shape (1 + n_tasks,), and `reason`) and `promised`
+                (a fraction of the hypervolume, or None).
+
+        Raises:
+            UnreadableError: a value is invalid.
+            StoreWriteError: the record could not be written.
+        """
+        path = self._folder.root / "placements" / f"{study}.{number}.json"
+        whole = {"study": study, "round": number, **record}
+        check_placement(whole, path)
+        self._folder.make_later("placements")
+        write_first(path, whole)
+        return self._read(path)
+
+    def read(self, study: str) -> list[dict[str, Any]]:
+        """Return the rounds of a study in their order, up to the first that is missing. Rounds never change, so each is read only once.
+
+        Raises:
+            UnreadableError: a file is not a round that a run wrote.
+        """
+        names = {path.name: path for path in self._folder.paths("placements", ".json")}
+        rounds: list[dict[str, Any]] = []
+        while (path := names.get(f"{study}.{len(rounds) + 1}.json")) is not None:
+            rounds.append(self._read(path))
+        return rounds
+
+    def problems(self) -> list[Finding]:
+        """Return all problems in the folder of placed rounds."""
+        problems = []
+        for path in self._folder.paths("placements"):
+            if _ROUND.fullmatch(path.name) is None:
+                problems.append(Finding(path, "its name is not <study>.<round>.json", what_to_do(path)))
+            else:
+                problems += problems_of(path, partial(_read_placement, path))
+        return problems
+
+    def _read(self, path: StorePath) -> dict[str, Any]:
+        if path not in self._known:
+            self._known[path] = _read_placement(path)
+        return self._known[path]
+
+
+def _read_placement(path: StorePath) -> dict[str, Any]:
+    record = read_json(path)
+    check_placement(record, path)
+    return record
 
 
 class Live:

@@ -16,7 +16,7 @@ from sweep.store.files import Blobs, read_json
 from sweep.store.folder import SUFFIX, Finding, Folder, make_writable, problems_of, what_to_do
 from sweep.store.lock import Claims, FolderLock, Lock, LockedError
 from sweep.store.manifest import Manifest, StatedBox
-from sweep.store.records import Latencies, Live, Plans, read_plan
+from sweep.store.records import Latencies, Live, Placements, Plans, read_plan
 from sweep.store.remote.path import RemotePath, StorePath, concurrently, store_path
 from sweep.store.rows import Rows
 
@@ -49,6 +49,7 @@ class Store:
         self._rows = Rows(self._folder, self._manifest, self._blobs)
         self._checkpoints = Checkpoints(self._folder, self._rows)
         self._latencies = Latencies(self._folder)
+        self._placements = Placements(self._folder)
         self._live = Live(self._folder)
 
     # -- the folder -------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ class Store:
         for path in (path for folder in ("plans", "live", ".") for path in self._folder.paths(folder, ".json")):
             is_plan = path.parent.name == "plans" and "-" not in path.stem
             findings += problems_of(path, partial(read_plan if is_plan else read_json, path))
-        return [*findings, *self._latencies.problems(), *self._rows.wrong()]
+        return [*findings, *self._latencies.problems(), *self._placements.problems(), *self._rows.wrong()]
 
     def _unreadable(self) -> list[Finding]:
         if self._folder.is_new():
@@ -197,6 +198,14 @@ class Store:
     def latest_plan(self) -> dict[str, Any] | None:
         """Return the plan of the last attempt; None before the first."""
         return self._plans.latest()
+
+    def write_placement(self, study: str, number: int, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Store a round of placed vectors of a study, once, and return what is stored. The caller must hold the lock."""
+        return self._placements.write(study, number, record)
+
+    def placements(self, study: str) -> list[dict[str, Any]]:
+        """Return the rounds of placed vectors of a study, in their order."""
+        return self._placements.read(study)
 
     # -- rows and curves (`Rows`) -----------------------------------------------------------------------------------
 

@@ -200,7 +200,7 @@ CASES = {
     ),
     "preferences by a wrong name": Case("preferences: papr", "2:14: preferences: paper expected", "papr", "did you mean `paper`?"),
     "preferences of a wrong type": Case(
-        "preferences: 3", "2:14: preferences: `paper`, or a mapping with one of simplex, list, file", "3", "{file: k.csv}"
+        "preferences: 3", "2:14: preferences: `paper`, or a mapping with one of simplex, list, file, front", "3", "{front: {n: 90}}"
     ),
     "preferences without a key": Case(
         "preferences: [[0.1, 0.4, 0.5]]", "2:15: preferences[0]: `paper`, or a mapping with one", "[0.1, 0.4, 0.5]", "{list: "
@@ -215,7 +215,44 @@ CASES = {
         "preferences: {simplex: {divisions: 4}, file: k.csv}", "2:14: preferences: exactly one of simplex", "simplex", "For"
     ),
     "preferences of no kind": Case(
-        "preferences: {}", "2:14: preferences: exactly one of simplex, list, file expected", "{}", "For example `paper`"
+        "preferences: {}", "2:14: preferences: exactly one of simplex, list, file, front expected", "{}", "For example `paper`"
+    ),
+    "fewer vectors than ends": Case(
+        "preferences: {front: {n: 3}}",
+        "2:26: preferences.front.n: a whole number >= 4 expected, the number of ends",
+        "3",
+        "dense, tasks even",
+    ),
+    "front without n": Case("preferences: {front: {}}", "2:22: preferences.front.n: required key missing", None, "How many vectors"),
+    "front until nothing": Case(
+        "preferences: {front: {n: 9, until: {}}}", "2:36: preferences.front.until.gain: required key missing", None, "Stop when"
+    ),
+    "front until no gain": Case(
+        "preferences: {front: {n: 9, until: {gain: 0}}}", "2:43: preferences.front.until.gain: a number > 0 expected", "0", "Stop when"
+    ),
+    "front until all": Case(
+        "preferences: {front: {n: 9, until: {gain: 1}}}", "2:43: preferences.front.until.gain: a number < 1 expected", "1", "Stop when"
+    ),
+    "front until no number": Case(
+        "preferences: {front: {n: 9, until: {gain: .nan}}}", "2:43: preferences.front.until.gain: a finite number expected", ".nan", "Stop"
+    ),
+    "front until misspelt": Case(
+        "preferences: {front: {n: 9, until: {gian: 0.1}}}", "2:37: preferences.front.until.gian: unknown key", "0.1", "`gain`"
+    ),
+    "front in a union": Case(
+        "preferences: [paper, {front: {n: 9}}]", "2:30: preferences[1].front: the only entry of `preferences` expected", "n", "own"
+    ),
+    "front of a method without preferences": Case(
+        "method: mgda\npreferences: {front: {n: 9}}", "3:22: preferences.front: a method with preferences expected (mgda has", "n", "remove"
+    ),
+    "front of a method that shares a network": Case(
+        "method: cosmos\npreferences: {front: {n: 9}}", "3:22: preferences.front: a method whose trials are independent", "n", "simplex"
+    ),
+    "front with candidates": Case(
+        "preferences: {front: {n: 9}}\nstudies: [{name: a, candidates: [{learning_rate: 0.1}, {learning_rate: 0.2}]}]",
+        "2:22: preferences.front: no `candidates` expected",
+        "n",
+        "a study after it",
     ),
     "no vectors": Case("preferences: {list: []}", "2:21: preferences.list: at least 1 item expected", "[]", "each sums to 1"),
     "negative preference": Case(

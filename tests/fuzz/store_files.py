@@ -15,7 +15,7 @@ from sweep.store.tables import encode_table
 from tests.fuzz.hostile import NUMBERS, TEXTS, any_value, changed_bytes, changed_tree
 
 _MAX_BYTES = 2**24
-_PLACES = ("rows", "epochs", "blobs", "live", "checkpoints", "plans", "logs", "latency", ".")
+_PLACES = ("rows", "epochs", "blobs", "live", "checkpoints", "plans", "logs", "latency", "placements", ".")
 _NAMES = (
     "x.1-0.parquet",
     "x.1-0.safetensors",

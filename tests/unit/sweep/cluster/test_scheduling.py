@@ -1,10 +1,13 @@
 """Which kind of worker gets a pack, without a cluster: the nodes are the test's own."""
 
+import pickle
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune import grid_search
+from ray.tune.experiment import Experiment
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from sweep.cluster import scheduling as pack_queue
@@ -82,3 +85,34 @@ def test_a_pack_that_failed_for_good_makes_room(monkeypatch: pytest.MonkeyPatch)
     packs = Packs(MIXED, [CPU_NODE], monkeypatch)
     packs.queue.on_trial_complete(packs.take().trial_id, error=True)
     assert packs.take() is not None
+
+
+def test_a_queue_that_may_grow_waits_until_it_is_told_that_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune asks again and again: the queue is finished only after the end, and a pickled copy waits for nobody."""
+    answers: list[dict[str, Any] | None] = [None, {"pack": grid_search([{"job": {"pack_id": "b"}}])}, None, {}]
+    waited: list[float] = []
+
+    def further(seconds: float) -> dict[str, Any] | None:
+        waited.append(seconds)
+        return answers.pop(0)
+
+    queue = PackQueue(worker_kinds(parse_config({"problem": "multidigits"}).resources), further)
+    queue.add_configurations(Experiment("e", lambda config: None, config={"pack": grid_search([{"job": {"pack_id": "a"}}])}))
+    monkeypatch.setattr(PackQueue, "_free_kind", lambda self: 0)
+    monkeypatch.setattr(pack_queue.PackTrainable, "default_resource_request", lambda config: None)
+    monkeypatch.setattr("ray.tune.experiment.Trial.update_resources", lambda self, asked: None)
+    handed: list[Any] = []
+
+    def take() -> str | None:
+        trial = queue.next_trial()
+        if trial is None:
+            return None
+        handed.append(trial)
+        return str(trial.config["pack"]["job"]["pack_id"])
+
+    assert (take(), take(), queue.is_finished()) == ("a", None, False)
+    assert waited == [0.0], "a pack is running, so Tune's loop must go on"
+    queue.on_trial_complete(handed[0].trial_id)
+    assert (take(), waited[-1] > 0, queue.is_finished()) == ("b", True, False)
+    assert (take(), take(), queue.is_finished()) == (None, None, True)
+    assert pickle.loads(pickle.dumps(PackQueue((), further)))._further is None

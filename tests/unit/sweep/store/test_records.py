@@ -212,6 +212,57 @@ def test_a_latency_that_is_being_written_survives_a_run_that_clears_up(store: St
     assert (fresh.exists(), old.exists()) == (True, False)
 
 
+PLACED = {"kind": "scan", "vectors": [{"k": [0.1, 0.5, 0.4], "reason": "scan: k0 = 0.1"}], "promised": None}
+
+
+def test_a_round_of_placed_vectors_is_written_once(store: Store) -> None:
+    assert store.placements("a.1") == []
+    stored = store.write_placement("a.1", 1, PLACED)
+    assert stored == {"study": "a.1", "round": 1} | PLACED
+    assert store.write_placement("a.1", 1, PLACED | {"promised": 0.5}) == stored
+    assert Store(store.root).write_placement("a.1", 1, PLACED | {"promised": 0.5}) == stored
+    store.write_placement("a.1", 3, PLACED | {"vectors": []})
+    assert Store(store.root).placements("a.1") == [stored], "up to the first that is missing"
+    assert store.placements("a") == []
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("study", "b"),
+        ("round", 2),
+        ("kind", "other"),
+        ("vectors", None),
+        ("vectors", [{"k": [0.1, 0.5, 0.5], "reason": "x"}]),
+        ("vectors", [{"k": [-0.1, 0.5, 0.6], "reason": "x"}]),
+        ("vectors", [{"k": [0.1, 0.9], "reason": ESCAPE}]),
+        ("vectors", [{"k": [1], "reason": "x"}]),
+        ("promised", -1),
+        ("promised", "much"),
+    ],
+)
+def test_a_round_that_no_run_wrote_is_refused_and_found(store: Store, key: str, value: Any) -> None:
+    record = {"study": "a", "round": 1} | PLACED | {key: value}
+    with pytest.raises(StoreError, match=f"`{key}` is not what"):
+        store.write_placement("a", 1, record)
+    store.write_placement("a", 1, PLACED)
+    path = store.root / "placements" / "a.1.json"
+    path.write_text(json.dumps(record))
+    (path.parent / "strange").write_text("")
+    with pytest.raises(StoreError, match=f"`{key}` is not what"):
+        Store(store.root).placements("a")
+    assert {finding.path.name for finding in Store(store.root).verify()} == {"a.1.json", "strange"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n_unplaced": -1}, {"placing": {}}, {"placing": [{"study": "a"}]}, {"placing": [{"study": "a", "n": 1, "n_placed": 1.5}]}]
+)
+def test_a_plan_that_says_nonsense_of_placed_vectors_is_refused(store: Store, wrong: dict[str, Any]) -> None:
+    with pytest.raises(UnreadableError, match="placing"):
+        check_plan({"trials": []} | wrong, store.root / "plans" / "1.json")
+
+
 def test_live_states_are_replaced_and_removed(store: Store) -> None:
     store.write_live("p", {"epoch": 1})
     store.write_live("p", {"epoch": 2, "losses": [0.5, math.nan, (math.inf,)]})
