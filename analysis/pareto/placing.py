@@ -141,7 +141,7 @@ def next_round(objectives: Sequence[str], has_sparsity: bool, n_rounds: int, res
         return Round("scan", tuple(_new(front, front.scan(), _N_SCAN)))
     gaps = front.gaps()
     promised = sum(gain for gain, _ in gaps[:N_PROMISED]) / front.volume if front.volume > 0 else None
-    size = min(_LARGEST, max(_SMALLEST, len(front.k) // 2))
+    size = min(_LARGEST, max(_SMALLEST, 2 * len(front.k) // 3))
     by_volume = (_gap(front, gain, pair) for gain, pair in gaps)
     return Round("fill", tuple(_alternating(front, by_volume, size)), None if promised is None else float(f"{promised:.{_DIGITS}g}"))
 

@@ -65,8 +65,8 @@ def plan_packs(
 
     Unfinished checkpoints are adopted first, so a change of the pack size loses no epoch. A new pack holds trials of one study,
     seed and kind (dense or sparse). New packs are equally filled, and the largest come first. Those of a study whose vectors are placed
-    in rounds become smaller towards the end of a round, so that no worker waits for its end longer than about one trial takes. A trial
-    that starts from another trial's network waits until that trial is complete.
+    in rounds give each worker equally many trials, at most one more or less, so that no worker waits for the end of a round longer than
+    one trial takes. A trial that starts from another trial's network waits until that trial is complete.
 
     Args:
         config: the sweep.
@@ -115,14 +115,10 @@ def plan_packs(
     multiple = max(1, n_workers // n_sweeps) if config.resources.pack == "auto" and len(groups) < 4 * n_workers else 1
     whole = {study.name for study in config.resolved_studies if METHODS[study.method].shares_network}
     in_rounds = {study.name for study in config.resolved_studies if study.placing is not None}
-    # With trials that cost next to nothing, a worker's start takes longer than any wait.
-    shrinks = config.resources.pack == "auto" and not config.resources.uses_gpus and n_workers > 1 and config.problem.facts.n_train > 1
     parts = [
         [tuple(group)]
         if key[0] in whole
-        else _shrinking_parts(group, n_workers)
-        if shrinks and key[0] in in_rounds
-        else _even_parts(group, size, multiple)
+        else _even_parts(group, _size_in_round(config, len(group), size, n_workers) if key[0] in in_rounds else size, multiple)
         for key, group in groups.items()
     ]
     fresh = [PackPlan(_pack_id(part), part) for of_group in parts for part in of_group]
@@ -194,17 +190,14 @@ def _even_parts(group: Sequence[Trial], size: int, multiple: int) -> list[tuple[
     return [tuple(group[start:stop]) for start, stop in pairwise(bounds)]
 
 
-def _shrinking_parts(group: Sequence[Trial], n_workers: int) -> list[tuple[Trial, ...]]:
-    """Split a group into parts of decreasing length, the last ones of a single trial.
+def _size_in_round(config: SweepConfig, n_trials: int, size: int, n_workers: int) -> int:
+    """Return the largest number of trials in a pack of a round, whose trials all start and end together.
 
-    Source: guided self-scheduling, Polychronopoulos and Kuck, IEEE Transactions on Computers 36(12), 1987.
+    Each worker gets one pack, if an epoch of it takes no longer than seconds: a second pack would cost the start of one more process.
     """
-    parts, start = [], 0
-    while start < len(group):
-        length = math.ceil((len(group) - start) / (n_workers + 1))
-        parts.append(tuple(group[start : start + length]))
-        start += length
-    return parts
+    if config.resources.pack != "auto" or config.resources.uses_gpus:
+        return size
+    return max(1, min(_SAMPLES_PER_EPOCH // config.problem.facts.n_train, math.ceil(n_trials / max(1, n_workers))))
 
 
 def _pack_id(trials: Sequence[Trial]) -> str:
