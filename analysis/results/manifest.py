@@ -402,7 +402,9 @@ def stated_box(manifest: Mapping[str, Any]) -> tuple[StatedBox | None, str]:
     if stored is not None:
         ideal, nadir = (tuple(map(float, stored[key])) for key in ("ideal", "nadir"))
         return StatedBox(tuple(stored["axes"]), ideal, nadir, stored["origin"], str(stored.get("note") or "")), ""
-    objectives, reference = manifest["objectives"], manifest.get("hypervolume_reference")
+    objectives, reference = manifest.get("objectives") or [], manifest.get("hypervolume_reference")
+    if not objectives or not all("column" in objective for objective in objectives):
+        return None, "the manifest does not name the columns of its objectives"
     front = true_front_of(manifest)[0]
     losses = (manifest.get("selection") or {}).get("guess_losses") or []
     if reference is not None and front is None:

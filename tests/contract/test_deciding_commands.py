@@ -60,7 +60,8 @@ def test_compare_tells_difference_reference_and_what_is_missing(tmp_path: Path) 
     found = compare(read_results(TABLE), read_results(TABLE), studies=("mdmtn", "mdmtn-epo"))
     assert found.difference.low is not None
     assert f"difference A - B: {found.difference.mean:.5g} [{found.difference.low:.5g}, " in result.stdout
-    assert "reference (of both manifests): objective.sparsity = 660" in result.stdout
+    assert "(of both manifests, by rule): share of rows kept from 0 to 1, left from 0 to 2.303" in result.stdout
+    assert "whose 660 for sparsity is a GrOWL norm and is not used" in result.stdout
     assert "Content-Security-Policy" in (tmp_path / "d.html").read_text(encoding="utf-8")
     one_seed = call("compare", HPS, MDMTN, "--reference", "60,2.3,2.3", "--format", "json")
     assert json.loads(one_seed.stdout)["difference"]["low"] is None
