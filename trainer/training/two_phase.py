@@ -6,7 +6,6 @@ whose step is scaled by the weight of the sparsity objective; suppressed rows st
 is chosen by its scalarised validation value, and all measurements belong to it.
 """
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -209,7 +208,8 @@ class TwoPhase(PackTraining):
             leaves: name -> parameter of its network, float64, on the CPU; only names, order and shapes are used.
         """
         preference, anchors, reference = (value.double().cpu() for value in (self._preference[trial], self._anchors, self._reference_point))
-        network, augmentation = copy.deepcopy(self.pack.alone(trial)).cpu().double(), self._settings.augmentation
+        network = self._fresh_network(self.specs[trial], self._whole_problem, self._seed).double().eval()
+        augmentation = self._settings.augmentation
         buffers = {name: value[trial].cpu() for name, value in self.pack.buffers.items()}
         inputs, targets = (value.cpu() for value in self._validation.first(1))
         last = self._kept.tensors["#multipliers"][trial].double().cpu()[-len(self._problem.tasks) :]

@@ -160,7 +160,7 @@ def test_a_larger_n_continues_and_a_smaller_one_keeps_the_rows(tmp_path: Path, u
     use(InlineAll)
     few = config_of(tmp_path, 5)
     assert run_sweep(few, Messages()).n_trials == 5
-    assert Store(few.output).manifest()["hypervolume_reference"] is not None  # type: ignore[index]
+    assert Store(few.output).manifest()["hypervolume_box"] is not None  # type: ignore[index]
     assert len(vectors_of(few)) == 5
     many = config_of(tmp_path)
     planned = api.plan(many)
@@ -193,7 +193,7 @@ def test_placing_ends_when_little_is_promised_and_goes_on_with_another_until(tmp
     end = "front main: ended after 11 of 15 vectors: the 10 best gaps promise "
     assert any(text.startswith(end) for text in progress.messages)
     assert end in show(read_status(config.output))
-    assert Store(config.output).manifest()["hypervolume_reference"] is not None  # type: ignore[index]
+    assert Store(config.output).manifest()["hypervolume_box"] is not None  # type: ignore[index]
     assert api.plan(config).n_todo == 0
     onwards = config_of(tmp_path)
     assert run_sweep(onwards, Messages()).n_trials == 15
