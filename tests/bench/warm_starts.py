@@ -55,7 +55,7 @@ REFERENCE = (1.0, 1.5, 1.5)
 
 
 def settings_of(schedule: str, learning_rate: float) -> TrainingSettings:
-    """Return the quickstart's settings (configs/quickstart.yaml) with another schedule."""
+    """Return the settings of the quickstart as it was before its vectors were placed (rows removed by the prox), with another schedule."""
     (outer_1, epochs_1), (outer_2, epochs_2) = ([int(number) for number in part.split("x")] for part in schedule.split("+"))
     return TrainingSettings(
         learning_rate=learning_rate,
@@ -233,7 +233,13 @@ def report(bench: Bench, seeds: Sequence[int], schedules: Sequence[str], baselin
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["mdmtn"])
-    parser.add_argument("--k0", type=float, nargs="+", default=[5e-3, 8e-3, 1e-2, 1.5e-2, 4e-2], help="the quickstart's by default")
+    parser.add_argument(
+        "--k0",
+        type=float,
+        nargs="+",
+        default=[5e-3, 8e-3, 1e-2, 1.5e-2, 4e-2],
+        help="default: those of the earlier quickstart",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--schedules", nargs="+", default=list(SCHEDULES), metavar="SCHEDULE", help="shortest first")
     parser.add_argument("--baseline", default=QUICKSTART, metavar="SCHEDULE", help="one of the schedules; the dense trials' too")

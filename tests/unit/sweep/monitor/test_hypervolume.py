@@ -13,8 +13,7 @@ from sweep.execution.sweep_run import SweepRun
 from sweep.grid.load import GridText, SweepConfig, parse_config
 from sweep.grid.resolve import hypervolume_box
 from sweep.monitor.outcome import Outcome, Timing
-from sweep.monitor.status import read_status
-from sweep.planning.hypervolume import n_beyond
+from sweep.monitor.status import n_beyond, read_status
 from sweep.planning.packs import plan_sweeps
 from sweep.planning.trials import trials_of
 from sweep.store.store import Store
