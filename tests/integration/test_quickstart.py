@@ -43,16 +43,19 @@ def test_it_learns(table: ResultTable) -> None:
 
 
 def test_the_placed_vectors_fill_the_front_from_dense_to_the_limits(table: ResultTable) -> None:
-    """k0 = 0 prunes nothing, the sparsest network is at the limits, and no gap in between is wider than 25 points."""
+    """k0 = 0 prunes nothing, the sparsest network is at the limits, and no gap in between is wider than 20 points.
+
+    On the machine of docs/results.md the widest gap was 9.6 points with this seed and 14.1 with seed 1.
+    """
     rates = table.frame["sparsity_rate"].astype(float).sort_values().to_numpy()
     assert (table.frame.loc[table.frame["k_0"] == 0, "sparsity_rate"] == 0).all()
     assert rates[-1] > 0.7
-    assert max(after - before for before, after in pairwise(rates)) <= 0.25
+    assert max(after - before for before, after in pairwise(rates)) <= 0.2
 
 
 def test_sparsity_rises_with_k0(table: ResultTable) -> None:
     k0, rate = table.frame["k_0"].astype(float), table.frame["sparsity_rate"].astype(float)
-    assert k0.corr(rate, method="spearman") > 0.85
+    assert k0.corr(rate, method="spearman") > 0.9
 
 
 def test_a_sparse_model_is_nearly_as_good_as_the_best_dense_one(table: ResultTable) -> None:
